@@ -1,0 +1,155 @@
+"""``custom_metadata`` to JSON and back: as one document, or one text per top-level key.
+
+What is read equals ``json.loads(json.dumps(metadata))``. orjson alone would break that promise: it writes NaN and
+Infinity as null, reads integers beyond 64 bits as floats, and takes dataclasses and datetimes that ``json`` refuses.
+So orjson does what it does faithfully; the rest is written by ``json`` behind ``JSON_MARK`` and read by it again.
+``json`` and orjson both escape newlines, so the mark occurs nowhere else, and it is white space to any other reader.
+
+UUID and Enum members, which ``json`` refuses, are taken as their JSON value.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable
+from enum import Enum
+from typing import Any
+from uuid import UUID
+
+from orjson import OPT_PASSTHROUGH_DATACLASS, OPT_PASSTHROUGH_DATETIME, OPT_PASSTHROUGH_SUBCLASS, dumps, loads
+
+from chuk_sessions.exceptions import SessionError
+
+__all__ = ["Metadata", "check_dict", "decode_document", "decode_fields", "encode_document", "encode_fields"]
+
+Metadata = dict[Any, Any]
+
+JSON_MARK = "\n"
+FAITHFUL = OPT_PASSTHROUGH_DATACLASS | OPT_PASSTHROUGH_DATETIME | OPT_PASSTHROUGH_SUBCLASS
+REFUSALS = (TypeError, ValueError, RecursionError)  # of json and orjson alike
+
+
+def encode_document(metadata: Metadata) -> str:
+    """``metadata`` as one JSON text. Raises SessionError that names the path to what cannot be stored."""
+    try:
+        return _encode(check_dict(metadata))
+    except REFUSALS as exc:
+        raise _refusal(metadata, exc) from exc
+
+
+def decode_document(text: str) -> dict[str, Any]:
+    """The metadata in a text that ``encode_document`` wrote. Raises ValueError for another."""
+    document = json.loads(text) if text.startswith(JSON_MARK) else loads(text)
+    if not isinstance(document, dict):
+        raise ValueError("a metadata document must be a JSON object")
+    return document
+
+
+def encode_fields(metadata: Metadata) -> dict[str, str]:
+    """Each top-level key of ``metadata`` with its value as JSON. Raises SessionError as ``encode_document`` does."""
+    try:
+        return {_text_key(key): _encode(value) for key, value in check_dict(metadata).items()}
+    except REFUSALS as exc:
+        raise _refusal(metadata, exc) from exc
+
+
+def decode_fields(fields: dict[str, str]) -> dict[str, Any]:
+    """The metadata that ``encode_fields`` wrote. Raises ValueError for anything else."""
+    joined = ",".join(fields.values())
+    if JSON_MARK in joined:
+        return {key: _decode(value) for key, value in fields.items()}
+    values = loads(f"[{joined}]")
+    if len(values) != len(fields):
+        raise ValueError("a metadata field must be one JSON value")
+    return dict(zip(fields, values, strict=True))
+
+
+def check_dict(metadata: object) -> Metadata:
+    """``metadata`` itself; SessionError if it is no dict."""
+    if not isinstance(metadata, dict):
+        raise SessionError(f"custom_metadata must be a dict, got {type(metadata).__name__}; nothing was stored")
+    return metadata
+
+
+def _encode(value: object) -> str:
+    try:
+        # Decoded at once: orjson's own result is a 1 KB buffer cut short, and keeping it costs ten times as much.
+        text = dumps(value, None, FAITHFUL).decode()
+    except TypeError:  # orjson.JSONEncodeError is one
+        return _encode_by_json(value)
+    if "null" in text and _has_non_finite(value):
+        return _encode_by_json(value)
+    return text
+
+
+def _encode_by_json(value: object) -> str:
+    # Read back before it is stored: nesting and digits may be written that cannot be read, and keys may turn equal.
+    return JSON_MARK + json.dumps(json.loads(json.dumps(value, default=_json_value)), separators=(",", ":"))
+
+
+def _decode(text: str) -> Any:
+    return json.loads(text) if text.startswith(JSON_MARK) else loads(text)
+
+
+def _json_value(value: object) -> object:
+    if isinstance(value, UUID):
+        return str(value)
+    if isinstance(value, Enum):
+        return value.value
+    raise TypeError(f"{type(value).__name__} is no JSON type")
+
+
+def _text_key(key: object) -> str:
+    if type(key) is str:
+        return key
+    return next(iter(json.loads(json.dumps({key: None}))))  # type: ignore[no-any-return]
+
+
+def _has_non_finite(value: object) -> bool:
+    if isinstance(value, float):
+        return not math.isfinite(value)
+    if isinstance(value, dict):
+        return any(map(_has_non_finite, value.values()))
+    if isinstance(value, (list, tuple)):
+        return any(map(_has_non_finite, value))
+    return isinstance(value, Enum) and _has_non_finite(value.value)
+
+
+def _refusal(metadata: object, exc: Exception) -> SessionError:
+    where, why = _find_refused(metadata, "custom_metadata", frozenset()) or ("custom_metadata", str(exc))
+    return SessionError(f"{where} cannot be stored as JSON: {why}; nothing was stored")
+
+
+def _find_refused(value: object, path: str, parents: frozenset[int]) -> tuple[str, str] | None:
+    """Path to the first thing inside ``value`` that cannot be stored, and why it cannot."""
+    if id(value) in parents:
+        return path, "it contains itself"
+    inside = parents | {id(value)}
+    if isinstance(value, dict):
+        for key in value:
+            if not _accepts(_text_key, key):
+                return f"a key of {path}", f"{type(key).__name__} cannot be a JSON key"
+        return _first_refused(((f"{path}[{key!r}]", item) for key, item in value.items()), inside)
+    if isinstance(value, (list, tuple)):
+        return _first_refused(((f"{path}[{i}]", item) for i, item in enumerate(value)), inside)
+    try:
+        _encode(value)
+    except REFUSALS as exc:
+        return path, str(exc)
+    return None
+
+
+def _first_refused(items: Iterable[tuple[str, object]], parents: frozenset[int]) -> tuple[str, str] | None:
+    for path, item in items:
+        if not _accepts(_encode, item):
+            return _find_refused(item, path, parents)
+    return None
+
+
+def _accepts(encode: Callable[[Any], object], value: object) -> bool:
+    try:
+        encode(value)
+    except REFUSALS:
+        return False
+    return True

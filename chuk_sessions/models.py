@@ -1,0 +1,93 @@
+"""What a session is: the record that stores keep, and the public ``SessionMetadata``."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields
+from datetime import UTC, datetime
+from functools import lru_cache
+from time import gmtime, strftime, time
+from typing import Any
+
+__all__ = ["ACTIVE", "SessionMetadata", "SessionRecord", "iso_timestamp"]
+
+ACTIVE = "active"
+MICROSECONDS = 1_000_000
+
+
+@dataclass(slots=True)
+class SessionRecord:
+    """A session as stores hand it out: a copy, with times in seconds since the epoch."""
+
+    user_id: str | None
+    created: float
+    expires: float
+    accessed: float
+    metadata: dict[str, Any]
+    status: str = ACTIVE
+
+
+def session_info(session_id: str, sandbox_id: str, record: SessionRecord) -> dict[str, Any]:
+    """The info dict of a record."""
+    return {
+        "session_id": session_id,
+        "sandbox_id": sandbox_id,
+        "user_id": record.user_id,
+        "created_at": iso_timestamp(record.created),
+        "expires_at": iso_timestamp(record.expires),
+        "status": record.status,
+        "last_accessed": iso_timestamp(record.accessed),
+        "custom_metadata": record.metadata,
+    }
+
+
+@lru_cache(maxsize=4096)
+def iso_timestamp(unix_time: float) -> str:
+    """ISO-8601 in UTC with six decimals and ``Z``: ``2026-01-31T12:00:00.000000Z``."""
+    seconds, fraction = divmod(round(unix_time * MICROSECONDS), MICROSECONDS)
+    return f"{strftime('%Y-%m-%dT%H:%M:%S', gmtime(seconds))}.{fraction:06d}Z"
+
+
+def _now() -> str:
+    return iso_timestamp(time())
+
+
+@dataclass(slots=True)
+class SessionMetadata:
+    """A session as applications see it; timestamps are ISO-8601 in UTC, as in ``get_session_info``.
+
+    Without ``created_at`` and ``last_accessed`` both are the time of the call; without ``expires_at`` it never expires.
+    """
+
+    session_id: str
+    sandbox_id: str
+    user_id: str | None = None
+    created_at: str | None = None
+    expires_at: str | None = None
+    status: str = ACTIVE
+    last_accessed: str | None = None
+    custom_metadata: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.created_at = self.created_at or _now()
+        self.last_accessed = self.last_accessed or self.created_at
+
+    def is_expired(self) -> bool:
+        """Whether ``expires_at`` has passed. Raises ValueError if it is no ISO-8601 time."""
+        if not self.expires_at:
+            return False
+        expires = datetime.fromisoformat(self.expires_at)
+        return datetime.now(UTC) >= (expires if expires.tzinfo else expires.replace(tzinfo=UTC))
+
+    def touch(self) -> None:
+        """Set ``last_accessed`` of this object to now; storage is not touched."""
+        self.last_accessed = _now()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as a new dict."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> SessionMetadata:
+        """The inverse of ``to_dict``; unknown keys are ignored. Raises TypeError if an id is missing."""
+        known = {f.name for f in fields(cls)}
+        return cls(**{key: value for key, value in data.items() if key in known})
