@@ -1,0 +1,363 @@
+"""A dict whose items expire, behind the provider interface: the memory provider's store.
+
+Rules this file keeps, and what they cost:
+
+* An operation never awaits, so it is atomic on the event loop. Threads may share a map under the GIL: what must be
+  atomic between threads stands in adjacent statements with no call between them, because CPython hands the GIL over
+  at calls and backward jumps only. (Reclaiming with ``m.pop(k)`` instead of ``del m[k]`` loses live keys.)
+* ``items`` holds ``key -> (value, deadline, filing)``: tuples, which the garbage collector stops visiting.
+* The expiry index is a heap of seconds, each with a bucket: a flat list ``[key, filing, key, filing, ...]``.
+  ``filing`` is the deadline object under which the key was filed; a filing is valid while ``items[key][2] is filing``
+  and stale once the key was deleted, recreated or filed anew.
+* A key is always filed at or before its deadline. Moving a deadline later touches no bucket: the key is filed again
+  when its old bucket comes up. Only an earlier deadline files at once.
+* Expired items are reclaimed in slices: by writers once a bucket is due, and by whoever runs ``sweep``.
+* Stale filings stay under twice the keys plus ``2 * SPARE_FILINGS``. Once they outnumber the keys by ``SPARE_FILINGS``,
+  each key that goes or is filed anew pays for visits to ``COMPACT_SLICE`` filings, which drop the stale ones; a pass
+  over all filings so ends after about a quarter as many payments as there are keys.
+* ``get``, ``setex`` and ``delete`` are written flat: a method call costs as much as the dict operation in them.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable, Hashable, Iterator
+from heapq import heapify, heappop, heappush
+from typing import Any
+
+Entry = tuple[Any, float, float]
+
+MAX_DEADLINE = 1e11  # seconds, some 3,000 years; Redis takes as much
+COMPACT_SLICE = 8  # filings visited per key that goes, while stale ones outnumber the keys
+RECLAIM_SLICE = 16  # filings visited per write while a bucket is due; more than one, so that writers catch up
+SWEEP_SLICE = 256  # filings per step of a sweep; with the compaction it may pay for, under half a millisecond
+SPARE_FILINGS = 1024  # stale filings beyond the number of keys that are never worth a visit (16 KB)
+CLEAR_CREDIT = SPARE_FILINGS // 4  # an emptied map with less credit than this drops its index whole
+SPARE_SECONDS = 64  # seconds without a bucket that the heap may always hold before it is rebuilt
+
+
+class ExpiringMap:
+    """Keys with values and deadlines. A read never returns an expired value, reclaimed or not.
+
+    ``clock`` gives seconds from zero up and never runs backwards. ``max_items`` (at least 1) bounds the number of
+    keys: storing one more evicts the key that would expire first, exact to one second. ``default_ttl`` is the
+    lifetime in seconds that ``set`` gives. ``on_new_second``, if set, is called when a key is filed under a second
+    that had none, so that the owner can arrange for a ``sweep``.
+
+    The asynchronous methods are the provider interface and never suspend. Values are returned as they were given.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_bucket",
+        "_buckets",
+        "_credit",
+        "_cursor",
+        "_due",
+        "_heap",
+        "_heap_lock",
+        "_second",
+        "_second_end",
+        "_stale_and_credit",
+        "_unvisited",
+        "_visiting",
+        "clock",
+        "default_ttl",
+        "items",
+        "max_items",
+        "on_new_second",
+    )
+
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        max_items: int | None = None,
+        default_ttl: float = 3600,
+    ) -> None:
+        if max_items is not None and max_items < 1:
+            raise ValueError(f"max_items must be at least 1, got {max_items!r}")
+        self.items: dict[Hashable, Entry] = {}
+        self.clock = clock
+        self.max_items = max_items
+        self.default_ttl = default_ttl
+        self.on_new_second: Callable[[], None] | None = None
+        self._buckets: dict[int, list[Any]] = {}
+        self._heap: list[int] = []
+        self._heap_lock = threading.RLock()  # taken once per new second and per reclaimed one, not per operation
+        self._due = math.inf  # when the first bucket is wholly expired
+        self._bucket: list[Any] = []  # the one filed under last, for deadlines from _second to before _second_end
+        self._second, self._second_end = 0.0, -1.0
+        self._credit = SPARE_FILINGS // 2  # how many keys may go before the stale filings must be counted
+        self._stale_and_credit = self._credit  # stale filings plus credit
+        self._unvisited: list[int] = []  # seconds that the compaction pass under way has still to visit
+        self._cursor = 0  # where that pass stands in the bucket of the last of them
+        self._visiting = threading.Lock()  # one thread at a time visits buckets; the others go on without
+
+    def __len__(self) -> int:
+        """Keys held, those included that expired and were not reclaimed yet."""
+        return len(self.items)
+
+    @property
+    def stale(self) -> int:
+        """Filings in the expiry index that stand for no key any more."""
+        return self._stale_and_credit - self._credit
+
+    @property
+    def due(self) -> float:
+        """The time from which a whole second of keys can be reclaimed; infinity when nothing is filed."""
+        return self._due
+
+    async def get(self, key: Hashable) -> Any:
+        """The live value of ``key``, or None."""
+        entry = self.items.get(key)
+        if entry is not None and entry[1] > self.clock():
+            return entry[0]
+        return None
+
+    async def set(self, key: Hashable, value: Any) -> None:
+        """Store ``value`` for ``default_ttl`` seconds."""
+        await self.setex(key, self.default_ttl, value)
+
+    async def setex(self, key: Hashable, ttl: float, value: Any) -> None:
+        """Store ``value`` for ``ttl`` seconds, fractions included; with zero or less the key is gone at once.
+
+        Raises ValueError for a ttl that is NaN, infinite or over 3,000 years, TypeError for one that is no number;
+        nothing changes then.
+        """
+        now = self.clock()
+        try:
+            deadline = now + ttl
+        except TypeError:
+            raise TypeError(f"ttl must be a number of seconds, got {type(ttl).__name__}") from None
+        if not now < deadline < MAX_DEADLINE:
+            if not -MAX_DEADLINE < deadline < MAX_DEADLINE:
+                raise ValueError(f"ttl must be a finite number of seconds below {MAX_DEADLINE:.0e}, got {ttl!r}")
+            await self.delete(key)
+            return
+        items = self.items
+        old = items.get(key)
+        if old is None:
+            entry = (value, deadline, deadline)
+            if items.setdefault(key, entry) is not entry:
+                self._replace(key, entry)
+            elif self.max_items is not None:
+                self._make_room(self.max_items)
+                self._file(key, deadline)
+            elif self._second <= deadline < self._second_end:
+                self._bucket += (key, deadline)
+            else:
+                self._file(key, deadline)
+        else:
+            try:
+                if old[2] <= deadline and items[key] is old:
+                    items[key] = (value, deadline, old[2])
+                else:
+                    self._replace(key, (value, deadline, deadline))
+            except KeyError:  # another thread took the key out since it was read
+                self._replace(key, (value, deadline, deadline))
+        if now >= self._due:
+            self.reclaim(RECLAIM_SLICE, now)
+
+    async def delete(self, key: Hashable) -> bool:
+        """Remove ``key``; True if it was held.
+
+        A key that expired within the last second may not have been reclaimed yet and then counts as held.
+        """
+        try:
+            del self.items[key]
+        except KeyError:
+            return False
+        self._credit = credit = self._credit - 1
+        if credit < CLEAR_CREDIT and (credit < 0 or not self.items):
+            self._settle()
+        return True
+
+    async def close(self) -> None:
+        """Does nothing: the map is shared by all who opened it."""
+
+    def live(self, key: Hashable) -> Entry | None:
+        """The entry of ``key`` if it has not expired, else None."""
+        entry = self.items.get(key)
+        if entry is not None and entry[1] > self.clock():
+            return entry
+        return None
+
+    def postpone(self, key: Hashable, entry: Entry, seconds: float) -> None:
+        """Move the deadline of a live ``entry`` of this map ``seconds`` later."""
+        if self.items.get(key) is entry:
+            self.items[key] = (entry[0], entry[1] + seconds, entry[2])
+
+    def reclaim(self, limit: int, now: float) -> int:
+        """Visit about ``limit`` filings of wholly expired seconds; the number of keys removed."""
+        if not self._visiting.acquire(blocking=False):
+            return 0
+        try:
+            removed = 0
+            while limit > 0 and self._due <= now:
+                second = self._heap[0]
+                bucket = self._buckets.get(second)
+                if bucket is None:
+                    self._pop_second()
+                else:
+                    before = len(bucket)
+                    removed += self._visit(second, bucket, 0, limit, now)[1]
+                    limit -= before // 2
+            self._compact(removed)
+            return removed
+        finally:
+            self._visiting.release()
+
+    def sweep(self) -> Iterator[int]:
+        """Remove everything that has expired by now, a slice per step; a step gives the number of keys it removed."""
+        now = self.clock()
+        while self._due <= now:
+            yield self.reclaim(SWEEP_SLICE, now)
+        second, cursor = int(now), 0  # the running second: some of its keys may have expired
+        while (bucket := self._buckets.get(second)) is not None and cursor < len(bucket):
+            with self._visiting:
+                cursor, removed = self._visit(second, bucket, cursor, SWEEP_SLICE, now)
+                self._compact(removed)
+            yield removed
+
+    def _replace(self, key: Hashable, entry: Entry) -> None:
+        while (old := self.items.setdefault(key, entry)) is not entry:
+            try:
+                if self.items[key] is old:
+                    self.items[key] = entry
+                    break
+            except KeyError:
+                pass  # another thread took the key out since it was read
+        self._file(key, entry[2])
+        self._credit -= 1
+        self._settle()
+
+    def _file(self, key: Hashable, deadline: float) -> None:
+        second = int(deadline)
+        start, end = float(second), second + 1.0
+        while True:
+            try:
+                bucket = self._buckets[second]
+                bucket += (key, deadline)
+                self._bucket, self._second, self._second_end = bucket, start, end
+                return
+            except KeyError:
+                self._open(second)
+
+    def _open(self, second: int) -> None:
+        with self._heap_lock:
+            if second not in self._buckets:
+                self._buckets[second] = []
+                heappush(self._heap, second)
+                self._due = self._heap[0] + 1.0
+        if self.on_new_second is not None:
+            self.on_new_second()
+
+    def _pop_second(self) -> None:
+        with self._heap_lock:
+            heappop(self._heap)
+            self._due = self._heap[0] + 1.0 if self._heap else math.inf
+
+    def _visit(self, second: int, bucket: list[Any], cursor: int, limit: int, now: float) -> tuple[int, int]:
+        """Look at up to ``limit`` filings of a bucket from ``cursor`` on; the new cursor and the keys removed.
+
+        Drops stale filings, removes expired keys, files those anew that live beyond this second, and leaves the
+        rest. The last filing takes the place of one that goes: order within a second means nothing.
+        """
+        items = self.items
+        removed = 0
+        for _ in range(min(limit, (len(bucket) - cursor) // 2)):
+            key, filing = bucket[cursor], bucket[cursor + 1]
+            try:
+                entry = items[key]
+                if entry[2] is not filing:
+                    self._stale_and_credit -= 1
+                elif entry[1] <= now:
+                    del items[key]
+                    removed += 1
+                elif entry[1] < second + 1:
+                    cursor += 2
+                    continue
+                else:
+                    items[key] = (entry[0], entry[1], entry[1])
+                    self._file(key, entry[1])
+            except KeyError:
+                self._stale_and_credit -= 1
+            bucket[cursor] = bucket[-2]
+            bucket[cursor + 1] = bucket[-1]
+            del bucket[-2:]
+        if not bucket:
+            if bucket is self._bucket:
+                self._second_end = -1.0
+            del self._buckets[second]
+            if len(self._heap) > 2 * len(self._buckets) + SPARE_SECONDS:
+                self._rebuild_heap()
+        return cursor, removed
+
+    def _settle(self) -> None:
+        """Pay for the compaction that one key gone or filed anew makes due."""
+        if not self._visiting.acquire(blocking=False):
+            return
+        try:
+            if self.items:
+                self._compact(1)
+            else:
+                self._clear()
+        finally:
+            self._visiting.release()
+
+    def _clear(self) -> None:
+        buckets: dict[int, list[Any]] = {}
+        heap: list[int] = []
+        unvisited: list[int] = []
+        with self._heap_lock:
+            if not self.items:
+                self._buckets, self._heap, self._unvisited = buckets, heap, unvisited
+                self._second_end, self._due = -1.0, math.inf
+                self._stale_and_credit = self._credit = SPARE_FILINGS // 2
+
+    def _compact(self, payments: int) -> None:
+        """Go on with the pass that drops stale filings, while there are too many; renew the credit."""
+        limit = COMPACT_SLICE * payments
+        while limit > 0 and self.stale > len(self.items) + SPARE_FILINGS:
+            if not self._unvisited:
+                self._unvisited = list(self._buckets)
+                self._cursor = 0
+                if not self._unvisited:
+                    break
+            second = self._unvisited[-1]
+            bucket = self._buckets.get(second)
+            if bucket is None:
+                limit -= 1
+            else:
+                start, filings = self._cursor, len(bucket)
+                self._cursor = self._visit(second, bucket, start, min(limit, COMPACT_SLICE), -math.inf)[0]
+                limit -= (self._cursor - start + filings - len(bucket)) // 2
+            if bucket is None or self._cursor >= len(bucket):
+                self._unvisited.pop()
+                self._cursor = 0
+        # A delete turns one key into one stale filing: half the distance to the bound is how many may come unchecked.
+        credit = max(0, (len(self.items) + SPARE_FILINGS - self.stale) // 2)
+        self._stale_and_credit, self._credit = self.stale + credit, credit
+
+    def _make_room(self, max_items: int) -> None:
+        """Evict until the bound holds. The key just stored is not filed yet, so it is never the one that goes."""
+        if not self._visiting.acquire(blocking=False):
+            return  # another thread is visiting: the map may pass its bound by one key for each such thread
+        try:
+            while len(self.items) > max_items and self._heap:
+                second = self._heap[0]
+                bucket = self._buckets.get(second)
+                if bucket is None:
+                    self._pop_second()
+                else:
+                    self._compact(self._visit(second, bucket, 0, 1, second + 1)[1])
+        finally:
+            self._visiting.release()
+
+    def _rebuild_heap(self) -> None:
+        with self._heap_lock:
+            self._heap = list(self._buckets)
+            heapify(self._heap)
+            self._due = self._heap[0] + 1.0 if self._heap else math.inf
