@@ -1,0 +1,50 @@
+"""The low-level interface: what a provider is and how one is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Generic, Protocol, TypeVar
+
+__all__ = ["DEFAULT_TTL", "Factory", "Provider", "ProviderSession"]
+
+DEFAULT_TTL = 3600  # seconds that ``set`` gives a value
+
+P = TypeVar("P", covariant=True)
+
+
+class Provider(Protocol):
+    """Keys with values that expire. Users' own providers need only these four methods; ours have ``set`` too.
+
+    A missing or expired key reads as None and deletes as False. ``ttl`` is in seconds; ours take fractions.
+    """
+
+    async def setex(self, key: str, ttl: int, value: str) -> Any:
+        """Store ``value`` for ``ttl`` seconds, over whatever the key had."""
+
+    async def get(self, key: str) -> Any:
+        """The value, or None."""
+
+    async def delete(self, key: str) -> Any:
+        """Remove the key."""
+
+    async def close(self) -> Any:
+        """Give back what this session of the provider holds."""
+
+
+Factory = Callable[[], AbstractAsyncContextManager[Any]]
+
+
+class ProviderSession(Generic[P]):
+    """``async with factory() as session``: gives a provider and, at the end, leaves it open for the others."""
+
+    __slots__ = ("_provider",)
+
+    def __init__(self, provider: P) -> None:
+        self._provider = provider
+
+    async def __aenter__(self) -> P:
+        return self._provider
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        return None

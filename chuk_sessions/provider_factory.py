@@ -1,0 +1,55 @@
+"""From the environment to a provider factory."""
+
+from __future__ import annotations
+
+import os
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
+from chuk_sessions.exceptions import UnknownProvider
+from chuk_sessions.provider import Factory
+
+__all__ = ["factory_for_env"]
+
+PACKAGE = "chuk_sessions.providers"
+BUILT_IN = {
+    "memory": "memory",
+    "mem": "memory",
+    "inmemory": "memory",
+    "redis": "redis",
+    "redis_store": "redis",
+}
+
+
+def factory_for_env() -> Factory:
+    """The factory of the provider that ``SESSION_PROVIDER`` names; memory if it is unset or empty.
+
+    The name is one of ``memory``, ``mem``, ``inmemory``, ``redis``, ``redis_store``, in any case; or a module of
+    ``chuk_sessions.providers``; or the dotted path of any importable module. The module's ``factory()`` is called and
+    what it returns is returned. Raises UnknownProvider (a ProviderError and an ImportError) if there is no such module
+    or no ``factory`` in it; whatever goes wrong inside the module is not hidden.
+    """
+    name = os.environ.get("SESSION_PROVIDER", "").strip() or "memory"
+    built_in = BUILT_IN.get(name.lower())
+    module = import_module(f"{PACKAGE}.{built_in}") if built_in else _custom_module(name)
+    make: Any = getattr(module, "factory", None)
+    if not callable(make):
+        raise UnknownProvider(f"SESSION_PROVIDER={name!r}: module {module.__name__} has no factory() function")
+    return make()  # type: ignore[no-any-return]
+
+
+def _custom_module(name: str) -> ModuleType:
+    for path in (f"{PACKAGE}.{name}", name):
+        try:
+            return import_module(path)
+        except ModuleNotFoundError as exc:
+            if exc.name is None or not f"{path}.".startswith(f"{exc.name}."):
+                raise  # the module is there; something that it imports is not
+        except (TypeError, ValueError):
+            pass  # no module can have such a name
+    known = ", ".join(BUILT_IN)
+    raise UnknownProvider(
+        f"SESSION_PROVIDER={name!r} is no known provider ({known}), no module of {PACKAGE}"
+        " and no importable module; set it to one of these or to the dotted path of a module with factory()"
+    )

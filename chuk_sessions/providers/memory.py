@@ -1,0 +1,236 @@
+"""Sessions and values in the memory of this process: the default provider."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+import time
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import islice
+
+from chuk_sessions.codec import Metadata, check_dict, decode_document, encode_document
+from chuk_sessions.exceptions import ProviderError
+from chuk_sessions.expiring_map import SWEEP_SLICE, ExpiringMap
+from chuk_sessions.models import SessionRecord
+from chuk_sessions.provider import DEFAULT_TTL, ProviderSession
+from chuk_sessions.session_store import Existing
+
+__all__ = ["MemoryFactory", "MemoryStore", "factory"]
+
+LONGEST_NAP = 3600.0  # seconds: a sweep is looked for at least this often, whatever the deadlines say
+SHORTEST_NAP = 0.001  # seconds between two slices of a long sweep, for everybody else on the loop
+
+
+class MemoryStore:
+    """What one process keeps: a map of values, and one map of sessions per sandbox.
+
+    ``clock`` (seconds from zero up, monotonic) rules expiry, ``wall_clock`` (seconds since the epoch) the
+    timestamps of sessions. ``max_items`` bounds the values and each sandbox's sessions, each for itself: one more
+    evicts what would expire first. Expired items are removed while the event loop runs, written to or idle.
+    """
+
+    def __init__(
+        self,
+        *,
+        max_items: int | None = None,
+        default_ttl: float = DEFAULT_TTL,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._max_items = max_items
+        self._clock = clock
+        self.wall_clock = wall_clock
+        self.values = self._new_map(default_ttl)
+        self._sessions: dict[str, ExpiringMap] = {}
+
+    def sessions(self, sandbox_id: str) -> ExpiringMap:
+        """The map of the sessions of one sandbox."""
+        if sandbox_id not in self._sessions:
+            self._sessions.setdefault(sandbox_id, self._new_map(DEFAULT_TTL))
+        return self._sessions[sandbox_id]
+
+    def _new_map(self, default_ttl: float) -> ExpiringMap:
+        items = ExpiringMap(self._clock, self._max_items, default_ttl)
+        items.on_new_second = _Sweeper(items).arm
+        return items
+
+
+class _Sweeper:
+    """Removes expired items from a map when nobody writes to it, a slice per turn of the event loop.
+
+    A loop that is closed or stopped forgets its timers. So does this: the next new second arms the running loop.
+    """
+
+    def __init__(self, items: ExpiringMap) -> None:
+        self._items = weakref.ref(items)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._due = math.inf
+
+    def arm(self) -> None:
+        """See to it that the running loop sweeps when the map's first second is due."""
+        items = self._items()
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            return  # used without a loop: writers reclaim
+        if items is None or (loop is self._loop and items.due >= self._due):
+            return
+        if self._timer is not None and loop is self._loop:
+            self._timer.cancel()
+        self._schedule(loop, items)
+
+    def _schedule(self, loop: asyncio.AbstractEventLoop, items: ExpiringMap) -> None:
+        self._loop, self._due, self._timer = loop, items.due, None
+        if items.due < math.inf:
+            nap = min(max(items.due - items.clock(), SHORTEST_NAP), LONGEST_NAP)
+            self._timer = loop.call_later(nap, self._sweep, loop)
+
+    def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
+        items = self._items()
+        if items is None or loop is not self._loop:
+            return
+        items.reclaim(SWEEP_SLICE, items.clock())
+        self._schedule(loop, items)
+
+
+@dataclass(slots=True)
+class _Session:
+    """What the map of sessions holds: changed in place, never handed out."""
+
+    user_id: str | None
+    created: float
+    expires: float
+    accessed: float
+    document: str
+
+    def touch(self, now: float) -> None:
+        if now > self.accessed:
+            self.accessed = now
+
+
+class MemorySessionStore:
+    """The sessions of one sandbox in memory; see ``SessionStore``."""
+
+    def __init__(self, store: MemoryStore, sandbox_id: str) -> None:
+        self._map = store.sessions(sandbox_id)
+        self._entries = self._map.items
+        self._clock = store.values.clock
+        self._wall_clock = store.wall_clock
+
+    async def create(
+        self, session_id: str, user_id: str | None, lifetime: float, metadata: Metadata
+    ) -> Existing | None:
+        document = encode_document(metadata)
+        now = self._wall_clock()
+        entry = self._map.live(session_id)
+        if entry is not None:
+            entry[0].touch(now)
+            return Existing(entry[0].user_id)
+        session = _Session(user_id, now, now + lifetime, now, document)
+        await self._map.setex(session_id, lifetime, session)
+        return None
+
+    async def read(self, session_id: str) -> SessionRecord | None:
+        entry = self._map.live(session_id)
+        if entry is None:
+            return None
+        session = entry[0]
+        return SessionRecord(
+            session.user_id, session.created, session.expires, session.accessed, decode_document(session.document)
+        )
+
+    async def touch(self, session_id: str, interval: float) -> bool:
+        entry = self._entries.get(session_id)
+        if entry is None or entry[1] <= self._clock():
+            return False
+        session = entry[0]
+        now = self._wall_clock()
+        if now - session.accessed >= interval:
+            session.accessed = now
+        return True
+
+    async def update(self, session_id: str, metadata: Metadata, replace: bool) -> bool:
+        entry = self._map.live(session_id)
+        if replace or entry is None:
+            document = encode_document(metadata)
+        else:
+            merged = decode_document(entry[0].document)
+            merged.update(check_dict(metadata))
+            document = encode_document(merged)
+        if entry is None:
+            return False
+        session: _Session = entry[0]
+        session.document = document
+        session.touch(self._wall_clock())
+        return True
+
+    async def extend(self, session_id: str, lifetime: float) -> bool:
+        entry = self._map.live(session_id)
+        if entry is None:
+            return False
+        self._map.postpone(session_id, entry, lifetime)
+        entry[0].expires += lifetime
+        entry[0].touch(self._wall_clock())
+        return True
+
+    async def delete(self, session_id: str) -> bool:
+        live = self._map.live(session_id) is not None
+        return await self._map.delete(session_id) and live
+
+    async def sweep(self) -> int:
+        removed = 0
+        for count in self._map.sweep():
+            removed += count
+            await asyncio.sleep(0)
+        return removed
+
+    def cached(self) -> int:
+        """Live sessions; exact unless more than a few hundred expired in the last moment and wait to be removed."""
+        for _ in islice(self._map.sweep(), 4):
+            pass
+        return len(self._map)
+
+
+class MemoryFactory:
+    """Gives the values of a store (call it) and the sessions of a sandbox (``session_store``)."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self._store = store
+
+    def __call__(self) -> ProviderSession[ExpiringMap]:
+        """A context manager that gives the shared map of values, a ``Provider``."""
+        return ProviderSession(self._store.values)
+
+    def session_store(self, sandbox_id: str) -> MemorySessionStore:
+        """The sessions of one sandbox."""
+        return MemorySessionStore(self._store, sandbox_id)
+
+
+_shared: MemoryStore | None = None
+
+
+def factory(store: MemoryStore | None = None) -> MemoryFactory:
+    """A factory on ``store``, or on the one that the whole process shares.
+
+    The shared store is made by the first call and takes ``SESSION_MEMORY_MAX_ITEMS`` (default: no bound) from the
+    environment. Raises ProviderError if that is no whole number of at least 1.
+    """
+    global _shared
+    if store is None:
+        if _shared is None:
+            _shared = MemoryStore(max_items=_max_items_from_env())
+        store = _shared
+    return MemoryFactory(store)
+
+
+def _max_items_from_env() -> int | None:
+    text = os.environ.get("SESSION_MEMORY_MAX_ITEMS", "").strip()
+    if not text:
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise ProviderError(f"SESSION_MEMORY_MAX_ITEMS must be a whole number of at least 1, got {text!r}")
+    return int(text)
