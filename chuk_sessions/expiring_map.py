@@ -27,9 +27,10 @@ from collections.abc import Callable, Hashable, Iterator
 from heapq import heapify, heappop, heappush
 from typing import Any
 
+from chuk_sessions.provider import DEFAULT_TTL, MAX_TTL, ttl_error
+
 Entry = tuple[Any, float, float]
 
-MAX_DEADLINE = 1e11  # seconds, some 3,000 years; Redis takes as much
 COMPACT_SLICE = 8  # filings visited per key that goes, while stale ones outnumber the keys
 RECLAIM_SLICE = 16  # filings visited per write while a bucket is due; more than one, so that writers catch up
 SWEEP_SLICE = 256  # filings per step of a sweep; with the compaction it may pay for, under half a millisecond
@@ -74,7 +75,7 @@ class ExpiringMap:
         self,
         clock: Callable[[], float] = time.monotonic,
         max_items: int | None = None,
-        default_ttl: float = 3600,
+        default_ttl: float = DEFAULT_TTL,
     ) -> None:
         if max_items is not None and max_items < 1:
             raise ValueError(f"max_items must be at least 1, got {max_items!r}")
@@ -130,10 +131,10 @@ class ExpiringMap:
         try:
             deadline = now + ttl
         except TypeError:
-            raise TypeError(f"ttl must be a number of seconds, got {type(ttl).__name__}") from None
-        if not now < deadline < MAX_DEADLINE:
-            if not -MAX_DEADLINE < deadline < MAX_DEADLINE:
-                raise ValueError(f"ttl must be a finite number of seconds below {MAX_DEADLINE:.0e}, got {ttl!r}")
+            raise ttl_error(ttl) from None
+        if not now < deadline < MAX_TTL:
+            if not -MAX_TTL < deadline < MAX_TTL:
+                raise ttl_error(ttl)
             await self.delete(key)
             return
         items = self.items

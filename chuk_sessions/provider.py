@@ -6,9 +6,10 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Generic, Protocol, TypeVar
 
-__all__ = ["DEFAULT_TTL", "Factory", "Provider", "ProviderSession"]
+__all__ = ["DEFAULT_TTL", "MAX_TTL", "Factory", "Provider", "ProviderSession", "ttl_error"]
 
 DEFAULT_TTL = 3600  # seconds that ``set`` gives a value
+MAX_TTL = 1e11  # seconds, some 3,000 years; Redis takes as much
 
 P = TypeVar("P", covariant=True)
 
@@ -30,6 +31,13 @@ class Provider(Protocol):
 
     async def close(self) -> Any:
         """Give back what this session of the provider holds."""
+
+
+def ttl_error(ttl: object) -> Exception:
+    """What to raise for a ``ttl`` that is no number, NaN, infinite or too large."""
+    if isinstance(ttl, (int, float)):
+        return ValueError(f"ttl must be a finite number of seconds below {MAX_TTL:.0e}, got {ttl!r}")
+    return TypeError(f"ttl must be a number of seconds, got {type(ttl).__name__}")
 
 
 Factory = Callable[[], AbstractAsyncContextManager[Any]]

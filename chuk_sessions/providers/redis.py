@@ -1,0 +1,108 @@
+"""Sessions and values on a Redis server, over the pipelined client of ``chuk_sessions.redis_client``."""
+
+from __future__ import annotations
+
+import math
+import os
+
+from chuk_sessions.exceptions import ProviderError
+from chuk_sessions.provider import DEFAULT_TTL, MAX_TTL, ProviderSession, ttl_error
+from chuk_sessions.providers.redis_session_store import RedisSessionStore
+from chuk_sessions.redis_client.client import Client
+
+__all__ = ["RedisFactory", "RedisSession", "factory"]
+
+DEFAULT_URL = "redis://localhost:6379/0"
+URL_VARIABLES = ("SESSION_REDIS_URL", "REDIS_URL")
+
+
+class RedisSession:
+    """Keys with values that expire, on the server; a ``Provider``.
+
+    Keys and values are str or bytes (anything else is a TypeError); values read back as str. Methods raise
+    ProviderError if the server cannot be reached or says no; see ``Client.call`` for the kinds.
+    """
+
+    __slots__ = ("_call",)
+
+    def __init__(self, client: Client) -> None:
+        self._call = client.call
+
+    async def get(self, key: str | bytes) -> str | None:
+        """The value, or None. Raises ProviderError if it is not UTF-8."""
+        if not isinstance(key, (str, bytes)):
+            raise _wrong_type("key", key)
+        value: bytes | None = await self._call(b"GET", key)
+        if value is None:
+            return None
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            raise ProviderError("the value of this key is not UTF-8, so it cannot be read as a str") from None
+
+    async def set(self, key: str | bytes, value: str | bytes) -> None:
+        """Store ``value`` for ``DEFAULT_TTL`` seconds."""
+        await self.setex(key, DEFAULT_TTL, value)
+
+    async def setex(self, key: str | bytes, ttl: float, value: str | bytes) -> None:
+        """Store ``value`` for ``ttl`` seconds, to the millisecond; with zero or less the key is gone at once.
+
+        Raises ValueError for a ttl that is NaN, infinite or over 3,000 years, TypeError for one that is no number;
+        nothing changes then.
+        """
+        if not isinstance(key, (str, bytes)):
+            raise _wrong_type("key", key)
+        if not isinstance(value, (str, bytes)):
+            raise _wrong_type("value", value)
+        try:
+            milliseconds = math.ceil(ttl * 1000) if -MAX_TTL < ttl < MAX_TTL else None
+        except TypeError:
+            milliseconds = None
+        if milliseconds is None:
+            raise ttl_error(ttl)
+        if milliseconds <= 0:
+            await self._call(b"UNLINK", key)
+        else:
+            await self._call(b"SET", key, value, b"PX", milliseconds)
+
+    async def delete(self, key: str | bytes) -> bool:
+        """Remove the key; True if it was there."""
+        if not isinstance(key, (str, bytes)):
+            raise _wrong_type("key", key)
+        return bool(await self._call(b"UNLINK", key))
+
+    async def close(self) -> None:
+        """Does nothing: the connection is shared; it closes with its event loop."""
+
+
+def _wrong_type(what: str, value: object) -> TypeError:
+    return TypeError(f"on Redis a {what} must be str or bytes, got {type(value).__name__}")
+
+
+class RedisFactory:
+    """Gives the values of a database (call it) and the sessions of a sandbox (``session_store``)."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def __call__(self) -> ProviderSession[RedisSession]:
+        """A context manager that gives a ``RedisSession``."""
+        return ProviderSession(RedisSession(self._client))
+
+    def session_store(self, sandbox_id: str) -> RedisSessionStore:
+        """The sessions of one sandbox."""
+        return RedisSessionStore(self._client, sandbox_id)
+
+
+_shared: dict[str, Client] = {}
+
+
+def factory(url: str | None = None) -> RedisFactory:
+    """A factory for ``url``; without one for ``SESSION_REDIS_URL``, else ``REDIS_URL``, else the local server.
+
+    The environment is read now. The URL is parsed and the server contacted at the first call, which raises
+    ProviderError if that fails. All factories of one URL share their connections.
+    """
+    if url is None:
+        url = next((os.environ[name] for name in URL_VARIABLES if os.environ.get(name)), DEFAULT_URL)
+    return RedisFactory(_shared.setdefault(url, Client(url)))

@@ -1,0 +1,1 @@
+"""The Redis data path: URL to configuration, sockets, pipelining, scripts. It knows nothing of sessions."""

@@ -1,0 +1,74 @@
+"""The front of the data path: from a URL to replies, whichever event loop and process asks."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import weakref
+from asyncio import get_running_loop
+
+from chuk_sessions.redis_client.connection import Argument, Reply
+from chuk_sessions.redis_client.node import Node
+from chuk_sessions.redis_client.url import RedisConfig, parse_url
+
+__all__ = ["Client"]
+
+
+class Client:
+    """Talks to the server that ``url`` names; each event loop, and each process after a fork, over its own connection.
+
+    Nothing is parsed or connected before the first call. A client is meant to be shared and to live as long as the
+    process; connections close when their event loop shuts down.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._config: RedisConfig | None = None
+        self._nodes: dict[asyncio.AbstractEventLoop, Node] = {}
+        _clients.add(self)
+
+    def __repr__(self) -> str:
+        return f"<Client {self._config.address if self._config else 'unused'} {list(self._nodes.values())}>"
+
+    def call(self, *args: Argument) -> asyncio.Future[Reply]:
+        """Send one command; a future with its reply as hiredis gives it (bytes, int, None, list).
+
+        The future raises ServerError with the server's message, NotSent if no connection could be made, OutcomeUnknown
+        if it was lost before the reply. Cancelling it is safe at any time. Raises ProviderError if the URL cannot be
+        used, RuntimeError outside an event loop.
+        """
+        loop = get_running_loop()
+        try:
+            node = self._nodes[loop]
+        except KeyError:
+            node = self._open(loop)
+        return node.call(args)
+
+    def _open(self, loop: asyncio.AbstractEventLoop) -> Node:
+        if self._config is None:
+            self._config = parse_url(self._url)
+        for other in list(self._nodes):
+            if other.is_closed():
+                self._nodes.pop(other, None)
+        node = self._nodes[loop] = Node(self._config, loop, self._forget)
+        return node
+
+    def _forget(self, node: Node) -> None:
+        for loop, known in list(self._nodes.items()):
+            if known is node:
+                self._nodes.pop(loop, None)
+
+
+_clients: weakref.WeakSet[Client] = weakref.WeakSet()
+_inherited: list[object] = []
+
+
+def _after_fork_in_child() -> None:
+    """Leave the parent's connections alone: even closing one would reach into the epoll set that both share."""
+    for client in list(_clients):
+        _inherited.append(client._nodes)
+        client._nodes = {}
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
