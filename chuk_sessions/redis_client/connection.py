@@ -113,7 +113,8 @@ class Connection(asyncio.Protocol):
                         f"the connection to Redis at {self._address} was lost before the reply came: {self._reason}"
                     )
                 )
-        self.lost.set_result(None)
+        if not self.lost.done():
+            self.lost.set_result(None)
         self._on_lost(self, unsent)
 
     def _flush(self) -> None:

@@ -58,7 +58,7 @@ class Node:
             await asyncio.wait([self._connecting])
         if self._connection is not None:
             self._connection.abort("the event loop is shutting down")
-            await self._connection.lost
+            await asyncio.wait([self._connection.lost])
         self._fail_waiting("the event loop is shutting down")
 
     async def _close_at_shutdown(self) -> AsyncGenerator[None]:
@@ -88,8 +88,9 @@ class Node:
             self._connecting = None
 
     def _lost(self, connection: Connection, unsent: list[Command]) -> None:
-        if connection is not self._connection:
-            return  # it never got beyond the handshake, whose commands the connection itself settles
+        if connection is not self._connection:  # it did not get beyond the handshake: nothing of callers is on it
+            _fail(unsent, "the connection was lost during the handshake")
+            return
         self._connection = None
         self._waiting += [command for command in unsent if not command[0].done()]
         if self._waiting:
@@ -97,9 +98,13 @@ class Node:
 
     def _fail_waiting(self, reason: str) -> None:
         waiting, self._waiting = self._waiting, []
-        for future, _ in waiting:
-            if not future.done():
-                future.set_exception(NotSent(reason))
+        _fail(waiting, reason)
+
+
+def _fail(commands: list[Command], reason: str) -> None:
+    for future, _ in commands:
+        if not future.done():
+            future.set_exception(NotSent(reason))
 
 
 async def open_connection(
@@ -116,6 +121,8 @@ async def open_connection(
         async with asyncio.timeout(config.connect_timeout):
             await loop.create_connection(lambda: connection, config.host, config.port)
             await _log_in(connection, config)
+        if connection.lost.done():
+            raise NotSent("the server closed the connection at once")
     except TimeoutError:
         reason = f"no answer within {config.connect_timeout:g} s"
     except OSError as exc:

@@ -1,0 +1,77 @@
+"""Redis URLs: what each part means, and errors that never show a password."""
+
+from __future__ import annotations
+
+import pytest
+
+from chuk_sessions.exceptions import ProviderError
+from chuk_sessions.redis_client.url import RedisConfig, parse_url
+
+SECRET = "s3cr3t"
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("redis://localhost:6379/0", RedisConfig("localhost")),
+        ("redis://", RedisConfig("localhost")),
+        ("redis://example", RedisConfig("example")),
+        ("redis://example/", RedisConfig("example")),
+        ("redis://example:7000/3", RedisConfig("example", 7000, db=3)),
+        ("REDIS://example:7000/3", RedisConfig("example", 7000, db=3)),
+        ("redis://[::1]:7000", RedisConfig("::1", 7000)),
+        ("redis://:pw@example", RedisConfig("example", password="pw")),
+        ("redis://user:pw@example", RedisConfig("example", username="user", password="pw")),
+        ("redis://us%40er:p%2Fw%23%3A@example", RedisConfig("example", username="us@er", password="p/w#:")),
+        ("redis://a,b:p,w@example", RedisConfig("example", username="a,b", password="p,w")),
+        ("redis://example?socket_connect_timeout=0.5", RedisConfig("example", connect_timeout=0.5)),
+    ],
+)
+def test_parts_of_a_url(url: str, expected: RedisConfig) -> None:
+    assert parse_url(url) == expected
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        (f"http://user:{SECRET}@example", "unknown scheme http"),
+        (SECRET, "unknown scheme"),
+        ("", "unknown scheme"),
+        (f"redis://user:{SECRET}@example:port/0", "invalid host or port"),
+        (f"redis://user:{SECRET}@example:70000", "invalid host or port"),
+        (f"redis://user:{SECRET}@[::1/0", "invalid host or port"),
+        (f"redis://user:{SECRET}#@example", "percent-encoded"),
+        (f"redis://user:1234/{SECRET}@example:6379/0", "database number"),
+        (f"redis://user:12?{SECRET}@example", "unknown option"),
+        (f"redis://:{SECRET}@example/{SECRET}", "database number"),
+        (f"redis://:{SECRET}@example/-1", "database number"),
+        (f"redis://:{SECRET}@example?socket_tiemout=1", "socket_tiemout"),
+        (f"redis://:{SECRET}@example?socket_connect_timeout=soon", "socket_connect_timeout"),
+        (f"redis://:{SECRET}@example?socket_connect_timeout=0", "socket_connect_timeout"),
+        (f"redis://:{SECRET}@example?socket_connect_timeout=nan", "socket_connect_timeout"),
+        ("redis://user@example", "without a password"),
+        (f"rediss://:{SECRET}@example", "rediss:// are not supported"),
+        ("unix:///run/redis.sock", "unix:// are not supported"),
+        (f"redis://:{SECRET}@one,two/mymaster", "several hosts"),
+    ],
+)
+def test_a_url_that_cannot_be_used_says_why_and_shows_no_password(url: str, reason: str) -> None:
+    with pytest.raises(ProviderError, match=reason) as caught:
+        parse_url(url)
+    assert SECRET not in str(caught.value)
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__ or caught.value.__context__ is None
+
+
+def test_a_url_that_is_no_text_is_a_provider_error() -> None:
+    with pytest.raises(ProviderError):
+        parse_url(5)  # type: ignore[arg-type]
+
+
+def test_the_configuration_shows_no_password() -> None:
+    assert SECRET not in repr(parse_url(f"redis://user:{SECRET}@example"))
+
+
+def test_the_address_of_an_ipv6_host_is_bracketed() -> None:
+    assert parse_url("redis://[::1]:7000").address == "[::1]:7000"
+    assert parse_url("redis://example").address == "example:6379"
