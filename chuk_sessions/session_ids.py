@@ -15,7 +15,7 @@ from hashlib import blake2b
 from os import urandom
 from urllib.parse import quote
 
-__all__ = ["fingerprint", "new_session_id", "session_key", "slot_tag"]
+__all__ = ["fingerprint", "is_random", "new_session_id", "quote_part", "session_key", "slot_tag"]
 
 OWN_ID = re.compile(r"sess-(?:[A-Za-z0-9]{1,8}-)?[0-9]+-[0-9a-f]{32}([0-9a-f]{6})")
 NOT_ALPHANUMERIC = re.compile(r"[^A-Za-z0-9]+")
@@ -38,6 +38,11 @@ def new_session_id(
 def _user_parts(sandbox_id: str, user_id: str) -> tuple[str, str]:
     letters = NOT_ALPHANUMERIC.sub("", user_id)[:USER_PART_LENGTH]
     return (f"{letters}-" if letters else ""), _hash(f"{sandbox_id}\0{user_id}", TAG_BYTES)
+
+
+def is_random(session_id: str) -> bool:
+    """Whether the id has the form of those made here, so that once deleted it will not be allocated again."""
+    return OWN_ID.fullmatch(session_id) is not None
 
 
 def slot_tag(session_id: str) -> str:

@@ -59,7 +59,6 @@ def test_two_loops_used_in_turn_keep_their_connections(redis_url: str) -> None:
         first, second = one.run(ask()), two.run(ask())
         assert first != second
         assert (one.run(ask()), two.run(ask())) == (first, second)
-    assert repr(client).endswith("[]>")
 
 
 def test_a_loop_that_was_closed_without_a_shutdown_is_forgotten(redis_url: str) -> None:
@@ -76,7 +75,7 @@ def test_a_loop_that_was_closed_without_a_shutdown_is_forgotten(redis_url: str) 
         warnings.simplefilter("ignore", ResourceWarning)  # that loop left its transport open, not we
         del loop
         gc.collect()
-    assert repr(client).endswith("[]>")
+    assert repr(client).count("<Node") == 1
 
 
 def test_a_fork_gets_its_own_connection_and_leaves_the_parents_alone(redis_url: str) -> None:

@@ -12,6 +12,7 @@ import pytest
 from chuk_sessions.exceptions import NotSent, OutcomeUnknown, ProviderError, ServerError
 from chuk_sessions.redis_client.client import Client
 from chuk_sessions.redis_client.scripts import Script
+from tests.helpers import eventually
 from tests.servers import RedisServer, Server
 
 PASSWORD = "s3cr3t/#:@"
@@ -159,17 +160,18 @@ async def test_random_cancellations_under_load_mix_up_no_replies(redis_url: str)
 
 
 async def test_a_killed_server_settles_every_caller_and_is_used_again_when_it_is_back(own_server: RedisServer) -> None:
-    client = Client(own_server.url)
+    client = Client(f"{own_server.url}?reconnect_grace=0.05")
     await client.call(b"SET", "k", "v")
     own_server.pause()
     sent = [asyncio.ensure_future(client.call(b"GET", "k")) for _ in range(500)]
-    await asyncio.sleep(0)
+    await eventually(lambda: client.stats()["in_flight"] == 500)
     own_server.kill()
     outcomes = await asyncio.gather(*sent, return_exceptions=True)
     assert {type(outcome) for outcome in outcomes} == {OutcomeUnknown}
     with pytest.raises(NotSent):
         await client.call(b"GET", "k")
     own_server.restart()
+    await eventually(lambda: " up " in repr(client))
     assert await client.call(b"PING") == b"PONG"
 
 

@@ -9,6 +9,7 @@ from chuk_sessions.exceptions import ProviderError
 from chuk_sessions.provider import DEFAULT_TTL, MAX_TTL, ProviderSession, ttl_error
 from chuk_sessions.providers.redis_session_store import RedisSessionStore
 from chuk_sessions.redis_client.client import Client
+from chuk_sessions.redis_client.connection import Replay
 
 __all__ = ["RedisFactory", "RedisSession", "factory"]
 
@@ -32,7 +33,7 @@ class RedisSession:
         """The value, or None. Raises ProviderError if it is not UTF-8."""
         if not isinstance(key, (str, bytes)):
             raise _wrong_type("key", key)
-        value: bytes | None = await self._call(b"GET", key)
+        value: bytes | None = await self._call(b"GET", key, replay=Replay.READ)
         if value is None:
             return None
         try:

@@ -13,9 +13,9 @@ from chuk_sessions.codec import Metadata, decode_fields, encode_fields
 from chuk_sessions.exceptions import ProviderError, ServerError
 from chuk_sessions.models import MICROSECONDS, SessionRecord
 from chuk_sessions.redis_client.client import Client
-from chuk_sessions.redis_client.connection import Argument
+from chuk_sessions.redis_client.connection import Argument, Replay
 from chuk_sessions.redis_client.scripts import Script
-from chuk_sessions.session_ids import quote_part, session_key
+from chuk_sessions.session_ids import is_random, quote_part, session_key
 from chuk_sessions.session_store import Existing
 
 __all__ = ["RedisSessionStore"]
@@ -127,7 +127,7 @@ class RedisSessionStore:
 
     async def read(self, session_id: str) -> SessionRecord | None:
         try:
-            reply = await self._client.call(b"HGETALL", self._key(session_id))
+            reply = await self._client.call(b"HGETALL", self._key(session_id), replay=Replay.READ)
             return _decode(reply) if reply else None
         except ServerError as exc:
             if not _is_wrong_type(exc):
@@ -143,7 +143,7 @@ class RedisSessionStore:
             fresh = await self._is_fresh(key, interval, self._server_ahead)
             if fresh is not None:
                 return fresh
-        reply = await TOUCH.run(self._client, (key,), (VERSION, _microseconds(interval)))
+        reply = await TOUCH.run(self._client, (key,), (VERSION, _microseconds(interval)), Replay.READ)
         if self._found(reply):
             self._server_ahead = reply / MICROSECONDS - time.monotonic()
             return True
@@ -158,7 +158,8 @@ class RedisSessionStore:
         return self._found(await EXTEND.run(self._client, (self._key(session_id),), args))
 
     async def delete(self, session_id: str) -> bool:
-        return bool(await self._client.call(b"UNLINK", self._key(session_id)))
+        replay = Replay.DELETE if is_random(session_id) else Replay.NEVER
+        return bool(await self._client.call(b"UNLINK", self._key(session_id), replay=replay))
 
     async def sweep(self) -> int:
         return 0
@@ -172,7 +173,7 @@ class RedisSessionStore:
     async def _is_fresh(self, key: str, interval: float, server_ahead: float) -> bool | None:
         """By one plain read: True if the session lives and needs no touch, False if absent, None if a script must."""
         try:
-            version, accessed = await self._client.call(b"HMGET", key, b"v", b"accessed")
+            version, accessed = await self._client.call(b"HMGET", key, b"v", b"accessed", replay=Replay.READ)
         except ServerError as exc:
             if not _is_wrong_type(exc):
                 raise

@@ -7,7 +7,7 @@ import os
 import weakref
 from asyncio import get_running_loop
 
-from chuk_sessions.redis_client.connection import Argument, Reply
+from chuk_sessions.redis_client.connection import Argument, Replay, Reply
 from chuk_sessions.redis_client.node import Node
 from chuk_sessions.redis_client.url import RedisConfig, parse_url
 
@@ -30,11 +30,12 @@ class Client:
     def __repr__(self) -> str:
         return f"<Client {self._config.address if self._config else 'unused'} {list(self._nodes.values())}>"
 
-    def call(self, *args: Argument) -> asyncio.Future[Reply]:
+    def call(self, *args: Argument, replay: Replay = Replay.NEVER) -> asyncio.Future[Reply]:
         """Send one command; a future with its reply as hiredis gives it (bytes, int, None, list).
 
-        The future raises ServerError with the server's message, NotSent if no connection could be made, OutcomeUnknown
-        if it was lost before the reply. Cancelling it is safe at any time. Raises ProviderError if the URL cannot be
+        The future raises ServerError with the server's message; NotSent if the command could not be sent within the
+        timeout, or the server is down; OutcomeUnknown if it was sent and its reply was lost or late. ``replay`` says
+        what may be done then. Cancelling the future is safe at any time. Raises ProviderError if the URL cannot be
         used, RuntimeError outside an event loop.
         """
         loop = get_running_loop()
@@ -42,7 +43,15 @@ class Client:
             node = self._nodes[loop]
         except KeyError:
             node = self._open(loop)
-        return node.call(args)
+        return node.call(args, replay)
+
+    def stats(self) -> dict[str, int]:
+        """Numbers of this process: ``in_flight``, ``queued``, ``reconnects``, ``timeouts``, over all event loops."""
+        nodes = list(self._nodes.values())
+        return {
+            name: sum(getattr(node, name) for node in nodes)
+            for name in ("in_flight", "queued", "reconnects", "timeouts")
+        }
 
     def _open(self, loop: asyncio.AbstractEventLoop) -> Node:
         if self._config is None:
@@ -50,13 +59,8 @@ class Client:
         for other in list(self._nodes):
             if other.is_closed():
                 self._nodes.pop(other, None)
-        node = self._nodes[loop] = Node(self._config, loop, self._forget)
+        node = self._nodes[loop] = Node(self._config, loop)
         return node
-
-    def _forget(self, node: Node) -> None:
-        for loop, known in list(self._nodes.items()):
-            if known is node:
-                self._nodes.pop(loop, None)
 
 
 _clients: weakref.WeakSet[Client] = weakref.WeakSet()

@@ -5,10 +5,11 @@ Rules this file keeps:
 * Replies match commands first in, first out. A command that was written keeps its place in ``_sent`` until its reply
   has been read, whether or not its caller still waits: no reply can reach another caller.
 * All commands of one turn of the loop leave in one write, by a callback that the first of them schedules. No timer.
+* At most ``max_in_flight`` commands are written and unanswered, one write holds about ``MAX_WRITE`` bytes, and nothing
+  is written while the transport's buffer is full. What may not go yet waits in ``_unsent``, in order.
 * A caller that gives up cancels its future. Not yet written: the flush skips it. Written: its reply is dropped.
 * Bytes that are no reply, or a reply that nobody asked for, end the connection; it is never resynchronised.
-* When the connection ends, every future is settled: OutcomeUnknown for what was written; what was not goes back to
-  the owner, who may send it elsewhere.
+* When the connection ends, the owner gets its commands back, the written and the others, and settles each.
 """
 
 from __future__ import annotations
@@ -16,64 +17,99 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from enum import IntEnum
 from typing import Any, cast
 
 import hiredis
 
-from chuk_sessions.exceptions import OutcomeUnknown, ServerError
+from chuk_sessions.exceptions import ServerError
 
-__all__ = ["Argument", "Command", "Connection", "Reply", "pack"]
+__all__ = ["Argument", "Command", "Connection", "Replay", "Reply", "pack"]
+
+INCOMPLETE = object()
+MAX_IN_FLIGHT = 10_000  # commands
+READ_SIZE = 1 << 16  # bytes; one buffer for good, as asyncio would allocate 256 KB anew for each read
+MAX_WRITE = 1 << 20  # bytes; joining more at once would hold up the loop
+
+
+class Replay(IntEnum):
+    """What may be done with a command that was written and whose reply was lost."""
+
+    NEVER = 0  # it may have taken effect: the caller is told that the outcome is unknown
+    READ = 1  # sending it once more does no harm
+    DELETE = 2  # likewise; and if the key is gone by then, this command or the first one removed it
+
 
 Argument = bytes | str | int
 Reply = Any
-Command = tuple["asyncio.Future[Reply]", bytes]
+Command = tuple["asyncio.Future[Reply]", bytes, int, Replay]  # the third: the owner's tick at which it was made
 
 # hiredis types the argument as a tuple of exactly one element.
 pack = cast(Callable[[tuple[Argument, ...]], bytes], hiredis.pack_command)
 
-INCOMPLETE = object()
+
+def _server_error(message: str) -> ServerError:
+    """The server's message without the arguments that some repeat: a password or a key could be among them."""
+    return ServerError(message.partition(", with args beginning with")[0])
 
 
-class Connection(asyncio.Protocol):
-    """A pipelined connection. ``address`` names the server in errors; ``on_lost`` gets the commands not written."""
+class Connection(asyncio.BufferedProtocol):
+    """A pipelined connection. ``on_lost`` gets the connection, the commands written and the others, once."""
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        address: str,
-        on_lost: Callable[[Connection, list[Command]], None],
+        on_lost: Callable[[Connection, list[Command], list[Command]], None],
+        max_in_flight: int = MAX_IN_FLIGHT,
     ) -> None:
         self._loop = loop
-        self._address = address
         self._on_lost = on_lost
-        self._reader = hiredis.Reader(replyError=ServerError, notEnoughData=INCOMPLETE)
+        self._max_in_flight = max_in_flight
+        self._reader = hiredis.Reader(replyError=_server_error, notEnoughData=INCOMPLETE)
         self._transport: asyncio.Transport | None = None
-        self._unsent: list[Command] = []
-        self._sent: deque[asyncio.Future[Reply]] = deque()
+        self._buffer = bytearray(READ_SIZE)
+        self._unsent: deque[Command] = deque()
+        self._sent: deque[Command] = deque()
         self._flush_scheduled = False
-        self._reason = "the server closed the connection"
+        self._paused = False
+        self.heard = False  # bytes came since the owner last set this to False
+        self.answered = False  # likewise
+        self.reason = "the server closed the connection"
         self.lost: asyncio.Future[None] = loop.create_future()
 
     def __repr__(self) -> str:
         state = "closed" if self.lost.done() else "open" if self._transport else "new"
-        return f"<Connection {self._address} {state} unsent={len(self._unsent)} sent={len(self._sent)}>"
+        return f"<Connection {state} unsent={len(self._unsent)} sent={len(self._sent)}>"
+
+    @property
+    def in_flight(self) -> int:
+        """Commands written and not answered yet."""
+        return len(self._sent)
+
+    @property
+    def queued(self) -> int:
+        """Commands not written yet."""
+        return len(self._unsent)
 
     def send(self, command: Command) -> None:
-        """Have the command written at the end of this turn of the loop."""
+        """Have the command written at the end of this turn of the loop, or as soon as the bounds allow."""
         self._unsent.append(command)
         if not self._flush_scheduled:
-            self._flush_scheduled = True
-            self._loop.call_soon(self._flush)
+            self._schedule_flush()
 
     def request(self, *args: Argument) -> asyncio.Future[Reply]:
         """Send one command; its reply. For the handshake; callers' commands come by ``send``."""
         future: asyncio.Future[Reply] = self._loop.create_future()
-        self.send((future, pack(args)))
+        self.send((future, pack(args), 0, Replay.NEVER))
         return future
 
+    def overdue(self, born: int) -> tuple[list[Command], list[Command]]:
+        """The unsettled commands made at tick ``born`` or before: the written ones, and the others."""
+        return _first_born(self._sent, born), _first_born(self._unsent, born)
+
     def abort(self, reason: str) -> None:
-        """End the connection now. Futures settle when the loop reports it lost, in this or the next turn."""
-        self._reason = reason
+        """End the connection now; ``on_lost`` is called in this or the next turn of the loop."""
+        self.reason = reason
         if self._transport is not None:
             self._transport.abort()
 
@@ -81,15 +117,29 @@ class Connection(asyncio.Protocol):
         """Called by the loop when the socket is connected."""
         self._transport = cast(asyncio.Transport, transport)
 
-    def data_received(self, data: bytes) -> None:
-        """Called by the loop with bytes from the server: hand each complete reply to the oldest command."""
+    def pause_writing(self) -> None:
+        """Called by the transport when its buffer is full."""
+        self._paused = True
+
+    def resume_writing(self) -> None:
+        """Called by the transport when its buffer has drained."""
+        self._paused = False
+        self._schedule_flush()
+
+    def get_buffer(self, sizehint: int) -> bytearray:
+        """Called by the loop for where to put bytes from the server."""
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Called by the loop with bytes from the server in the buffer: hand each reply to the oldest command."""
         gets, sent = self._reader.gets, self._sent
+        self.heard = self.answered = True
         try:
-            self._reader.feed(data)
+            self._reader.feed(cast(bytes, self._buffer), 0, nbytes)  # any buffer will do; the stub says bytes
             while (reply := gets()) is not INCOMPLETE:
                 if isinstance(reply, hiredis.PushNotification):
                     continue
-                future = sent.popleft()
+                future = sent.popleft()[0]
                 if future.done():
                     continue
                 if isinstance(reply, ServerError):
@@ -98,34 +148,49 @@ class Connection(asyncio.Protocol):
                     future.set_result(reply)
         except (hiredis.HiredisError, IndexError):
             self.abort("the server sent what is no reply to a command")
+        if self._unsent and not self._flush_scheduled:
+            self._schedule_flush()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Called by the loop when the connection has ended: settle everybody."""
+        """Called by the loop when the connection has ended: give all commands back."""
         self._transport = None
         if exc is not None:
-            self._reason = str(exc) or type(exc).__name__
-        unsent, self._unsent = self._unsent, []
-        sent, self._sent = self._sent, deque()
-        for future in sent:
-            if not future.done():
-                future.set_exception(
-                    OutcomeUnknown(
-                        f"the connection to Redis at {self._address} was lost before the reply came: {self._reason}"
-                    )
-                )
+            self.reason = str(exc) or type(exc).__name__
+        sent, unsent = list(self._sent), list(self._unsent)
+        self._sent.clear()
+        self._unsent.clear()
         if not self.lost.done():
             self.lost.set_result(None)
-        self._on_lost(self, unsent)
+        self._on_lost(self, sent, unsent)
+
+    def _schedule_flush(self) -> None:
+        self._flush_scheduled = True
+        self._loop.call_soon(self._flush)
 
     def _flush(self) -> None:
         self._flush_scheduled = False
-        if self._transport is None or self._transport.is_closing():
-            return  # connection_lost hands the commands back
-        batch, self._unsent = self._unsent, []
-        chunks = []
-        for future, packed in batch:
-            if not future.done():
-                self._sent.append(future)
-                chunks.append(packed)
+        if self._paused or self._transport is None or self._transport.is_closing():
+            return  # resume_writing or connection_lost goes on from here
+        unsent, sent = self._unsent, self._sent
+        free, room, chunks = self._max_in_flight - len(sent), MAX_WRITE, []
+        while unsent and free > 0 and room > 0:
+            command = unsent.popleft()
+            if not command[0].done():
+                sent.append(command)
+                chunks.append(command[1])
+                free -= 1
+                room -= len(command[1])
         if chunks:
             self._transport.write(b"".join(chunks))
+        if unsent and free > 0 and not self._paused:
+            self._schedule_flush()
+
+
+def _first_born(commands: deque[Command], born: int) -> list[Command]:
+    found = []
+    for command in commands:
+        if command[2] > born:
+            break
+        if not command[0].done():
+            found.append(command)
+    return found

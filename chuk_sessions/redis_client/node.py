@@ -1,47 +1,118 @@
-"""One server, as seen from one event loop: connects when there is something to send, and again when that was lost."""
+"""One server, as seen from one event loop: its connection, its outages, and the deadline of every command.
+
+Rules this file keeps:
+
+* At most one connection, made by at most one attempt at a time.
+* UP -> RECONNECTING when the connection is lost and for ``reconnect_grace``: commands wait within their deadline.
+  -> DOWN: commands fail at once, while attempts go on with full jitter, capped at ``MAX_PAUSE``. -> UP. One log line
+  per transition. A server that was never reached is DOWN at the first failure.
+* A command is given up ``socket_timeout`` after it was made, wherever it is then. There is no timer per command: one
+  watchdog ticks ``TICKS`` times per timeout while commands are outstanding, and age is counted in its ticks.
+* A connection is dead after a full timeout of ticks without a byte while commands are in flight. A tick that came
+  late counts for nothing: it was the application that held up the loop, and the replies may be waiting to be read.
+* A command whose reply was lost with its connection is sent again only if ``Replay`` allows it, once; it
+  keeps its age.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import logging
+import random
+from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
+from enum import Enum
 
-from chuk_sessions.exceptions import NotSent, ProviderError
-from chuk_sessions.redis_client.connection import Argument, Command, Connection, Reply, pack
+from chuk_sessions.exceptions import NotSent, OutcomeUnknown, ProviderError
+from chuk_sessions.redis_client.connection import Argument, Command, Connection, Replay, Reply, pack
+from chuk_sessions.redis_client.transport import open_connection
 from chuk_sessions.redis_client.url import RedisConfig
 
-__all__ = ["Node"]
+__all__ = ["Node", "State"]
+
+logger = logging.getLogger(__name__)
+
+TICKS = 10  # per timeout: a command is given up between 1.0 and 1.1 times its timeout
+FIRST_PAUSE = 0.05  # seconds between attempts at the most, doubled each time
+MAX_PAUSE = 1.0
+
+
+class State(Enum):
+    """Of a server, as seen from here."""
+
+    NEW = "new"
+    UP = "up"
+    RECONNECTING = "reconnecting"
+    DOWN = "down"
+    CLOSED = "closed"
+
+
+FAILING = (State.DOWN, State.CLOSED)
 
 
 class Node:
-    """Sends commands to one server over at most one connection, which is made by at most one attempt at a time.
+    """Sends commands to one server.
 
     Must be made and used inside ``loop``. When the loop shuts its asynchronous generators down, as ``asyncio.run``
-    does at its end, the node closes itself and calls ``on_close``.
+    does at its end, the node closes itself; later calls fail as not sent.
     """
 
-    def __init__(self, config: RedisConfig, loop: asyncio.AbstractEventLoop, on_close: Callable[[Node], None]) -> None:
+    def __init__(
+        self,
+        config: RedisConfig,
+        loop: asyncio.AbstractEventLoop,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
         self._config = config
         self._loop = loop
-        self._on_close = on_close
+        self._jitter = jitter
+        self._period = config.timeout / TICKS
+        self._state = State.NEW
+        self._reason = ""
         self._connection: Connection | None = None
         self._connecting: asyncio.Task[None] | None = None
-        self._waiting: list[Command] = []
-        self._closed = False
+        self._waiting: deque[Command] = deque()
+        self._pause = 0.0  # seconds at the most before the next attempt to connect
+        self._context = contextvars.Context()  # empty: what runs on must not keep the first caller's variables alive
+        self._tick = 0
+        self._silent_ticks = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self.reconnects = 0
+        self.timeouts = 0
         self._guard = self._close_at_shutdown()
         with suppress(StopIteration):  # it now stands at its yield, known to the loop
             self._guard.__anext__().send(None)
 
     def __repr__(self) -> str:
-        state = "closed" if self._closed else "connecting" if self._connecting else "up" if self._connection else "new"
-        return f"<Node {self._config.address} {state} waiting={len(self._waiting)}>"
+        return f"<Node {self._config.address} {self._state.value} waiting={len(self._waiting)} {self._connection}>"
 
-    def call(self, args: tuple[Argument, ...]) -> asyncio.Future[Reply]:
+    @property
+    def state(self) -> State:
+        """What is known of the server."""
+        return self._state
+
+    @property
+    def in_flight(self) -> int:
+        """Commands written and not answered yet."""
+        return 0 if self._connection is None else self._connection.in_flight
+
+    @property
+    def queued(self) -> int:
+        """Commands not written yet."""
+        return len(self._waiting) + (0 if self._connection is None else self._connection.queued)
+
+    def call(self, args: tuple[Argument, ...], replay: Replay = Replay.NEVER) -> asyncio.Future[Reply]:
         """Send one command; a future with its reply, or one of the errors of ``Client.call``."""
         future: asyncio.Future[Reply] = self._loop.create_future()
-        command = (future, pack(args))
+        command = (future, pack(args), self._tick, replay)
+        if self._timer is None:
+            self._arm()
         if self._connection is not None:
             self._connection.send(command)
+        elif self._state in FAILING:
+            future.set_exception(NotSent(self._reason))
         else:
             self._waiting.append(command)
             self._connect_if_needed()
@@ -49,17 +120,19 @@ class Node:
 
     async def close(self) -> None:
         """End the connection and settle every command."""
-        if self._closed:
+        if self._state is State.CLOSED:
             return
-        self._closed = True
-        self._on_close(self)
+        self._state = State.CLOSED
+        self._reason = "the event loop is shutting down"
+        if self._timer is not None:
+            self._timer.cancel()
         if self._connecting is not None:
             self._connecting.cancel()
             await asyncio.wait([self._connecting])
         if self._connection is not None:
-            self._connection.abort("the event loop is shutting down")
+            self._connection.abort(self._reason)
             await asyncio.wait([self._connection.lost])
-        self._fail_waiting("the event loop is shutting down")
+        self._fail_waiting(self._reason)
 
     async def _close_at_shutdown(self) -> AsyncGenerator[None]:
         try:
@@ -67,85 +140,142 @@ class Node:
         finally:
             await self.close()
 
+    # Connecting
+
     def _connect_if_needed(self) -> None:
-        if self._connecting is None and not self._closed:
-            self._connecting = self._loop.create_task(self._connect())
+        if self._connecting is None and self._state is not State.CLOSED:
+            task = self._loop.create_task(self._connect(), context=self._context)
+            if not task.done():  # an eager task may be
+                self._connecting = task
 
     async def _connect(self) -> None:
+        grace = self._loop.call_later(self._config.reconnect_grace, self._end_grace)
         try:
-            connection = await open_connection(self._config, self._loop, self._lost)
-        except ProviderError as exc:
-            self._fail_waiting(str(exc))
-        except BaseException:
-            self._fail_waiting(f"connecting to Redis at {self._config.address} was given up")
-            raise
-        else:
-            self._connection = connection
-            waiting, self._waiting = self._waiting, []
-            for command in waiting:
-                connection.send(command)
+            while True:
+                await asyncio.sleep(self._jitter() * self._pause)
+                self._pause = min(max(FIRST_PAUSE, 2 * self._pause), MAX_PAUSE)
+                try:
+                    self._use(await open_connection(self._config, self._loop, self._lost))
+                except ProviderError as exc:
+                    self._reason = str(exc)
+                    if self._state is not State.RECONNECTING:
+                        self._go_down()
+                else:
+                    return
         finally:
+            grace.cancel()
             self._connecting = None
+            self._fail_waiting(f"connecting to Redis at {self._config.address} was given up")
 
-    def _lost(self, connection: Connection, unsent: list[Command]) -> None:
+    def _use(self, connection: Connection) -> None:
+        if self._state is not State.NEW:
+            self.reconnects += 1
+            logger.warning("Redis at %s is back", self._config.address)
+        self._state = State.UP
+        self._silent_ticks = 0
+        self._connection = connection
+        while self._waiting:
+            connection.send(self._waiting.popleft())
+
+    def _end_grace(self) -> None:
+        if self._state is State.RECONNECTING:
+            self._go_down()
+
+    def _go_down(self) -> None:
+        if self._state is not State.DOWN:
+            logger.error("%s; calls fail at once until it is back", self._reason)
+        self._state = State.DOWN
+        self._fail_waiting(self._reason)
+
+    def _lost(self, connection: Connection, sent: list[Command], unsent: list[Command]) -> None:
+        reason = f"the connection to Redis at {self._config.address} was lost: {connection.reason}"
         if connection is not self._connection:  # it did not get beyond the handshake: nothing of callers is on it
-            _fail(unsent, "the connection was lost during the handshake")
+            for command in sent + unsent:
+                _settle(command, NotSent(reason))
             return
         self._connection = None
-        self._waiting += [command for command in unsent if not command[0].done()]
-        if self._waiting:
-            self._connect_if_needed()
+        self._reason = reason
+        if connection.answered:
+            self._pause = 0.0  # it was of use: no reason to hesitate
+        if self._state is State.UP:
+            self._state = State.RECONNECTING
+            logger.warning("%s; reconnecting", reason)
+        for command in sent:
+            if command[3] is Replay.NEVER:
+                _settle(command, OutcomeUnknown(f"{reason}, before the reply came"))
+            elif not command[0].done():
+                self._waiting.append(_second_try(command))
+        self._waiting.extend(command for command in unsent if not command[0].done())
+        self._connect_if_needed()
 
     def _fail_waiting(self, reason: str) -> None:
-        waiting, self._waiting = self._waiting, []
-        _fail(waiting, reason)
+        while self._waiting:
+            _settle(self._waiting.popleft(), NotSent(reason))
+
+    # Deadlines
+
+    def _arm(self) -> None:
+        due = self._loop.time() + self._period
+        self._timer = self._loop.call_at(due, self._watch, due, context=self._context)
+
+    def _watch(self, due: float) -> None:
+        late = self._loop.time() - due > self._period / 2
+        connection = self._connection
+        if not late:
+            self._tick += 1
+            self._give_up_overdue()
+            if connection is not None:
+                self._check_alive(connection)
+        if self._waiting or (connection is not None and (connection.in_flight or connection.queued)):
+            self._arm()
+        else:
+            self._timer = None
+            self._silent_ticks = 0
+
+    def _give_up_overdue(self) -> None:
+        born = self._tick - TICKS - 1
+        seconds = f"{self._config.timeout:g} s"
+        unsent = [command for command in self._waiting if command[2] <= born and not command[0].done()]
+        if self._connection is not None:
+            sent, queued = self._connection.overdue(born)
+            unsent += queued
+            for command in sent:
+                self.timeouts += 1
+                _settle(command, OutcomeUnknown(f"no reply from Redis at {self._config.address} within {seconds}"))
+        for command in unsent:
+            self.timeouts += 1
+            _settle(command, NotSent(f"could not send to Redis at {self._config.address} within {seconds}"))
+
+    def _check_alive(self, connection: Connection) -> None:
+        if connection.heard or not connection.in_flight:
+            connection.heard = False
+            self._silent_ticks = 0
+            return
+        self._silent_ticks += 1
+        if self._silent_ticks > TICKS:
+            connection.abort(f"not a byte within {self._config.timeout:g} s")
 
 
-def _fail(commands: list[Command], reason: str) -> None:
-    for future, _ in commands:
-        if not future.done():
-            future.set_exception(NotSent(reason))
+def _settle(command: Command, error: ProviderError) -> None:
+    if not command[0].done():
+        command[0].set_exception(error)
 
 
-async def open_connection(
-    config: RedisConfig,
-    loop: asyncio.AbstractEventLoop,
-    on_lost: Callable[[Connection, list[Command]], None],
-) -> Connection:
-    """A connection that has logged in and chosen its database.
+def _second_try(command: Command) -> Command:
+    """The command anew, not to be sent a third time; its outcome becomes that of the first."""
+    future, packed, born, replay = command
+    again: asyncio.Future[Reply] = future.get_loop().create_future()
 
-    Raises NotSent that names the server and the reason: refused, no answer within the connect timeout, wrong password.
-    """
-    connection = Connection(loop, config.address, on_lost)
-    try:
-        async with asyncio.timeout(config.connect_timeout):
-            await loop.create_connection(lambda: connection, config.host, config.port)
-            await _log_in(connection, config)
-        if connection.lost.done():
-            raise NotSent("the server closed the connection at once")
-    except TimeoutError:
-        reason = f"no answer within {config.connect_timeout:g} s"
-    except OSError as exc:
-        reason = exc.strerror or str(exc)
-    except ProviderError as exc:
-        reason = str(exc)
-    except BaseException:
-        connection.abort("connecting was given up")
-        raise
-    else:
-        return connection
-    connection.abort(reason)
-    raise NotSent(f"cannot connect to Redis at {config.address}: {reason}")
+    def hand_on(outcome: asyncio.Future[Reply]) -> None:
+        error = outcome.exception()
+        if future.done():
+            return
+        if error is not None:
+            future.set_exception(error)
+        elif replay is Replay.DELETE and outcome.result() == 0:
+            future.set_result(1)
+        else:
+            future.set_result(outcome.result())
 
-
-async def _log_in(connection: Connection, config: RedisConfig) -> None:
-    requests = []
-    if config.password is not None:
-        user = () if config.username is None else (config.username,)
-        requests.append(connection.request(b"AUTH", *user, config.password))
-    if config.db:
-        requests.append(connection.request(b"SELECT", config.db))
-    replies = await asyncio.gather(*requests, return_exceptions=True)
-    for reply in replies:
-        if isinstance(reply, BaseException):
-            raise reply
+    again.add_done_callback(hand_on)
+    return again, packed, born, Replay.NEVER

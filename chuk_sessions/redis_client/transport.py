@@ -1,0 +1,101 @@
+"""A socket that is connected, encrypted if asked, logged in, and known to answer."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections.abc import Callable
+from functools import lru_cache
+
+from chuk_sessions.exceptions import NotSent, ProviderError, ServerError
+from chuk_sessions.redis_client.connection import Command, Connection, Reply
+from chuk_sessions.redis_client.url import INSECURE_VARIABLE, RedisConfig, TLSConfig
+
+__all__ = ["open_connection"]
+
+logger = logging.getLogger(__name__)
+
+
+async def open_connection(
+    config: RedisConfig,
+    loop: asyncio.AbstractEventLoop,
+    on_lost: Callable[[Connection, list[Command], list[Command]], None],
+) -> Connection:
+    """A connection that has logged in, chosen its database and answered.
+
+    Raises NotSent that names the server and the reason: refused, no answer within the connect timeout, wrong password.
+    """
+    connection = Connection(loop, on_lost, config.max_in_flight)
+    try:
+        async with asyncio.timeout(config.connect_timeout):
+            await _connect(connection, config, loop)
+            await _log_in(connection, config)
+        if connection.lost.done():
+            raise NotSent(connection.reason)
+    except TimeoutError:
+        reason = f"no answer within {config.connect_timeout:g} s"
+    except ssl.SSLCertVerificationError as exc:
+        reason = f"the server's certificate is not trusted: {exc.verify_message}"
+    except OSError as exc:
+        reason = exc.strerror or str(exc) or type(exc).__name__
+    except ProviderError as exc:
+        reason = str(exc)
+    except BaseException:
+        connection.abort("connecting was given up")
+        raise
+    except ValueError:  # of the host: an empty or overlong label
+        reason = "the host name is not valid"
+    else:
+        connection.answered = False
+        return connection
+    connection.abort(reason)
+    raise NotSent(f"cannot connect to Redis at {config.address}: {reason}")
+
+
+async def _connect(connection: Connection, config: RedisConfig, loop: asyncio.AbstractEventLoop) -> None:
+    context = None if config.tls is None else _tls_context(config.tls)
+    if config.path is not None:
+        await loop.create_unix_connection(lambda: connection, config.path)
+    else:
+        await loop.create_connection(lambda: connection, config.host, config.port, ssl=context)
+
+
+async def _log_in(connection: Connection, config: RedisConfig) -> None:
+    for reply in await asyncio.gather(*_greetings(connection, config), return_exceptions=True):
+        if isinstance(reply, BaseException):
+            raise reply
+    try:
+        await connection.request(b"PING")  # a stopped server accepts connections; only an answer shows that it lives
+    except ServerError as exc:
+        if not str(exc).startswith("NOPERM"):
+            raise
+
+
+def _greetings(connection: Connection, config: RedisConfig) -> list[asyncio.Future[Reply]]:
+    requests = []
+    if config.password is not None:
+        user = () if config.username is None else (config.username,)
+        requests.append(connection.request(b"AUTH", *user, config.password))
+    if config.protocol != 2:
+        requests.append(connection.request(b"HELLO", config.protocol))
+    if config.client_name:
+        requests.append(connection.request(b"CLIENT", b"SETNAME", config.client_name))
+    if config.db:
+        requests.append(connection.request(b"SELECT", config.db))
+    return requests
+
+
+@lru_cache(maxsize=64)
+def _tls_context(tls: TLSConfig) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=tls.ca_certs)
+        if tls.certfile is not None:
+            context.load_cert_chain(tls.certfile, tls.keyfile)
+    except OSError as exc:
+        raise ProviderError(f"the certificate files of the Redis URL cannot be used: {exc}") from exc
+    context.check_hostname = tls.check_hostname and tls.verify
+    if not tls.verify:
+        logger.warning("%s is set: the certificate of the Redis server is not verified", INSECURE_VARIABLE)
+        context.verify_mode = ssl.CERT_NONE
+    return context

@@ -1,0 +1,79 @@
+"""A TCP proxy before a real server, for the faults that a server does not have by itself."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Self
+
+
+class Proxy:
+    """Forwards bytes both ways. `passing` bytes of replies more are let through, then the connection is cut."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._target = (host, port)
+        self._server: asyncio.Server | None = None
+        self._links: set[asyncio.Task[None]] = set()
+        self.passing: int | None = None
+        self.swallowing = False
+        self.accepted = 0
+        self.requests = bytearray()
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._link, "127.0.0.1", 0)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._server is not None
+        self._server.close()
+        self.cut()
+        await asyncio.gather(*self._links, return_exceptions=True)
+
+    @property
+    def url(self) -> str:
+        assert self._server is not None
+        return f"redis://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+
+    def cut(self) -> None:
+        """End every connection."""
+        for link in self._links:
+            link.cancel()
+
+    async def _link(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.accepted += 1
+        task = asyncio.current_task()
+        assert task is not None
+        self._links.add(task)
+        upstream: asyncio.StreamWriter | None = None
+        try:
+            replies, upstream = await asyncio.open_connection(*self._target)
+            requests = asyncio.create_task(self._forward_requests(reader, upstream))
+            try:
+                await self._forward_replies(replies, writer)
+            finally:
+                requests.cancel()
+                await asyncio.gather(requests, return_exceptions=True)
+        except (OSError, asyncio.CancelledError):
+            pass
+        finally:
+            self._links.discard(task)
+            for stream in (writer, upstream):
+                if stream is not None:
+                    stream.transport.abort()
+
+    async def _forward_requests(self, reader: asyncio.StreamReader, upstream: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65536):
+            self.requests += data
+            upstream.write(data)
+            await upstream.drain()
+
+    async def _forward_replies(self, replies: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await replies.read(65536):
+            if self.swallowing:
+                continue
+            if self.passing is not None:
+                data = data[: self.passing]
+                self.passing -= len(data)
+            writer.write(data)
+            await writer.drain()
+            if self.passing == 0:
+                return

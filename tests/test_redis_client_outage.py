@@ -1,0 +1,210 @@
+"""Servers that die, hang, hang up and come back: what callers are told, and what is true afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
+
+import pytest
+
+from chuk_sessions.exceptions import NotSent, OutcomeUnknown
+from chuk_sessions.redis_client.client import Client
+from chuk_sessions.redis_client.connection import Replay
+from tests.helpers import eventually
+from tests.proxy import Proxy
+from tests.servers import RedisServer, Server
+
+pytestmark = pytest.mark.redis
+
+
+@pytest.fixture
+def own_server() -> Iterator[RedisServer]:
+    """A server that a test may kill."""
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture
+async def proxy(redis_server: Server) -> AsyncIterator[Proxy]:
+    """A proxy before the shared server, which is empty."""
+    redis_server.flush()
+    async with Proxy(redis_server.host, redis_server.port) as proxy:
+        yield proxy
+
+
+async def test_a_kill_with_500_in_flight_settles_all_and_replays_only_what_may_be(own_server: RedisServer) -> None:
+    client = Client(f"{own_server.url}?reconnect_grace=20&socket_timeout=20&max_in_flight=500")
+    await client.call(b"SET", "k", "v")
+    own_server.pause()
+    reads = [client.call(b"GET", "missing", replay=Replay.READ) for _ in range(250)]
+    writes = [client.call(b"SET", "k", "w") for _ in range(250)]
+    await eventually(lambda: client.stats()["in_flight"] == 500)
+    unsent = client.call(b"ECHO", "late")
+    own_server.kill()
+    own_server.restart()
+    assert await asyncio.gather(*reads) == [None] * 250
+    assert {type(error) for error in await asyncio.gather(*writes, return_exceptions=True)} == {OutcomeUnknown}
+    assert await unsent == b"late"
+    assert client.stats()["reconnects"] == 1
+
+
+async def test_a_setex_whose_reply_was_lost_is_not_sent_again(proxy: Proxy, redis_server: Server) -> None:
+    """Another process deletes the key meanwhile: it stays deleted."""
+    client = Client(proxy.url)
+    await client.call(b"PING")
+    proxy.swallowing = True
+    lost = client.call(b"SETEX", "k", 100, "v")
+    await eventually(lambda: redis_server.command("GET", "k") == "v")
+    redis_server.command("DEL", "k")
+    proxy.swallowing = False
+    proxy.cut()
+    with pytest.raises(OutcomeUnknown):
+        await lost
+    assert await client.call(b"GET", "k") is None
+
+
+async def test_a_delete_whose_reply_was_lost_is_sent_again_and_reports_success(
+    proxy: Proxy, redis_server: Server
+) -> None:
+    client = Client(proxy.url)
+    await client.call(b"SET", "k", "v")
+    proxy.swallowing = True
+    lost = client.call(b"UNLINK", "k", replay=Replay.DELETE)
+    await eventually(lambda: redis_server.command("EXISTS", "k") == 0)
+    proxy.swallowing = False
+    proxy.cut()
+    assert await lost == 1
+    assert await client.call(b"UNLINK", "k", replay=Replay.DELETE) == 0
+
+
+async def test_a_command_is_replayed_once_only() -> None:
+    """A server that answers the handshake and hangs up on every GET."""
+    gets = 0
+
+    async def hang_up_on_get(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal gets
+        while b"PING" in (data := await reader.read(1000)):
+            writer.write(b"+PONG\r\n")
+        gets += data.count(b"GET")
+        writer.close()
+
+    async with await asyncio.start_server(hang_up_on_get, "127.0.0.1", 0) as server:
+        client = Client(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        with pytest.raises(OutcomeUnknown):
+            await client.call(b"GET", "k", replay=Replay.READ)
+        assert gets == 2
+
+
+async def test_a_reply_cut_in_the_middle_is_nobodys(proxy: Proxy, redis_server: Server) -> None:
+    client = Client(proxy.url)
+    for key in ("a", "b", "c"):
+        redis_server.command("SET", key, key * 100)
+    await client.call(b"PING")
+    proxy.passing = 150  # the reply to the first, and a part of the second
+    outcomes = await asyncio.gather(*(client.call(b"GET", key) for key in "abc"), return_exceptions=True)
+    assert outcomes[0] == b"a" * 100
+    assert [type(outcome) for outcome in outcomes[1:]] == [OutcomeUnknown] * 2
+    proxy.passing = None
+    assert await client.call(b"GET", "b") == b"b" * 100
+
+
+async def test_a_server_that_hangs_gives_errors_and_then_a_new_connection(own_server: RedisServer) -> None:
+    client = Client(f"{own_server.url}?socket_timeout=0.2&socket_connect_timeout=0.2&reconnect_grace=10")
+    number = await client.call(b"CLIENT", "ID")
+    own_server.pause()
+    with pytest.raises(OutcomeUnknown, match=r"no reply .* within 0\.2 s|not a byte within 0\.2 s"):
+        await client.call(b"INCR", "n")
+    await eventually(lambda: "reconnecting" in repr(client))  # the hanging connection was given up
+    with pytest.raises(NotSent, match=r"within 0\.2 s"):
+        await client.call(b"INCR", "n")
+    own_server.resume()
+
+    async def is_back() -> bool:
+        return bool(await client.call(b"CLIENT", "ID") != number)
+
+    await eventually(is_back)
+    assert client.stats()["timeouts"] > 0
+
+
+async def test_replies_that_come_too_late_reach_nobody(own_server: RedisServer) -> None:
+    client = Client(f"{own_server.url}?socket_timeout=0.1")
+    await client.call(b"PING")
+    own_server.pause()
+    late = [client.call(b"ECHO", f"late-{i}") for i in range(50)]
+    outcomes = await asyncio.gather(*late, return_exceptions=True)
+    assert all(isinstance(outcome, OutcomeUnknown) for outcome in outcomes)
+    own_server.resume()
+    for i in range(50):  # on the old connection or on a new one
+        with suppress(NotSent, OutcomeUnknown):
+            assert await client.call(b"ECHO", f"new-{i}") == f"new-{i}".encode()
+    await eventually(lambda: client.stats()["in_flight"] == 0)
+
+
+async def test_an_application_that_blocks_its_loop_condemns_no_healthy_connection(redis_url: str) -> None:
+    client = Client(f"{redis_url}?socket_timeout=0.1")
+    number = await client.call(b"CLIENT", "ID")
+    for _ in range(3):
+        pending = [client.call(b"ECHO", str(i)) for i in range(100)]
+        await asyncio.sleep(0)
+        time.sleep(0.25)  # noqa: ASYNC251 - the fault itself: the application blocks the loop
+        assert await asyncio.gather(*pending) == [str(i).encode() for i in range(100)]
+    assert await client.call(b"CLIENT", "ID") == number
+    assert client.stats()["timeouts"] == 0
+
+
+async def test_an_outage_goes_through_its_states_with_a_line_each(
+    own_server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    client = Client(f"{own_server.url}?reconnect_grace=0.1")
+    await client.call(b"PING")
+    own_server.kill()
+    await eventually(lambda: "down" in repr(client))
+    for _ in range(1000):  # at once: a thousand of these do not wait for anything
+        with pytest.raises(NotSent, match="cannot connect"):
+            await client.call(b"GET", "k")
+    own_server.restart()
+    await eventually(lambda: " up " in repr(client))
+    assert await client.call(b"PING") == b"PONG"
+    levels = [record.levelname for record in caplog.records if record.name.startswith("chuk_sessions")]
+    assert levels == ["WARNING", "ERROR", "WARNING"]
+
+
+async def test_callers_wait_while_a_lost_connection_comes_back(proxy: Proxy) -> None:
+    client = Client(proxy.url)
+    await client.call(b"PING")
+    proxy.cut()
+    await eventually(lambda: "reconnecting" in repr(client) or proxy.accepted > 1)
+    assert await client.call(b"PING") == b"PONG"
+
+
+async def test_no_more_commands_are_in_flight_than_allowed(own_server: RedisServer) -> None:
+    client = Client(f"{own_server.url}?max_in_flight=10")
+    await client.call(b"PING")
+    own_server.pause()
+    calls = [client.call(b"ECHO", str(i)) for i in range(200)]
+    await eventually(lambda: client.stats()["in_flight"] > 0)
+    assert client.stats() == {"in_flight": 10, "queued": 190, "reconnects": 0, "timeouts": 0}
+    own_server.resume()
+    assert await asyncio.gather(*calls) == [str(i).encode() for i in range(200)]
+
+
+async def test_a_server_that_stops_reading_stops_the_writes(own_server: RedisServer) -> None:
+    """No more than the socket takes is written; the rest waits where it can still be given up."""
+    client = Client(own_server.url)
+    await client.call(b"PING")
+    own_server.pause()
+    value = "x" * 1_000_000
+    calls = [client.call(b"SET", f"k{i}", value) for i in range(100)]
+    await eventually(lambda: client.stats()["in_flight"] > 0)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert client.stats()["queued"] > 50
+    for call in calls[50:]:
+        call.cancel()
+    own_server.resume()
+    assert await asyncio.gather(*calls[:50]) == [b"OK"] * 50
+    assert await client.call(b"EXISTS", "k99") == 0
