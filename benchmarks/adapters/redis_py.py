@@ -1,0 +1,26 @@
+"""redis-py's asyncio client. It parses with hiredis when that is installed, which the worker reports."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+from benchmarks.case import Kind, Layer
+
+CONNECTIONS = 1_000  # the default of 100 fails with more callers than that
+
+
+class Library:
+    """One client, shared by all callers; its calls have the names of a provider's."""
+
+    def __init__(self, urls: Mapping[str, str]) -> None:
+        self._urls = urls
+
+    @asynccontextmanager
+    async def open(self, layer: Layer, kind: Kind) -> AsyncIterator[Any]:
+        from redis.asyncio import Redis
+
+        client = Redis.from_url(self._urls[kind], decode_responses=True, max_connections=CONNECTIONS)
+        async with client:
+            yield client

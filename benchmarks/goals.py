@@ -1,0 +1,139 @@
+"""The speed to reach: what is needed, and what a run measured."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.timing import spread, typical
+from benchmarks.units import duration
+
+Results = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One figure of a goal: the ratio that counts, and what it was made of, in words."""
+
+    ratio: float
+    ours: str
+    theirs: str
+    spread: float | None = None  # between processes, of the side that scattered more
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """At least, or at most, so many times a peer."""
+
+    work: str
+    peer: str
+    needed: float
+    at_most: bool = False
+
+    def reached(self, measured: Measured) -> bool:
+        """Whether the figure is on the right side of what is needed."""
+        return measured.ratio <= self.needed if self.at_most else measured.ratio >= self.needed
+
+    def measure(self, results: Results) -> Measured | None:
+        """The figure in these results; None if it was not measured."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True)
+class Speed(Goal):
+    """Time of a workload beside a peer's: how many times as fast, or with ``at_most`` how many times the time."""
+
+    match: str = "memory"
+    workload: str = ""
+    side: str = "0.2"
+    beside: str = ""  # the peer's workload, if it is another
+
+    def measure(self, results: Results) -> Measured | None:
+        sides = results["peers"].get(self.match, {})
+        ours = sides.get("ours", {}).get("workloads", {}).get(self.workload)
+        theirs = sides.get(self.side, {}).get("workloads", {}).get(self.beside or self.workload)
+        if not ours or not theirs:
+            return None
+        mine, other = typical(ours), typical(theirs)
+        ratio = mine / other if self.at_most else other / mine
+        return Measured(ratio, duration(mine), duration(other), _scatter(ours, theirs))
+
+
+@dataclass(frozen=True, slots=True)
+class Churn(Goal):
+    """What a million keys and many changes do; ``field`` says which figure of ``churn.py``."""
+
+    field: str = ""
+
+    def measure(self, results: Results) -> Measured | None:
+        ours, plain = results["churn"].get("memory"), results["churn"].get("dict")
+        if not ours or not plain:
+            return None
+        if self.field == "peak":
+            worst = max(ours, key=lambda run: run["peak_kib"] / run["after_load_kib"])
+            loaded, peak = worst["after_load_kib"], worst["peak_kib"]
+            return Measured(peak / loaded, f"{peak / 1024:.0f} MiB", f"{loaded / 1024:.0f} MiB")
+        if self.field == "stall":
+            stalls = [[run["longest_stall_ms"] for run in runs] for runs in (ours, plain)]
+            mine, other = map(statistics.median, stalls)
+            scatter = _scatter(*[[[stall] for stall in side] for side in stalls])
+            return Measured(mine / other, f"{mine:.1f} ms", f"{other:.1f} ms", scatter)
+        stale = max(run["most_stale_per_live"] for run in ours)
+        return Measured(stale, f"{stale:.2f} per live key", "1")
+
+
+def _scatter(*sides: list[list[float]]) -> float | None:
+    """Of the side that scatters more; None if there is only one process of each."""
+    return max(map(spread, sides)) if min(map(len, sides)) > 1 else None
+
+
+def _redis_get(loop: str) -> list[Goal]:
+    wanted = {"redis.get": ("1 caller", 1.0), "redis.get.50": ("50 callers", 6.0), "redis.get.500": ("500 callers", 10)}
+    return [
+        Speed(f"Redis GET, {who}, {loop}", "redis-py", needed, False, f"Redis on {loop}", name, "redis-py")
+        for name, (who, needed) in wanted.items()
+    ]
+
+
+def _manager_on_redis() -> list[Goal]:
+    wanted = {"": ("one caller", 12.0), ".50": ("50 callers", 150.0)}
+    return [
+        Speed(
+            f"manager on Redis: validate, {who}",
+            "0.2",
+            needed,
+            False,
+            "sessions on Redis",
+            f"manager.redis.validate{name}",
+        )
+        for name, (who, needed) in wanted.items()
+    ]
+
+
+GOALS: list[Goal] = [
+    Speed("memory GET", "0.2", 3.0, workload="memory.get"),
+    Speed("memory SET of new keys", "0.2", 1.5, workload="memory.set-new"),
+    Speed("memory SET over existing", "0.2", 2.0, workload="memory.set-over"),
+    Speed("memory DELETE", "0.2", 3.5, workload="memory.delete"),
+    Speed("memory GET, time", "dict behind async def", 1.7, at_most=True, workload="memory.get", side="floor"),
+    Speed("manager on memory: validate", "0.2", 60, workload="manager.memory.validate"),
+    Speed("manager on memory: allocate", "0.2", 12, workload="manager.memory.allocate"),
+    Speed("manager on memory: update", "0.2", 18, workload="manager.memory.update"),
+    Speed("manager on memory: info", "0.2", 5, workload="manager.memory.info"),
+    Speed(
+        "artifact key, time",
+        "bare f-string",
+        3,
+        at_most=True,
+        workload="grid.artifact-key",
+        side="floor",
+        beside="grid.f-string",
+    ),
+    *_redis_get("asyncio"),
+    *_redis_get("uvloop"),
+    *_manager_on_redis(),
+    Churn("churn: peak resident memory", "that after the load", 2.2, at_most=True, field="peak"),
+    Churn("churn: longest loop stall", "dict of tuples", 3, at_most=True, field="stall"),
+    Churn("churn: stale entries", "live ones", 2, at_most=True, field="stale"),
+]

@@ -1,0 +1,105 @@
+"""The timed loops on a session manager; user, metadata and update are those of the seed's quick start."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchmarks.bodies import Body, sample
+
+USER = "alice"
+METADATA = {"role": "admin", "department": "engineering", "permissions": ["read", "write", "admin"]}
+UPDATE = {"last_activity": "2024-01-01T12:00:00Z"}
+
+
+class ManagerBody(Body):
+    """Works on sessions of one manager; the items are replaced by their ids."""
+
+    async def prepare(self, store: Any, items: list[str]) -> None:
+        for index in range(len(items)):
+            items[index] = await store.allocate_session(user_id=USER, custom_metadata=METADATA)
+
+    async def clean(self, store: Any, items: list[str]) -> None:
+        for session_id in items:
+            await store.delete_session(session_id)
+
+    async def check(self, store: Any, items: list[str]) -> None:
+        for session_id in sample(items):
+            info = await store.get_session_info(session_id)
+            assert info["user_id"] == USER
+            assert METADATA.items() <= info["custom_metadata"].items()
+
+
+class Allocate(ManagerBody):
+    """Create sessions of one user with metadata."""
+
+    async def reset(self, store: Any, items: list[str]) -> None:
+        await self.clean(store, items)
+
+    async def work(self, store: Any, items: list[str]) -> None:
+        allocate = store.allocate_session
+        for index in range(len(items)):
+            items[index] = await allocate(user_id=USER, custom_metadata=METADATA)
+
+
+class Validate(ManagerBody):
+    """Validate live sessions; each validation writes the time of last access."""
+
+    async def work(self, store: Any, items: list[str]) -> None:
+        validate = store.validate_session
+        for session_id in items:
+            await validate(session_id)
+
+    async def check(self, store: Any, items: list[str]) -> None:
+        assert not await store.validate_session("sess-nobody-1-00000000")
+        for session_id in sample(items):
+            assert await store.validate_session(session_id)
+
+
+class Update(ManagerBody):
+    """Merge one field into the metadata of sessions that have it from the second time on."""
+
+    async def work(self, store: Any, items: list[str]) -> None:
+        update = store.update_session_metadata
+        for session_id in items:
+            await update(session_id, UPDATE)
+
+    async def check(self, store: Any, items: list[str]) -> None:
+        for session_id in sample(items):
+            assert (await store.get_session_info(session_id))["custom_metadata"] == METADATA | UPDATE
+
+
+class Info(ManagerBody):
+    """Read sessions, metadata included."""
+
+    async def work(self, store: Any, items: list[str]) -> None:
+        info = store.get_session_info
+        for session_id in items:
+            await info(session_id)
+
+
+class ArtifactKey(Body):
+    """Build grid paths of one session: a plain call, nothing is awaited."""
+
+    session_id = "sess-alice-1234567890-0123456789abcdef0123456789abcdef012345"
+
+    async def work(self, store: Any, items: list[str]) -> None:
+        session_id, generate = self.session_id, store.generate_artifact_key
+        for artifact_id in items:
+            generate(session_id, artifact_id)
+
+    async def check(self, store: Any, items: list[str]) -> None:
+        for artifact_id in sample(items):
+            path = store.generate_artifact_key(self.session_id, artifact_id)
+            assert path == f"grid/{store.sandbox_id}/{self.session_id}/{artifact_id}"
+
+
+class BareFormat(ArtifactKey):
+    """The same text by an f-string, without any call."""
+
+    async def work(self, store: Any, items: list[str]) -> None:
+        session_id, sandbox_id = self.session_id, store.sandbox_id
+        for artifact_id in items:
+            f"grid/{sandbox_id}/{session_id}/{artifact_id}"  # the text is dropped: making it is what is measured
+
+    async def check(self, store: Any, items: list[str]) -> None:
+        """Nothing: an f-string is right."""

@@ -1,0 +1,113 @@
+"""This library beside its peers: the same workloads, in fresh processes that take turns.
+
+A match is a set of sides on one kind of loop. Every launch starts one process per side, in turned order every other
+time, so that a slow minute of the machine hits all of them. A side that fails has its error in the results.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from benchmarks.placement import Placement
+from benchmarks.processes import WorkerFailed, ask
+from benchmarks.scale import Scale
+
+SideName = Literal["ours", "0.2", "redis-py", "floor"]
+LIBRARIES: dict[SideName, str] = {"ours": "chuk", "0.2": "chuk", "redis-py": "redis_py", "floor": "plain_dict"}
+TITLES: dict[SideName, str] = {
+    "ours": "this version",
+    "0.2": "chuk-sessions 0.2",
+    "redis-py": "redis-py",
+    "floor": "floor",
+}
+
+PROVIDER = [f"memory.{call}" for call in ("get", "set-new", "set-over", "delete")]
+MANAGER = [f"manager.memory.{call}" for call in ("validate", "allocate", "update", "info")]
+REDIS_GET = ["redis.get", "redis.get.50", "redis.get.500"]
+REDIS_VALIDATE = ["manager.redis.validate", "manager.redis.validate.50"]
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """Who is compared on what."""
+
+    name: str
+    loop: str
+    workloads: Mapping[SideName, list[str]]
+    slow: bool = False  # one block of a side takes seconds
+    redis: bool = False
+
+
+MATCHES = (
+    Match(
+        "memory",
+        "asyncio",
+        {
+            "ours": [*PROVIDER, *MANAGER, "grid.artifact-key"],
+            "0.2": [*PROVIDER, *MANAGER],
+            "floor": ["memory.get", "grid.f-string"],
+        },
+    ),
+    Match("Redis on asyncio", "asyncio", {"ours": REDIS_GET, "redis-py": REDIS_GET}, redis=True),
+    Match("Redis on uvloop", "uvloop", {"ours": REDIS_GET, "redis-py": REDIS_GET}, redis=True),
+    Match("sessions on Redis", "asyncio", {"ours": REDIS_VALIDATE, "0.2": REDIS_VALIDATE}, slow=True, redis=True),
+)
+
+
+def play(
+    match: Match,
+    scale: Scale,
+    urls: Mapping[str, str],
+    placement: Placement,
+    old_python: str | None,
+    say: Callable[[str], None],
+) -> dict[str, Any]:
+    """All launches of a match: by side, the versions it ran, and by workload one list of blocks per process.
+
+    Block figures are nanoseconds per operation.
+    """
+    sides = [side for side in match.workloads if side != "0.2" or old_python]
+    found: dict[str, Any] = {side: {"versions": {}, "workloads": {}} for side in sides}
+    launches = scale.slow_launches if match.slow else scale.launches
+    for launch in range(launches):
+        for side in sides if launch % 2 == 0 else reversed(sides):
+            say(f"{match.name}, launch {launch + 1} of {launches}: {TITLES[side]}")
+            python = old_python if side == "0.2" else None
+            _launch(match, side, python, scale, urls, placement, found[side])
+    return found
+
+
+def _launch(
+    match: Match,
+    side: SideName,
+    python: str | None,
+    scale: Scale,
+    urls: Mapping[str, str],
+    placement: Placement,
+    found: dict[str, Any],
+) -> None:
+    try:
+        reply = ask(
+            "blocks",
+            python=python,
+            library=LIBRARIES[side],
+            workloads=match.workloads[side],
+            loop=match.loop,
+            urls=dict(urls),
+            placement=placement if match.redis else "free",
+            least=scale.least_blocks,
+            most=scale.most_blocks,
+            seconds=scale.seconds,
+        )
+    except WorkerFailed as error:
+        if side == "ours":
+            raise
+        found["error"] = str(error)
+        return
+    if (reply["versions"].get("chuk-sessions") == "0.2") != (side == "0.2"):
+        raise WorkerFailed(f"{side} ran with {reply['versions']}: the wrong environment")
+    found["versions"] = reply["versions"]
+    for workload, blocks in reply["answer"].items():
+        found["workloads"].setdefault(workload, []).append(blocks)

@@ -1,0 +1,54 @@
+"""How much is run: all of it for published figures, little of it to see that everything works."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """Sizes of a run. Blocks are the same at any scale, there are only fewer of them."""
+
+    memory_rounds: int  # blocks per pytest-benchmark case
+    redis_rounds: int
+    latency_runs: int  # runs with a clock around every operation
+    launches: int  # fresh processes per side, for every comparison
+    slow_launches: int  # the same where one block of chuk-sessions 0.2 takes seconds
+    least_blocks: int  # per workload and process
+    most_blocks: int
+    seconds: float  # per workload and process; begun blocks are finished
+    churn_keys: int
+    churn_operations: int
+    churn_launches: int
+    footprint_items: tuple[int, ...]
+
+
+FULL = Scale(
+    memory_rounds=50,
+    redis_rounds=20,
+    latency_runs=20,
+    launches=5,
+    slow_launches=3,
+    least_blocks=3,
+    most_blocks=40,
+    seconds=0.7,
+    churn_keys=1_000_000,
+    churn_operations=10_000_000,
+    churn_launches=3,
+    footprint_items=(1_000, 10_000, 100_000, 1_000_000),
+)
+
+QUICK = Scale(
+    memory_rounds=3,
+    redis_rounds=2,
+    latency_runs=2,
+    launches=1,
+    slow_launches=1,
+    least_blocks=1,
+    most_blocks=5,
+    seconds=0.03,
+    churn_keys=50_000,
+    churn_operations=200_000,
+    churn_launches=1,
+    footprint_items=(1_000, 10_000),
+)

@@ -1,0 +1,54 @@
+"""The table of the speed to reach: needed beside measured."""
+
+from __future__ import annotations
+
+from benchmarks import placement
+from benchmarks.goals import GOALS, Goal, Measured, Results, Speed
+from benchmarks.markdown import Table
+from benchmarks.units import NOTHING, times
+
+METHOD = (
+    "Ratios within one run: fresh processes of each side take turns on the same machine, with the same keys, values, "
+    "metadata and kind of loop. A figure is the median over processes of their median blocks; *spread* is how far the "
+    "processes' medians lie apart. *At least* compares speed, *at most* time or size. Sessions are allocated for user "
+    "alice with the quick start's role, department and permissions, 1,000 at a time. redis-py may open as many "
+    "connections as there are callers."
+)
+PEER_LIBRARIES = {"0.2": ("chuk-sessions", "redis", "hiredis"), "redis-py": ("redis", "hiredis")}
+
+
+def speed(results: Results) -> Table:
+    """What is needed beside what was measured."""
+    rows = [_goal_row(goal, goal.measure(results), results) for goal in GOALS]
+    caption = f"{METHOD} {_churn(results)} {placement.TEXT[results['placement']]} {_versions(results)}"
+    header = ("Work", "Beside", "Needed", "Measured", "", "Ours", "Theirs", "Spread")
+    return Table("Speed to reach", caption, header, rows)
+
+
+def _goal_row(goal: Goal, measured: Measured | None, results: Results) -> tuple[str, ...]:
+    needed = f"{'at most' if goal.at_most else 'at least'} {goal.needed:g}x"
+    if measured is None:
+        played = results["peers"].get(goal.match, {}) if isinstance(goal, Speed) else {}
+        errors = [side["error"] for side in played.values() if "error" in side]
+        why = errors[0].strip().splitlines()[-1][:60] if errors else "not measured"
+        return goal.work, goal.peer, needed, NOTHING, why, NOTHING, NOTHING, NOTHING
+    mark = "ok" if goal.reached(measured) else "short"
+    scatter = NOTHING if measured.spread is None else f"{measured.spread:.0%}"
+    return goal.work, goal.peer, needed, times(measured.ratio), mark, measured.ours, measured.theirs, scatter
+
+
+def _versions(results: Results) -> str:
+    """What the peers really had; one side may play in several matches."""
+    found = {side: played["versions"] for sides in results["peers"].values() for side, played in sides.items()}
+    named = {side: versions for side, versions in found.items() if side in PEER_LIBRARIES and versions}
+    texts = [", ".join(f"{name} {named[side][name]}" for name in PEER_LIBRARIES[side]) for side in named]
+    return f"Peers ran: {'; '.join(texts)}." if texts else "Peers were not run."
+
+
+def _churn(results: Results) -> str:
+    size = results["scale"]
+    return (
+        f"Churn: {size['churn_keys']:,} keys, then {size['churn_operations']:,} operations, 24 h lifetime, "
+        "a third of them deletes, the rest overwrite or create again; the stall is the longest operation by the wall "
+        "clock, garbage collection included, median of the processes; memory and stale entries are the worst of them."
+    )

@@ -1,0 +1,241 @@
+"""The tables of a run: published beside measured, and the speed to reach."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from benchmarks import placement, published
+from benchmarks.case import KINDS
+from benchmarks.goals import Results
+from benchmarks.markdown import Table
+from benchmarks.published import Figure
+from benchmarks.speed_table import speed
+from benchmarks.units import NOTHING, rate, time, times
+from benchmarks.workloads import WORKLOADS
+
+PUBLISHED = (
+    f"*Published* is chuk-sessions 0.2 on {published.MACHINE}: another machine, so a ratio compares both at once."
+)
+LOOPS = ("asyncio", "uvloop")
+
+
+class Run:
+    """The pytest-benchmark cases of a run, by workload and loop."""
+
+    def __init__(self, results: Results) -> None:
+        self._cases: dict[tuple[str, str], dict[str, Any]] = {
+            (case["extra_info"]["workload"], case["extra_info"]["loop"]): case for case in results["cases"]
+        }
+
+    def __contains__(self, name: str) -> bool:
+        return (name, "asyncio") in self._cases
+
+    def ns(self, name: str, loop: str = "asyncio") -> float | None:
+        """Nanoseconds of one operation in the median block; None if it was not measured."""
+        case = self._cases.get((name, loop))
+        if case is None:
+            return None
+        median: float = case["stats"]["median"]
+        operations: int = case["extra_info"]["operations"]
+        return median * 1e9 / operations
+
+    def latency(self, name: str, loop: str, what: str, rank: str) -> float | None:
+        """A quantile of the pass with a clock around every operation, in nanoseconds."""
+        case = self._cases.get((name, loop))
+        if case is None:
+            return None
+        ns: float = case["extra_info"]["latency_ns"][what][rank]
+        return ns
+
+    def beside(self, name: str, loop: str) -> float | None:
+        """Nanoseconds of the provider call that was measured in turns with this manager call."""
+        case = self._cases.get((name, loop))
+        if case is None:
+            return None
+        ns: float = case["extra_info"]["beside_ns"]
+        return ns
+
+    def loops(self) -> tuple[str, ...]:
+        """Those that this run has."""
+        return tuple(loop for loop in LOOPS if any(case_loop == loop for _, case_loop in self._cases))
+
+
+def tables(results: Results) -> list[Table]:
+    """All tables, in the order in which they are read."""
+    run = Run(results)
+    return [
+        providers(run, results),
+        manager(run),
+        concurrent(run),
+        payloads(run),
+        footprint(results),
+        speed(results),
+    ]
+
+
+def providers(run: Run, results: Results) -> Table:
+    """Get, set and delete."""
+    names = [name for name in WORKLOADS if name.split(".")[-1] in ("get", "set-new", "set-over", "delete")]
+    names = sorted((name for name in names if name in run), key=_provider_order)
+    loops = run.loops()
+    rows = []
+    for name in names:
+        figure = published.PROVIDERS.get(name, Figure())
+        cells = [KINDS[WORKLOADS[name].kind], _call(name), _ms(figure), rate(figure.throughput)]
+        for loop in loops:
+            ns = run.ns(name, loop)
+            cells += [time(ns), rate(_per_second(ns)), times(_ratio(_per_second(ns), figure.throughput))]
+        rows.append(tuple(cells))
+    servers = "; ".join(f"{KINDS[kind]}: {_server(server)}" for kind, server in results["servers"].items())
+    caption = (
+        "One operation is one call with a value of 100 bytes, on 1,000 keys, one caller. As the published figure is "
+        "understood, 1,000 calls in a row are timed together; *one call* is a single call of them, in the median "
+        f"of all blocks. On memory nothing suspends, so the loop does not matter. {PUBLISHED}"
+        + (f" {placement.TEXT[results['placement']]} Servers: {servers}." if servers else "")
+    )
+    header = ["Provider", "Operation", "Published, one call", "Published"]
+    for loop in loops:
+        header += [f"One call, {loop}", f"Measured, {loop}", "Ratio"]
+    return Table("Providers", caption, tuple(header), rows)
+
+
+def manager(run: Run) -> Table:
+    """What the session manager adds to a provider call."""
+    rows = []
+    for kind in ("memory", "redis"):
+        for call in ("allocate", "validate", "update", "info"):
+            name = f"manager.{kind}.{call}"
+            for loop in run.loops():
+                ns, base = run.ns(name, loop), run.beside(name, loop)
+                if ns is None or base is None:
+                    continue
+                figure = published.OVERHEAD.get(call, Figure())
+                where = KINDS[WORKLOADS[name].kind] + (f", {loop}" if kind == "redis" else "")
+                rows.append((where, call, figure.text or NOTHING, *_overhead(ns, base, figure)))
+    path = run.ns("grid.artifact-key")
+    if path is not None:
+        gain = times(_ratio(_ns(published.GRID_PATH), path))
+        rows.append((NOTHING, "grid path", published.GRID_PATH.text, time(path), NOTHING, NOTHING, f">{gain}"))
+    caption = (
+        "One operation is one call of SessionManager, on 1,000 sessions (250 on Redis) of user alice with the metadata "
+        "of the quick start (role, department, permissions). *Overhead* is that call less one call of the provider on "
+        "the same store, measured in turns with it (allocate: SET of a new key, update: SET over one, validate and "
+        "info: GET, 100 bytes each). Validation writes the time of last access. Grid path: one generate_artifact_key, "
+        f"its prefix cached. {PUBLISHED}"
+    )
+    header = ("Store", "Call", "Published overhead", "Manager call", "Provider call", "Overhead", "Ratio")
+    return Table("Session manager", caption, header, rows)
+
+
+def _overhead(ns: float, base: float, figure: Figure) -> tuple[str, ...]:
+    over = ns - base
+    text = time(over) if over >= 0 else f"-{time(-over)}"
+    promised = _ns(figure)
+    gain = times(promised / over) if promised and over > 0 else f">{times(promised / ns)}" if promised else NOTHING
+    return time(ns), time(base), text, gain
+
+
+def concurrent(run: Run) -> Table:
+    """Five workers, as published; and more callers."""
+    rows = []
+    for name in ("memory.cycle.5", "redis.cycle.5", "redis.get.50", "redis.get.500"):
+        workload = WORKLOADS[name]
+        for loop in run.loops():
+            ns = run.ns(name, loop)
+            if ns is None:
+                continue
+            figure = published.CONCURRENT.get(name, Figure())
+            where = KINDS[workload.kind] + (f", {loop}" if workload.kind == "redis" else "")
+            is_cycle = workload.unit == "cycle"
+            p95 = run.latency(name, loop, "cycle", "p95") if is_cycle else None
+            single = run.latency(name, loop, "call", "p95") if is_cycle else None
+            promised = _ns(figure)
+            rows.append(
+                (
+                    where,
+                    f"{workload.callers} {'x 100 cycles' if is_cycle else 'callers, GET'}",
+                    rate(figure.throughput),
+                    rate(1e9 / ns),
+                    times(_ratio(1e9 / ns, figure.throughput)),
+                    time(promised),
+                    time(p95),
+                    times(promised / p95 if promised and p95 else None),
+                    rate(3e9 / ns if is_cycle else 1e9 / ns),
+                    time(single),
+                )
+            )
+    caption = (
+        "One operation is one cycle of SET, GET and DELETE of a key of its own, 100 bytes, as the published figure is "
+        "understood: 5 workers of 100 cycles. The last two columns count every call of a cycle for itself. Latencies "
+        "come from a pass of their own with a clock around each operation, exact ranks. On memory nothing suspends: "
+        f"the workers run one after the other. The rows of GET with more callers have no published figure. {PUBLISHED}"
+    )
+    header = ("Provider", "Concurrent", "Published", "Measured", "Ratio", "Published P95", "P95", "Ratio")
+    return Table("Concurrent access", caption, (*header, "Single calls", "Single call P95"), rows)
+
+
+def payloads(run: Run) -> Table:
+    """Large values, and objects."""
+    rows = []
+    for name, figure in published.PAYLOADS.items():
+        for loop in run.loops():
+            ns = run.ns(name, loop)
+            if ns is not None:
+                where = KINDS[WORKLOADS[name].kind] + (f", {loop}" if name.startswith("redis") else "")
+                promised = _ns(figure)
+                text = figure.text or _ms(figure)
+                ratio = times(promised / ns if promised else None)
+                rows.append((where, WORKLOADS[name].operation, text, time(ns), rate(1e9 / ns), ratio))
+    caption = f"One operation is what the second column says, on 1,000 keys (500 on Redis), one caller. {PUBLISHED}"
+    header = ("Provider", "Operation", "Published", "Measured", "Throughput", "Ratio")
+    return Table("Large values and JSON", caption, header, rows)
+
+
+def footprint(results: Results) -> Table:
+    """Bytes per item over item count."""
+    rows = [
+        (
+            f"{run['items']:,}",
+            f"{run['bytes_per_item']:.0f} B",
+            f"{run['bytes_per_item'] - run['payload_bytes']:.0f} B",
+            f"{run['items'] * run['bytes_per_item'] / 2**20:,.1f} MiB",
+        )
+        for run in results["footprint"]
+    ]
+    caption = (
+        "Memory provider, keys of 16 and values of 100 characters, all different, a fresh process per row. Bytes as "
+        "Python allocated them (tracemalloc); *the store's own* is without the key and value objects. Steps come from "
+        f"the dict, which grows by doubling. Published: {published.FOOTPRINT.text}."
+    )
+    return Table("Memory per item", caption, ("Items", "Bytes per item", "The store's own", "In total"), rows)
+
+
+def _provider_order(name: str) -> tuple[int, int]:
+    call = name.split(".")[1]
+    return list(KINDS).index(WORKLOADS[name].kind), ("get", "set-new", "set-over", "delete").index(call)
+
+
+def _call(name: str) -> str:
+    return {"get": "GET", "set-new": "SET, new key", "set-over": "SET, over", "delete": "DELETE"}[name.split(".")[1]]
+
+
+def _server(server: Mapping[str, Any]) -> str:
+    settings = ", ".join(f"{name} {value or repr('')}" for name, value in server["settings"].items())
+    return f"{server['version']} ({settings})"
+
+
+def _ns(figure: Figure) -> float | None:
+    return None if figure.latency_ms is None else figure.latency_ms * 1e6
+
+
+def _ms(figure: Figure) -> str:
+    return NOTHING if figure.latency_ms is None else f"{figure.latency_ms:.3f} ms"
+
+
+def _per_second(ns: float | None) -> float | None:
+    return None if ns is None else 1e9 / ns
+
+
+def _ratio(measured: float | None, promised: float | None) -> float | None:
+    return measured / promised if measured and promised else None

@@ -1,0 +1,127 @@
+"""The registry of workloads: everything that is measured is defined here, once.
+
+A workload names the kind of store and the layer it needs, the body of the timed loop, and how many operations a block
+has. Which library is under test is decided by the adapter with which it is opened. Blocks have at least 10,000 awaits
+in memory; on Redis 2,000 with many callers and some hundreds with one.
+"""
+
+from __future__ import annotations
+
+from benchmarks import bodies, manager_bodies
+from benchmarks.bodies import Body
+from benchmarks.case import Kind, Workload
+
+VALUE = "x" * 100
+LARGE_VALUE = "x" * 10_240
+MEMORY_BLOCK = 10_000
+
+
+def _provider(kind: Kind) -> list[Workload]:
+    """The four calls of a provider, with one caller."""
+    repeats = MEMORY_BLOCK // 1_000 if kind == "memory" else 1
+    calls: list[tuple[str, str, Body]] = [
+        ("get", "get of a key that is there", bodies.Get(VALUE)),
+        ("set-new", "setex of a key that is not there", bodies.SetNew(VALUE)),
+        ("set-over", "setex of a key that is there", bodies.SetOver(VALUE)),
+        ("delete", "delete of a key that is there", bodies.Delete(VALUE)),
+    ]
+    return [Workload(f"{kind}.{name}", text, body, kind=kind, repeats=repeats) for name, text, body in calls]
+
+
+def _manager(kind: Kind) -> list[Workload]:
+    """The calls of a session manager, with one caller."""
+    items, repeats = (1_000, MEMORY_BLOCK // 1_000) if kind == "memory" else (250, 1)
+    calls: list[tuple[str, str, Body, str]] = [
+        ("allocate", "allocate_session with user and metadata", manager_bodies.Allocate(), "set-new"),
+        ("validate", "validate_session of a live session", manager_bodies.Validate(), "get"),
+        ("update", "update_session_metadata with one field", manager_bodies.Update(), "set-over"),
+        ("info", "get_session_info of a live session", manager_bodies.Info(), "get"),
+    ]
+    return [
+        Workload(
+            f"manager.{kind}.{name}",
+            text,
+            body,
+            "manager",
+            kind,
+            items=items,
+            repeats=repeats,
+            beside=f"{kind}.{provider_call}",
+        )
+        for name, text, body, provider_call in calls
+    ]
+
+
+def _payloads(kind: Kind) -> list[Workload]:
+    """Values larger than usual, and objects as JSON."""
+    items, repeats = (1_000, MEMORY_BLOCK // 1_000) if kind == "memory" else (500, 1)
+    calls: list[tuple[str, str, Body]] = [
+        ("set-10kb", "setex of 10,240 bytes over a key that is there", bodies.SetOver(LARGE_VALUE)),
+        ("get-10kb", "get of 10,240 bytes", bodies.Get(LARGE_VALUE)),
+        ("set-json", "json.dumps of an object and setex", bodies.SetJson()),
+        ("get-json", "get and json.loads of it", bodies.GetJson()),
+    ]
+    return [
+        Workload(f"{kind}.{name}", text, body, kind=kind, items=items, repeats=repeats) for name, text, body in calls
+    ]
+
+
+def _cycle(kind: Kind) -> Workload:
+    """The published concurrency test: 5 workers of 100 cycles."""
+    repeats = MEMORY_BLOCK // 500 if kind == "memory" else 1
+    return Workload(
+        f"{kind}.cycle.5",
+        "setex, get and delete of a key",
+        bodies.Cycle(VALUE),
+        kind=kind,
+        callers=5,
+        items=100,
+        repeats=repeats,
+        unit="cycle",
+    )
+
+
+def _many_callers() -> list[Workload]:
+    """Concurrent callers on Redis."""
+    get, validate = bodies.Get(VALUE), manager_bodies.Validate()
+    return [
+        Workload("redis.get.50", "get of a key that is there", get, kind="redis", callers=50, items=20, passes=2),
+        Workload("redis.get.500", "get of a key that is there", get, kind="redis", callers=500, items=2, passes=10),
+        Workload(
+            "manager.redis.validate.50",
+            "validate_session of a live session",
+            validate,
+            "manager",
+            "redis",
+            callers=50,
+            items=1,
+            passes=40,
+        ),
+    ]
+
+
+def _paths() -> list[Workload]:
+    """Grid paths, and what the text alone costs."""
+    names = [("artifact-key", manager_bodies.ArtifactKey()), ("f-string", manager_bodies.BareFormat())]
+    return [
+        Workload(f"grid.{name}", "one path of a session", body, "manager", repeats=MEMORY_BLOCK // 1_000, unit="path")
+        for name, body in names
+    ]
+
+
+def _registry() -> dict[str, Workload]:
+    both: list[Kind] = ["memory", "redis"]
+    every = [
+        *[
+            workload
+            for kind in both
+            for workload in (*_provider(kind), *_manager(kind), *_payloads(kind), _cycle(kind))
+        ],
+        *[workload for workload in _provider("redis-aof") if ".set-" in workload.name],
+        *_many_callers(),
+        *_paths(),
+    ]
+    return {workload.name: workload for workload in every}
+
+
+WORKLOADS = _registry()

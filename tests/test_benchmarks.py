@@ -1,0 +1,195 @@
+"""The benchmarks measure what they say: blocks of known size, honest clocks, and work that was really done."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager, nullcontext
+from time import perf_counter_ns
+from typing import Any
+
+import pytest
+
+from benchmarks import timing
+from benchmarks.adapters import adapter
+from benchmarks.adapters.plain_dict import DictProvider
+from benchmarks.bodies import Body, sample
+from benchmarks.case import Kind, Layer, Workload, opened
+from benchmarks.churn import churn
+from benchmarks.footprint import footprint
+from benchmarks.peers import MATCHES
+from benchmarks.placement import placed, possible
+from benchmarks.worker import blocks
+from benchmarks.workloads import WORKLOADS
+
+MEMORY = [name for name, workload in WORKLOADS.items() if workload.kind == "memory" and name != "grid.f-string"]
+
+
+class LazyProvider(DictProvider):
+    """Claims to be fast because it does nothing."""
+
+    async def setex(self, key: str, ttl: int, value: str) -> None:
+        pass
+
+
+class LazyDeleter(DictProvider):
+    """Does not remove anything."""
+
+    async def delete(self, key: str) -> bool:
+        return True
+
+
+class Opener:
+    """Opens one given store, whatever is asked for."""
+
+    def __init__(self, store: Any) -> None:
+        self._store = store
+
+    def open(self, layer: Layer, kind: Kind) -> AbstractAsyncContextManager[Any]:
+        return nullcontext(self._store)
+
+
+class Sleepy(Body):
+    """Takes 2 ms for what is timed and at least 20 ms for what is not."""
+
+    async def reset(self, store: Any, items: list[str]) -> None:
+        await asyncio.sleep(0.02)
+
+    async def work(self, store: Any, items: list[str]) -> None:
+        await asyncio.sleep(0.002)
+
+
+class Counting(Body):
+    """Counts its operations."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    async def work(self, store: Any, items: list[str]) -> None:
+        self.count += len(items)
+
+
+@pytest.mark.parametrize("name", WORKLOADS)
+def test_blocks_are_large_enough(name: str) -> None:
+    """10,000 awaits in memory; on Redis 2,000 with many callers and 100 with few."""
+    workload = WORKLOADS[name]
+    calls = 3 if workload.unit == "cycle" else 1
+    least = 10_000 if workload.kind == "memory" else 2_000 if workload.callers >= 50 else 100
+    assert workload.operations * calls >= least
+    assert workload.name == name
+
+
+async def test_a_block_runs_as_many_operations_as_it_says() -> None:
+    """Callers times items times passes times repeats."""
+    body = Counting()
+    workload = Workload("counting", "nothing", body, callers=3, items=5, passes=7, repeats=2)
+    async with opened(workload, Opener(None)) as case:
+        await timing.run_block(case)
+    assert body.count == workload.operations == 210
+
+
+async def test_only_the_operations_are_timed() -> None:
+    """Resetting is outside of what the block reports and of what pytest-benchmark's clock sees."""
+    before, start = timing.stopwatch(), perf_counter_ns()
+    async with opened(Workload("sleepy", "a nap", Sleepy(), repeats=2), Opener(None)) as case:
+        spent = await timing.run_block(case)
+    assert 0 < spent <= perf_counter_ns() - start - 2 * 20e6
+    assert timing.stopwatch() - before == pytest.approx(spent * 1e-9)
+
+
+@pytest.mark.parametrize("name", MEMORY)
+async def test_every_memory_workload_does_its_work(name: str) -> None:
+    """One block of this version passes its own check, and leaves the shared store as it was."""
+    async with opened(WORKLOADS[name], adapter("chuk", {})) as case:
+        assert await timing.run_block(case) > 0
+
+
+@pytest.mark.parametrize("name", ["memory.get", "memory.set-new", "memory.set-over"])
+async def test_a_store_that_does_not_store_is_found_out(name: str) -> None:
+    """A no-op cannot look fast."""
+    async with opened(WORKLOADS[name], Opener(LazyProvider())) as case:
+        with pytest.raises(AssertionError):
+            await timing.run_block(case)
+
+
+async def test_a_store_that_does_not_delete_is_found_out() -> None:
+    """A delete that does nothing cannot look fast."""
+    async with opened(WORKLOADS["memory.delete"], Opener(LazyDeleter())) as case:
+        with pytest.raises(AssertionError):
+            await timing.run_block(case)
+
+
+async def test_latencies_are_of_every_cycle_and_of_every_call() -> None:
+    """5 workers of 100 cycles of 3 calls."""
+    async with opened(WORKLOADS["memory.cycle.5"], adapter("chuk", {})) as case:
+        cycles, calls = await case.latencies()
+    assert (len(cycles), len(calls)) == (500, 1_500)
+    assert sum(cycles) == sum(calls)
+
+
+def test_quantiles_are_exact_ranks() -> None:
+    """No interpolation: a quantile is a value that was measured."""
+    values = [float(number) for number in range(100, 0, -1)]
+    assert timing.quantiles(values) == {"p50": 50, "p95": 95, "p99": 99, "max": 100}
+    assert timing.quantile([7.0], 0.95) == 7.0
+    with pytest.raises(ValueError, match="no quantile"):
+        timing.quantile([], 0.5)
+    with pytest.raises(ValueError, match="no quantile"):
+        timing.quantile([1.0], 0)
+
+
+def test_one_bad_block_or_process_does_not_move_the_figure() -> None:
+    """The median over processes of their median blocks."""
+    assert timing.typical([[10, 10, 900], [11, 11, 11], [500, 500, 500]]) == 11
+    assert timing.spread([[10, 10], [12, 12]]) == pytest.approx(0.2)
+
+
+def test_the_clock_has_a_floor() -> None:
+    """Two readings in a row differ by something, and by less than a microsecond or two."""
+    assert 0 < timing.timer_floor() < 5_000
+
+
+def test_sample_spreads_over_all_items() -> None:
+    """Some of many, all of few."""
+    assert sample(list(range(100)))[-1] == 95
+    assert sample([1, 2]) == [1, 2]
+
+
+def test_a_worker_reports_blocks_per_operation() -> None:
+    """At least as many blocks as asked for, in nanoseconds per operation."""
+    sizes: dict[str, Any] = {"least": 2, "most": 3, "seconds": 0.0}
+    answer = blocks(library="plain_dict", workloads=["memory.get"], loop="asyncio", urls={}, placement="free", **sizes)
+    assert len(answer["memory.get"]) == 2
+    assert all(1 < block < 10_000 for block in answer["memory.get"])
+
+
+@pytest.mark.parametrize("store", ["memory", "dict"])
+def test_churn_reports_memory_stall_and_stale_entries(store: str) -> None:
+    """A small one of either side."""
+    found = churn(store=store, keys=2_000, operations=20_000)
+    assert found["peak_kib"] >= found["after_load_kib"] > 0
+    assert 0 < found["longest_stall_ms"] < 1_000
+    assert 0 <= found["most_stale_per_live"] < 4
+
+
+def test_footprint_is_more_than_key_and_value() -> None:
+    """And not absurdly more."""
+    found = footprint(1_000)
+    assert found["payload_bytes"] < found["bytes_per_item"] < 1_000
+
+
+def test_every_match_plays_registered_workloads() -> None:
+    """Whoever is compared is compared on something of the registry."""
+    played: Iterator[str] = (name for match in MATCHES for names in match.workloads.values() for name in names)
+    assert set(played) <= set(WORKLOADS)
+
+
+def test_placement_ends_with_its_block() -> None:
+    """Afterwards the process may run where it might before."""
+    before = os.sched_getaffinity(0) if possible("shared") == "shared" else None
+    with placed("shared"):
+        pass
+    with placed("free"):
+        pass
+    assert before is None or os.sched_getaffinity(0) == before

@@ -1,0 +1,220 @@
+"""From results to documents: what a reader sees is what was measured, and an old README is noticed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import report, units
+from benchmarks.goals import GOALS, Measured, Speed
+from benchmarks.markdown import BEGIN, END, MarkersMissing, Table, between_markers, grid
+from benchmarks.scale import FULL
+from benchmarks.tables import tables
+
+README = f"# Title\n\n{BEGIN}\nold\n{END}\n\nThe end.\n"
+
+
+def case(workload: str, loop: str, seconds: float, operations: int, **extra: Any) -> dict[str, Any]:
+    """One pytest-benchmark case, as far as the tables read it."""
+    info = {"workload": workload, "loop": loop, "operations": operations, **extra}
+    return {"extra_info": info, "stats": {"median": seconds}}
+
+
+def results() -> dict[str, Any]:
+    """A run with a figure or two in every table."""
+    latency = {"cycle": {"p95": 1_000.0}, "call": {"p95": 400.0}}
+    return {
+        "schema": report.SCHEMA,
+        "quick": False,
+        "placement": "shared",
+        "scale": {"churn_keys": FULL.churn_keys, "churn_operations": FULL.churn_operations},
+        "environment": {
+            "date": "2025-01-02T03:04:05+00:00",
+            "commit": "0123456789abcdef",
+            "dirty": True,
+            "machine": {"processor": "Example CPU", "cores": 2, "memory_gib": 4.0, "system": "Linux 6"},
+            "python": "CPython 3.11.7",
+            "versions": {"chuk-sessions": "0.7.0", "redis": "8.1.0"},
+            "timer_floor_ns": 37,
+            "load": 0.1,
+        },
+        "load_after": 0.2,
+        "servers": {"redis": {"version": "7.0.15", "settings": {"save": "", "appendonly": "no"}}},
+        "cases": [
+            case("memory.get", "asyncio", 0.002, 10_000),
+            case("redis.get", "asyncio", 0.02, 1_000),
+            case("redis.get", "uvloop", 0.01, 1_000),
+            case("manager.memory.validate", "asyncio", 0.003, 10_000, beside_ns=200.0),
+            case("grid.artifact-key", "asyncio", 0.001, 10_000),
+            case("memory.cycle.5", "asyncio", 0.005, 10_000, latency_ns=latency),
+            case("memory.set-10kb", "asyncio", 0.003, 10_000),
+        ],
+        "peers": {
+            "memory": {
+                "ours": {"versions": {}, "workloads": {"memory.get": [[200.0], [210.0], [190.0]]}},
+                "0.2": {"versions": {}, "workloads": {"memory.get": [[600.0], [630.0], [610.0]]}, "error": "no Redis"},
+            }
+        },
+        "churn": {
+            store: [{"after_load_kib": 1_024, "peak_kib": 2_048, "longest_stall_ms": 40.0, "most_stale_per_live": 1.5}]
+            for store in ("memory", "dict")
+        },
+        "footprint": [{"items": 1_000, "bytes_per_item": 345.4, "payload_bytes": 214}],
+    }
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Results and a README of their own."""
+    (tmp_path / report.JSON_NAME).write_text(json.dumps(results()))
+    (tmp_path / "README.md").write_text(README)
+    return tmp_path
+
+
+def run(folder: Path, *arguments: str) -> int:
+    """The program, on that folder."""
+    return report.main([*arguments, "--results", str(folder), "--readme", str(folder / "README.md")])
+
+
+def cells(title: str, first: str) -> tuple[str, ...]:
+    """The row of a table that begins with that cell."""
+    table = next(table for table in tables(results()) if table.title == title)
+    return next(row for row in table.rows if row[0] == first)
+
+
+def test_published_stands_beside_measured_and_the_ratio() -> None:
+    """200 ns a GET is 5 million a second, 2.75 times what was published."""
+    row = cells("Providers", "Memory")
+    assert row == ("Memory", "GET", "0.000 ms", "1,818k/s", "200 ns", "5,000k/s", "2.75x", "-", "-", "-")
+
+
+def test_overhead_is_the_manager_call_less_the_provider_call() -> None:
+    """300 ns less 200 ns, against 0.05 ms."""
+    row = cells("Session manager", "Memory")
+    assert row == ("Memory", "validate", "~0.05 ms", "300 ns", "200 ns", "100 ns", "500x")
+
+
+def test_cycles_and_single_calls_are_both_given() -> None:
+    """One cycle is one operation as published; its three calls are counted as well."""
+    row = cells("Concurrent access", "Memory")
+    assert row[2:] == ("609k/s", "2,000k/s", "3.28x", "2 µs", "1 µs", "2.00x", "6,000k/s", "400 ns")
+
+
+def test_large_values_and_footprint_are_there() -> None:
+    """The other two tables."""
+    assert cells("Large values and JSON", "Memory")[2:] == ("0.001 ms", "300 ns", "3,333k/s", "3.33x")
+    assert cells("Memory per item", "1,000")[1:3] == ("345 B", "131 B")
+
+
+def test_needed_stands_beside_measured_with_a_plain_mark() -> None:
+    """Reached, missed, and not measured look different; none of them is an error."""
+    table = tables(results())[-1]
+    rows = {row[0]: row for row in table.rows}
+    assert len(rows) == len(GOALS)
+    assert rows["memory GET"][2:7] == ("at least 3x", "3.05x", "ok", "200 ns", "610 ns")
+    assert rows["memory DELETE"][3:5] == ("-", "no Redis")
+    assert rows["Redis GET, 50 callers, uvloop"][3:5] == ("-", "not measured")
+    assert rows["churn: longest loop stall"][3:5] == ("1.00x", "ok")
+    assert rows["churn: peak resident memory"][3:5] == ("2.00x", "ok")
+
+
+@pytest.mark.parametrize(
+    ("at_most", "ratio", "reached"), [(False, 3.0, True), (False, 2.99, False), (True, 3.0, True), (True, 3.01, False)]
+)
+def test_a_goal_is_reached_at_its_bound(at_most: bool, ratio: float, reached: bool) -> None:
+    """At least and at most both take the bound itself."""
+    goal = Speed("work", "peer", 3.0, at_most)
+    assert goal.reached(Measured(ratio, "", "")) is reached
+
+
+def test_the_setting_says_what_a_reader_needs() -> None:
+    """Machine, versions, date, commit and that it was not committed."""
+    text = report.text(results())
+    for words in ("Example CPU", "CPython 3.11.7", "redis 8.1.0", "2025-01-02", "0123456789ab, with uncommitted"):
+        assert words in text
+    assert "7.0.15 (save '', appendonly no)" in text
+
+
+def test_report_writes_both_documents_and_check_then_passes(folder: Path) -> None:
+    """Text around the markers stays; a second run changes nothing."""
+    assert run(folder, "--check") == 1
+    assert run(folder) == 0
+    assert run(folder, "--check") == 0
+    written = (folder / "README.md").read_text()
+    assert written.startswith("# Title\n")
+    assert written.endswith("The end.\n")
+    assert "old" not in written.split(BEGIN)[1].split("\n")
+    assert run(folder) == 0
+    assert (folder / "README.md").read_text() == written
+
+
+def test_check_notices_an_edited_readme_and_newer_results(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Either side may have moved."""
+    assert run(folder) == 0
+    readme = folder / "README.md"
+    readme.write_text(readme.read_text().replace("2.75x", "9.99x"))
+    assert run(folder, "--check") == 1
+    assert "README.md differs" in capsys.readouterr().out
+    assert run(folder) == 0
+    newer = results()
+    newer["cases"][0]["stats"]["median"] = 0.001
+    (folder / report.JSON_NAME).write_text(json.dumps(newer))
+    assert run(folder, "--check") == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        (report.JSON_NAME, None, "run nox -s bench first"),
+        (report.JSON_NAME, '{"schema": 99}', "schema 99"),
+        ("README.md", "no markers", "there must be one"),
+    ],
+)
+def test_what_cannot_be_reported_is_said(
+    folder: Path, capsys: pytest.CaptureFixture[str], name: str, content: str | None, message: str
+) -> None:
+    """A plain message and an exit code of its own, no traceback."""
+    if content is None:
+        (folder / name).unlink()
+    else:
+        (folder / name).write_text(content)
+    assert run(folder) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_list_of_figures_is_one_line_of_the_json() -> None:
+    """Thousands of blocks stay readable, and equal to what was measured."""
+    found = {"text": "[1, 2]", "blocks": [[1.5, 2e-05, -3], []], "more": [{"a": 1}]}
+    assert "[1.5,2e-05,-3]" in report.dumped(found)
+    assert json.loads(report.dumped(found)) == found
+
+
+@pytest.mark.parametrize("document", ["", BEGIN, f"{END}{BEGIN}", f"{BEGIN}{BEGIN}{END}"])
+def test_markers_must_be_one_pair_in_order(document: str) -> None:
+    """Rather no text than a README cut in pieces."""
+    with pytest.raises(MarkersMissing):
+        between_markers(document, "text")
+
+
+def test_columns_of_figures_stand_to_the_right() -> None:
+    """So that they can be compared by eye."""
+    assert grid(("Name", "Time"), [("a", "10 ns"), ("bb", "-")]) == (
+        "| Name |  Time |\n| ---- | ----: |\n| a    | 10 ns |\n| bb   |     - |"
+    )
+    assert str(Table("T", "words", ("A",), [("x",)])).startswith("### T\n\nwords\n\n| A |")
+
+
+def test_units() -> None:
+    """Three figures, in the unit that suits."""
+    assert [units.duration(ns) for ns in (165.4, 1_650, 46_100, 123_456, 1_600_000)] == [
+        "165 ns",
+        "1.65 µs",
+        "46.1 µs",
+        "123 µs",
+        "1.6 ms",
+    ]
+    assert [units.rate(value) for value in (None, 1_818_000, 9_400)] == ["-", "1,818k/s", "9.4k/s"]
+    assert [units.times(value) for value in (None, 1.234, 12.34, 1_234.5)] == ["-", "1.23x", "12.3x", "1,234x"]
