@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from enum import Enum
 from typing import Any
 from uuid import UUID
@@ -21,12 +21,13 @@ from orjson import OPT_PASSTHROUGH_DATACLASS, OPT_PASSTHROUGH_DATETIME, OPT_PASS
 
 from chuk_sessions.exceptions import SessionError
 
-__all__ = ["Metadata", "check_dict", "decode_document", "decode_fields", "encode_document", "encode_fields"]
+__all__ = ["Metadata", "decode_document", "decode_fields", "encode_document", "encode_fields", "text_keys"]
 
 Metadata = dict[Any, Any]
 
 JSON_MARK = "\n"
 FAITHFUL = OPT_PASSTHROUGH_DATACLASS | OPT_PASSTHROUGH_DATETIME | OPT_PASSTHROUGH_SUBCLASS
+MAX_DEPTH = 500  # at which a search for what was refused gives up; json itself takes some 900 levels
 REFUSALS = (TypeError, ValueError, RecursionError)  # of json and orjson alike
 
 
@@ -65,6 +66,16 @@ def decode_fields(fields: dict[str, str]) -> dict[str, Any]:
     return dict(zip(fields, values, strict=True))
 
 
+def text_keys(metadata: object) -> Metadata:
+    """``metadata``, with its top-level keys as JSON has them; SessionError if it is no dict or has other keys."""
+    checked = check_dict(metadata)
+    try:
+        "".join(checked)
+    except TypeError:
+        return decode_document(encode_document(checked))
+    return checked
+
+
 def check_dict(metadata: object) -> Metadata:
     """``metadata`` itself; SessionError if it is no dict."""
     if not isinstance(metadata, dict):
@@ -101,9 +112,17 @@ def _json_value(value: object) -> object:
 
 
 def _text_key(key: object) -> str:
-    if type(key) is str:
+    if type(key) is str and (key.isascii() or _is_utf8(key)):
         return key
     return next(iter(json.loads(json.dumps({key: None}))))  # type: ignore[no-any-return]
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # surrogates, of which json joins pairs
+        return False
+    return True
 
 
 def _has_non_finite(value: object) -> bool:
@@ -117,39 +136,44 @@ def _has_non_finite(value: object) -> bool:
 
 
 def _refusal(metadata: object, exc: Exception) -> SessionError:
-    where, why = _find_refused(metadata, "custom_metadata", frozenset()) or ("custom_metadata", str(exc))
+    where, why = _find_refused(metadata) or ("custom_metadata", str(exc))
     return SessionError(f"{where} cannot be stored as JSON: {why}; nothing was stored")
 
 
-def _find_refused(value: object, path: str, parents: frozenset[int]) -> tuple[str, str] | None:
-    """Path to the first thing inside ``value`` that cannot be stored, and why it cannot."""
-    if id(value) in parents:
-        return path, "it contains itself"
-    inside = parents | {id(value)}
+def _find_refused(metadata: object) -> tuple[str, str] | None:
+    """Path to the first thing inside ``metadata`` that cannot be stored, and why it cannot. One walk, not recursive."""
+    path: list[str] = []
+    levels: list[tuple[int, Iterator[tuple[str, object]]]] = [(0, iter([("custom_metadata", metadata)]))]
+    while levels:
+        step, value = next(levels[-1][1], ("", None))
+        if not step:
+            levels.pop()
+            continue
+        path[len(levels) - 1 :] = [step]
+        if isinstance(value, (dict, list, tuple)):
+            if any(id(value) == outer for outer, _ in levels):
+                return "".join(path), "circular: it contains itself"
+            if len(levels) > MAX_DEPTH:
+                return "".join(path[:10]) + "...", "nested too deeply"
+            if isinstance(value, dict):
+                for key in value:
+                    if _why_refused(_text_key, key):
+                        return f"a key of {''.join(path)}", f"{type(key).__name__} cannot be a JSON key"
+            levels.append((id(value), _steps(value)))
+        elif why := _why_refused(_encode, value):
+            return "".join(path), why
+    return None
+
+
+def _steps(value: dict[Any, Any] | list[Any] | tuple[Any, ...]) -> Iterator[tuple[str, object]]:
     if isinstance(value, dict):
-        for key in value:
-            if not _accepts(_text_key, key):
-                return f"a key of {path}", f"{type(key).__name__} cannot be a JSON key"
-        return _first_refused(((f"{path}[{key!r}]", item) for key, item in value.items()), inside)
-    if isinstance(value, (list, tuple)):
-        return _first_refused(((f"{path}[{i}]", item) for i, item in enumerate(value)), inside)
-    try:
-        _encode(value)
-    except REFUSALS as exc:
-        return path, str(exc)
-    return None
+        return ((f"[{key!r}]", item) for key, item in value.items())
+    return ((f"[{i}]", item) for i, item in enumerate(value))
 
 
-def _first_refused(items: Iterable[tuple[str, object]], parents: frozenset[int]) -> tuple[str, str] | None:
-    for path, item in items:
-        if not _accepts(_encode, item):
-            return _find_refused(item, path, parents)
-    return None
-
-
-def _accepts(encode: Callable[[Any], object], value: object) -> bool:
+def _why_refused(encode: Callable[[Any], object], value: object) -> str | None:
     try:
         encode(value)
-    except REFUSALS:
-        return False
-    return True
+    except REFUSALS as exc:
+        return str(exc)
+    return None

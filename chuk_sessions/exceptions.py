@@ -10,7 +10,7 @@ __all__ = ["NotSent", "OutcomeUnknown", "ProviderError", "ServerError", "Session
 
 
 class SessionError(Exception):
-    """A session operation could not be carried out; nothing was stored. The cause is in ``__cause__``."""
+    """A session operation could not be carried out. If the storage is to blame, the cause is in ``__cause__``."""
 
 
 class ProviderError(Exception):

@@ -33,6 +33,7 @@ Entry = tuple[Any, float, float]
 
 COMPACT_SLICE = 8  # filings visited per key that goes, while stale ones outnumber the keys
 RECLAIM_SLICE = 16  # filings visited per write while a bucket is due; more than one, so that writers catch up
+EVICT_SLICE = 64  # filings visited per write while there are more keys than allowed
 SWEEP_SLICE = 256  # filings per step of a sweep; with the compaction it may pay for, under half a millisecond
 SPARE_FILINGS = 1024  # stale filings beyond the number of keys that are never worth a visit (16 KB)
 CLEAR_CREDIT = SPARE_FILINGS // 4  # an emptied map with less credit than this drops its index whole
@@ -43,9 +44,9 @@ class ExpiringMap:
     """Keys with values and deadlines. A read never returns an expired value, reclaimed or not.
 
     ``clock`` gives seconds from zero up and never runs backwards. ``max_items`` (at least 1) bounds the number of
-    keys: storing one more evicts the key that would expire first, exact to one second. ``default_ttl`` is the
-    lifetime in seconds that ``set`` gives. ``on_new_second``, if set, is called when a key is filed under a second
-    that had none, so that the owner can arrange for a ``sweep``.
+    keys: storing one more evicts the key that would expire first, exact to one second (see ``_make_room``).
+    ``default_ttl`` is the lifetime in seconds that ``set`` gives. ``on_new_second``, if set, is called when a key is
+    filed under a second that had none, so that the owner can arrange for a ``sweep``.
 
     The asynchronous methods are the provider interface and never suspend. Values are returned as they were given.
     """
@@ -130,10 +131,10 @@ class ExpiringMap:
         now = self.clock()
         try:
             deadline = now + ttl
-        except TypeError:
+        except (TypeError, OverflowError):
             raise ttl_error(ttl) from None
         if not now < deadline < MAX_TTL:
-            if not -MAX_TTL < deadline < MAX_TTL:
+            if not -math.inf < deadline < MAX_TTL:
                 raise ttl_error(ttl)
             await self.delete(key)
             return
@@ -185,10 +186,29 @@ class ExpiringMap:
             return entry
         return None
 
-    def postpone(self, key: Hashable, entry: Entry, seconds: float) -> None:
-        """Move the deadline of a live ``entry`` of this map ``seconds`` later."""
-        if self.items.get(key) is entry:
-            self.items[key] = (entry[0], entry[1] + seconds, entry[2])
+    def add(self, key: Hashable, ttl: float, value: Any) -> Entry | None:
+        """Store ``value`` for ``ttl`` seconds, over 0, unless the key is live: then return the entry it has."""
+        now = self.clock()
+        entry = (value, now + ttl, now + ttl)
+        while True:
+            old = self.items.setdefault(key, entry)
+            if old is entry:
+                if self.max_items is not None:
+                    self._make_room(self.max_items)
+                self._file(key, entry[2])
+                break
+            if old[1] > now:
+                return old
+            if self._swap(key, old, entry):
+                self._refiled(key, entry)
+                break
+        if now >= self._due:
+            self.reclaim(RECLAIM_SLICE, now)
+        return None
+
+    def postpone(self, key: Hashable, entry: Entry, seconds: float) -> bool:
+        """Move the deadline of ``entry`` ``seconds`` later; False if the key does not have that entry any more."""
+        return self._swap(key, entry, (entry[0], entry[1] + seconds, entry[2]))
 
     def reclaim(self, limit: int, now: float) -> int:
         """Visit about ``limit`` filings of wholly expired seconds; the number of keys removed."""
@@ -200,7 +220,7 @@ class ExpiringMap:
                 second = self._heap[0]
                 bucket = self._buckets.get(second)
                 if bucket is None:
-                    self._pop_second()
+                    limit -= self._drop_empty_seconds(limit)
                 else:
                     before = len(bucket)
                     removed += self._visit(second, bucket, 0, limit, now)[1]
@@ -211,25 +231,43 @@ class ExpiringMap:
             self._visiting.release()
 
     def sweep(self) -> Iterator[int]:
-        """Remove everything that has expired by now, a slice per step; a step gives the number of keys it removed."""
+        """Remove everything that has expired by now, a slice per step; a step gives the number of keys it removed.
+
+        While another thread visits buckets, steps do nothing.
+        """
         now = self.clock()
         while self._due <= now:
             yield self.reclaim(SWEEP_SLICE, now)
         second, cursor = int(now), 0  # the running second: some of its keys may have expired
-        while (bucket := self._buckets.get(second)) is not None and cursor < len(bucket):
-            with self._visiting:
-                cursor, removed = self._visit(second, bucket, cursor, SWEEP_SLICE, now)
-                self._compact(removed)
+        while cursor < len(self._buckets.get(second, ())):
+            removed = 0
+            if self._visiting.acquire(blocking=False):
+                try:
+                    bucket = self._buckets.get(second)
+                    if bucket is not None:
+                        cursor, removed = self._visit(second, bucket, cursor, SWEEP_SLICE, now)
+                        self._compact(removed)
+                finally:
+                    self._visiting.release()
             yield removed
+
+    def _swap(self, key: Hashable, old: Entry, new: Entry) -> bool:
+        try:
+            if self.items[key] is old:
+                self.items[key] = new
+                return True
+        except KeyError:
+            pass
+        return False
 
     def _replace(self, key: Hashable, entry: Entry) -> None:
         while (old := self.items.setdefault(key, entry)) is not entry:
-            try:
-                if self.items[key] is old:
-                    self.items[key] = entry
-                    break
-            except KeyError:
-                pass  # another thread took the key out since it was read
+            if self._swap(key, old, entry):
+                self._refiled(key, entry)
+                return
+        self._file(key, entry[2])
+
+    def _refiled(self, key: Hashable, entry: Entry) -> None:
         self._file(key, entry[2])
         self._credit -= 1
         self._settle()
@@ -255,10 +293,15 @@ class ExpiringMap:
         if self.on_new_second is not None:
             self.on_new_second()
 
-    def _pop_second(self) -> None:
+    def _drop_empty_seconds(self, limit: int) -> int:
+        """Take up to ``limit`` seconds without a bucket off the front of the heap; how many there were."""
         with self._heap_lock:
-            heappop(self._heap)
+            dropped = 0
+            while dropped < limit and self._heap and self._heap[0] not in self._buckets:
+                heappop(self._heap)
+                dropped += 1
             self._due = self._heap[0] + 1.0 if self._heap else math.inf
+        return dropped
 
     def _visit(self, second: int, bucket: list[Any], cursor: int, limit: int, now: float) -> tuple[int, int]:
         """Look at up to ``limit`` filings of a bucket from ``cursor`` on; the new cursor and the keys removed.
@@ -343,16 +386,23 @@ class ExpiringMap:
         self._stale_and_credit, self._credit = self.stale + credit, credit
 
     def _make_room(self, max_items: int) -> None:
-        """Evict until the bound holds. The key just stored is not filed yet, so it is never the one that goes."""
-        if not self._visiting.acquire(blocking=False):
-            return  # another thread is visiting: the map may pass its bound by one key for each such thread
+        """Evict until the bound holds. The key just stored is not filed yet, so it is never the one that goes.
+
+        At most ``EVICT_SLICE`` filings are visited: where the first ones to come up were all moved later or deleted,
+        the map passes its bound until the next writes have caught up, by one key in ``EVICT_SLICE`` at the most.
+        """
+        excess = len(self.items) - max_items
+        if excess <= 0 or not self._visiting.acquire(blocking=excess > EVICT_SLICE):
+            return  # while another thread visits, each may store a few keys more
         try:
-            while len(self.items) > max_items and self._heap:
+            limit = EVICT_SLICE
+            while limit > 0 and len(self.items) > max_items and self._heap:
                 second = self._heap[0]
                 bucket = self._buckets.get(second)
                 if bucket is None:
-                    self._pop_second()
+                    limit -= self._drop_empty_seconds(limit)
                 else:
+                    limit -= 1
                     self._compact(self._visit(second, bucket, 0, 1, second + 1)[1])
         finally:
             self._visiting.release()

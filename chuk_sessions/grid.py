@@ -6,7 +6,7 @@ such segments. What is built from parts that keep these rules is taken apart int
 
 from __future__ import annotations
 
-__all__ = ["ROOT", "artifact_problem", "check_segment", "parse", "segment_problem"]
+__all__ = ["ROOT", "artifact_problem", "check_segment", "parse", "plain", "segment_problem"]
 
 ROOT = "grid"
 DOT_PARTS = frozenset(("", ".", ".."))
@@ -35,12 +35,16 @@ def artifact_problem(artifact_id: object) -> str | None:
 
 
 def check_segment(name: str, part: object) -> str:
-    """``part`` itself; ValueError that names the argument ``name`` if it is no path segment."""
+    """``part`` as an exact str; ValueError that names the argument ``name`` if it is no path segment."""
     problem = segment_problem(part)
     if problem is not None:
         raise ValueError(f"{name} {problem}")
-    assert isinstance(part, str)
-    return part
+    return plain(part)
+
+
+def plain(text: object) -> str:
+    """The content of a str, of an Enum that is one too for instance; the empty str for anything else."""
+    return str.__str__(text) if isinstance(text, str) else ""
 
 
 def parse(path: object) -> dict[str, str] | None:

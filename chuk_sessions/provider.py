@@ -17,7 +17,7 @@ P = TypeVar("P", covariant=True)
 class Provider(Protocol):
     """Keys with values that expire. Users' own providers need only these four methods; ours have ``set`` too.
 
-    A missing or expired key reads as None and deletes as False. ``ttl`` is in seconds; ours take fractions.
+    A missing or expired key reads as None. ``ttl`` is in seconds; ours take fractions.
     """
 
     async def setex(self, key: str, ttl: int, value: str) -> Any:
@@ -35,8 +35,10 @@ class Provider(Protocol):
 
 def ttl_error(ttl: object) -> Exception:
     """What to raise for a ``ttl`` that is no number, NaN, infinite or too large."""
-    if isinstance(ttl, (int, float)):
+    if isinstance(ttl, float):
         return ValueError(f"ttl must be a finite number of seconds below {MAX_TTL:.0e}, got {ttl!r}")
+    if hasattr(type(ttl), "__float__"):
+        return ValueError(f"ttl must be a finite number of seconds below {MAX_TTL:.0e}")
     return TypeError(f"ttl must be a number of seconds, got {type(ttl).__name__}")
 
 

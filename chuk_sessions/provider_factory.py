@@ -40,14 +40,13 @@ def factory_for_env() -> Factory:
 
 
 def _custom_module(name: str) -> ModuleType:
-    for path in (f"{PACKAGE}.{name}", name):
+    paths = (f"{PACKAGE}.{name}", name) if all(map(str.isidentifier, name.split("."))) else ()
+    for path in paths:
         try:
             return import_module(path)
         except ModuleNotFoundError as exc:
             if exc.name is None or not f"{path}.".startswith(f"{exc.name}."):
                 raise  # the module is there; something that it imports is not
-        except (TypeError, ValueError):
-            pass  # no module can have such a name
     known = ", ".join(BUILT_IN)
     raise UnknownProvider(
         f"SESSION_PROVIDER={name!r} is no known provider ({known}), no module of {PACKAGE}"

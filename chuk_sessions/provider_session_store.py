@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import math
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 from weakref import WeakValueDictionary
-
-import orjson
 
 from chuk_sessions.codec import Metadata, decode_document, encode_document
 from chuk_sessions.exceptions import ProviderError
@@ -22,84 +20,86 @@ from chuk_sessions.session_store import Existing
 
 __all__ = ["ProviderSessionStore"]
 
+T = TypeVar("T")
+
 logger = logging.getLogger(__name__)
 
 FORMAT_VERSION = 1
+LAST_TIME = 253402300800.0  # the year 10000: no time of ours is later
+
+# One lock per event loop, provider and key: all managers of this process take turns.
+_locks: WeakValueDictionary[tuple[int, int, str], asyncio.Lock] = WeakValueDictionary()
 
 
 class ProviderSessionStore:
     """The sessions of one sandbox as one JSON document each; see ``SessionStore``.
 
-    Operations on one session take turns inside this process, per event loop. Between processes they cannot: get,
-    setex and delete leave a gap in which another process may write, whatever is done here. The provider gets whole
-    seconds, rounded up; the deadline in the document rules.
+    Operations on one session take turns among the users of one factory in one event loop. Between processes they
+    cannot: get, setex and delete leave a gap in which another process may write, whatever is done here. The provider
+    gets whole seconds, rounded up; the deadline in the document rules.
     """
 
-    def __init__(
-        self,
-        factory: Factory,
-        sandbox_id: str,
-        wall_clock: Callable[[], float] = time.time,
-    ) -> None:
+    def __init__(self, factory: Factory, sandbox_id: str, wall_clock: Callable[[], float] = time.time) -> None:
         self._factory = factory
         self._sandbox = quote_part(sandbox_id)
         self._wall_clock = wall_clock
-        self._locks: WeakValueDictionary[tuple[int, str], asyncio.Lock] = WeakValueDictionary()
         self._reported = False
 
     async def create(
         self, session_id: str, user_id: str | None, lifetime: float, metadata: Metadata
     ) -> Existing | None:
-        document = encode_document(metadata)
-        async with self._turn(session_id) as (provider, key):
+        stored = decode_document(encode_document(metadata))
+
+        async def run(provider: Provider, key: str) -> Existing | None:
             now = self._wall_clock()
             text, record = await self._load(provider, key)
             if record is not None:
                 await self._touch(provider, key, record)
                 return Existing(record.user_id)
-            if text is not None and self._unreadable(text):
+            if text is not None:
                 raise ProviderError("the id is taken by a record that this version cannot read; it was left alone")
-            await self._save(provider, key, SessionRecord(user_id, now, now + lifetime, now, decode_document(document)))
+            await self._save(provider, key, SessionRecord(user_id, now, now + lifetime, now, stored))
             return None
 
+        return await self._in_turn(session_id, run)
+
     async def read(self, session_id: str) -> SessionRecord | None:
-        async with self._turn(session_id) as (provider, key):
+        async def run(provider: Provider, key: str) -> SessionRecord | None:
             return (await self._load(provider, key))[1]
 
+        return await self._in_turn(session_id, run)
+
     async def touch(self, session_id: str, interval: float) -> bool:
-        async with self._turn(session_id) as (provider, key):
-            _, record = await self._load(provider, key)
-            if record is None:
-                return False
-            if self._wall_clock() - record.accessed >= interval:
+        async def run(provider: Provider, key: str) -> bool:
+            record = (await self._load(provider, key))[1]
+            if record is not None and self._wall_clock() - record.accessed >= interval:
                 await self._touch(provider, key, record)
-            return True
+            return record is not None
+
+        return await self._in_turn(session_id, run)
 
     async def update(self, session_id: str, metadata: Metadata, replace: bool) -> bool:
         patch = decode_document(encode_document(metadata))
-        async with self._turn(session_id) as (provider, key):
-            _, record = await self._load(provider, key)
-            if record is None:
-                return False
+
+        def change(record: SessionRecord) -> None:
             record.metadata = patch if replace else record.metadata | patch
-            await self._touch(provider, key, record)
-            return True
+
+        return await self._change(session_id, change)
 
     async def extend(self, session_id: str, lifetime: float) -> bool:
-        async with self._turn(session_id) as (provider, key):
-            _, record = await self._load(provider, key)
-            if record is None:
-                return False
+        def change(record: SessionRecord) -> None:
             record.expires += lifetime
-            await self._touch(provider, key, record)
-            return True
+
+        return await self._change(session_id, change)
 
     async def delete(self, session_id: str) -> bool:
-        async with self._turn(session_id) as (provider, key):
-            text, record = await self._load(provider, key)
+        async def run(provider: Provider, key: str) -> bool:
+            text = (await self._load(provider, key))[0]
             if text is not None:
                 await provider.delete(key)
-            return record is not None
+            return text is not None
+
+        return await self._in_turn(session_id, run)
 
     async def sweep(self) -> int:
         return 0
@@ -107,32 +107,53 @@ class ProviderSessionStore:
     def cached(self) -> int:
         return 0
 
-    @asynccontextmanager
-    async def _turn(self, session_id: str) -> AsyncIterator[tuple[Provider, str]]:
-        """The provider and the key, for one caller at a time; every error of the provider becomes ProviderError."""
-        name = (id(asyncio.get_running_loop()), session_id)
-        lock = self._locks.get(name) or self._locks.setdefault(name, asyncio.Lock())
+    async def _change(self, session_id: str, change: Callable[[SessionRecord], None]) -> bool:
+        async def run(provider: Provider, key: str) -> bool:
+            record = (await self._load(provider, key))[1]
+            if record is not None:
+                change(record)
+                await self._touch(provider, key, record)
+            return record is not None
+
+        return await self._in_turn(session_id, run)
+
+    async def _in_turn(self, session_id: str, run: Callable[[Provider, str], Awaitable[T]]) -> T:
+        """Run one operation alone; whatever the provider raises, or hides, becomes a ProviderError."""
+        key = session_key(self._sandbox, session_id)
+        name = (id(asyncio.get_running_loop()), id(self._factory), key)
+        lock = _locks.get(name) or _locks.setdefault(name, asyncio.Lock())
+        done: list[T] = []
         async with lock:
             try:
                 async with self._factory() as provider:
-                    yield provider, session_key(self._sandbox, session_id)
+                    done.append(await run(provider, key))
+            except asyncio.CancelledError as exc:
+                task = asyncio.current_task()
+                if task is not None and task.cancelling():
+                    raise
+                raise ProviderError("the custom provider cancelled a call that nobody had given up") from exc
             except ProviderError:
                 raise
             except Exception as exc:
-                raise ProviderError(f"the custom provider failed: {type(exc).__name__}") from exc
+                if not done:
+                    raise ProviderError(f"the custom provider failed: {type(exc).__name__}") from exc
+                logger.warning("A custom provider failed to close after its work was done: %s", type(exc).__name__)
+        if not done:
+            raise ProviderError("the custom provider's context manager hid a failure")
+        return done[0]
 
     async def _load(self, provider: Provider, key: str) -> tuple[Any, SessionRecord | None]:
+        """What is stored, None if nothing or expired, and the record in it, None if it cannot be read."""
         text = await provider.get(key)
-        record = None if text is None else _decode(text)
-        if text is not None and record is None and not self._reported:
+        if text is None:
+            return None, None
+        record = _decode(text)
+        if record is None and not self._reported:
             self._reported = True
             logger.warning("A session record cannot be read by this version; it counts as absent and is left alone.")
         if record is not None and record.expires <= self._wall_clock():
             return None, None
         return text, record
-
-    def _unreadable(self, text: Any) -> bool:
-        return _decode(text) is None
 
     async def _touch(self, provider: Provider, key: str, record: SessionRecord) -> None:
         record.accessed = max(record.accessed, self._wall_clock())
@@ -156,19 +177,19 @@ def _encode(record: SessionRecord) -> str:
         "status": record.status,
         "metadata": encode_document(record.metadata),
     }
-    return orjson.dumps(document).decode()
+    return json.dumps(document)
 
 
 def _decode(text: Any) -> SessionRecord | None:
     """The record in a document of ours; None for anything else."""
     try:
-        document = orjson.loads(text)
+        document = json.loads(text)
         if document["v"] != FORMAT_VERSION:
             return None
         metadata = decode_document(document["metadata"])
-        times = (document["created"], document["expires"], document["accessed"])
-        if not all(isinstance(moment, (int, float)) for moment in times):
+        created, expires, accessed = (float(document[name]) for name in ("created", "expires", "accessed"))
+        if not all(0 <= moment < LAST_TIME for moment in (created, expires, accessed)):
             return None
-        return SessionRecord(document["user"], *times, metadata, document["status"])
-    except (ValueError, TypeError, KeyError, AttributeError):
+        return SessionRecord(document["user"], created, expires, accessed, metadata, document["status"])
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
         return None

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from os import urandom
 from typing import Any, TypeVar
 
@@ -88,16 +90,18 @@ class SessionManager:
 
         Raises ValueError for hours out of range and for an id that is empty, ``.``, ``..`` or has a ``/``; TypeError
         for a ``user_id`` that is no str or hours that are no number; SessionError for metadata that cannot be stored,
-        if the storage fails and, when strict, if the live session belongs to another user. Nothing is stored then.
+        if the storage fails and, when strict, if the live session belongs to another user. Nothing is stored then,
+        unless the cause is OutcomeUnknown.
         """
         lifetime = self._default_lifetime if ttl_hours is None else _lifetime("ttl_hours", ttl_hours)
         if user_id is not None and not isinstance(user_id, str):
             raise TypeError(f"user_id must be a str or None, got {type(user_id).__name__}")
+        user_id = None if user_id is None else grid.plain(user_id)
         metadata = {} if custom_metadata is None else custom_metadata
         if session_id is None:
             session_id = new_session_id(self.sandbox_id, user_id, time.time())
         else:
-            grid.check_segment("session_id", session_id)
+            session_id = grid.check_segment("session_id", session_id)
         try:
             existing = await self._store.create(session_id, user_id, lifetime, metadata)
         except ProviderError as exc:
@@ -111,14 +115,12 @@ class SessionManager:
 
         A failing storage: see the class.
         """
+        if type(session_id) is not str:
+            session_id = grid.plain(session_id)
         try:
             return await self._store.touch(session_id, self._touch_interval)
         except ProviderError as exc:
             return self._failed(exc, "validate", session_id, False)
-        except TypeError:  # checked only here: validation is the call of every request
-            if isinstance(session_id, str):
-                raise
-            return False
 
     async def get_session_info(self, session_id: str) -> dict[str, Any] | None:
         """What is known of a session, without touching it; None for an unknown, expired or deleted one.
@@ -126,8 +128,7 @@ class SessionManager:
         Keys: ``session_id``, ``sandbox_id``, ``user_id``, ``created_at``, ``expires_at``, ``status``,
         ``last_accessed`` (ISO-8601 in UTC) and ``custom_metadata``, a copy. A failing storage: see the class.
         """
-        if not isinstance(session_id, str):
-            return None
+        session_id = grid.plain(session_id)
         try:
             record = await self._store.read(session_id)
         except ProviderError as exc:
@@ -145,8 +146,7 @@ class SessionManager:
         the metadata becomes exactly ``custom_metadata``. Raises SessionError for metadata that cannot be stored;
         nothing changes then. A failing storage: see the class.
         """
-        if not isinstance(session_id, str):
-            session_id = ""  # never an id, so not found; the metadata is checked all the same
+        session_id = grid.plain(session_id)
         try:
             return await self._store.update(session_id, custom_metadata, not merge)
         except ProviderError as exc:
@@ -159,8 +159,7 @@ class SessionManager:
         failing storage: see the class.
         """
         lifetime = _lifetime("additional_hours", additional_hours)
-        if not isinstance(session_id, str):
-            return False
+        session_id = grid.plain(session_id)
         try:
             return await self._store.extend(session_id, lifetime)
         except ProviderError as exc:
@@ -168,8 +167,7 @@ class SessionManager:
 
     async def delete_session(self, session_id: str) -> bool:
         """End a session for every process, at once; False if it is not found. A failing storage: see the class."""
-        if not isinstance(session_id, str):
-            return False
+        session_id = grid.plain(session_id)
         try:
             return await self._store.delete(session_id)
         except ProviderError as exc:
@@ -195,6 +193,8 @@ class SessionManager:
 
     def get_canonical_prefix(self, session_id: str) -> str:
         """``grid/{sandbox}/{session}/``. ValueError for an id that is no path segment; existence is not checked."""
+        if type(session_id) is not str:
+            session_id = grid.check_segment("session_id", session_id)
         prefix = self._prefixes.get(session_id)
         if prefix is None:
             grid.check_segment("session_id", session_id)
@@ -252,9 +252,10 @@ def _choose_sandbox(sandbox_id: str | None, random_bytes: Callable[[int], bytes]
             sandbox_id, name = os.environ[variable], variable
     if sandbox_id is None:
         sandbox_id = f"sandbox-{random_bytes(4).hex()}"
-    grid.check_segment(name, sandbox_id)
+    sandbox_id = grid.check_segment(name, sandbox_id)
     if not os.environ.get(SANDBOX_VARIABLES[0]):
-        os.environ[SANDBOX_VARIABLES[0]] = sandbox_id
+        with suppress(ValueError):  # not every text can stand in the environment
+            os.environ[SANDBOX_VARIABLES[0]] = sandbox_id
     return sandbox_id
 
 
@@ -264,18 +265,20 @@ def _number(name: str, value: Any, unit: str) -> float:
     try:
         return float(value)
     except OverflowError:
-        return float("inf")
+        return math.inf
+    except ValueError:  # a signalling NaN
+        return math.nan
 
 
 def _lifetime(name: str, hours: Any) -> float:
     value = _number(name, hours, "hours")
     if not 0 < value <= MAX_HOURS:
-        raise ValueError(f"{name} must be over 0 and at most {MAX_HOURS:.0f} hours (100 years), got {hours!r}")
+        raise ValueError(f"{name} must be over 0 and at most {MAX_HOURS:.0f} hours (100 years), got {value!r}")
     return value * HOUR
 
 
 def _interval(seconds: Any) -> float:
     value = _number("touch_interval", seconds, "seconds")
-    if not 0 <= value < float("inf"):
-        raise ValueError(f"touch_interval must be a finite number of seconds, at least 0, got {seconds!r}")
+    if not 0 <= value <= MAX_HOURS * HOUR:
+        raise ValueError(f"touch_interval must be from 0 seconds to 100 years, got {value!r}")
     return value

@@ -9,7 +9,8 @@ What every store keeps, and ``tests/test_session_store.py`` checks for each:
 * A session is never stored without its deadline.
 * ``accessed`` never runs backwards.
 * Metadata is encoded by ``codec`` before anything else happens: what it refuses (SessionError) changes nothing.
-* A record that cannot be decoded counts as absent, is logged once, and is left alone.
+* A record that cannot be decoded counts as absent, is logged once, and is left alone; only ``delete`` removes it, so
+  that a logout holds while two versions of this package serve.
 """
 
 from __future__ import annotations

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import math
 import os
+import threading
 import time
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
 
-from chuk_sessions.codec import Metadata, check_dict, decode_document, encode_document
+from chuk_sessions.codec import Metadata, decode_document, encode_document, text_keys
 from chuk_sessions.exceptions import ProviderError
 from chuk_sessions.expiring_map import SWEEP_SLICE, ExpiringMap
 from chuk_sessions.models import SessionRecord
@@ -61,14 +62,13 @@ class MemoryStore:
 class _Sweeper:
     """Removes expired items from a map when nobody writes to it, a slice per turn of the event loop.
 
-    A loop that is closed or stopped forgets its timers. So does this: the next new second arms the running loop.
+    Each loop that wrote to the map or opened it has a timer while the map holds anything: one loop may end or stop
+    at any time, and its timer with it.
     """
 
     def __init__(self, items: ExpiringMap) -> None:
         self._items = weakref.ref(items)
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._due = math.inf
+        self._dues: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, float] = weakref.WeakKeyDictionary()
 
     def arm(self) -> None:
         """See to it that the running loop sweeps when the map's first second is due."""
@@ -77,22 +77,20 @@ class _Sweeper:
             loop = asyncio.get_running_loop()
         except RuntimeError:
             return  # used without a loop: writers reclaim
-        if items is None or (loop is self._loop and items.due >= self._due):
+        if items is None or items.due >= self._dues.get(loop, math.inf):
             return
-        if self._timer is not None and loop is self._loop:
-            self._timer.cancel()
         self._schedule(loop, items)
 
     def _schedule(self, loop: asyncio.AbstractEventLoop, items: ExpiringMap) -> None:
-        self._loop, self._due, self._timer = loop, items.due, None
-        if items.due < math.inf:
-            nap = min(max(items.due - items.clock(), SHORTEST_NAP), LONGEST_NAP)
-            self._timer = loop.call_later(nap, self._sweep, loop)
+        due = self._dues[loop] = items.due
+        if due < math.inf:
+            nap = min(max(due - items.clock(), SHORTEST_NAP), LONGEST_NAP)
+            loop.call_later(nap, self._sweep, weakref.ref(loop), due)
 
-    def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
-        items = self._items()
-        if items is None or loop is not self._loop:
-            return
+    def _sweep(self, running: weakref.ref[asyncio.AbstractEventLoop], due: float) -> None:
+        items, loop = self._items(), running()
+        if items is None or loop is None or self._dues.get(loop) != due:
+            return  # an earlier timer took over
         items.reclaim(SWEEP_SLICE, items.clock())
         self._schedule(loop, items)
 
@@ -111,6 +109,16 @@ class _Session:
         if now > self.accessed:
             self.accessed = now
 
+    def merge(self, metadata: Metadata) -> None:
+        while True:
+            before = self.document
+            merged = decode_document(before)
+            merged.update(metadata)
+            after = encode_document(merged)
+            if self.document is before:  # adjacent to the next line: no other thread comes between
+                self.document = after
+                return
+
 
 class MemorySessionStore:
     """The sessions of one sandbox in memory; see ``SessionStore``."""
@@ -126,13 +134,11 @@ class MemorySessionStore:
     ) -> Existing | None:
         document = encode_document(metadata)
         now = self._wall_clock()
-        entry = self._map.live(session_id)
-        if entry is not None:
-            entry[0].touch(now)
-            return Existing(entry[0].user_id)
-        session = _Session(user_id, now, now + lifetime, now, document)
-        await self._map.setex(session_id, lifetime, session)
-        return None
+        entry = self._map.add(session_id, lifetime, _Session(user_id, now, now + lifetime, now, document))
+        if entry is None:
+            return None
+        entry[0].touch(now)
+        return Existing(entry[0].user_id)
 
     async def read(self, session_id: str) -> SessionRecord | None:
         entry = self._map.live(session_id)
@@ -155,27 +161,23 @@ class MemorySessionStore:
 
     async def update(self, session_id: str, metadata: Metadata, replace: bool) -> bool:
         entry = self._map.live(session_id)
-        if replace or entry is None:
+        if entry is None or replace:
             document = encode_document(metadata)
+            if entry is None:
+                return False
+            entry[0].document = document
         else:
-            merged = decode_document(entry[0].document)
-            merged.update(check_dict(metadata))
-            document = encode_document(merged)
-        if entry is None:
-            return False
-        session: _Session = entry[0]
-        session.document = document
-        session.touch(self._wall_clock())
+            entry[0].merge(text_keys(metadata))
+        entry[0].touch(self._wall_clock())
         return True
 
     async def extend(self, session_id: str, lifetime: float) -> bool:
-        entry = self._map.live(session_id)
-        if entry is None:
-            return False
-        self._map.postpone(session_id, entry, lifetime)
-        entry[0].expires += lifetime
-        entry[0].touch(self._wall_clock())
-        return True
+        while (entry := self._map.live(session_id)) is not None:
+            if self._map.postpone(session_id, entry, lifetime):  # else another thread was first
+                entry[0].expires += lifetime
+                entry[0].touch(self._wall_clock())
+                return True
+        return False
 
     async def delete(self, session_id: str) -> bool:
         live = self._map.live(session_id) is not None
@@ -189,10 +191,19 @@ class MemorySessionStore:
         return removed
 
     def cached(self) -> int:
-        """Live sessions; exact unless more than a few hundred expired in the last moment and wait to be removed."""
+        """Live sessions; some that expired within the last second may still be among them."""
         for _ in islice(self._map.sweep(), 4):
             pass
         return len(self._map)
+
+
+class _OpenMap(ProviderSession[ExpiringMap]):
+    __slots__ = ()
+
+    async def __aenter__(self) -> ExpiringMap:
+        if self._provider.on_new_second is not None:
+            self._provider.on_new_second()  # what is left from a loop that has ended is swept by this one
+        return self._provider
 
 
 class MemoryFactory:
@@ -203,7 +214,7 @@ class MemoryFactory:
 
     def __call__(self) -> ProviderSession[ExpiringMap]:
         """A context manager that gives the shared map of values, a ``Provider``."""
-        return ProviderSession(self._store.values)
+        return _OpenMap(self._store.values)
 
     def session_store(self, sandbox_id: str) -> MemorySessionStore:
         """The sessions of one sandbox."""
@@ -211,6 +222,7 @@ class MemoryFactory:
 
 
 _shared: MemoryStore | None = None
+_making_shared = threading.Lock()
 
 
 def factory(store: MemoryStore | None = None) -> MemoryFactory:
@@ -221,9 +233,10 @@ def factory(store: MemoryStore | None = None) -> MemoryFactory:
     """
     global _shared
     if store is None:
-        if _shared is None:
-            _shared = MemoryStore(max_items=_max_items_from_env())
-        store = _shared
+        with _making_shared:
+            if _shared is None:
+                _shared = MemoryStore(max_items=_max_items_from_env())
+            store = _shared
     return MemoryFactory(store)
 
 

@@ -56,8 +56,8 @@ class RedisSession:
         if not isinstance(value, (str, bytes)):
             raise _wrong_type("value", value)
         try:
-            milliseconds = math.ceil(ttl * 1000) if -MAX_TTL < ttl < MAX_TTL else None
-        except TypeError:
+            milliseconds = math.ceil(ttl * 1000) if -math.inf < ttl < MAX_TTL else None
+        except (TypeError, ArithmeticError):
             milliseconds = None
         if milliseconds is None:
             raise ttl_error(ttl)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import suppress
 
 from chuk_sessions.codec import Metadata, decode_fields, encode_fields
-from chuk_sessions.exceptions import ProviderError, ServerError
+from chuk_sessions.exceptions import ProviderError, ServerError, SessionError
 from chuk_sessions.models import MICROSECONDS, SessionRecord
 from chuk_sessions.redis_client.client import Client
 from chuk_sessions.redis_client.connection import Argument, Replay
@@ -24,79 +25,114 @@ logger = logging.getLogger(__name__)
 
 VERSION = b"1"
 METADATA = b"m:"
+CHECKED = (b"v", b"accessed", b"expires", b"created", b"status")
+MAX_FIELDS = 500_000  # Redis 6.2 takes 1,048,576 arguments and cuts the connection, everybody's, at one more
 ABSENT, UNREADABLE = 0, -1
 
-# Reads come before writes in every script. A record of another version, or of another type, is UNREADABLE.
-# A Lua call takes under 8,000 arguments, hence the slices.
-PRELUDE = """
+# What every script begins with. Reads come before writes. ``found`` is true for a live record of this version;
+# a key that holds anything else is UNREADABLE and left alone. Only a wrong type is taken for that: other errors
+# (a missing permission, say) are the caller's to hear. The fields of metadata are not looked into here.
+LOOK = """
 local key, version = KEYS[1], ARGV[1]
 local clock = redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
+local old = redis.pcall('HMGET', key, 'v', 'accessed', 'expires', 'created', 'status', 'user')
+if old.err then
+  if string.sub(old.err, 1, 9) == 'WRONGTYPE' then return -1 end
+  return old
+end
+local found = old[1] == version
+if found then
+  local accessed, expires, created = old[2], old[3], old[4]
+  if not (accessed and expires and created and old[5]) or #accessed > 17 or #expires > 17 or #created > 17
+    or string.find(accessed .. expires .. created, '%D') then return -1 end
+  found = tonumber(expires) > now
+elseif old[1] or redis.call('EXISTS', key) == 1 then
+  return -1
+end
+"""
+
+# Being full or unable to save must not end sessions: the touch is then left out.
+TOUCH = Script(
+    LOOK
+    + """
+if not found then return 0 end
+local accessed = tonumber(old[2])
+if now > accessed and now - accessed >= tonumber(ARGV[2]) then
+  local done = redis.pcall('HSET', key, 'accessed', string.format('%.0f', now))
+  if type(done) == 'table' and string.sub(done.err, 1, 3) ~= 'OOM' and string.sub(done.err, 1, 7) ~= 'MISCONF' then
+    return done
+  end
+end
+return now
+"""
+)
+
+# A Lua call takes under 8,000 arguments, hence the slices.
+WRITE = (
+    LOOK
+    + """
 local function digits(n) return string.format('%.0f', n) end
+local function milliseconds(n) return digits(math.ceil(n / 1000)) end
 local function write(command, items)
   for i = 1, #items, 2000 do
     redis.call(command, key, unpack(items, i, math.min(i + 1999, #items)))
   end
 end
-local old = redis.pcall('HMGET', key, 'v', 'accessed', 'expires', 'user')
-local accessed, expires = tonumber(old[2] or nil), tonumber(old[3] or nil)
-local found = old[1] == version and accessed and expires
-if not found and (old.err or redis.call('EXISTS', key) == 1) then return -1 end
+local touched = found and digits(math.max(now, tonumber(old[2])))
 """
+)
 
+# HSET comes first: once a script has written, a full server refuses it nothing more. PEXPIREAT comes last: were the
+# deadline to pass in between, nothing could be written after it. If it fails, nothing must be left without a TTL.
 CREATE = Script(
-    PRELUDE
+    WRITE
     + """
 if found then
-  if now > accessed then redis.call('HSET', key, 'accessed', digits(now)) end
-  return {old[4]}
+  redis.call('HSET', key, 'accessed', touched)
+  return {old[6]}
 end
-expires = now + ARGV[2]
-redis.call('HSET', key, 'v', version, 'created', digits(now), 'accessed', digits(now), 'expires', digits(expires),
-  'status', 'active')
-redis.call('PEXPIREAT', key, digits(math.ceil(expires / 1000)))
-if ARGV[3] == '1' then redis.call('HSET', key, 'user', ARGV[4]) end
-local fields = {}
-for i = 5, #ARGV do fields[#fields + 1] = ARGV[i] end
-write('HSET', fields)
+local expires = now + ARGV[2]
+if old[1] then redis.call('UNLINK', key) end
+local items = {'v', version, 'created', digits(now), 'accessed', digits(now), 'expires', digits(expires),
+  'status', 'active'}
+if ARGV[3] == '1' then items[11], items[12] = 'user', ARGV[4] end
+for i = 5, #ARGV do items[#items + 1] = ARGV[i] end
+write('HSET', items)
+local set = redis.pcall('PEXPIREAT', key, milliseconds(expires))
+if type(set) == 'table' then
+  redis.call('UNLINK', key)
+  return set
+end
 return 0
 """
 )
 
-TOUCH = Script(
-    PRELUDE
-    + """
-if not found then return 0 end
-if now > accessed and now - accessed >= tonumber(ARGV[2]) then redis.call('HSET', key, 'accessed', digits(now)) end
-return now
-"""
-)
-
 UPDATE = Script(
-    PRELUDE
+    WRITE
     + """
 if not found then return 0 end
-local gone = {}
+local items, kept, gone = {'accessed', touched}, {}, {}
+for i = 3, #ARGV do items[#items + 1] = ARGV[i] end
 if ARGV[2] == '1' then
+  for i = 3, #ARGV, 2 do kept[ARGV[i]] = true end
   for _, field in ipairs(redis.call('HKEYS', key)) do
-    if string.sub(field, 1, 2) == 'm:' then gone[#gone + 1] = field end
+    if string.sub(field, 1, 2) == 'm:' and not kept[field] then gone[#gone + 1] = field end
   end
 end
-local fields = {'accessed', digits(math.max(now, accessed))}
-for i = 3, #ARGV do fields[#fields + 1] = ARGV[i] end
+write('HSET', items)
 write('HDEL', gone)
-write('HSET', fields)
 return 1
 """
 )
 
 EXTEND = Script(
-    PRELUDE
+    WRITE
     + """
 if not found then return 0 end
-expires = expires + ARGV[2]
-redis.call('HSET', key, 'expires', digits(expires), 'accessed', digits(math.max(now, accessed)))
-redis.call('PEXPIREAT', key, digits(math.ceil(expires / 1000)))
+local expires = tonumber(old[3]) + ARGV[2]
+redis.call('PEXPIREAT', key, milliseconds(expires))
+redis.call('HSET', key, 'expires', digits(expires), 'accessed', touched)
 return 1
 """
 )
@@ -115,15 +151,15 @@ class RedisSessionStore:
         self, session_id: str, user_id: str | None, lifetime: float, metadata: Metadata
     ) -> Existing | None:
         user = (b"0", b"") if user_id is None else (b"1", _to_bytes(user_id))
-        args: tuple[Argument, ...] = (VERSION, _microseconds(lifetime), *user, *_hash_fields(metadata))
+        args: tuple[Argument, ...] = (VERSION, max(1000, _microseconds(lifetime)), *user, *_hash_fields(metadata))
         reply = await CREATE.run(self._client, (self._key(session_id),), args)
         if reply == ABSENT:
             return None
-        if reply == UNREADABLE:
-            self._found(reply)
-            raise ProviderError("the id is taken by a record that this version cannot read; it was left alone")
-        (user_bytes,) = reply
-        return Existing(None if user_bytes is None else _to_text(user_bytes))
+        if reply != UNREADABLE:
+            with suppress(UnicodeDecodeError):
+                return Existing(None if reply[0] is None else _to_text(reply[0]))
+        self._found(UNREADABLE)
+        raise ProviderError("the id is taken by a record that this version cannot read; it was left alone")
 
     async def read(self, session_id: str) -> SessionRecord | None:
         try:
@@ -132,7 +168,7 @@ class RedisSessionStore:
         except ServerError as exc:
             if not _is_wrong_type(exc):
                 raise
-        except (ValueError, KeyError):
+        except (ValueError, KeyError, RecursionError):
             pass
         self._found(UNREADABLE)
         return None
@@ -173,17 +209,20 @@ class RedisSessionStore:
     async def _is_fresh(self, key: str, interval: float, server_ahead: float) -> bool | None:
         """By one plain read: True if the session lives and needs no touch, False if absent, None if a script must."""
         try:
-            version, accessed = await self._client.call(b"HMGET", key, b"v", b"accessed", replay=Replay.READ)
+            version, *rest = await self._client.call(b"HMGET", key, *CHECKED, replay=Replay.READ)
+            if version is None and not any(rest):
+                return False
+            if version != VERSION or None in rest:
+                return None
+            accessed, expires, _ = map(_time, rest[:3])
         except ServerError as exc:
             if not _is_wrong_type(exc):
                 raise
             return None
-        if version is None and accessed is None:
-            return False
-        if version != VERSION or accessed is None or not accessed.isdigit():
+        except ValueError:
             return None
-        age = time.monotonic() + server_ahead - int(accessed) / MICROSECONDS
-        return True if age < interval else None
+        now = time.monotonic() + server_ahead
+        return True if now - accessed < interval and now < expires else None
 
     def _found(self, reply: int) -> bool:
         if reply == UNREADABLE and not self._reported:
@@ -200,18 +239,28 @@ def _microseconds(seconds: float) -> int:
     return round(seconds * MICROSECONDS)
 
 
+def _time(digits: bytes) -> float:
+    if not digits.isdigit() or len(digits) > 17:
+        raise ValueError("a time is a number of microseconds")
+    return int(digits) / MICROSECONDS
+
+
 def _hash_fields(metadata: Metadata) -> list[bytes]:
     items: list[bytes] = []
-    for key, value in encode_fields(metadata).items():
+    fields = encode_fields(metadata)
+    if len(fields) > MAX_FIELDS:
+        raise SessionError(f"custom_metadata has more than {MAX_FIELDS} keys; nothing was stored")
+    for key, value in fields.items():
         items += (METADATA + _to_bytes(key), value.encode())
     return items
 
 
-def _decode(pairs: list[bytes]) -> SessionRecord:
+def _decode(reply: list[bytes] | dict[bytes, bytes]) -> SessionRecord:
     """The record in a hash. Raises KeyError or ValueError if it is none of this version."""
     fixed: dict[bytes, bytes] = {}
     metadata: dict[str, str] = {}
-    for name, value in zip(pairs[::2], pairs[1::2], strict=True):
+    pairs = reply.items() if isinstance(reply, dict) else zip(reply[::2], reply[1::2], strict=True)
+    for name, value in pairs:
         if name.startswith(METADATA):
             metadata[_to_text(name[len(METADATA) :])] = value.decode()
         else:
@@ -221,9 +270,9 @@ def _decode(pairs: list[bytes]) -> SessionRecord:
     user = fixed.get(b"user")
     return SessionRecord(
         user_id=None if user is None else _to_text(user),
-        created=int(fixed[b"created"]) / MICROSECONDS,
-        expires=int(fixed[b"expires"]) / MICROSECONDS,
-        accessed=int(fixed[b"accessed"]) / MICROSECONDS,
+        created=_time(fixed[b"created"]),
+        expires=_time(fixed[b"expires"]),
+        accessed=_time(fixed[b"accessed"]),
         metadata=decode_fields(metadata),
         status=fixed[b"status"].decode(),
     )
