@@ -21,7 +21,7 @@ from orjson import OPT_PASSTHROUGH_DATACLASS, OPT_PASSTHROUGH_DATETIME, OPT_PASS
 
 from chuk_sessions.exceptions import SessionError
 
-__all__ = ["Metadata", "decode_document", "decode_fields", "encode_document", "encode_fields", "text_keys"]
+__all__ = ["Metadata", "decode_document", "decode_fields", "encode_document", "encode_fields", "merge_document"]
 
 Metadata = dict[Any, Any]
 
@@ -47,6 +47,22 @@ def decode_document(text: str) -> dict[str, Any]:
     return document
 
 
+def merge_document(text: str, metadata: Metadata) -> str:
+    """``text`` with the keys of ``metadata`` set. Raises SessionError as ``encode_document`` does."""
+    if type(metadata) is not dict:
+        check_dict(metadata)
+    try:
+        "".join(metadata)
+    except TypeError:  # keys that are no str: which of two equal ones counts is for json to say
+        metadata = decode_document(encode_document(metadata))
+    merged = loads(text) if text[0] == "{" else decode_document(text)
+    merged.update(metadata)
+    try:
+        return _encode(merged)
+    except REFUSALS as exc:
+        raise _refusal(metadata, exc) from exc
+
+
 def encode_fields(metadata: Metadata) -> dict[str, str]:
     """Each top-level key of ``metadata`` with its value as JSON. Raises SessionError as ``encode_document`` does."""
     try:
@@ -64,16 +80,6 @@ def decode_fields(fields: dict[str, str]) -> dict[str, Any]:
     if len(values) != len(fields):
         raise ValueError("a metadata field must be one JSON value")
     return dict(zip(fields, values, strict=True))
-
-
-def text_keys(metadata: object) -> Metadata:
-    """``metadata``, with its top-level keys as JSON has them; SessionError if it is no dict or has other keys."""
-    checked = check_dict(metadata)
-    try:
-        "".join(checked)
-    except TypeError:
-        return decode_document(encode_document(checked))
-    return checked
 
 
 def check_dict(metadata: object) -> Metadata:

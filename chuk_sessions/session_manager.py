@@ -94,9 +94,10 @@ class SessionManager:
         unless the cause is OutcomeUnknown.
         """
         lifetime = self._default_lifetime if ttl_hours is None else _lifetime("ttl_hours", ttl_hours)
-        if user_id is not None and not isinstance(user_id, str):
-            raise TypeError(f"user_id must be a str or None, got {type(user_id).__name__}")
-        user_id = None if user_id is None else grid.plain(user_id)
+        if user_id is not None and type(user_id) is not str:
+            if not isinstance(user_id, str):
+                raise TypeError(f"user_id must be a str or None, got {type(user_id).__name__}")
+            user_id = grid.plain(user_id)
         metadata = {} if custom_metadata is None else custom_metadata
         if session_id is None:
             session_id = new_session_id(self.sandbox_id, user_id, time.time())
@@ -128,7 +129,8 @@ class SessionManager:
         Keys: ``session_id``, ``sandbox_id``, ``user_id``, ``created_at``, ``expires_at``, ``status``,
         ``last_accessed`` (ISO-8601 in UTC) and ``custom_metadata``, a copy. A failing storage: see the class.
         """
-        session_id = grid.plain(session_id)
+        if type(session_id) is not str:
+            session_id = grid.plain(session_id)
         try:
             record = await self._store.read(session_id)
         except ProviderError as exc:
@@ -146,7 +148,8 @@ class SessionManager:
         the metadata becomes exactly ``custom_metadata``. Raises SessionError for metadata that cannot be stored;
         nothing changes then. A failing storage: see the class.
         """
-        session_id = grid.plain(session_id)
+        if type(session_id) is not str:
+            session_id = grid.plain(session_id)
         try:
             return await self._store.update(session_id, custom_metadata, not merge)
         except ProviderError as exc:
@@ -159,7 +162,8 @@ class SessionManager:
         failing storage: see the class.
         """
         lifetime = _lifetime("additional_hours", additional_hours)
-        session_id = grid.plain(session_id)
+        if type(session_id) is not str:
+            session_id = grid.plain(session_id)
         try:
             return await self._store.extend(session_id, lifetime)
         except ProviderError as exc:
@@ -167,7 +171,8 @@ class SessionManager:
 
     async def delete_session(self, session_id: str) -> bool:
         """End a session for every process, at once; False if it is not found. A failing storage: see the class."""
-        session_id = grid.plain(session_id)
+        if type(session_id) is not str:
+            session_id = grid.plain(session_id)
         try:
             return await self._store.delete(session_id)
         except ProviderError as exc:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
 
-from chuk_sessions.codec import Metadata, decode_document, encode_document, text_keys
+from chuk_sessions.codec import Metadata, decode_document, encode_document, merge_document
 from chuk_sessions.exceptions import ProviderError
 from chuk_sessions.expiring_map import SWEEP_SLICE, ExpiringMap
 from chuk_sessions.models import SessionRecord
@@ -112,9 +112,7 @@ class _Session:
     def merge(self, metadata: Metadata) -> None:
         while True:
             before = self.document
-            merged = decode_document(before)
-            merged.update(metadata)
-            after = encode_document(merged)
+            after = merge_document(before, metadata)
             if self.document is before:  # adjacent to the next line: no other thread comes between
                 self.document = after
                 return
@@ -160,15 +158,16 @@ class MemorySessionStore:
         return True
 
     async def update(self, session_id: str, metadata: Metadata, replace: bool) -> bool:
-        entry = self._map.live(session_id)
-        if entry is None or replace:
-            document = encode_document(metadata)
-            if entry is None:
-                return False
-            entry[0].document = document
+        entry = self._entries.get(session_id)
+        if entry is None or entry[1] <= self._clock():
+            encode_document(metadata)
+            return False
+        session: _Session = entry[0]
+        if replace:
+            session.document = encode_document(metadata)
         else:
-            entry[0].merge(text_keys(metadata))
-        entry[0].touch(self._wall_clock())
+            session.merge(metadata)
+        session.touch(self._wall_clock())
         return True
 
     async def extend(self, session_id: str, lifetime: float) -> bool:
