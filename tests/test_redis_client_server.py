@@ -11,12 +11,18 @@ import pytest
 
 from chuk_sessions.exceptions import NotSent, OutcomeUnknown, ProviderError, ServerError
 from chuk_sessions.redis_client.client import Client
-from chuk_sessions.redis_client.scripts import Script
+from chuk_sessions.redis_client.scripts import BatchScript, Script
 from tests.helpers import eventually
 from tests.servers import RedisServer, Server
 
 PASSWORD = "s3cr3t/#:@"
 ECHO = Script("return {KEYS[1], ARGV[1]}")
+
+
+def calls_of(server: Server, command: str) -> int:
+    """How often the server ran a command."""
+    stats = server.info("commandstats").get(f"cmdstat_{command}", "calls=0")
+    return int(stats.partition("calls=")[2].partition(",")[0])
 
 
 @pytest.fixture
@@ -134,6 +140,63 @@ async def test_a_script_runs_also_after_the_server_forgot_it(redis_url: str) -> 
 async def test_a_scripts_own_error_is_not_taken_for_a_missing_script(redis_url: str) -> None:
     with pytest.raises(ServerError, match="on purpose"):
         await Script("return redis.error_reply('ERR on purpose')").run(Client(redis_url), (), ())
+
+
+NAMES = BatchScript("local names = {} for i, key in ipairs(KEYS) do names[i] = key .. ARGV[1] end return names")
+
+
+async def test_a_batch_gives_each_caller_the_result_for_its_key(redis_server: Server, redis_url: str) -> None:
+    """200 calls of one turn are four commands, and so many again to send the source."""
+    client = Client(redis_url)
+    await NAMES.run(client, "first", ("!",))
+    before = calls_of(redis_server, "evalsha")
+    names = [f"key-{i}" for i in range(200)]
+    replies = await asyncio.gather(*(NAMES.run(client, name, ("!",)) for name in names))
+    assert replies == [f"{name}!".encode() for name in names]
+    assert calls_of(redis_server, "evalsha") - before == 4
+
+
+async def test_calls_with_other_arguments_do_not_share_a_batch(redis_url: str) -> None:
+    client = Client(redis_url)
+    calls = (NAMES.run(client, f"k{i}", (str(i % 3),)) for i in range(30))
+    assert await asyncio.gather(*calls) == [f"k{i}{i % 3}".encode() for i in range(30)]
+
+
+async def test_callers_of_a_batch_may_give_up(redis_url: str) -> None:
+    client = Client(redis_url)
+    await NAMES.run(client, "first", ("!",))
+    tasks = [asyncio.create_task(NAMES.run(client, f"k{i}", ("!",))) for i in range(20)]
+    await asyncio.sleep(0)
+    for task in tasks[::2]:
+        task.cancel()
+    outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+    assert outcomes[1::2] == [f"k{i}!".encode() for i in range(1, 20, 2)]
+
+
+async def test_a_batch_that_all_gave_up_is_not_joined(redis_url: str) -> None:
+    """It is never written: whoever joined would wait for ever."""
+    client = Client(redis_url)
+    await NAMES.run(client, "first", ("!",))
+    lone = asyncio.create_task(NAMES.run(client, "lone", ("!",)))
+    await asyncio.sleep(0)
+    lone.cancel()
+    await asyncio.gather(lone, return_exceptions=True)
+    assert await NAMES.run(client, "next", ("!",)) == b"next!"
+
+
+async def test_the_error_for_one_key_of_a_batch_is_not_the_others(redis_url: str) -> None:
+    script = BatchScript(
+        "local found = {} for i, key in ipairs(KEYS) do found[i] = redis.pcall('GET', key) end return found"
+    )
+    client = Client(redis_url)
+    await client.call(b"HSET", "hash", "f", "v")
+    await client.call(b"SET", "text", "v")
+    for _ in range(2):  # by source, then by hash
+        good, bad = await asyncio.gather(
+            script.run(client, "text", ()), script.run(client, "hash", ()), return_exceptions=True
+        )
+        assert good == b"v"
+        assert isinstance(bad, ServerError)
 
 
 async def test_random_cancellations_under_load_mix_up_no_replies(redis_url: str) -> None:

@@ -15,7 +15,7 @@ from chuk_sessions.exceptions import ProviderError, ServerError, SessionError
 from chuk_sessions.models import MICROSECONDS, SessionRecord
 from chuk_sessions.redis_client.client import Client
 from chuk_sessions.redis_client.connection import Argument, Replay
-from chuk_sessions.redis_client.scripts import Script
+from chuk_sessions.redis_client.scripts import BatchScript, Script
 from chuk_sessions.session_ids import is_random, quote_part, session_key
 from chuk_sessions.session_store import Existing
 
@@ -25,17 +25,46 @@ logger = logging.getLogger(__name__)
 
 VERSION = b"1"
 METADATA = b"m:"
-CHECKED = (b"v", b"accessed", b"expires", b"created", b"status")
 MAX_FIELDS = 500_000  # Redis 6.2 takes 1,048,576 arguments and cuts the connection, everybody's, at one more
 ABSENT, UNREADABLE = 0, -1
 
-# What every script begins with. Reads come before writes. ``found`` is true for a live record of this version;
-# a key that holds anything else is UNREADABLE and left alone. Only a wrong type is taken for that: other errors
-# (a missing permission, say) are the caller's to hear. The fields of metadata are not looked into here.
-LOOK = """
-local key, version = KEYS[1], ARGV[1]
-local clock = redis.call('TIME')
+# For any number of keys. Looks at no more than it needs, because it runs for every request: version and last access.
+# Being full or unable to save must not end sessions: the touch is then left out.
+TOUCH = BatchScript("""
+local version, interval, clock = ARGV[1], tonumber(ARGV[2]), redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
+local text = string.format('%.0f', now)
+local found = {}
+for i = 1, #KEYS do
+  local key = KEYS[i]
+  local old = redis.pcall('HMGET', key, 'v', 'accessed')
+  local accessed = tonumber(old[2] or nil)
+  if old[1] == version and accessed then
+    found[i] = now
+    if now > accessed and now - accessed >= interval then
+      local done = redis.pcall('HSET', key, 'accessed', text)
+      if type(done) == 'table' and string.sub(done.err, 1, 3) ~= 'OOM' and string.sub(done.err, 1, 7) ~= 'MISCONF' then
+        found[i] = done
+      end
+    end
+  elseif old.err and string.sub(old.err, 1, 9) ~= 'WRONGTYPE' then
+    found[i] = old
+  elseif old.err or old[1] or redis.call('EXISTS', key) == 1 then
+    found[i] = -1
+  else
+    found[i] = 0
+  end
+end
+return found
+""")
+
+# What the scripts that change a session begin with. ``found`` is true for a live record of this version; a key that
+# holds anything else is UNREADABLE and left alone. Only a wrong type is taken for that: other errors (a missing
+# permission, say) are the caller's to hear. The fields of metadata are not looked into here.
+LOOK = """
+local key, version, clock = KEYS[1], ARGV[1], redis.call('TIME')
+local now = clock[1] * 1000000 + clock[2]
+local function digits(n) return string.format('%.0f', n) end
 local old = redis.pcall('HMGET', key, 'v', 'accessed', 'expires', 'created', 'status', 'user')
 if old.err then
   if string.sub(old.err, 1, 9) == 'WRONGTYPE' then return -1 end
@@ -52,27 +81,10 @@ elseif old[1] or redis.call('EXISTS', key) == 1 then
 end
 """
 
-# Being full or unable to save must not end sessions: the touch is then left out.
-TOUCH = Script(
-    LOOK
-    + """
-if not found then return 0 end
-local accessed = tonumber(old[2])
-if now > accessed and now - accessed >= tonumber(ARGV[2]) then
-  local done = redis.pcall('HSET', key, 'accessed', string.format('%.0f', now))
-  if type(done) == 'table' and string.sub(done.err, 1, 3) ~= 'OOM' and string.sub(done.err, 1, 7) ~= 'MISCONF' then
-    return done
-  end
-end
-return now
-"""
-)
-
 # A Lua call takes under 8,000 arguments, hence the slices.
 WRITE = (
     LOOK
     + """
-local function digits(n) return string.format('%.0f', n) end
 local function milliseconds(n) return digits(math.ceil(n / 1000)) end
 local function write(command, items)
   for i = 1, #items, 2000 do
@@ -179,7 +191,7 @@ class RedisSessionStore:
             fresh = await self._is_fresh(key, interval, self._server_ahead)
             if fresh is not None:
                 return fresh
-        reply = await TOUCH.run(self._client, (key,), (VERSION, _microseconds(interval)), Replay.READ)
+        reply = await TOUCH.run(self._client, key, (VERSION, _microseconds(interval)), Replay.READ)
         if self._found(reply):
             self._server_ahead = reply / MICROSECONDS - time.monotonic()
             return True
@@ -209,20 +221,19 @@ class RedisSessionStore:
     async def _is_fresh(self, key: str, interval: float, server_ahead: float) -> bool | None:
         """By one plain read: True if the session lives and needs no touch, False if absent, None if a script must."""
         try:
-            version, *rest = await self._client.call(b"HMGET", key, *CHECKED, replay=Replay.READ)
-            if version is None and not any(rest):
+            version, accessed = await self._client.call(b"HMGET", key, b"v", b"accessed", replay=Replay.READ)
+            if version is None and accessed is None:
                 return False
-            if version != VERSION or None in rest:
+            if version != VERSION or accessed is None:
                 return None
-            accessed, expires, _ = map(_time, rest[:3])
+            age = time.monotonic() + server_ahead - _time(accessed)
         except ServerError as exc:
             if not _is_wrong_type(exc):
                 raise
             return None
         except ValueError:
             return None
-        now = time.monotonic() + server_ahead
-        return True if now - accessed < interval and now < expires else None
+        return True if age < interval else None
 
     def _found(self, reply: int) -> bool:
         if reply == UNREADABLE and not self._reported:

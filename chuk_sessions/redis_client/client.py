@@ -38,12 +38,15 @@ class Client:
         what may be done then. Cancelling the future is safe at any time. Raises ProviderError if the URL cannot be
         used, RuntimeError outside an event loop.
         """
+        return self.node().call(args, replay)
+
+    def node(self) -> Node:
+        """The server as seen from the running loop. Raises as ``call`` does."""
         loop = get_running_loop()
         try:
-            node = self._nodes[loop]
+            return self._nodes[loop]
         except KeyError:
-            node = self._open(loop)
-        return node.call(args, replay)
+            return self._open(loop)
 
     def stats(self) -> dict[str, int]:
         """Numbers of this process: ``in_flight``, ``queued``, ``reconnects``, ``timeouts``, over all event loops."""

@@ -18,13 +18,13 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from enum import IntEnum
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import hiredis
 
 from chuk_sessions.exceptions import ServerError
 
-__all__ = ["Argument", "Command", "Connection", "Replay", "Reply", "pack"]
+__all__ = ["Argument", "Command", "Connection", "Replay", "Reply", "Waiter", "pack"]
 
 INCOMPLETE = object()
 MAX_IN_FLIGHT = 10_000  # commands
@@ -40,9 +40,23 @@ class Replay(IntEnum):
     DELETE = 2  # likewise; and if the key is gone by then, this command or the first one removed it
 
 
+class Waiter(Protocol):
+    """Who waits for a reply: a future, or something that stands for several."""
+
+    def done(self) -> bool:
+        """Whether nobody waits any more."""
+
+    def set_result(self, result: Any, /) -> None:
+        """Hand over the reply."""
+
+    def set_exception(self, exception: Exception, /) -> None:
+        """Hand over why there is none."""
+
+
 Argument = bytes | str | int
 Reply = Any
-Command = tuple["asyncio.Future[Reply]", bytes, int, Replay]  # the third: the owner's tick at which it was made
+# Who waits; the bytes, or what makes them when they are written; the owner's tick at which it was made.
+Command = tuple[Waiter, bytes | Callable[[], bytes], int, Replay]
 
 # hiredis types the argument as a tuple of exactly one element.
 pack = cast(Callable[[tuple[Argument, ...]], bytes], hiredis.pack_command)
@@ -176,10 +190,13 @@ class Connection(asyncio.BufferedProtocol):
         while unsent and free > 0 and room > 0:
             command = unsent.popleft()
             if not command[0].done():
+                packed = command[1]
+                if not isinstance(packed, bytes):
+                    packed = packed()
                 sent.append(command)
-                chunks.append(command[1])
+                chunks.append(packed)
                 free -= 1
-                room -= len(command[1])
+                room -= len(packed)
         if chunks:
             self._transport.write(b"".join(chunks))
         if unsent and free > 0 and not self._paused:

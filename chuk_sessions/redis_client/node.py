@@ -26,7 +26,7 @@ from contextlib import suppress
 from enum import Enum
 
 from chuk_sessions.exceptions import NotSent, OutcomeUnknown, ProviderError
-from chuk_sessions.redis_client.connection import Argument, Command, Connection, Replay, Reply, pack
+from chuk_sessions.redis_client.connection import Argument, Command, Connection, Replay, Reply, Waiter, pack
 from chuk_sessions.redis_client.transport import open_connection
 from chuk_sessions.redis_client.url import RedisConfig
 
@@ -76,9 +76,10 @@ class Node:
         self._waiting: deque[Command] = deque()
         self._pause = 0.0  # seconds at the most before the next attempt to connect
         self._context = contextvars.Context()  # empty: what runs on must not keep the first caller's variables alive
-        self._tick = 0
+        self.tick = 0
         self._silent_ticks = 0
         self._timer: asyncio.TimerHandle | None = None
+        self.open_batch: object = None  # of scripts: the one that calls may join
         self.reconnects = 0
         self.timeouts = 0
         self._guard = self._close_at_shutdown()
@@ -94,6 +95,11 @@ class Node:
         return self._state
 
     @property
+    def is_up(self) -> bool:
+        """Whether commands go to a connection now."""
+        return self._connection is not None
+
+    @property
     def in_flight(self) -> int:
         """Commands written and not answered yet."""
         return 0 if self._connection is None else self._connection.in_flight
@@ -106,17 +112,21 @@ class Node:
     def call(self, args: tuple[Argument, ...], replay: Replay = Replay.NEVER) -> asyncio.Future[Reply]:
         """Send one command; a future with its reply, or one of the errors of ``Client.call``."""
         future: asyncio.Future[Reply] = self._loop.create_future()
-        command = (future, pack(args), self._tick, replay)
+        self.send(future, pack(args), replay)
+        return future
+
+    def send(self, waiter: Waiter, packed: bytes | Callable[[], bytes], replay: Replay) -> None:
+        """Send one command, packed now or when it is written, for anybody who waits for its reply."""
+        command = (waiter, packed, self.tick, replay)
         if self._timer is None:
             self._arm()
         if self._connection is not None:
             self._connection.send(command)
         elif self._state in FAILING:
-            future.set_exception(NotSent(self._reason))
+            waiter.set_exception(NotSent(self._reason))
         else:
             self._waiting.append(command)
             self._connect_if_needed()
-        return future
 
     async def close(self) -> None:
         """End the connection and settle every command."""
@@ -204,9 +214,18 @@ class Node:
             if command[3] is Replay.NEVER:
                 _settle(command, OutcomeUnknown(f"{reason}, before the reply came"))
             elif not command[0].done():
-                self._waiting.append(_second_try(command))
+                self._waiting.append(self._second_try(command))
         self._waiting.extend(command for command in unsent if not command[0].done())
         self._connect_if_needed()
+
+    def _second_try(self, command: Command) -> Command:
+        """The command anew, not to be sent a third time."""
+        waiter, packed, born, replay = command
+        if replay is Replay.READ:
+            return waiter, packed, born, Replay.NEVER
+        again: asyncio.Future[Reply] = self._loop.create_future()
+        again.add_done_callback(lambda outcome: _hand_on_delete(outcome, waiter))
+        return again, packed, born, Replay.NEVER
 
     def _fail_waiting(self, reason: str) -> None:
         while self._waiting:
@@ -222,7 +241,7 @@ class Node:
         late = self._loop.time() - due > self._period / 2
         connection = self._connection
         if not late:
-            self._tick += 1
+            self.tick += 1
             self._give_up_overdue()
             if connection is not None:
                 self._check_alive(connection)
@@ -233,7 +252,7 @@ class Node:
             self._silent_ticks = 0
 
     def _give_up_overdue(self) -> None:
-        born = self._tick - TICKS - 1
+        born = self.tick - TICKS - 1
         seconds = f"{self._config.timeout:g} s"
         unsent = [command for command in self._waiting if command[2] <= born and not command[0].done()]
         if self._connection is not None:
@@ -261,21 +280,12 @@ def _settle(command: Command, error: ProviderError) -> None:
         command[0].set_exception(error)
 
 
-def _second_try(command: Command) -> Command:
-    """The command anew, not to be sent a third time; its outcome becomes that of the first."""
-    future, packed, born, replay = command
-    again: asyncio.Future[Reply] = future.get_loop().create_future()
-
-    def hand_on(outcome: asyncio.Future[Reply]) -> None:
-        error = outcome.exception()
-        if future.done():
-            return
-        if error is not None:
-            future.set_exception(error)
-        elif replay is Replay.DELETE and outcome.result() == 0:
-            future.set_result(1)
-        else:
-            future.set_result(outcome.result())
-
-    again.add_done_callback(hand_on)
-    return again, packed, born, Replay.NEVER
+def _hand_on_delete(outcome: asyncio.Future[Reply], waiter: Waiter) -> None:
+    """The outcome of a delete sent twice: if the key was gone the second time, one of the two removed it."""
+    error = outcome.exception()
+    if waiter.done():
+        return
+    if isinstance(error, Exception):
+        waiter.set_exception(error)
+    else:
+        waiter.set_result(outcome.result() or 1)

@@ -2,33 +2,141 @@
 
 from __future__ import annotations
 
+import asyncio
 from hashlib import sha1
 
 from chuk_sessions.exceptions import ServerError
 from chuk_sessions.redis_client.client import Client
-from chuk_sessions.redis_client.connection import Argument, Replay, Reply
+from chuk_sessions.redis_client.connection import Argument, Replay, Reply, pack
 
-__all__ = ["Script"]
+__all__ = ["BatchScript", "Script"]
+
+MAX_BATCH = 64  # keys: the server serves nobody else while a script runs, some 0.1 ms for so many
 
 
 class Script:
-    """A script of ``source``; every key that it touches must be among ``keys``."""
+    """A script of ``source``; every key that it touches must be among ``keys``.
+
+    A server that was restarted or took over from another does not have a script that was sent before; it says so
+    before running anything, so sending the source then is safe.
+    """
 
     def __init__(self, source: str) -> None:
         self._source = source.encode()
-        self._sha = sha1(self._source, usedforsecurity=False).hexdigest().encode()
+        self.sha = sha1(self._source, usedforsecurity=False).hexdigest().encode()
 
     async def run(
         self, client: Client, keys: tuple[str, ...], args: tuple[Argument, ...], replay: Replay = Replay.NEVER
     ) -> Reply:
-        """Run it; its reply. The errors are those of ``Client.call``.
-
-        A server that was restarted or took over from another does not have the script; it says so before running
-        anything, so sending the source then is safe.
-        """
+        """Run it; its reply. The errors are those of ``Client.call``."""
         try:
-            return await client.call(b"EVALSHA", self._sha, len(keys), *keys, *args, replay=replay)
+            return await client.call(b"EVALSHA", self.sha, len(keys), *keys, *args, replay=replay)
         except ServerError as exc:
-            if not str(exc).startswith("NOSCRIPT"):
+            if not _is_missing(exc):
                 raise
+        return await self.run_source(client, keys, args, replay)
+
+    async def run_source(
+        self, client: Client, keys: tuple[str, ...], args: tuple[Argument, ...], replay: Replay = Replay.NEVER
+    ) -> Reply:
+        """The same, with the whole source."""
         return await client.call(b"EVAL", self._source, len(keys), *keys, *args, replay=replay)
+
+
+class BatchScript:
+    """A script that gives one result for each of its keys: calls of one turn of the loop leave as one command.
+
+    A script costs the server far more to start than to treat one key more. All its keys must be on one server.
+    """
+
+    def __init__(self, source: str) -> None:
+        self._script = Script(source)
+
+    async def run(self, client: Client, key: str, args: tuple[Argument, ...], replay: Replay = Replay.NEVER) -> Reply:
+        """Run it for one key; the result for that. The errors are those of ``Client.call``."""
+        node = client.node()
+        batch = node.open_batch
+        if not isinstance(batch, Batch) or not batch.takes(self._script.sha, args, node.tick):
+            batch = Batch(self._script.sha, args, node.tick)
+            future = batch.add(key)
+            node.open_batch = batch if node.is_up else None
+            node.send(batch, batch.pack, replay)
+        else:
+            future = batch.add(key)
+        try:
+            return await future
+        except ServerError as exc:
+            if not _is_missing(exc):
+                raise
+        (result,) = await self._script.run_source(client, (key,), args, replay)
+        if isinstance(result, ServerError):
+            raise result
+        return result
+
+
+class Batch:
+    """The callers of one command with many keys; a ``Waiter``. Takes more until it is written."""
+
+    __slots__ = ("_args", "_futures", "_keys", "_sha", "_tick", "_written")
+
+    def __init__(self, sha: bytes, args: tuple[Argument, ...], tick: int) -> None:
+        self._sha = sha
+        self._args = args
+        self._tick = tick
+        self._keys: list[str] = []
+        self._futures: list[asyncio.Future[Reply]] = []
+        self._written = False
+
+    def takes(self, sha: bytes, args: tuple[Argument, ...], tick: int) -> bool:
+        """Whether a call of this script, with these arguments, of this age, may join."""
+        return (
+            not self._written
+            and len(self._keys) < MAX_BATCH
+            and tick == self._tick
+            and sha is self._sha
+            and args == self._args
+        )
+
+    def add(self, key: str) -> asyncio.Future[Reply]:
+        """Join; a future with the result for ``key``."""
+        future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self._keys.append(key)
+        self._futures.append(future)
+        return future
+
+    def pack(self) -> bytes:
+        """The command, without those who gave up. Called when it is written; nobody joins after that."""
+        self._written = True
+        waiting = [pair for pair in zip(self._keys, self._futures, strict=True) if not pair[1].done()]
+        if len(waiting) < len(self._keys):
+            self._keys, self._futures = [key for key, _ in waiting], [future for _, future in waiting]
+        return pack((b"EVALSHA", self._sha, len(self._keys), *self._keys, *self._args))
+
+    def done(self) -> bool:
+        """Whether nobody waits any more. Then it may never be written, so nobody may join either."""
+        for future in self._futures:
+            if not future.done():
+                return False
+        self._written = True
+        return True
+
+    def set_result(self, results: list[Reply]) -> None:
+        """Hand each caller the result for its key."""
+        for future, result in zip(self._futures, results, strict=True):
+            if future.done():
+                continue
+            if isinstance(result, ServerError):
+                future.set_exception(result)
+            else:
+                future.set_result(result)
+
+    def set_exception(self, exception: Exception) -> None:
+        """Tell each caller why there is no result."""
+        self._written = True
+        for future in self._futures:
+            if not future.done():
+                future.set_exception(type(exception)(*exception.args))
+
+
+def _is_missing(exc: ServerError) -> bool:
+    return str(exc).startswith("NOSCRIPT")
