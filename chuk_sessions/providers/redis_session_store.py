@@ -28,7 +28,7 @@ METADATA = b"m:"
 MAX_FIELDS = 500_000  # Redis 6.2 takes 1,048,576 arguments and cuts the connection, everybody's, at one more
 ABSENT, UNREADABLE = 0, -1
 
-# For any number of keys. Looks at no more than it needs, because it runs for every request: version and last access.
+# For any number of keys. Looks at no more than it needs, because it runs for every request: version, last access, end.
 # Being full or unable to save must not end sessions: the touch is then left out.
 TOUCH = BatchScript("""
 local version, interval, clock = ARGV[1], tonumber(ARGV[2]), redis.call('TIME')
@@ -37,11 +37,11 @@ local text = string.format('%.0f', now)
 local found = {}
 for i = 1, #KEYS do
   local key = KEYS[i]
-  local old = redis.pcall('HMGET', key, 'v', 'accessed')
-  local accessed = tonumber(old[2] or nil)
-  if old[1] == version and accessed then
-    found[i] = now
-    if now > accessed and now - accessed >= interval then
+  local old = redis.pcall('HMGET', key, 'v', 'accessed', 'expires')
+  local accessed, expires = tonumber(old[2] or nil), tonumber(old[3] or nil)
+  if old[1] == version and accessed and expires then
+    found[i] = expires > now and now or 0
+    if expires > now and now > accessed and now - accessed >= interval then
       local done = redis.pcall('HSET', key, 'accessed', text)
       if type(done) == 'table' and string.sub(done.err, 1, 3) ~= 'OOM' and string.sub(done.err, 1, 7) ~= 'MISCONF' then
         found[i] = done
@@ -221,19 +221,20 @@ class RedisSessionStore:
     async def _is_fresh(self, key: str, interval: float, server_ahead: float) -> bool | None:
         """By one plain read: True if the session lives and needs no touch, False if absent, None if a script must."""
         try:
-            version, accessed = await self._client.call(b"HMGET", key, b"v", b"accessed", replay=Replay.READ)
-            if version is None and accessed is None:
+            fields = await self._client.call(b"HMGET", key, b"v", b"accessed", b"expires", replay=Replay.READ)
+            if not any(fields):
                 return False
-            if version != VERSION or accessed is None:
+            if fields[0] != VERSION or None in fields:
                 return None
-            age = time.monotonic() + server_ahead - _time(accessed)
+            accessed, expires = _time(fields[1]), _time(fields[2])
         except ServerError as exc:
             if not _is_wrong_type(exc):
                 raise
             return None
         except ValueError:
             return None
-        return True if age < interval else None
+        now = time.monotonic() + server_ahead
+        return True if now - accessed < interval and now < expires else None
 
     def _found(self, reply: int) -> bool:
         if reply == UNREADABLE and not self._reported:
