@@ -113,10 +113,11 @@ class ExpiringMap:
 
     async def get(self, key: Hashable) -> Any:
         """The live value of ``key``, or None."""
-        entry = self.items.get(key)
-        if entry is not None and entry[1] > self.clock():
-            return entry[0]
-        return None
+        try:
+            value, deadline, _ = self.items[key]
+        except KeyError:
+            return None
+        return value if deadline > self.clock() else None
 
     async def set(self, key: Hashable, value: Any) -> None:
         """Store ``value`` for ``default_ttl`` seconds."""
