@@ -8,15 +8,32 @@ from typing import TYPE_CHECKING
 import hypothesis
 import pytest
 
+from chuk_sessions import SessionManager
+from chuk_sessions.provider_session_store import ProviderSessionStore
+from chuk_sessions.providers import memory
+from chuk_sessions.session_store import SessionStore, SessionStoreFactory
+from tests.implementations import PROVIDERS, STORES
 from tests.servers import ExternalServer, RedisServer, Server, ServerError, find_binary
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    from chuk_sessions.provider import Factory
 
 # A deadline per example measures the machine, not the code; CI repeats the same examples on every run.
 hypothesis.settings.register_profile("dev", deadline=None)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "dev")
+
+
+VARIABLES = (
+    "CHUK_SANDBOX_ID",
+    "CHUK_HOST_SANDBOX_ID",
+    "SESSION_PROVIDER",
+    "SESSION_REDIS_URL",
+    "REDIS_URL",
+    "SESSION_MEMORY_MAX_ITEMS",
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -70,3 +87,60 @@ def redis_url(redis_server: Server) -> str:
     """A URL whose database is empty when the test begins."""
     redis_server.flush()
     return redis_server.url
+
+
+@pytest.fixture(autouse=True)
+def fresh_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """None of our variables is set, nothing is in the shared store, and neither outlives the test."""
+    for name in VARIABLES:
+        monkeypatch.setenv(name, "")  # so that it is put back even if the code under test sets it
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(memory, "_shared", None)
+
+
+@pytest.fixture(params=PROVIDERS)
+def provider_factory(request: pytest.FixtureRequest) -> Factory:
+    """A factory of each provider of ours, on an empty store."""
+    made: Factory = request.param(request)
+    return made
+
+
+@pytest.fixture(params=STORES)
+def store_factory(request: pytest.FixtureRequest) -> Factory:
+    """A factory of everything that sessions can be kept in, on an empty store."""
+    made: Factory = request.param(request)
+    return made
+
+
+@pytest.fixture
+def open_sessions(store_factory: Factory) -> Callable[[str], SessionStore]:
+    """Opens the sessions of a sandbox; all that it opens share one storage."""
+
+    def open_sandbox(sandbox_id: str) -> SessionStore:
+        if isinstance(store_factory, SessionStoreFactory):
+            return store_factory.session_store(sandbox_id)
+        return ProviderSessionStore(store_factory, sandbox_id)
+
+    return open_sandbox
+
+
+@pytest.fixture
+def session_store(open_sessions: Callable[[str], SessionStore]) -> SessionStore:
+    """The sessions of the sandbox `box` on each implementation."""
+    return open_sessions("box")
+
+
+@pytest.fixture
+def manager_factory(store_factory: Factory) -> Callable[..., SessionManager]:
+    """Makes managers that share one storage, of the sandbox `box` unless told otherwise."""
+
+    def make(sandbox_id: str = "box", **options: object) -> SessionManager:
+        return SessionManager(sandbox_id, store_factory, **options)  # type: ignore[arg-type]
+
+    return make
+
+
+@pytest.fixture
+def manager(manager_factory: Callable[..., SessionManager]) -> SessionManager:
+    """One manager on each implementation."""
+    return manager_factory()

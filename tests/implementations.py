@@ -1,0 +1,43 @@
+"""Every implementation of the two interfaces. A new one is one more function and one more line below.
+
+A function makes a factory on a store that is empty and shared by nobody else; one that needs a Redis server asks
+the request for it, so that only tests that run start one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from chuk_sessions.providers import memory
+from tests import custom_provider
+
+if TYPE_CHECKING:
+    from chuk_sessions.provider import Factory
+
+
+def make_memory(request: pytest.FixtureRequest) -> Factory:
+    return memory.factory(memory.MemoryStore())
+
+
+def make_redis(request: pytest.FixtureRequest) -> Factory:
+    from chuk_sessions.providers import redis
+
+    return redis.factory(request.getfixturevalue("redis_url"))
+
+
+def make_custom(request: pytest.FixtureRequest) -> Factory:
+    return custom_provider.factory()
+
+
+# What keeps the provider interface in full: set, fractions of a second, checked arguments.
+PROVIDERS = (
+    pytest.param(make_memory, id="memory"),
+    pytest.param(make_redis, id="redis", marks=pytest.mark.redis),
+)
+# What sessions can be kept in.
+STORES = (
+    *PROVIDERS,
+    pytest.param(make_custom, id="custom"),
+)

@@ -1,0 +1,182 @@
+"""Session ids, slot tags, storage keys and fingerprints."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from datetime import datetime
+from typing import Any
+
+import pytest
+from hypothesis import assume, example, given
+from hypothesis import strategies as st
+
+from chuk_sessions import SessionManager
+from chuk_sessions.session_ids import fingerprint, new_session_id, quote_part, session_key, slot_tag
+
+TEXT = st.text(st.characters(categories=None, exclude_categories=()))
+OWN = r"sess-(?:([A-Za-z0-9]{1,8})-)?(\d+)-([0-9a-f]{32})([0-9a-f]{6})"
+
+
+def counting_bytes(size: int) -> bytes:
+    return bytes(range(size))
+
+
+def parts_of(session_id: str) -> tuple[str | Any, ...]:
+    match = re.fullmatch(OWN, session_id)
+    assert match, session_id
+    return match.groups()
+
+
+def test_format() -> None:
+    """User part, whole seconds, 32 random hex and the tag, exactly."""
+    tag = slot_tag(new_session_id("box", "alice@example.com", 0))
+    session_id = new_session_id("box", "alice@example.com", 1700000000.9, counting_bytes)
+    assert session_id == f"sess-aliceexa-1700000000-{bytes(range(16)).hex()}{tag}"
+
+
+def test_format_without_a_user() -> None:
+    """The user part is left out, and the tag is random too."""
+    assert new_session_id("box", None, 1700000000.9, counting_bytes) == f"sess-1700000000-{bytes(range(19)).hex()}"
+    assert len({slot_tag(new_session_id("box", None, 0)) for _ in range(20)}) == 20
+
+
+@pytest.mark.parametrize(
+    ("user_id", "part"),
+    [
+        ("alice", "alice"),
+        ("a-b_c.d e/f", "abcdef"),
+        ("claude_conversation_123", "claudeco"),
+        ("12345678901", "12345678"),
+        ("Ærøskøbing", "rskbing"),
+        ("ключ", None),
+        ("", None),
+        ("{}*", None),
+        ("١٢٣", None),
+        ("\ud800a", "a"),
+    ],
+)
+def test_user_part(user_id: str, part: str | None) -> None:
+    """The first eight ASCII letters and digits; left out if there are none."""
+    assert parts_of(new_session_id("box", user_id, 5))[:2] == (part, "5")
+
+
+def test_ids_differ() -> None:
+    """128 random bits, for a user too."""
+    for user_id in (None, "alice"):
+        assert len({parts_of(new_session_id("box", user_id, 5))[2] for _ in range(1000)}) == 1000
+
+
+async def test_the_manager_makes_such_ids() -> None:
+    """With the time of the allocation."""
+    manager = SessionManager("box")
+    session_id = await manager.allocate_session(user_id="alice")
+    user_part, seconds, _, tag = parts_of(session_id)
+    info = await manager.get_session_info(session_id)
+    assert info is not None
+    assert user_part == "alice"
+    assert tag == slot_tag(new_session_id("box", "alice", 0))
+    assert abs(int(seconds) - datetime.fromisoformat(info["created_at"]).timestamp()) <= 1
+
+
+@given(sandbox=TEXT, user=TEXT)
+@example(sandbox="a", user="")
+def test_all_sessions_of_a_user_share_a_tag(sandbox: str, user: str) -> None:
+    tags = {slot_tag(new_session_id(sandbox, user, seconds)) for seconds in (0, 1e9)}
+    assert len(tags) == 1
+
+
+def test_tags_differ_between_users_and_between_sandboxes() -> None:
+    """Also where names would run together."""
+    pairs = [("a", "b"), ("a", "c"), ("b", "a"), ("ab", ""), ("", "ab"), ("a", "bc"), ("ab", "c")]
+    assert len({slot_tag(new_session_id(*pair, 0)) for pair in pairs}) == len(pairs)
+
+
+def test_tags_spread() -> None:
+    """Over users, nearly all of six hex digits are used: 2,000 users rarely meet."""
+    assert len({slot_tag(new_session_id("box", f"user-{n}", 0)) for n in range(2000)}) > 1990
+
+
+@given(TEXT)
+@example("sess-alice-1234567890-abcd1234")
+@example("sess-" + "x" * 9 + "-1-" + "0" * 38)
+@example("SESS-alice-1-" + "0" * 38)
+@example("sess-alice-1-" + "0" * 37)
+@example("sess-alice-1-" + "0" * 39)
+@example("sess-alice-1-" + "0" * 38 + "\n")
+@example("sess-alice-\u0661-" + "0" * 38)
+@example("sess-alice-1-" + "A" * 38)
+def test_the_tag_of_a_foreign_id_is_a_hash_of_it(session_id: str) -> None:
+    """Six hex digits; not cut out of an id that only looks like one of ours."""
+    assume(not re.fullmatch(OWN, session_id, re.ASCII))
+    tag = slot_tag(session_id)
+    assert re.fullmatch("[0-9a-f]{6}", tag)
+    assert tag != session_id[-6:]
+    assert slot_tag(session_id + "x") != tag
+    assert session_key("box", session_id).startswith(f"session:{{{tag}}}:box:")
+
+
+def test_keys() -> None:
+    """As documented: tag in braces, sandbox, id; each part encoded where it must be."""
+    own = new_session_id("box", "alice", 5)
+    assert session_key("box", own) == f"session:{{{own[-6:]}}}:box:{own}"
+    assert session_key(quote_part("a:b"), "x:{y}/*") == f"session:{{{slot_tag('x:{y}/*')}}}:a%3Ab:x%3A%7By%7D%2F%2A"
+
+
+@pytest.mark.parametrize(
+    ("part", "quoted"),
+    [
+        ("AZaz09._~@-", "AZaz09._~@-"),
+        ("a b", "a%20b"),
+        ("%3A", "%253A"),
+        ("ключ", "%D0%BA%D0%BB%D1%8E%D1%87"),
+        ("\ud800", "%ED%A0%80"),
+        ("\0\n", "%00%0A"),
+        ("[]^$?!'()+,;=&#\\\"<>|`", None),
+        ("", ""),
+    ],
+)
+def test_quoting(part: str, quoted: str | None) -> None:
+    """Everything but `[A-Za-z0-9._~@-]` is percent-encoded."""
+    result = quote_part(part)
+    assert re.fullmatch(r"(?:[A-Za-z0-9._~@-]|%[0-9A-F]{2})*", result)
+    assert quoted is None or result == quoted
+
+
+PAIRS = st.tuples(TEXT, TEXT)
+CLOSE = st.tuples(st.text("ab:%{}3A", max_size=4), st.text("ab:%{}3A", max_size=4))
+
+
+@given(st.one_of(st.lists(PAIRS, min_size=2, max_size=2), st.lists(CLOSE, min_size=2, max_size=2)))
+def test_no_two_pairs_share_a_key(pairs: list[tuple[str, str]]) -> None:
+    keys = {session_key(quote_part(sandbox), session_id) for sandbox, session_id in pairs}
+    assert len(keys) == len(set(pairs))
+
+
+@given(sandbox=TEXT, session_id=TEXT)
+def test_nothing_can_be_injected(sandbox: str, session_id: str) -> None:
+    """One hash tag, ours; two further colons; nothing that a pattern or an ACL would take for a wildcard."""
+    key = session_key(quote_part(sandbox), session_id)
+    assert re.fullmatch(r"session:\{[0-9a-f]{6}\}:[A-Za-z0-9._~@%-]*:[A-Za-z0-9._~@%-]*", key)
+
+
+@given(TEXT, TEXT)
+def test_fingerprints(one: str, other: str) -> None:
+    """Eight hex digits that follow from the id and do not show it."""
+    assert re.fullmatch("[0-9a-f]{8}", fingerprint(one))
+    assert fingerprint(one) == fingerprint(one)
+    assert (fingerprint(one) == fingerprint(other)) is (one == other)
+    assert not one or len(one) < 3 or one not in fingerprint(one) or re.fullmatch("[0-9a-f]{3,8}", one)
+
+
+def test_fingerprints_and_tags_are_the_same_in_every_process() -> None:
+    """A log of one process can be read against that of another, and a key found by both."""
+    values = "fingerprint('a'), slot_tag('a'), slot_tag(new_session_id('b', 'c', 0))"
+    code = f"from chuk_sessions.session_ids import *; print({values})"
+    output = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert output.split() == [fingerprint("a"), slot_tag("a"), slot_tag(new_session_id("b", "c", 0))]
+
+
+def test_the_fingerprint_of_what_is_no_text() -> None:
+    assert fingerprint(None) == fingerprint("None")
