@@ -208,3 +208,20 @@ async def test_a_server_that_stops_reading_stops_the_writes(own_server: RedisSer
     own_server.resume()
     assert await asyncio.gather(*calls[:50]) == [b"OK"] * 50
     assert await client.call(b"EXISTS", "k99") == 0
+
+
+async def test_a_framework_that_cancels_all_tasks_does_not_stop_the_reconnecting(own_server: RedisServer) -> None:
+    client = Client(f"{own_server.url}?reconnect_grace=0.05")
+    await client.call(b"PING")
+    own_server.kill()
+    await eventually(lambda: "down" in repr(client))
+    for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        task.cancel()
+    own_server.restart()
+
+    async def is_back() -> bool:
+        with suppress(NotSent):
+            return bool(await client.call(b"PING") == b"PONG")
+        return False
+
+    await eventually(is_back)

@@ -122,11 +122,12 @@ class Node:
             self._arm()
         if self._connection is not None:
             self._connection.send(command)
-        elif self._state in FAILING:
-            waiter.set_exception(NotSent(self._reason))
         else:
-            self._waiting.append(command)
             self._connect_if_needed()
+            if self._state in FAILING:
+                waiter.set_exception(NotSent(self._reason))
+            else:
+                self._waiting.append(command)
 
     async def close(self) -> None:
         """End the connection and settle every command."""
