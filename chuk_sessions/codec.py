@@ -52,8 +52,11 @@ def merge_document(text: str, metadata: Metadata) -> str:
     if type(metadata) is not dict:
         check_dict(metadata)
     try:
-        "".join(metadata)
-    except TypeError:  # keys that are no str: which of two equal ones counts is for json to say
+        keys = "".join(metadata)
+        plain = keys.isascii() or _is_utf8(keys)
+    except TypeError:
+        plain = False
+    if not plain:  # keys that json writes as others: which of two that turn equal counts is for it to say
         metadata = decode_document(encode_document(metadata))
     merged = loads(text) if text[0] == "{" else decode_document(text)
     merged.update(metadata)

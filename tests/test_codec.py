@@ -96,6 +96,7 @@ SAMPLES: dict[str, dict[Any, Any]] = {
     "the word null": {"a": "null", "b": "nullify", "null": 1},
     "floats": {"a": 1e22, "b": 5e-324, "c": -0.0, "d": 0.1 + 0.2, "e": 1.7976931348623157e308, "f": 1e400},
     "lone surrogates": {"a": "\ud800", "\udcff": ["x\udfff"], "b": "\ud83d\ude00"},
+    "surrogate pairs as keys": {"\ud83d\ude00": 1, "\U0001f600": 2, "in": {"\U0001f600": 3, "\ud83d\ude00": 4}},
     "control characters": {"a": "\n\r\t\0\x1f\x7f\u2028\u2029", "\n": "\n"},
     "odd keys": {1: "a", 2.5: "b", False: "c", None: "d", NAN: "e", 10**25: "f"},
     "colliding keys": {1: "a", "1": "b"},

@@ -44,13 +44,25 @@ BAD_DOCUMENTS: dict[str, str] = {
     "cut short": json.dumps(GOOD)[:-5],
     "of 0.2": json.dumps({"session_id": "id", "sandbox_id": "box", "status": "active", "custom_metadata": {}}),
 }
-# Commands that leave a record on the server; %s is the key.
+# A record as the Redis store writes it, and commands that leave one a step away from it.
+GOOD_HASH = {"v": "1", "created": "1", "accessed": "1", "expires": "4000000000000000", "status": "active"}
+
+
+def hset(**changes: str | None) -> tuple[str, ...]:
+    """The command that stores the good record with these changes; None leaves a field out."""
+    fields = {name: value for name, value in {**GOOD_HASH, **changes}.items() if value is not None}
+    return ("HSET", KEY, *(part for pair in fields.items() for part in pair))
+
+
 BAD_HASHES: dict[str, tuple[str, ...]] = {
     "another type": ("SET", KEY, "text"),
     "no record": ("HSET", KEY, "field", "value"),
-    "another version": ("HSET", KEY, "v", "2", "created", "1", "accessed", "1", "expires", "9", "status", "active"),
-    "no deadline": ("HSET", KEY, "v", "1", "created", "1", "accessed", "1", "status", "active"),
-    "a time that is no number": ("HSET", KEY, "v", "1", "created", "1", "accessed", "x", "expires", "9"),
+    "another version": hset(v="2"),
+    "no version": hset(v=None),
+    "no deadline": hset(expires=None),
+    "no access time": hset(accessed=None),
+    "a time that is no number": hset(accessed="x"),
+    "a deadline that is no number": hset(expires="soon"),
 }
 
 
@@ -106,6 +118,12 @@ async def test_deleting_a_bad_document() -> None:
     assert await store.delete("id") is True
     assert data == {}
     assert await store.delete("id") is False
+
+
+async def test_the_good_hash_is_read(redis_server: Server, redis_url: str) -> None:
+    store, _ = open_redis(redis_server, hset())
+    assert await store.read("id") is not None
+    assert await store.touch("id", 0) is True
 
 
 @pytest.mark.parametrize("command", BAD_HASHES.values(), ids=BAD_HASHES)
