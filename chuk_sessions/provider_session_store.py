@@ -125,7 +125,13 @@ class ProviderSessionStore:
         done: list[T] = []
         async with lock:
             try:
-                async with self._factory() as provider:
+                opened = self._factory()
+                if not hasattr(opened, "__aenter__"):
+                    raise ProviderError(
+                        "session_factory() must return an asynchronous context manager, got"
+                        f" {type(opened).__name__}; a module's factory must be called: session_factory=module.factory()"
+                    )
+                async with opened as provider:
                     done.append(await run(provider, key))
             except asyncio.CancelledError as exc:
                 task = asyncio.current_task()

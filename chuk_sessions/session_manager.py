@@ -67,6 +67,8 @@ class SessionManager:
         self.default_ttl_hours = default_ttl_hours
         self.strict = strict
         self.session_factory = factory_for_env() if session_factory is None else session_factory
+        if not callable(self.session_factory) and not isinstance(self.session_factory, SessionStoreFactory):
+            raise TypeError(f"session_factory must be a provider factory, got {type(session_factory).__name__}")
         self._store = _open_store(self.session_factory, self.sandbox_id)
         self._prefixes: dict[str, str] = {}
         self._next_report = 0.0

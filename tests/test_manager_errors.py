@@ -164,3 +164,16 @@ async def test_a_refusal_on_top_of_much(manager_factory: Callable[..., SessionMa
     info = await manager.get_session_info(session_id)
     assert info is not None
     assert info["custom_metadata"] == {f"k{n}": [n, None] for n in range(100)}
+
+
+@pytest.mark.parametrize("wrong", ["redis", 5, object()])
+def test_a_session_factory_that_is_none(wrong: Any) -> None:
+    with pytest.raises(TypeError, match="session_factory must be a provider factory"):
+        SessionManager("box", wrong)
+
+
+async def test_a_session_factory_that_was_not_called() -> None:
+    """The module's function in the place of what it returns: the error says what to do."""
+    manager = SessionManager("box", lambda: lambda: None, strict=True)  # type: ignore[arg-type, return-value]
+    with pytest.raises(SessionError, match=r"session_factory=module\.factory\(\)"):
+        await manager.validate_session("id")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import ssl
 from collections.abc import Callable
 from functools import lru_cache
@@ -34,11 +35,13 @@ async def open_connection(
         if connection.lost.done():
             raise NotSent(connection.reason)
     except TimeoutError:
-        reason = f"no answer within {config.connect_timeout:g} s"
+        hint = "" if config.tls is None else "; does that port speak TLS?"
+        reason = f"no answer within {config.connect_timeout:g} s{hint}"
     except ssl.SSLCertVerificationError as exc:
         reason = f"the server's certificate is not trusted: {exc.verify_message}"
     except OSError as exc:
-        reason = exc.strerror or str(exc) or type(exc).__name__
+        number = exc.errno or 0  # asyncio's own text of a refused connection hides the reason
+        reason = os.strerror(number) if number > 0 else exc.strerror or str(exc) or type(exc).__name__
     except ProviderError as exc:
         reason = str(exc)
     except BaseException:

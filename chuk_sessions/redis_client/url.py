@@ -83,7 +83,7 @@ def parse_url(url: str) -> RedisConfig:
         tls=_tls(options) if parts.scheme == "rediss" else None,
         timeout=options.seconds("socket_timeout", TIMEOUT),
         connect_timeout=options.seconds("socket_connect_timeout", TIMEOUT),
-        reconnect_grace=options.seconds("reconnect_grace", RECONNECT_GRACE),
+        reconnect_grace=options.seconds("reconnect_grace", RECONNECT_GRACE, zero=True),
         max_in_flight=options.integer("max_in_flight", MAX_IN_FLIGHT, 1, 1_000_000),
         protocol=options.integer("protocol", 2, 2, 3),
         client_name=options.text("client_name", None),
@@ -97,7 +97,7 @@ def _split(url: str) -> tuple[SplitResult, int | None]:
     parts, port = None, None
     with suppress(ValueError, TypeError, AttributeError):
         url.encode()
-        parts = urlsplit(url)
+        parts = urlsplit(url.strip())
         port = DEFAULT_PORT if parts.port is None else parts.port
     if parts is None:
         raise ProviderError(f"the Redis URL has an invalid host or port, or cannot be encoded{ENCODE_HINT}")
@@ -106,7 +106,7 @@ def _split(url: str) -> tuple[SplitResult, int | None]:
 
 def _check_form(parts: SplitResult) -> None:
     if parts.scheme not in ("redis", "rediss", "unix"):
-        known = parts.scheme if parts.scheme.isalpha() else "(none)"
+        known = parts.scheme or "(none)"
         raise ProviderError(
             f"the Redis URL has the unknown scheme {known}; it must begin with redis://, rediss:// or unix://"
         )
@@ -151,15 +151,15 @@ class _Options:
         self._known.add(name)
         return self._values.get(name, default)
 
-    def seconds(self, name: str, default: float) -> float:
+    def seconds(self, name: str, default: float, zero: bool = False) -> float:
         text = self.text(name, None)
         if text is None:
             return default
         try:
             seconds = float(text)
         except ValueError:
-            seconds = 0.0
-        if not 0 < seconds < float("inf"):
+            seconds = -1.0
+        if not 0 <= seconds < float("inf") or (seconds == 0 and not zero):
             raise ProviderError(f"the option {name} of the Redis URL must be a number of seconds over 0")
         return seconds
 
