@@ -13,6 +13,7 @@ import pytest
 from chuk_sessions.exceptions import NotSent, OutcomeUnknown
 from chuk_sessions.redis_client.client import Client
 from chuk_sessions.redis_client.connection import Replay
+from chuk_sessions.redis_client.scripts import BatchScript
 from tests.helpers import eventually
 from tests.proxy import Proxy
 from tests.servers import RedisServer, Server
@@ -225,3 +226,73 @@ async def test_a_framework_that_cancels_all_tasks_does_not_stop_the_reconnecting
         return False
 
     await eventually(is_back)
+
+
+async def test_a_connecting_task_that_was_cancelled_before_it_began_is_made_anew(redis_url: str) -> None:
+    client = Client(redis_url)
+    first = client.call(b"PING")
+    for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        task.cancel()
+    with pytest.raises(NotSent, match="given up"):
+        await first
+    assert await client.call(b"PING") == b"PONG"
+
+
+async def test_a_delete_that_was_sent_is_never_reported_as_not_sent(own_server: RedisServer) -> None:
+    """It took effect, its reply was lost, and the server stays away."""
+    async with Proxy(own_server.host, own_server.port) as proxy:
+        client = Client(f"{proxy.url}?reconnect_grace=0.05")
+        await client.call(b"SET", "k", "v")
+        proxy.swallowing = True
+        lost = client.call(b"UNLINK", "k", replay=Replay.DELETE)
+        await eventually(lambda: own_server.command("EXISTS", "k") == 0)
+        own_server.kill()
+        with pytest.raises(OutcomeUnknown, match="could not be asked again"):
+            await lost
+
+
+async def test_a_delete_whose_caller_gave_up_is_not_sent_again(proxy: Proxy, redis_server: Server) -> None:
+    """Another process has set the key meanwhile."""
+    client = Client(proxy.url)
+    await client.call(b"SET", "k", "v")
+    proxy.swallowing = True
+    lost = client.call(b"UNLINK", "k", replay=Replay.DELETE)
+    await eventually(lambda: redis_server.command("EXISTS", "k") == 0)
+    lost.cancel()
+    redis_server.command("SET", "k", "new")
+    proxy.swallowing = False
+    proxy.cut()
+    await eventually(lambda: client.stats()["reconnects"] == 1)
+    assert await client.call(b"GET", "k") == b"new"
+    assert proxy.requests.count(b"UNLINK") == 1
+
+
+@pytest.mark.parametrize("reply", [b"*1\r\n:1\r\n", b"$-1\r\n", b":1\r\n", b"+OK\r\n"])
+async def test_a_batch_whose_reply_has_another_shape_settles_all_its_callers(reply: bytes) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(10_000):
+            writer.write(b"+PONG\r\n" if b"PING" in data else reply)
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        client = Client(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        await client.call(b"PING")
+        script = BatchScript("return {}")
+        calls = (script.run(client, f"k{i}", ()) for i in range(3))
+        outcomes = await asyncio.gather(*calls, return_exceptions=True)
+        await client.node().close()
+    assert ["one result for each key" in str(outcome) for outcome in outcomes] == [True] * 3
+
+
+async def test_a_server_that_is_full_says_so(own_server: RedisServer) -> None:
+    own_server.command("CONFIG", "SET", "maxclients", "1")
+    holder = Client(own_server.url)
+    await holder.call(b"PING")
+    with pytest.raises(NotSent, match="max number of clients"):
+        await Client(own_server.url).call(b"PING")
+
+
+@pytest.mark.parametrize("host", ["a..b", "x" * 70])
+async def test_a_host_name_that_cannot_be_is_an_error_that_says_so(host: str) -> None:
+    with pytest.raises(NotSent, match="host name is not valid"):
+        await Client(f"redis://{host}").call(b"PING")

@@ -90,6 +90,10 @@ class RedisFactory:
         """A context manager that gives a ``RedisSession``."""
         return ProviderSession(RedisSession(self._client))
 
+    def stats(self) -> dict[str, int]:
+        """Of this process and URL: commands ``in_flight`` and ``queued``, ``reconnects`` and ``timeouts`` so far."""
+        return self._client.stats()
+
     def session_store(self, sandbox_id: str) -> RedisSessionStore:
         """The sessions of one sandbox."""
         return RedisSessionStore(self._client, sandbox_id)

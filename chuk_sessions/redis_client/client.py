@@ -50,7 +50,7 @@ class Client:
 
     def stats(self) -> dict[str, int]:
         """Numbers of this process: ``in_flight``, ``queued``, ``reconnects``, ``timeouts``, over all event loops."""
-        nodes = list(self._nodes.values())
+        nodes = [node for loop, node in list(self._nodes.items()) if not loop.is_closed()]
         return {
             name: sum(getattr(node, name) for node in nodes)
             for name in ("in_flight", "queued", "reconnects", "timeouts")

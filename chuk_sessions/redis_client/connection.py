@@ -27,6 +27,7 @@ from chuk_sessions.exceptions import ServerError
 __all__ = ["Argument", "Command", "Connection", "Replay", "Reply", "Waiter", "pack"]
 
 INCOMPLETE = object()
+NO_REPLY = "the server sent what is no reply to a command"
 MAX_IN_FLIGHT = 10_000  # commands
 READ_SIZE = 1 << 16  # bytes; one buffer for good, as asyncio would allocate 256 KB anew for each read
 MAX_WRITE = 1 << 20  # bytes; joining more at once would hold up the loop
@@ -88,7 +89,6 @@ class Connection(asyncio.BufferedProtocol):
         self._flush_scheduled = False
         self._paused = False
         self.heard = False  # bytes came since the owner last set this to False
-        self.answered = False  # likewise
         self.reason = "the server closed the connection"
         self.lost: asyncio.Future[None] = loop.create_future()
 
@@ -148,21 +148,24 @@ class Connection(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         """Called by the loop with bytes from the server in the buffer: hand each reply to the oldest command."""
         gets, sent = self._reader.gets, self._sent
-        self.heard = self.answered = True
+        self.heard = True
         try:
             self._reader.feed(cast(bytes, self._buffer), 0, nbytes)  # any buffer will do; the stub says bytes
             while (reply := gets()) is not INCOMPLETE:
                 if isinstance(reply, hiredis.PushNotification):
                     continue
-                future = sent.popleft()[0]
-                if future.done():
+                if not sent:  # a server that is full says so before it is asked
+                    self.abort(str(reply) if isinstance(reply, ServerError) else NO_REPLY)
+                    return
+                waiter = sent.popleft()[0]
+                if waiter.done():
                     continue
                 if isinstance(reply, ServerError):
-                    future.set_exception(reply)
+                    waiter.set_exception(reply)
                 else:
-                    future.set_result(reply)
-        except (hiredis.HiredisError, IndexError):
-            self.abort("the server sent what is no reply to a command")
+                    waiter.set_result(reply)
+        except hiredis.HiredisError:
+            self.abort(NO_REPLY)
         if self._unsent and not self._flush_scheduled:
             self._schedule_flush()
 

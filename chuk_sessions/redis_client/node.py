@@ -8,8 +8,9 @@ Rules this file keeps:
   per transition. A server that was never reached is DOWN at the first failure.
 * A command is given up ``socket_timeout`` after it was made, wherever it is then. There is no timer per command: one
   watchdog ticks ``TICKS`` times per timeout while commands are outstanding, and age is counted in its ticks.
-* A connection is dead after a full timeout of ticks without a byte while commands are in flight. A tick that came
-  late counts for nothing: it was the application that held up the loop, and the replies may be waiting to be read.
+* A connection is dead after a full timeout of ticks without a byte while commands wait for it. A tick that came late
+  counts for nothing: it was the application that held up the loop, and the replies may be waiting to be read. Of
+  several late ones in a row only the first is left out, so that a loop that is always busy has deadlines too.
 * A command whose reply was lost with its connection is sent again only if ``Replay`` allows it, once; it
   keeps its age.
 """
@@ -74,10 +75,13 @@ class Node:
         self._connection: Connection | None = None
         self._connecting: asyncio.Task[None] | None = None
         self._waiting: deque[Command] = deque()
+        self._grace: asyncio.TimerHandle | None = None
+        self._up_since = 0.0
         self._pause = 0.0  # seconds at the most before the next attempt to connect
         self._context = contextvars.Context()  # empty: what runs on must not keep the first caller's variables alive
         self.tick = 0
         self._silent_ticks = 0
+        self._was_late = False
         self._timer: asyncio.TimerHandle | None = None
         self.open_batch: object = None  # of scripts: the one that calls may join
         self.reconnects = 0
@@ -154,31 +158,35 @@ class Node:
     # Connecting
 
     def _connect_if_needed(self) -> None:
-        if self._connecting is None and self._state is not State.CLOSED:
-            task = self._loop.create_task(self._connect(), context=self._context)
-            if not task.done():  # an eager task may be
-                self._connecting = task
+        if self._state is State.CLOSED or (self._connecting is not None and not self._connecting.done()):
+            return
+        if self._state is State.RECONNECTING:
+            self._start_grace()
+        self._connecting = self._context.copy().run(self._loop.create_task, self._connect())
+        self._connecting.add_done_callback(self._connect_ended)  # a task may be cancelled before it has begun
 
     async def _connect(self) -> None:
-        grace = self._loop.call_later(self._config.reconnect_grace, self._end_grace)
-        try:
-            while True:
-                await asyncio.sleep(self._jitter() * self._pause)
-                self._pause = min(max(FIRST_PAUSE, 2 * self._pause), MAX_PAUSE)
-                try:
-                    self._use(await open_connection(self._config, self._loop, self._lost))
-                except ProviderError as exc:
-                    self._reason = str(exc)
-                    if self._state is not State.RECONNECTING:
-                        self._go_down()
-                else:
-                    return
-        finally:
-            grace.cancel()
-            self._connecting = None
+        while True:
+            await asyncio.sleep(self._jitter() * self._pause)
+            self._pause = min(max(FIRST_PAUSE, 2 * self._pause), MAX_PAUSE)
+            try:
+                self._use(await open_connection(self._config, self._loop, self._lost))
+            except Exception as exc:  # whatever it is, the next attempt may succeed
+                unexpected = f"cannot connect to Redis at {self._config.address}: {type(exc).__name__}"
+                self._reason = str(exc) if isinstance(exc, ProviderError) else unexpected
+                if self._state is not State.RECONNECTING:
+                    self._go_down()
+            else:
+                return
+
+    def _connect_ended(self, task: asyncio.Task[None]) -> None:
+        if task is self._connecting and self._connection is None:
             self._fail_waiting(f"connecting to Redis at {self._config.address} was given up")
 
     def _use(self, connection: Connection) -> None:
+        if self._grace is not None:
+            self._grace.cancel()
+        self._up_since = self._loop.time()
         if self._state is not State.NEW:
             self.reconnects += 1
             logger.warning("Redis at %s is back", self._config.address)
@@ -188,8 +196,16 @@ class Node:
         while self._waiting:
             connection.send(self._waiting.popleft())
 
-    def _end_grace(self) -> None:
-        if self._state is State.RECONNECTING:
+    def _start_grace(self) -> None:
+        due = self._loop.time() + self._config.reconnect_grace
+        self._grace = self._loop.call_at(due, self._end_grace, due, context=self._context)
+
+    def _end_grace(self, due: float) -> None:
+        if self._state is not State.RECONNECTING:
+            return
+        if self._config.reconnect_grace and self._loop.time() > due + self._config.reconnect_grace / 2:
+            self._start_grace()  # the application held up the loop: the attempt to connect had no chance
+        else:
             self._go_down()
 
     def _go_down(self) -> None:
@@ -206,7 +222,7 @@ class Node:
             return
         self._connection = None
         self._reason = reason
-        if connection.answered:
+        if self._loop.time() - self._up_since > MAX_PAUSE:
             self._pause = 0.0  # it was of use: no reason to hesitate
         if self._state is State.UP:
             self._state = State.RECONNECTING
@@ -215,18 +231,10 @@ class Node:
             if command[3] is Replay.NEVER:
                 _settle(command, OutcomeUnknown(f"{reason}, before the reply came"))
             elif not command[0].done():
-                self._waiting.append(self._second_try(command))
+                waiter, packed, born, replay = command
+                self._waiting.append((SecondTry(waiter, replay, reason), packed, born, Replay.NEVER))
         self._waiting.extend(command for command in unsent if not command[0].done())
         self._connect_if_needed()
-
-    def _second_try(self, command: Command) -> Command:
-        """The command anew, not to be sent a third time."""
-        waiter, packed, born, replay = command
-        if replay is Replay.READ:
-            return waiter, packed, born, Replay.NEVER
-        again: asyncio.Future[Reply] = self._loop.create_future()
-        again.add_done_callback(lambda outcome: _hand_on_delete(outcome, waiter))
-        return again, packed, born, Replay.NEVER
 
     def _fail_waiting(self, reason: str) -> None:
         while self._waiting:
@@ -240,8 +248,9 @@ class Node:
 
     def _watch(self, due: float) -> None:
         late = self._loop.time() - due > self._period / 2
+        skip, self._was_late = late and not self._was_late, late
         connection = self._connection
-        if not late:
+        if not skip:
             self.tick += 1
             self._give_up_overdue()
             if connection is not None:
@@ -265,9 +274,11 @@ class Node:
         for command in unsent:
             self.timeouts += 1
             _settle(command, NotSent(f"could not send to Redis at {self._config.address} within {seconds}"))
+        if self._waiting:
+            self._waiting = deque(command for command in self._waiting if not command[0].done())
 
     def _check_alive(self, connection: Connection) -> None:
-        if connection.heard or not connection.in_flight:
+        if connection.heard or not (connection.in_flight or connection.queued):
             connection.heard = False
             self._silent_ticks = 0
             return
@@ -281,12 +292,28 @@ def _settle(command: Command, error: ProviderError) -> None:
         command[0].set_exception(error)
 
 
-def _hand_on_delete(outcome: asyncio.Future[Reply], waiter: Waiter) -> None:
-    """The outcome of a delete sent twice: if the key was gone the second time, one of the two removed it."""
-    error = outcome.exception()
-    if waiter.done():
-        return
-    if isinstance(error, Exception):
-        waiter.set_exception(error)
-    else:
-        waiter.set_result(outcome.result() or 1)
+class SecondTry:
+    """Waits in the place of a caller whose command was sent, and is to be sent once more."""
+
+    __slots__ = ("_reason", "_replay", "_waiter")
+
+    def __init__(self, waiter: Waiter, replay: Replay, reason: str) -> None:
+        self._waiter = waiter
+        self._replay = replay
+        self._reason = reason
+
+    def done(self) -> bool:
+        """Whether the caller has given up."""
+        return self._waiter.done()
+
+    def set_result(self, result: Reply) -> None:
+        """Hand on the reply; if the key to delete was gone this time, one of the two removed it."""
+        self._waiter.set_result(result or 1 if self._replay is Replay.DELETE else result)
+
+    def set_exception(self, exception: Exception) -> None:
+        """Hand on the error; that the second try was not sent says nothing of the first."""
+        if isinstance(exception, NotSent):
+            exception = OutcomeUnknown(
+                f"{self._reason}, before the reply came, and the server could not be asked again"
+            )
+        self._waiter.set_exception(exception)

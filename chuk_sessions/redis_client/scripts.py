@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from hashlib import sha1
 
-from chuk_sessions.exceptions import ServerError
+from chuk_sessions.exceptions import ProviderError, ServerError
 from chuk_sessions.redis_client.client import Client
 from chuk_sessions.redis_client.connection import Argument, Replay, Reply, pack
 
@@ -68,10 +68,12 @@ class BatchScript:
         except ServerError as exc:
             if not _is_missing(exc):
                 raise
-        (result,) = await self._script.run_source(client, (key,), args, replay)
-        if isinstance(result, ServerError):
-            raise result
-        return result
+        results = await self._script.run_source(client, (key,), args, replay)
+        if not isinstance(results, list) or len(results) != 1:
+            raise ProviderError("the reply of the server is not one result for each key")
+        if isinstance(results[0], ServerError):
+            raise results[0]
+        return results[0]
 
 
 class Batch:
@@ -120,8 +122,11 @@ class Batch:
         self._written = True
         return True
 
-    def set_result(self, results: list[Reply]) -> None:
+    def set_result(self, results: Reply) -> None:
         """Hand each caller the result for its key."""
+        if not isinstance(results, list) or len(results) != len(self._futures):
+            self.set_exception(ProviderError("the reply of the server is not one result for each key"))
+            return
         for future, result in zip(self._futures, results, strict=True):
             if future.done():
                 continue

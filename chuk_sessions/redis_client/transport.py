@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import socket
 import ssl
 from collections.abc import Callable
 from functools import lru_cache
@@ -39,21 +40,28 @@ async def open_connection(
         reason = f"no answer within {config.connect_timeout:g} s{hint}"
     except ssl.SSLCertVerificationError as exc:
         reason = f"the server's certificate is not trusted: {exc.verify_message}"
+    except ssl.SSLError as exc:
+        reason = f"TLS failed: {exc.reason or type(exc).__name__}"
     except OSError as exc:
-        number = exc.errno or 0  # asyncio's own text of a refused connection hides the reason
-        reason = os.strerror(number) if number > 0 else exc.strerror or str(exc) or type(exc).__name__
+        reason = _reason(exc)
+    except ValueError:  # of the host: an empty or overlong label
+        reason = "the host name is not valid"
     except ProviderError as exc:
         reason = str(exc)
     except BaseException:
         connection.abort("connecting was given up")
         raise
-    except ValueError:  # of the host: an empty or overlong label
-        reason = "the host name is not valid"
     else:
-        connection.answered = False
         return connection
     connection.abort(reason)
     raise NotSent(f"cannot connect to Redis at {config.address}: {reason}")
+
+
+def _reason(exc: OSError) -> str:
+    """The system's words, where there is a number of the system's: asyncio's own hide why."""
+    if exc.errno is not None and exc.errno > 0 and not isinstance(exc, socket.gaierror):
+        return os.strerror(exc.errno)
+    return exc.strerror or str(exc) or type(exc).__name__
 
 
 async def _connect(connection: Connection, config: RedisConfig, loop: asyncio.AbstractEventLoop) -> None:
@@ -94,7 +102,7 @@ def _tls_context(tls: TLSConfig) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=tls.ca_certs)
         if tls.certfile is not None:
-            context.load_cert_chain(tls.certfile, tls.keyfile)
+            context.load_cert_chain(tls.certfile, tls.keyfile, password=lambda: "")  # never ask at a terminal
     except OSError as exc:
         raise ProviderError(f"the certificate files of the Redis URL cannot be used: {exc}") from exc
     context.check_hostname = tls.check_hostname and tls.verify

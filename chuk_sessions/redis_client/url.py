@@ -15,6 +15,7 @@ __all__ = ["RedisConfig", "TLSConfig", "parse_url"]
 
 DEFAULT_PORT = 6379
 TIMEOUT = 5.0  # seconds for a command, and for connecting and logging in
+SHORTEST_TIMEOUT = 0.05  # below that, timers of a millisecond are too coarse
 RECONNECT_GRACE = 2.0  # seconds that commands wait for a lost connection before they fail at once
 ENCODE_HINT = "; in user and password, '/', '?', '#', '@', ':' and '%' must be percent-encoded"
 INSECURE_VARIABLE = "REDIS_TLS_INSECURE"
@@ -81,9 +82,9 @@ def parse_url(url: str) -> RedisConfig:
         password=unquote(parts.password) if parts.password else None,
         db=_database(options.text("db", "") if unix or not parts.path.strip("/") else parts.path),
         tls=_tls(options) if parts.scheme == "rediss" else None,
-        timeout=options.seconds("socket_timeout", TIMEOUT),
-        connect_timeout=options.seconds("socket_connect_timeout", TIMEOUT),
-        reconnect_grace=options.seconds("reconnect_grace", RECONNECT_GRACE, zero=True),
+        timeout=options.seconds("socket_timeout", TIMEOUT, SHORTEST_TIMEOUT),
+        connect_timeout=options.seconds("socket_connect_timeout", TIMEOUT, SHORTEST_TIMEOUT),
+        reconnect_grace=options.seconds("reconnect_grace", RECONNECT_GRACE, 0.0),
         max_in_flight=options.integer("max_in_flight", MAX_IN_FLIGHT, 1, 1_000_000),
         protocol=options.integer("protocol", 2, 2, 3),
         client_name=options.text("client_name", None),
@@ -151,7 +152,7 @@ class _Options:
         self._known.add(name)
         return self._values.get(name, default)
 
-    def seconds(self, name: str, default: float, zero: bool = False) -> float:
+    def seconds(self, name: str, default: float, least: float) -> float:
         text = self.text(name, None)
         if text is None:
             return default
@@ -159,8 +160,8 @@ class _Options:
             seconds = float(text)
         except ValueError:
             seconds = -1.0
-        if not 0 <= seconds < float("inf") or (seconds == 0 and not zero):
-            raise ProviderError(f"the option {name} of the Redis URL must be a number of seconds over 0")
+        if not least <= seconds < float("inf"):
+            raise ProviderError(f"the option {name} of the Redis URL must be a number of seconds from {least:g} up")
         return seconds
 
     def integer(self, name: str, default: int, least: int, most: int) -> int:
