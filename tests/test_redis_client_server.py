@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from chuk_sessions.exceptions import NotSent, OutcomeUnknown, ProviderError, ServerError
+from chuk_sessions.providers import redis
 from chuk_sessions.redis_client.client import Client
 from chuk_sessions.redis_client.scripts import BatchScript, Script
 from tests.helpers import eventually
@@ -250,3 +251,10 @@ async def test_a_connection_that_the_server_closed_while_idle_is_replaced(redis_
             pass
     else:
         pytest.fail("no new connection was made")
+
+
+async def test_the_factory_shows_the_numbers_of_its_client(redis_url: str) -> None:
+    factory = redis.factory(f"{redis_url}?client_name=numbers")  # a URL of its own, so a client of its own
+    async with factory() as session:
+        await session.setex("k", 10, "v")
+    assert factory.stats() == {"in_flight": 0, "queued": 0, "reconnects": 0, "timeouts": 0}
