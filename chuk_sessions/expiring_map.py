@@ -4,7 +4,7 @@ Rules this file keeps, and what they cost:
 
 * An operation never awaits, so it is atomic on the event loop. Threads may share a map under the GIL: what must be
   atomic between threads stands in adjacent statements with no call between them, because CPython hands the GIL over
-  at calls and backward jumps only. (Reclaiming with ``m.pop(k)`` instead of ``del m[k]`` loses live keys.)
+  at calls and backward jumps only. (A call between looking at an entry and deleting it loses live keys.)
 * ``items`` holds ``key -> (value, deadline, filing)``: tuples, which the garbage collector stops visiting.
 * The expiry index is a heap of seconds, each with a bucket: a flat list ``[key, filing, key, filing, ...]``.
   ``filing`` is the deadline object under which the key was filed; a filing is valid while ``items[key][2] is filing``

@@ -119,7 +119,9 @@ async def test_a_server_that_asks_for_a_certificate(secured: Secured) -> None:
 
 
 async def test_certificate_files_that_are_not_there() -> None:
-    with pytest.raises(ProviderError, match="certificate files"):
+    with pytest.raises(
+        ProviderError, match=r"certificate files of the Redis URL \(/nowhere/authority\.pem\) cannot be used"
+    ):
         await Client("rediss://127.0.0.1:1?ssl_ca_certs=/nowhere/authority.pem").call(b"GET", "k")
 
 

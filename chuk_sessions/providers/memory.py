@@ -30,7 +30,8 @@ class MemoryStore:
 
     ``clock`` (seconds from zero up, monotonic) rules expiry, ``wall_clock`` (seconds since the epoch) the
     timestamps of sessions. ``max_items`` bounds the values and each sandbox's sessions, each for itself: one more
-    evicts what would expire first. Expired items are removed while the event loop runs, written to or idle.
+    evicts what would expire first. Expired items are removed while an event loop runs that wrote or opened the store,
+    idle or not.
     """
 
     def __init__(

@@ -94,11 +94,6 @@ class Node:
         return f"<Node {self._config.address} {self._state.value} waiting={len(self._waiting)} {self._connection}>"
 
     @property
-    def state(self) -> State:
-        """What is known of the server."""
-        return self._state
-
-    @property
     def is_up(self) -> bool:
         """Whether commands go to a connection now."""
         return self._connection is not None

@@ -104,7 +104,8 @@ def _tls_context(tls: TLSConfig) -> ssl.SSLContext:
         if tls.certfile is not None:
             context.load_cert_chain(tls.certfile, tls.keyfile, password=lambda: "")  # never ask at a terminal
     except OSError as exc:
-        raise ProviderError(f"the certificate files of the Redis URL cannot be used: {exc}") from exc
+        files = ", ".join(name for name in (tls.ca_certs, tls.certfile, tls.keyfile) if name is not None)
+        raise ProviderError(f"the certificate files of the Redis URL ({files}) cannot be used: {exc}") from exc
     context.check_hostname = tls.check_hostname and tls.verify
     if not tls.verify:
         logger.warning("%s is set: the certificate of the Redis server is not verified", INSECURE_VARIABLE)
