@@ -175,7 +175,7 @@ def test_a_taken_port_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     with RedisServer() as first:
         free = servers._free_port()
         ports = iter([first.port, first.port, free])
-        monkeypatch.setattr(servers, "_free_port", lambda: next(ports))
+        monkeypatch.setattr(servers, "_free_port", lambda *_: next(ports))
         with RedisServer() as second:
             assert second.port == free
 
