@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 
 PATIENCE = 20.0  # seconds; only what has gone wrong takes so long
 POLL_SECONDS = 0.01
-# A replica in sync at once: by default a full sync waits for further replicas, 5 s in Redis 7.
-REPLICATION = ("repl-diskless-sync yes", "repl-diskless-sync-delay 0", "repl-ping-replica-period 1")
+# A replica in sync at once. Through a socket, a full sync waits for further replicas (5 s in Redis 7), and its
+# master begins to send what is new only with the acknowledgement a second later.
+REPLICATION = ("repl-diskless-sync no", "repl-ping-replica-period 1")
 
 T = TypeVar("T")
 

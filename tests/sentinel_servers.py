@@ -50,7 +50,8 @@ class SentinelServer(RedisServer):
     def is_ready(self, replicas: int) -> bool:
         """Whether it could lead a failover: it sees all others, and knows enough of each replica to choose it."""
         seen = [(row["flags"], int(row["info-refresh"]) < NEVER_MS) for row in self.about("REPLICAS")]
-        others = [row["flags"] for row in self.about("SENTINELS")]
+        # An opinion that another one had of the old master stands for 5 s, and does no harm.
+        others = [row["flags"].removesuffix(",master_down") for row in self.about("SENTINELS")]
         enough = seen == [("slave", True)] * replicas and others == ["sentinel"] * (SENTINELS - 1)
         return enough and str(self.command("SENTINEL", "CKQUORUM", MASTER_NAME)).startswith("OK")
 
