@@ -10,7 +10,7 @@ Goal: a killed master is replaced within 1-3 s, and a new deployment is ready wi
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 from urllib.parse import urlencode
 
 from tests.groups import REPLICATION, Login, ServerGroup, closed_default
@@ -183,7 +183,7 @@ class SentinelServers(ServerGroup):
         """Whom the Sentinels hold for the master, and who says so itself; ServerError if there is none now."""
         return self._master_other_than(None) or self._no_master()
 
-    def _no_master(self) -> RedisServer:
+    def _no_master(self) -> NoReturn:
         raise ServerError(f"no Sentinel names a server that is a master now\n{self._logs()}")
 
     def _master_other_than(self, old: RedisServer | None) -> RedisServer | None:
@@ -205,7 +205,8 @@ class SentinelServers(ServerGroup):
         """
         old = self.master
         # Refused until that Sentinel has ended an earlier failover, and has seen the replica in good health.
-        self.wait(lambda: self.sentinels[0].command("SENTINEL", "FAILOVER", MASTER_NAME), "a failover that begins")
+        leader = next(sentinel for sentinel in self.sentinels if sentinel.running)
+        self.wait(lambda: leader.command("SENTINEL", "FAILOVER", MASTER_NAME), "a failover that begins")
         new = self.wait_for_promotion(old)
         self._demote(old, new)
         return new
