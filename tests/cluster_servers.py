@@ -145,8 +145,6 @@ class ClusterServers(ServerGroup):
     # -- starting --------------------------------------------------------------------------------------------
 
     def _form(self) -> None:
-        if self.nodes:
-            raise ServerError("this cluster is started already")
         for shard in [*range(self._shards)] * (1 + self._replicas):
             self._start_node(shard)
         first_masters, replicas = self.nodes[: self._shards], self.nodes[self._shards :]
@@ -295,7 +293,11 @@ class ClusterServers(ServerGroup):
         return believed == owners and (node.node_id in owners.values() or is_linked(node))
 
     def revive(self) -> None:
-        """Bring back what was killed or paused, and wait until all is well; who was replaced becomes a replica."""
+        """Bring back what was killed or paused, and wait until all is well; who was replaced becomes a replica.
+
+        A master that was killed and not yet replaced comes back empty, as ours save nothing unless told to, and
+        empties its replicas.
+        """
         for node in self.nodes:
             if node.paused:
                 node.resume()

@@ -58,6 +58,8 @@ class ServerGroup:
 
     def start(self) -> Self:
         """Start all and return when they work together; ServerError with their logs if they do not."""
+        if self.members:
+            raise ServerError(f"these servers are started already: {self.members}")
         try:
             self._form()
         except BaseException:
