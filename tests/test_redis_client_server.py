@@ -257,4 +257,13 @@ async def test_the_factory_shows_the_numbers_of_its_client(redis_url: str) -> No
     factory = redis.factory(f"{redis_url}?client_name=numbers")  # a URL of its own, so a client of its own
     async with factory() as session:
         await session.setex("k", 10, "v")
-    assert factory.stats() == {"in_flight": 0, "queued": 0, "reconnects": 0, "timeouts": 0}
+        await asyncio.gather(*(session.get("k") for _ in range(9)))
+    assert factory.stats() == {
+        "in_flight": 0,
+        "bytes_in_flight": 0,
+        "waiting": 0,
+        "reconnects": 0,
+        "timeouts": 0,
+        "redirects": 0,
+        "mean_batch": 5.0,  # ten commands in two writes
+    }

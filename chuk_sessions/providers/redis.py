@@ -9,6 +9,7 @@ from chuk_sessions.exceptions import ProviderError
 from chuk_sessions.provider import DEFAULT_TTL, MAX_TTL, ProviderSession, ttl_error
 from chuk_sessions.providers.redis_session_store import RedisSessionStore
 from chuk_sessions.redis_client.client import Client
+from chuk_sessions.redis_client.config import Credentials
 from chuk_sessions.redis_client.connection import Replay
 
 __all__ = ["RedisFactory", "RedisSession", "factory"]
@@ -90,8 +91,12 @@ class RedisFactory:
         """A context manager that gives a ``RedisSession``."""
         return ProviderSession(RedisSession(self._client))
 
-    def stats(self) -> dict[str, int]:
-        """Of this process and URL: commands ``in_flight`` and ``queued``, ``reconnects`` and ``timeouts`` so far."""
+    def stats(self) -> dict[str, float]:
+        """Numbers of this process and URL, over all its event loops.
+
+        Now: commands ``in_flight`` (written and not answered), ``bytes_in_flight`` of these, commands ``waiting`` to
+        be written. So far: ``mean_batch`` (commands per write), ``reconnects``, ``timeouts`` and ``redirects``.
+        """
         return self._client.stats()
 
     def session_store(self, sandbox_id: str) -> RedisSessionStore:
@@ -99,15 +104,17 @@ class RedisFactory:
         return RedisSessionStore(self._client, sandbox_id)
 
 
-_shared: dict[str, Client] = {}
+_shared: dict[tuple[str, Credentials | None], Client] = {}
 
 
-def factory(url: str | None = None) -> RedisFactory:
+def factory(url: str | None = None, credentials: Credentials | None = None) -> RedisFactory:
     """A factory for ``url``; without one for ``SESSION_REDIS_URL``, else ``REDIS_URL``, else the local server.
 
     The environment is read now. The URL is parsed and the server contacted at the first call, which raises
-    ProviderError if that fails. All factories of one URL share their connections.
+    ProviderError if that fails; ``parse_url`` describes its forms. ``credentials`` is called, without arguments, each
+    time a connection is made, for passwords that change: it returns a password or a pair of user and password, or an
+    awaitable of one of these. All factories of one URL and ``credentials`` share their connections.
     """
     if url is None:
         url = next((os.environ[name] for name in URL_VARIABLES if os.environ.get(name)), DEFAULT_URL)
-    return RedisFactory(_shared.setdefault(url, Client(url)))
+    return RedisFactory(_shared.setdefault((url, credentials), Client(url, credentials)))
