@@ -10,7 +10,7 @@ from contextlib import suppress
 
 import pytest
 
-from chuk_sessions.exceptions import NotSent, OutcomeUnknown
+from chuk_sessions.exceptions import NotSent, OutcomeUnknown, ReadOnlyError
 from chuk_sessions.redis_client.client import Client
 from chuk_sessions.redis_client.connection import Replay
 from chuk_sessions.redis_client.scripts import BatchScript
@@ -297,3 +297,21 @@ async def test_a_server_that_is_full_says_so(own_server: RedisServer) -> None:
 async def test_a_host_name_that_cannot_be_is_an_error_that_says_so(host: str) -> None:
     with pytest.raises(NotSent, match="host name is not valid"):
         await Client(f"redis://{host}").call(b"PING")
+
+
+async def test_a_demoted_server_is_told_and_connected_to_anew(
+    own_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Behind its name may be another server by now, while the old one goes on answering on a healthy socket."""
+    client = Client(own_server.url)
+    number = await client.call(b"CLIENT", "ID")
+    own_server.command("REPLICAOF", "127.0.0.1", "1")
+    with pytest.raises(ReadOnlyError, match="READONLY"):
+        await client.call(b"SET", "k", "v")
+    assert (
+        await client.call(b"CLIENT", "ID") == number
+    )  # it is quite new: a real replica must not cost a connection each
+    monkeypatch.setattr("chuk_sessions.redis_client.node.RENEW_PAUSE", 0.0)
+    with pytest.raises(ReadOnlyError, match="READONLY"):
+        await client.call(b"SET", "k", "v")
+    assert await client.call(b"CLIENT", "ID") != number

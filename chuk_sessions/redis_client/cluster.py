@@ -221,9 +221,14 @@ class Cluster:
         self._refresh_wanted = True
         if not self._closed and not self._is_refreshing():
             self._refreshing = self._context.copy().run(self._loop.create_task, self._keep_refreshing())
+            self._refreshing.add_done_callback(self._refresh_ended)
 
     def _is_refreshing(self) -> bool:
         return self._refreshing is not None and not self._refreshing.done()
+
+    def _refresh_ended(self, task: asyncio.Task[None]) -> None:
+        if task.cancelled():  # by a framework that cancels all tasks: the next command begins anew
+            self._fail_waiting(f"asking {self._config.address} for its slots was given up")
 
     async def _keep_refreshing(self) -> None:
         while self._refresh_wanted or self._is_troubled():

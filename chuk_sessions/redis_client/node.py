@@ -22,7 +22,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from enum import Enum
 
-from chuk_sessions.exceptions import NotSent, OutcomeUnknown, ProviderError, ServerError
+from chuk_sessions.exceptions import NotSent, OutcomeUnknown, ProviderError, ReadOnlyError, ServerError
 from chuk_sessions.redis_client.config import RedisConfig
 from chuk_sessions.redis_client.connection import Argument, Command, Connection, Packed, Replay, Reply, Waiter, pack
 from chuk_sessions.redis_client.transport import OnLost, open_connection
@@ -34,6 +34,7 @@ logger = logging.getLogger(__name__)
 
 FIRST_PAUSE = 0.05  # seconds between attempts at the most, doubled each time
 MAX_PAUSE = 1.0
+RENEW_PAUSE = 10.0  # seconds that a connection is kept at least, though its server is a replica
 
 
 class State(Enum):
@@ -48,14 +49,15 @@ class State(Enum):
 
 FAILING = (State.DOWN, State.CLOSED)
 Connect = Callable[[OnLost], Awaitable[Connection]]
+OnError = Callable[["Node", Command, ServerError], None]
 
 
 class Node:
     """Sends commands to one server. Must be made and used inside ``loop``.
 
     ``connect`` makes a connection; the default is to the host of ``config``. ``on_error`` gets this node, a command
-    that its server answered with an error, and the error; the default hands it to the caller. ``on_trouble`` is called
-    when the connection is lost and when an attempt to make one failed.
+    that its server answered with an error, and the error; the default is ``tell``. ``on_trouble`` is called when the
+    connection is lost and when an attempt to make one failed.
     """
 
     def __init__(
@@ -64,7 +66,7 @@ class Node:
         loop: asyncio.AbstractEventLoop,
         watchdog: Watchdog,
         connect: Connect | None = None,
-        on_error: Callable[[Node, Command, ServerError], None] | None = None,
+        on_error: OnError | None = None,
         on_trouble: Callable[[], None] = lambda: None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
@@ -72,7 +74,7 @@ class Node:
         self._loop = loop
         self._watchdog = watchdog
         self._open = connect or (lambda on_lost: open_connection(config, loop, on_lost))
-        self._on_error = on_error
+        self._on_error = on_error or tell
         self._on_trouble = on_trouble
         self._jitter = jitter
         self._reason = ""
@@ -178,6 +180,14 @@ class Node:
             connection.send(command)
             connection.finish(reason)
 
+    def renew(self, reason: str) -> None:
+        """End the connection once what was written has its replies, unless it is quite new: a name may lead elsewhere.
+
+        So does the name of a hosted server after a failover, while the old one goes on answering as a replica.
+        """
+        if self._connection is not None and self._loop.time() - self._up_since > RENEW_PAUSE:
+            self._connection.finish(reason)
+
     async def close(self, reason: str = "the event loop is shutting down") -> None:
         """End the connection and settle every command."""
         if self.state is State.CLOSED:
@@ -238,8 +248,7 @@ class Node:
         self._written -= connection.commands_written  # the handshake is not counted
         self._writes -= connection.writes
         on_error = self._on_error
-        if on_error is not None:
-            connection.on_error = lambda command, error: on_error(self, command, error)
+        connection.on_error = lambda command, error: on_error(self, command, error)
         while self._waiting:
             connection.send(self._waiting.popleft())
 
@@ -335,6 +344,13 @@ def settle(command: Command, error: ProviderError) -> None:
     """Tell whoever still waits for ``command``."""
     if not command[0].done():
         command[0].set_exception(error)
+
+
+def tell(node: Node, command: Command, error: ServerError) -> None:
+    """On an error reply: the caller gets it; a server that became a replica is connected to anew."""
+    settle(command, error)
+    if isinstance(error, ReadOnlyError):
+        node.renew("it is a replica now")
 
 
 class SecondTry:
