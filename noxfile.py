@@ -84,3 +84,10 @@ def bench(session: nox.Session) -> None:
     """Print every published table with what is measured here, and write results/. `-- --quick` takes a minute."""
     session.install("-e", ".[bench]")
     session.run("python", "-m", "benchmarks", "--old", old_release(session), *session.posargs)
+
+
+@nox.session
+def gate(session: nox.Session) -> None:
+    """Is this version slower than an earlier one? `-- --base REV`; some six minutes, `-- --share 0.1` for a look."""
+    session.install("-e", ".[bench]")
+    session.run("python", "-m", "benchmarks.gate", *session.posargs)
