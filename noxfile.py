@@ -91,3 +91,10 @@ def gate(session: nox.Session) -> None:
     """Is this version slower than an earlier one? `-- --base REV`; some six minutes, `-- --share 0.1` for a look."""
     session.install("-e", ".[bench]")
     session.run("python", "-m", "benchmarks.gate", *session.posargs)
+
+
+@nox.session
+def gate_demonstration(session: nox.Session) -> None:
+    """Ten times a hot path 10 % slower, ten times not: does the gate tell? Half an hour; writes results/GATE.md."""
+    session.install("-e", ".[bench]")
+    session.run("python", "-m", "benchmarks.gate.demonstration", *session.posargs)
