@@ -98,3 +98,10 @@ def gate_demonstration(session: nox.Session) -> None:
     """Ten times a hot path 10 % slower, ten times not: does the gate tell? Half an hour; writes results/GATE.md."""
     session.install("-e", ".[bench]")
     session.run("python", "-m", "benchmarks.gate.demonstration", *session.posargs)
+
+
+@nox.session
+def count(session: nox.Session) -> None:
+    """Does an operation need more instructions than on an earlier version? `-- --base REV`; two minutes; valgrind."""
+    session.install("-e", ".[bench]")
+    session.run("python", "-m", "benchmarks.count", *session.posargs)

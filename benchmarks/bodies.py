@@ -136,7 +136,7 @@ class Expiry(ProviderBody):
 
     async def check(self, store: Any, items: list[str]) -> None:
         assert await store.provider.get(items[-1]) == self.value
-        assert await store.provider.get(items[-1 - 2 * self.PER_SECOND]) is None
+        assert await store.provider.get(items[0]) is None
 
     async def clean(self, store: Any, items: list[str]) -> None:
         """Nothing: the store is this workload's own."""
