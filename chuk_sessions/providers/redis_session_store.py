@@ -215,6 +215,9 @@ class RedisSessionStore:
     def cached(self) -> int:
         return 0
 
+    def capacity(self) -> int:
+        return 0
+
     def _key(self, session_id: str) -> str:
         return session_key(self._sandbox, session_id)
 
