@@ -10,11 +10,13 @@ from chuk_sessions.provider import DEFAULT_TTL, MAX_TTL, ProviderSession, defaul
 from chuk_sessions.providers.redis_session_store import RedisSessionStore
 from chuk_sessions.redis_client.client import Client
 from chuk_sessions.redis_client.connection import Replay
+from chuk_sessions.session_store import SessionStore
 
 __all__ = ["RedisFactory", "RedisSession", "factory"]
 
 DEFAULT_URL = "redis://localhost:6379/0"
 URL_VARIABLES = ("SESSION_REDIS_URL", "REDIS_URL")
+LEGACY_VARIABLE = "SESSION_LEGACY_READ"
 
 
 class RedisSession:
@@ -96,9 +98,14 @@ class RedisFactory:
         """Of this process and URL: commands ``in_flight`` and ``queued``, ``reconnects`` and ``timeouts`` so far."""
         return self._client.stats()
 
-    def session_store(self, sandbox_id: str) -> RedisSessionStore:
-        """The sessions of one sandbox."""
-        return RedisSessionStore(self._client, sandbox_id)
+    def session_store(self, sandbox_id: str) -> SessionStore:
+        """The sessions of one sandbox; with ``SESSION_LEGACY_READ=1`` also those that published versions stored."""
+        store = RedisSessionStore(self._client, sandbox_id)
+        if os.environ.get(LEGACY_VARIABLE, "").strip().lower() not in ("1", "true", "yes", "on"):
+            return store
+        from chuk_sessions.providers.redis_legacy import LegacyReadingStore
+
+        return LegacyReadingStore(store, self._client, sandbox_id)
 
 
 _shared: dict[str, Client] = {}

@@ -26,7 +26,7 @@ class Script:
         self.sha = sha1(self._source, usedforsecurity=False).hexdigest().encode()
 
     async def run(
-        self, client: Client, keys: tuple[str, ...], args: tuple[Argument, ...], replay: Replay = Replay.NEVER
+        self, client: Client, keys: tuple[Argument, ...], args: tuple[Argument, ...], replay: Replay = Replay.NEVER
     ) -> Reply:
         """Run it; its reply. The errors are those of ``Client.call``."""
         try:
@@ -37,7 +37,7 @@ class Script:
         return await self.run_source(client, keys, args, replay)
 
     async def run_source(
-        self, client: Client, keys: tuple[str, ...], args: tuple[Argument, ...], replay: Replay = Replay.NEVER
+        self, client: Client, keys: tuple[Argument, ...], args: tuple[Argument, ...], replay: Replay = Replay.NEVER
     ) -> Reply:
         """The same, with the whole source."""
         return await client.call(b"EVAL", self._source, len(keys), *keys, *args, replay=replay)
