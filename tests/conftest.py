@@ -120,6 +120,34 @@ def cluster_url(calm_cluster: ClusterServers) -> str:
     return calm_cluster.url
 
 
+@pytest.fixture(scope="session")
+def started_sentinels() -> Iterator[SentinelServers]:
+    with SentinelServers() as group:
+        yield group
+
+
+@pytest.fixture
+def sentinels(started_sentinels: SentinelServers) -> Iterator[SentinelServers]:
+    """For a test to break: in good health and empty, whatever the test before did."""
+    started_sentinels.flush()
+    yield started_sentinels
+    started_sentinels.revive()
+
+
+@pytest.fixture(scope="session")
+def started_cluster() -> Iterator[ClusterServers]:
+    with ClusterServers() as group:
+        yield group
+
+
+@pytest.fixture
+def cluster(started_cluster: ClusterServers) -> Iterator[ClusterServers]:
+    """For a test to break: in good health and empty, whatever the test before did."""
+    started_cluster.flush()
+    yield started_cluster
+    started_cluster.revive()
+
+
 @pytest.fixture(autouse=True)
 def fresh_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """None of our variables is set, nothing is in the shared store, and neither outlives the test."""
