@@ -105,3 +105,10 @@ def count(session: nox.Session) -> None:
     """Does an operation need more instructions than on an earlier version? `-- --base REV`; two minutes; valgrind."""
     session.install("-e", ".[bench]")
     session.run("python", "-m", "benchmarks.count", *session.posargs)
+
+
+@nox.session
+def report(session: nox.Session) -> None:
+    """Write the tables and plots of results/ and the README from the JSON there; `-- --check` only compares."""
+    session.install("-e", ".")
+    session.run("python", "-m", "benchmarks.report", *session.posargs)
