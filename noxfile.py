@@ -112,3 +112,10 @@ def report(session: nox.Session) -> None:
     """Write the tables and plots of results/ and the README from the JSON there; `-- --check` only compares."""
     session.install("-e", ".")
     session.run("python", "-m", "benchmarks.report", *session.posargs)
+
+
+@nox.session
+def latency(session: nox.Session) -> None:
+    """Percentiles, closed loop and open loop, to results/. Three minutes; `-- --quick` for a look."""
+    session.install("-e", ".[bench]")
+    session.run("python", "-m", "benchmarks.latency", *session.posargs)
