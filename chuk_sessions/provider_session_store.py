@@ -16,7 +16,7 @@ from chuk_sessions.exceptions import ProviderError, SessionError
 from chuk_sessions.models import SessionRecord
 from chuk_sessions.provider import Factory, Provider
 from chuk_sessions.session_ids import quote_part, session_key
-from chuk_sessions.session_store import Existing, counted
+from chuk_sessions.session_store import Existing, counted, not_supported
 
 __all__ = ["ProviderSessionStore"]
 
@@ -46,8 +46,10 @@ class ProviderSessionStore:
         self._reported = False
 
     async def create(
-        self, session_id: str, user_id: str | None, lifetime: float, metadata: Metadata
+        self, session_id: str, user_id: str | None, lifetime: float, metadata: Metadata, limit: int = 0
     ) -> Existing | None:
+        if limit:
+            raise not_supported("max_sessions_per_user")
         stored = decode_document(encode_document(metadata))
 
         async def run(provider: Provider, key: str) -> Existing | None:
@@ -109,6 +111,12 @@ class ProviderSessionStore:
             return text is not None
 
         return await self._in_turn(session_id, run)
+
+    async def list_user(self, user_id: str) -> list[tuple[str, SessionRecord]]:
+        raise not_supported("listing the sessions of a user")
+
+    async def delete_user(self, user_id: str, keep: frozenset[str]) -> int:
+        raise not_supported("ending the sessions of a user")
 
     async def sweep(self) -> int:
         return 0

@@ -6,7 +6,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from os import urandom
 from typing import Any, TypeVar
@@ -98,9 +98,7 @@ class SessionManager:
         """
         lifetime = self._default_lifetime if ttl_hours is None else _lifetime("ttl_hours", ttl_hours)
         if user_id is not None and type(user_id) is not str:
-            if not isinstance(user_id, str):
-                raise TypeError(f"user_id must be a str or None, got {type(user_id).__name__}")
-            user_id = grid.plain(user_id)
+            user_id = _user("user_id", user_id, " or None")
         metadata = {} if custom_metadata is None else custom_metadata
         if session_id is None:
             session_id = new_session_id(self.sandbox_id, user_id, time.time())
@@ -207,6 +205,33 @@ class SessionManager:
         except ProviderError as exc:
             return self._failed(exc, "delete", session_id, False)
 
+    async def list_user_sessions(self, user_id: str) -> list[dict[str, Any]]:
+        """What is known of each live session of a user, oldest first, as ``get_session_info`` gives it; touches none.
+
+        An empty list if there are none. Raises TypeError for a ``user_id`` that is no str, SessionError if the storage
+        fails, strict or not, and if it is a custom provider, which cannot do it.
+        """
+        user_id = _user("user_id", user_id)
+        try:
+            found = await self._store.list_user(user_id)
+        except ProviderError as exc:
+            raise SessionError(f"could not list the sessions of a user: {exc}") from exc
+        return [session_info(session_id, self.sandbox_id, record) for session_id, record in found]
+
+    async def delete_user_sessions(self, user_id: str, keep: str | Iterable[str] | None = None) -> int:
+        """End all sessions of a user but those in ``keep``, an id or several; how many were ended.
+
+        When it returns, every session of that user that was allocated before the call has ended for every process
+        (OWASP ASVS 5.0, 7.4.3). Raises TypeError for a ``user_id`` that is no str, SessionError if the storage fails,
+        strict or not: some sessions may have ended then, so call again; and if it is a custom provider.
+        """
+        user_id = _user("user_id", user_id)
+        kept = frozenset([keep] if isinstance(keep, str) else keep or ())
+        try:
+            return await self._store.delete_user(user_id, kept)
+        except ProviderError as exc:
+            raise SessionError(f"could not end the sessions of a user: {exc}") from exc
+
     async def cleanup_expired_sessions(self) -> int:
         """Remove expired sessions of this sandbox now; how many there were.
 
@@ -307,6 +332,12 @@ def _number(name: str, value: Any, unit: str) -> float:
         return math.inf
     except ValueError:  # a signalling NaN
         return math.nan
+
+
+def _user(name: str, value: Any, alternative: str = "") -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a str{alternative}, got {type(value).__name__}")
+    return grid.plain(value)
 
 
 def _lifetime(name: str, hours: Any) -> float:

@@ -21,7 +21,7 @@ from chuk_sessions.codec import Metadata
 from chuk_sessions.exceptions import SessionError
 from chuk_sessions.models import SessionRecord
 
-__all__ = ["INT64", "Existing", "SessionStore", "SessionStoreFactory", "cannot_count", "counted"]
+__all__ = ["INT64", "Existing", "SessionStore", "SessionStoreFactory", "cannot_count", "counted", "not_supported"]
 
 INT64 = range(-(2**63), 2**63)  # what a counter may hold: the integers of Redis
 NO_INTEGER, TOO_LARGE = "is no integer of 64 bits", "would leave the range of 64 bits"
@@ -31,6 +31,11 @@ class Existing(NamedTuple):
     """The live session that ``create`` found in the place of a new one."""
 
     user_id: str | None
+
+
+def not_supported(what: str) -> SessionError:
+    """What a store raises from an operation that its storage cannot carry out."""
+    return SessionError(f"{what}: not supported by this provider")
 
 
 def cannot_count(field: str, reason: str) -> SessionError:
@@ -52,9 +57,12 @@ class SessionStore(Protocol):
     """The sessions of one sandbox. Lifetimes and intervals are in seconds, fractions included."""
 
     async def create(
-        self, session_id: str, user_id: str | None, lifetime: float, metadata: Metadata
+        self, session_id: str, user_id: str | None, lifetime: float, metadata: Metadata, limit: int = 0
     ) -> Existing | None:
-        """Store a new session and return None; a live one with this id is only touched, and returned."""
+        """Store a new session and return None; a live one with this id is only touched, and returned.
+
+        With a ``limit`` over 0 the oldest sessions of ``user_id`` are ended first, so that there are at most so many.
+        """
 
     async def read(self, session_id: str) -> SessionRecord | None:
         """A copy of the session, not touched; None if not found."""
@@ -77,6 +85,12 @@ class SessionStore(Protocol):
 
     async def delete(self, session_id: str) -> bool:
         """End the session. False if not found."""
+
+    async def list_user(self, user_id: str) -> list[tuple[str, SessionRecord]]:
+        """All live sessions of a user with their ids, oldest first."""
+
+    async def delete_user(self, user_id: str, keep: frozenset[str]) -> int:
+        """End every session of a user that was created before the call, but those in ``keep``; how many."""
 
     async def sweep(self) -> int:
         """Reclaim expired sessions; how many. 0 where the storage does that by itself."""

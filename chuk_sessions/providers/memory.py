@@ -18,6 +18,7 @@ from chuk_sessions.exceptions import ProviderError
 from chuk_sessions.expiring_map import SWEEP_SLICE, ExpiringMap
 from chuk_sessions.models import SessionRecord
 from chuk_sessions.provider import DEFAULT_TTL, ProviderSession, default_ttl_from_env
+from chuk_sessions.providers.memory_user_index import UserIndex
 from chuk_sessions.session_store import Existing, counted
 
 __all__ = ["MemoryFactory", "MemoryStore", "factory"]
@@ -47,12 +48,14 @@ class MemoryStore:
         self._clock = clock
         self.wall_clock = wall_clock
         self.values = self._new_map(default_ttl)
-        self._sessions: dict[str, ExpiringMap] = {}
+        self._sessions: dict[str, tuple[ExpiringMap, UserIndex[_Session]]] = {}
 
-    def sessions(self, sandbox_id: str) -> ExpiringMap:
-        """The map of the sessions of one sandbox."""
+    def sessions(self, sandbox_id: str) -> tuple[ExpiringMap, UserIndex[_Session]]:
+        """The map of the sessions of one sandbox, and which user has which."""
         if sandbox_id not in self._sessions:
-            self._sessions.setdefault(sandbox_id, self._new_map(DEFAULT_TTL))
+            items, users = self._new_map(DEFAULT_TTL), UserIndex[_Session]()
+            items.on_end = users.discard
+            self._sessions.setdefault(sandbox_id, (items, users))
         return self._sessions[sandbox_id]
 
     def _new_map(self, default_ttl: float) -> ExpiringMap:
@@ -101,6 +104,7 @@ class _Sweeper:
 class _Session:
     """What the map of sessions holds: changed in place, never handed out."""
 
+    session_id: str
     user_id: str | None
     created: float
     expires: float
@@ -129,23 +133,35 @@ class _Session:
                 return value
 
 
+def _record(session: _Session) -> SessionRecord:
+    metadata = decode_document(session.document)
+    return SessionRecord(session.user_id, session.created, session.expires, session.accessed, metadata)
+
+
 class MemorySessionStore:
     """The sessions of one sandbox in memory; see ``SessionStore``."""
 
     def __init__(self, store: MemoryStore, sandbox_id: str) -> None:
-        self._map = store.sessions(sandbox_id)
+        self._map, self._users = store.sessions(sandbox_id)
         self._entries = self._map.items
         self._clock = store.values.clock
         self._wall_clock = store.wall_clock
         self._capacity = store.max_items or sys.maxsize
 
     async def create(
-        self, session_id: str, user_id: str | None, lifetime: float, metadata: Metadata
+        self, session_id: str, user_id: str | None, lifetime: float, metadata: Metadata, limit: int = 0
     ) -> Existing | None:
         document = encode_document(metadata)
         now = self._wall_clock()
-        entry = self._map.add(session_id, lifetime, _Session(user_id, now, now + lifetime, now, document))
+        session = _Session(session_id, user_id, now, now + lifetime, now, document)
+        entry = self._map.add(session_id, lifetime, session)
         if entry is None:
+            if user_id is not None:
+                self._users.add(user_id, session)
+                if self._map.max_items is not None and not self._is_live(session):
+                    self._users.discard(session)  # another thread evicted it before it was listed
+                if limit:
+                    await self._keep_newest(user_id, limit)
             return None
         entry[0].touch(now)
         return Existing(entry[0].user_id)
@@ -154,10 +170,7 @@ class MemorySessionStore:
         entry = self._map.live(session_id)
         if entry is None:
             return None
-        session = entry[0]
-        return SessionRecord(
-            session.user_id, session.created, session.expires, session.accessed, decode_document(session.document)
-        )
+        return _record(entry[0])
 
     async def touch(self, session_id: str, interval: float) -> bool:
         entry = self._entries.get(session_id)
@@ -199,8 +212,29 @@ class MemorySessionStore:
         return False
 
     async def delete(self, session_id: str) -> bool:
-        live = self._map.live(session_id) is not None
-        return await self._map.delete(session_id) and live
+        entry = self._map.live(session_id)
+        if not await self._map.delete(session_id) or entry is None:
+            return False
+        self._users.discard(entry[0])
+        return True
+
+    async def list_user(self, user_id: str) -> list[tuple[str, SessionRecord]]:
+        return [(session.session_id, _record(session)) for session in self._live_of(user_id)]
+
+    async def delete_user(self, user_id: str, keep: frozenset[str]) -> int:
+        ended = [await self.delete(s.session_id) for s in self._live_of(user_id) if s.session_id not in keep]
+        return sum(ended)
+
+    async def _keep_newest(self, user_id: str, limit: int) -> None:
+        for session in self._live_of(user_id)[:-limit]:
+            await self.delete(session.session_id)
+
+    def _live_of(self, user_id: str) -> list[_Session]:
+        return [session for session in self._users.of(user_id) if self._is_live(session)]
+
+    def _is_live(self, session: _Session) -> bool:
+        entry = self._map.live(session.session_id)
+        return entry is not None and entry[0] is session
 
     async def sweep(self) -> int:
         removed = 0

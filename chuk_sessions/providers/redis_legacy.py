@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING
 
 from chuk_sessions import legacy
 from chuk_sessions.exceptions import ProviderError
+from chuk_sessions.providers.redis_scripts import ENDING, VERSION
 from chuk_sessions.providers.redis_transfer import Adoption, adopt, tombstone_key
+from chuk_sessions.providers.redis_user_index import UserIndex
 from chuk_sessions.redis_client.connection import Replay
 from chuk_sessions.redis_client.scripts import Script
-from chuk_sessions.session_ids import quote_part, session_key
+from chuk_sessions.session_ids import index_key, quote_part, session_key, slot_tag
 
 if TYPE_CHECKING:
     from chuk_sessions.codec import Metadata
@@ -42,23 +44,28 @@ if type(text) == 'table' then text = false end
 return {text, redis.call('EXISTS', KEYS[1])}
 """)
 
-# KEYS: ours, the tombstone, the published one. ARGV: the text that the last one must have, whether it goes too, and
-# what the tombstone lives longer than both.
-DELETE = Script("""
-local clock, text = redis.call('TIME'), redis.pcall('GET', KEYS[3])
+# KEYS: ours, the index in its slot, the tombstone, the published one. ARGV: the text that the last one must have,
+# whether it goes too, what the tombstone lives longer than both, the version of our records.
+DELETE = Script(
+    ENDING
+    + """
+local clock, text = redis.call('TIME'), redis.pcall('GET', KEYS[4])
 if type(text) == 'table' then text = false end
 if (text or '') ~= ARGV[1] then return -1 end
-local left, removed = redis.call('PTTL', KEYS[1]), redis.call('UNLINK', KEYS[1])
+local left = redis.call('PTTL', KEYS[1])
+local removed, member = ending(KEYS[1], KEYS[2], ARGV[4])
+if type(removed) == 'table' then return removed end
 if text and ARGV[2] == '1' then
-  left = math.max(left, redis.call('PTTL', KEYS[3]))
-  removed = removed + redis.call('UNLINK', KEYS[3])
+  left = math.max(left, redis.call('PTTL', KEYS[4]))
+  removed = removed + redis.call('UNLINK', KEYS[4])
 end
 if removed > 0 then
   local now = string.format('%.0f', clock[1] * 1000000 + clock[2])
-  redis.call('SET', KEYS[2], now, 'PX', string.format('%.0f', math.max(left, 0) + ARGV[3]))
+  redis.call('SET', KEYS[3], now, 'PX', string.format('%.0f', math.max(left, 0) + ARGV[3]))
 end
-return removed
-""")
+return member and {member} or removed
+"""
+)
 
 _told = False
 
@@ -74,10 +81,10 @@ class LegacyReadingStore:
         self._reported = False
 
     async def create(
-        self, session_id: str, user_id: str | None, lifetime: float, metadata: Metadata
+        self, session_id: str, user_id: str | None, lifetime: float, metadata: Metadata, limit: int = 0
     ) -> Existing | None:
         await self._import(session_id)
-        return await self._store.create(session_id, user_id, lifetime, metadata)
+        return await self._store.create(session_id, user_id, lifetime, metadata, limit)
 
     async def read(self, session_id: str) -> SessionRecord | None:
         record = await self._store.read(session_id)
@@ -111,11 +118,21 @@ class LegacyReadingStore:
         for _ in range(ATTEMPTS):
             text, _ = await PEEK.run(self._client, (ours, published), (), Replay.READ)
             goes = text is not None and self._decode(text) is not None
-            args = (text or b"", b"1" if goes else b"0", GRACE)
-            removed: int = await DELETE.run(self._client, (ours, tombstone_key(ours), published), args)
-            if removed >= 0:
-                return removed > 0
+            args = (text or b"", b"1" if goes else b"0", GRACE, VERSION)
+            keys = (ours, index_key(self._quoted, slot_tag(session_id)), tombstone_key(ours), published)
+            reply: int | list[bytes] = await DELETE.run(self._client, keys, args)
+            if isinstance(reply, list):
+                await UserIndex(self._client, self._sandbox_id).forget(reply[0])
+                return True
+            if reply >= 0:
+                return reply > 0
         raise _restless()
+
+    async def list_user(self, user_id: str) -> list[tuple[str, SessionRecord]]:
+        return await self._store.list_user(user_id)
+
+    async def delete_user(self, user_id: str, keep: frozenset[str]) -> int:
+        return await self._store.delete_user(user_id, keep)
 
     async def sweep(self) -> int:
         return await self._store.sweep()

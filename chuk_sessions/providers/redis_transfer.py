@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING
 
 from chuk_sessions.codec import encode_fields
 from chuk_sessions.models import MICROSECONDS, SessionRecord
-from chuk_sessions.providers.redis_session_store import METADATA, VERSION, WRITE
+from chuk_sessions.providers.redis_scripts import INDEX, METADATA, VERSION, WRITE
+from chuk_sessions.providers.redis_user_index import UserIndex
 from chuk_sessions.redis_client.scripts import Script
-from chuk_sessions.session_ids import session_key
+from chuk_sessions.session_ids import index_key, session_key, slot_tag, unquote_part, user_tag
 
 if TYPE_CHECKING:
     from chuk_sessions.redis_client.client import Client
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 __all__ = ["Adoption", "adopt", "tombstone_key"]
 
 MAX_LEFT = 90_000_000_000 * MICROSECONDS  # so that a deadline has the digits that the record format allows
+
+
+INCARNATION = 9  # its place in the arguments of ADOPT
 
 
 class Adoption(IntEnum):
@@ -42,32 +46,35 @@ class Adoption(IntEnum):
     CHANGED = -3  # the published key no longer holds that text; nothing was written
 
 
-# KEYS: ours, the tombstone, and perhaps the published one. ARGV: version, published text, microseconds left (for want
-# of a published key with a TTL, 0 if there is none), its own deadline or 0, user?, user, created, accessed, status,
-# fields and values.
+# KEYS: ours, the index in its slot, the tombstone, and perhaps the published one. ARGV: version, published text,
+# microseconds left (for want of a published key with a TTL, 0 if there is none), its own deadline or 0, user?, user,
+# created, accessed, status, the incarnation that was filed in an index elsewhere or '', fields and values.
 ADOPT = Script(
     WRITE
+    + INDEX
     + """
 local left, ends, created, accessed = tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[7], ARGV[8]
-if KEYS[3] then
-  local text = redis.pcall('GET', KEYS[3])
+if KEYS[4] then
+  local text = redis.pcall('GET', KEYS[4])
   if text ~= ARGV[2] then return -3 end
-  local pttl = redis.call('PTTL', KEYS[3])
+  local pttl = redis.call('PTTL', KEYS[4])
   if pttl >= 0 then left = math.min(pttl * 1000, 9e16) elseif ends > 0 then left = ends - now end
 end
 if left <= 0 or (ends > 0 and ends <= now) then return 0 end
-local ended = tonumber(redis.call('GET', KEYS[2]) or nil)
+local ended = tonumber(redis.call('GET', KEYS[3]) or nil)
 if ended and tonumber(created) <= ended then
-  if KEYS[3] then redis.call('UNLINK', KEYS[3]) end
+  if KEYS[4] then redis.call('UNLINK', KEYS[4]) end
   return 0
 end
-local user = ARGV[5] == '1' and ARGV[6]
+local user, inc = ARGV[5] == '1' and ARGV[6], ARGV[10]
 local expires, items, result = now + left, {}, 1
 if found then
   if (old[6] or false) ~= user then return -2 end
+  if (old[7] or '') ~= inc then return -4 end
+  created = old[4]
   local newer = tonumber(accessed) > tonumber(old[2])
   if newer then items[1], items[2] = 'accessed', accessed end
-  for i = 10, #ARGV, 2 do
+  for i = 11, #ARGV, 2 do
     if newer or redis.call('HEXISTS', key, ARGV[i]) == 0 then
       items[#items + 1], items[#items + 2] = ARGV[i], ARGV[i + 1]
     end
@@ -77,16 +84,22 @@ else
   if old[1] then redis.call('UNLINK', key) end
   items = {'v', version, 'created', created, 'accessed', accessed, 'status', ARGV[9]}
   if user then items[9], items[10] = 'user', user end
-  for i = 10, #ARGV do items[#items + 1] = ARGV[i] end
+  if inc ~= '' then items[11], items[12] = 'inc', inc end
+  for i = 11, #ARGV do items[#items + 1] = ARGV[i] end
 end
 items[#items + 1], items[#items + 2] = 'expires', digits(expires)
+local member = user and inc == '' and member_of(key, user, created)
+if member then file(KEYS[2], member, now, expires) end
 write('HSET', items)
 local set = redis.pcall('PEXPIREAT', key, milliseconds(expires))
 if type(set) == 'table' then
-  if not found then redis.call('UNLINK', key) end
+  if not found then
+    redis.call('UNLINK', key)
+    if member then redis.call('ZREM', KEYS[2], member) end
+  end
   return set
 end
-if KEYS[3] then redis.call('UNLINK', KEYS[3]) end
+if KEYS[4] then redis.call('UNLINK', KEYS[4]) end
 return result
 """
 )
@@ -112,7 +125,7 @@ async def adopt(
     Raises SessionError for metadata that cannot be stored, else as ``Client.call``.
     """
     key = session_key(quoted_sandbox, session_id)
-    keys: tuple[Argument, ...] = (key, tombstone_key(key))
+    keys: tuple[Argument, ...] = (key, index_key(quoted_sandbox, slot_tag(session_id)), tombstone_key(key))
     user = (b"0", b"") if record.user_id is None else (b"1", record.user_id.encode("utf-8", "surrogatepass"))
     args: list[Argument] = [
         VERSION,
@@ -123,12 +136,23 @@ async def adopt(
         _microseconds(record.created),
         _microseconds(record.accessed),
         record.status,
+        b"",
     ]
     for name, value in encode_fields(record.metadata).items():
         args += (METADATA + name.encode("utf-8", "surrogatepass"), value)
     if published:
         keys = (*keys, published[0])
-    return Adoption(await ADOPT.run(client, keys, tuple(args)))
+    sandbox_id = unquote_part(quoted_sandbox)
+    if record.user_id is None or user_tag(sandbox_id, record.user_id) == slot_tag(session_id):
+        return Adoption(await ADOPT.run(client, keys, tuple(args)))
+    index = UserIndex(client, sandbox_id)
+
+    async def run(incarnation: bytes) -> int:
+        args[INCARNATION] = incarnation
+        reply: int = await ADOPT.run(client, keys, tuple(args))
+        return reply
+
+    return Adoption(await index.bring(key, record.user_id, left, run))
 
 
 def _microseconds(seconds: float) -> int:

@@ -26,7 +26,9 @@ from typing import TYPE_CHECKING
 
 from chuk_sessions.exceptions import ProviderError, SessionError
 from chuk_sessions.models import MICROSECONDS
+from chuk_sessions.providers.redis_session_store import RedisSessionStore
 from chuk_sessions.providers.redis_transfer import Adoption, adopt, tombstone_key
+from chuk_sessions.providers.redis_user_index import UserIndex
 from chuk_sessions.redis_client.connection import Replay
 from chuk_sessions.redis_client.scripts import Script
 from chuk_sessions.session_ids import quote_part, session_key
@@ -221,6 +223,9 @@ class _Run:
         if outcome < 0:
             return True
         removed: int = await REMOVE.run(self._source, (found.key,), tuple(found.raw))
+        if removed > 0 and not found.published:
+            fields = dict(zip(found.raw[::2], found.raw[1::2], strict=True))
+            await UserIndex(self._source, found.sandbox_id).forget_record(_key(found), fields)
         if removed > 0 and outcome > 0:
             self._count(outcome)
         elif removed != 0:
@@ -257,7 +262,7 @@ class _Run:
     async def _end_at_target(self, found: Stored) -> None:
         """It was deleted at the source; unless a process there took it over into our layout just now."""
         if not (found.published and await self._source.call(b"EXISTS", _key(found), replay=Replay.READ)):
-            await self._target.call(b"UNLINK", _key(found))
+            await RedisSessionStore(self._target, found.sandbox_id).delete(found.session_id)
 
 
 def _key(found: Stored) -> str:

@@ -1,0 +1,339 @@
+"""The scripts that the Redis store is made of: one hash per session, one sorted set per slot tag for the users' index.
+
+Times in a record are microseconds since the epoch by the server's clock, so that no application clock matters.
+A metadata key ``k`` is the field ``m:k``: no name that an application chooses can shadow a field of ours.
+
+The index of a user's sessions (``user:{tag}:sandbox``) is named by the slot tag alone, because a call that has only the
+id must name it too; users whose tags are equal share one, and members say whose they are: ``5:alice`` (the length, so
+that no two users run together), the incarnation, ``:`` and the id as it stands in the key. The incarnation is the
+creation time and a dot; a session whose own tag is not its user's has random digits behind the dot, and the whole in
+its field ``inc``. The score is the deadline in milliseconds, and the set lives as long as its last member.
+"""
+
+from __future__ import annotations
+
+from chuk_sessions.redis_client.scripts import BatchScript, Script
+
+__all__ = [
+    "ABSENT",
+    "CONDEMNED",
+    "CREATE",
+    "DELETE",
+    "END",
+    "ENDING",
+    "EXTEND",
+    "FILE",
+    "INCREMENT",
+    "INDEX",
+    "KILL",
+    "MAX_VICTIMS",
+    "MEMBERS",
+    "METADATA",
+    "MOVE",
+    "TOUCH",
+    "UNREADABLE",
+    "UPDATE",
+    "VERSION",
+    "VISIT",
+    "WRITE",
+]
+
+VERSION = b"1"
+METADATA = b"m:"
+ABSENT, UNREADABLE, CONDEMNED = 0, -1, -4
+MAX_VICTIMS = 200  # sessions that one script ends: the server serves nobody else meanwhile
+
+# For any number of keys. Looks at no more than it needs, because it runs for every request: version, last access, end.
+# Being full or unable to save must not end sessions: the touch is then left out.
+TOUCH = BatchScript("""
+local version, interval, clock = ARGV[1], tonumber(ARGV[2]), redis.call('TIME')
+local now = clock[1] * 1000000 + clock[2]
+local text = string.format('%.0f', now)
+local found = {}
+for i = 1, #KEYS do
+  local key = KEYS[i]
+  local old = redis.pcall('HMGET', key, 'v', 'accessed', 'expires')
+  local accessed, expires = tonumber(old[2] or nil), tonumber(old[3] or nil)
+  if old[1] == version and accessed and expires then
+    found[i] = expires > now and now or 0
+    if expires > now and now > accessed and now - accessed >= interval then
+      local done = redis.pcall('HSET', key, 'accessed', text)
+      if type(done) == 'table' and string.sub(done.err, 1, 3) ~= 'OOM' and string.sub(done.err, 1, 7) ~= 'MISCONF' then
+        found[i] = done
+      end
+    end
+  elseif old.err and string.sub(old.err, 1, 9) ~= 'WRONGTYPE' then
+    found[i] = old
+  elseif old.err or old[1] or redis.call('EXISTS', key) == 1 then
+    found[i] = -1
+  else
+    found[i] = 0
+  end
+end
+return found
+""")
+
+# What the scripts that change a session begin with. ``found`` is true for a live record of this version; a key that
+# holds anything else is UNREADABLE and left alone. Only a wrong type is taken for that: other errors (a missing
+# permission, say) are the caller's to hear. The fields of metadata are not looked into here.
+LOOK = """
+local key, version, clock = KEYS[1], ARGV[1], redis.call('TIME')
+local now = clock[1] * 1000000 + clock[2]
+local function digits(n) return string.format('%.0f', n) end
+local old = redis.pcall('HMGET', key, 'v', 'accessed', 'expires', 'created', 'status', 'user', 'inc')
+if old.err then
+  if string.sub(old.err, 1, 9) == 'WRONGTYPE' then return -1 end
+  return old
+end
+local found = old[1] == version
+if found then
+  local accessed, expires, created = old[2], old[3], old[4]
+  if not (accessed and expires and created and old[5]) or #accessed > 17 or #expires > 17 or #created > 17
+    or string.find(accessed .. expires .. created, '%D') then return -1 end
+  found = tonumber(expires) > now
+elseif old[1] or redis.call('EXISTS', key) == 1 then
+  return -1
+end
+"""
+
+# A Lua call takes under 8,000 arguments, hence the slices.
+WRITE = (
+    LOOK
+    + """
+local function milliseconds(n) return digits(math.ceil(n / 1000)) end
+local function write(command, items)
+  for i = 1, #items, 2000 do
+    redis.call(command, key, unpack(items, i, math.min(i + 1999, #items)))
+  end
+end
+local touched = found and digits(math.max(now, tonumber(old[2])))
+"""
+)
+
+# The index of users. A member is filed before its session is written, and taken out after that is gone. What expired is
+# taken out by one in eight that are filed, which is enough to keep it small.
+INDEX = """
+local function mark(user) return #user .. ':' .. user end
+local function name_in(text) return string.match(text, '[^:]*$') end
+local function member_of(key, user, created, inc)
+  return mark(user) .. (inc or created .. '.') .. ':' .. name_in(key)
+end
+local function file(index, member, now, expires)
+  local last = string.format('%.0f', math.ceil(expires / 1000))
+  local new = redis.call('ZADD', index, last, member)
+  if redis.call('PTTL', index) < last - now / 1000 then redis.call('PEXPIREAT', index, last) end
+  if new == 1 and now % 8 == 0 then
+    redis.call('ZREMRANGEBYSCORE', index, '-inf', string.format('%.0f', math.floor(now / 1000)))
+  end
+end
+local function live_of(index, user, now)
+  local found, mine = {}, mark(user)
+  local after = '(' .. string.format('%.0f', math.floor(now / 1000))
+  for _, member in ipairs(redis.call('ZRANGEBYSCORE', index, after, '+inf')) do
+    if string.sub(member, 1, #mine) == mine then found[#found + 1] = member end
+  end
+  local function born(member) return tonumber(string.match(member, '^%d+', #mine + 1)) end
+  table.sort(found, function(a, b) return born(a) < born(b) end)
+  return found
+end
+"""
+
+# HSET comes first: once a script has written, a full server refuses it nothing more. PEXPIREAT comes last: were the
+# deadline to pass in between, nothing could be written after it. If it fails, nothing must be left without a TTL.
+# KEYS: the session; with a user its index, if it is in this slot, and sessions that may be ended to make room; else the
+# key that says that this incarnation was ended before it began. ARGV: version, lifetime, user?, user, incarnation or
+# '', how many sessions the user may have or 0, fields and values.
+CREATE = Script(
+    WRITE
+    + INDEX
+    + """
+if found then
+  redis.call('HSET', key, 'accessed', touched)
+  return {old[6]}
+end
+local expires, user, inc, limit = now + ARGV[2], ARGV[3] == '1' and ARGV[4], ARGV[5], tonumber(ARGV[6])
+local index, victims, members, missing = user and inc == '' and KEYS[2], {}, {}, false
+if inc ~= '' and redis.call('EXISTS', KEYS[2]) == 1 then return -4 end
+if index and limit > 0 then
+  local live, declared = live_of(index, user, now), {}
+  for i = 3, #KEYS do declared[KEYS[i]] = true end
+  for i = 1, math.min(#live - limit + 1, MAX_VICTIMS) do
+    local name = name_in(live[i])
+    local victim = string.sub(key, 1, -#name_in(key) - 1) .. name
+    members[i], victims[i] = live[i], victim
+    if not declared[victim] or string.sub(live[i], -#name - 2, -#name - 1) ~= '.:' then missing = true end
+  end
+  if missing or #live - limit >= MAX_VICTIMS then return {0, unpack(members)} end
+end
+if index then file(index, member_of(key, user, digits(now)), now, expires) end
+if victims[1] then
+  redis.call('UNLINK', unpack(victims))
+  redis.call('ZREM', index, unpack(members))
+end
+if old[1] then redis.call('UNLINK', key) end
+local items = {'v', version, 'created', digits(now), 'accessed', digits(now), 'expires', digits(expires),
+  'status', 'active'}
+if user then items[11], items[12] = 'user', user end
+if inc ~= '' then items[13], items[14] = 'inc', inc end
+for i = 7, #ARGV do items[#items + 1] = ARGV[i] end
+write('HSET', items)
+local set = redis.pcall('PEXPIREAT', key, milliseconds(expires))
+if type(set) == 'table' then
+  redis.call('UNLINK', key)
+  if index then redis.call('ZREM', index, member_of(key, user, digits(now))) end
+  return set
+end
+return 0
+""".replace("MAX_VICTIMS", str(MAX_VICTIMS))
+)
+
+UPDATE = Script(
+    WRITE
+    + """
+if not found then return 0 end
+local items, kept, gone = {'accessed', touched}, {}, {}
+for i = 3, #ARGV do items[#items + 1] = ARGV[i] end
+if ARGV[2] == '1' then
+  for i = 3, #ARGV, 2 do kept[ARGV[i]] = true end
+  for _, field in ipairs(redis.call('HKEYS', key)) do
+    if string.sub(field, 1, 2) == 'm:' and not kept[field] then gone[#gone + 1] = field end
+  end
+end
+write('HSET', items)
+write('HDEL', gone)
+return 1
+"""
+)
+
+# HINCRBY is what may be refused, so it comes first. Its result is read as text: a number of Lua has 53 bits.
+INCREMENT = Script(
+    WRITE
+    + """
+if not found then return 0 end
+local sum = redis.pcall('HINCRBY', key, ARGV[2], ARGV[3])
+if type(sum) == 'table' then
+  if string.find(sum.err, 'not an integer', 1, true) then return -2 end
+  if string.find(sum.err, 'overflow', 1, true) then return -3 end
+  return sum
+end
+redis.call('HSET', key, 'accessed', touched)
+return {redis.call('HGET', key, ARGV[2])}
+"""
+)
+
+# KEYS: the session and the index of its tag. If its user's index is elsewhere, that must have been moved first: ARGV[3]
+# is the deadline from which it was. Without it, or if that has changed, nothing happens; the reply says what to do.
+EXTEND = Script(
+    WRITE
+    + INDEX
+    + """
+if not found then return 0 end
+local expires = tonumber(old[3]) + ARGV[2]
+if old[7] and old[3] ~= ARGV[3] then return {member_of(key, old[6], old[4], old[7]), old[3]} end
+redis.call('PEXPIREAT', key, milliseconds(expires))
+if old[6] and not old[7] then file(KEYS[2], member_of(key, old[6], old[4]), now, expires) end
+redis.call('HSET', key, 'expires', digits(expires), 'accessed', touched)
+return 1
+"""
+)
+
+# Ends a session: how many keys that removed, and what to take out of its user's index if that is elsewhere.
+ENDING = (
+    INDEX
+    + """
+local function ending(key, index, version)
+  local old = redis.pcall('HMGET', key, 'v', 'user', 'created', 'inc')
+  if old.err and string.sub(old.err, 1, 9) ~= 'WRONGTYPE' then return old end
+  local removed = redis.call('UNLINK', key)
+  if removed == 0 or old[1] ~= version or not old[2] or not old[3] then return removed end
+  local member = member_of(key, old[2], old[3], old[4])
+  if old[4] then return removed, member end
+  redis.call('ZREM', index, member)
+  return removed
+end
+"""
+)
+
+# KEYS: the session and the index of its tag.
+DELETE = Script(
+    ENDING
+    + """
+local removed, member = ending(KEYS[1], KEYS[2], ARGV[1])
+return member and {member} or removed
+"""
+)
+
+# KEYS: an index. ARGV: user. The time, and the members of that user's live sessions, oldest first.
+MEMBERS = Script(
+    INDEX
+    + """
+local clock = redis.call('TIME')
+local now = clock[1] * 1000000 + clock[2]
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', math.floor(now / 1000)))
+return {string.format('%.0f', now), live_of(KEYS[1], ARGV[1], now)}
+"""
+)
+
+# KEYS: an index, and sessions in its slot. ARGV: their members. How many were ended. An id that was allocated anew
+# since is another session.
+END = Script(
+    INDEX
+    + """
+local ended = 0
+for i = 2, #KEYS do
+  local member, created = ARGV[i - 1], redis.pcall('HGET', KEYS[i], 'created')
+  local name = name_in(KEYS[i])
+  local stamp = type(created) == 'string' and created .. '.:' .. name
+  if not stamp or string.sub(member, -#stamp) == stamp then ended = ended + redis.call('UNLINK', KEYS[i]) end
+  redis.call('ZREM', KEYS[1], member)
+end
+return ended
+"""
+)
+
+# For a session whose user's index is in another slot. First the index: KEYS: it. ARGV: user, random digits, name of the
+# session, lifetime, how many sessions the user may have or 0. The incarnation that was filed, or as CREATE what to end.
+FILE = Script(
+    INDEX
+    + """
+local clock, limit = redis.call('TIME'), tonumber(ARGV[5])
+local now = clock[1] * 1000000 + clock[2]
+local live = limit > 0 and live_of(KEYS[1], ARGV[1], now) or {}
+if limit > 0 and #live >= limit then
+  return {0, unpack(live, 1, math.min(#live - limit + 1, MAX_VICTIMS))}
+end
+local inc = string.format('%.0f', now) .. '.' .. ARGV[2]
+file(KEYS[1], member_of(ARGV[3], ARGV[1], nil, inc), now, now + ARGV[4])
+return inc
+""".replace("MAX_VICTIMS", str(MAX_VICTIMS))
+)
+
+# KEYS: an index. ARGV: a member, the deadline that its session is about to have. Never moves it nearer.
+MOVE = Script(
+    INDEX
+    + """
+local clock = redis.call('TIME')
+local now, score = clock[1] * 1000000 + clock[2], redis.call('ZSCORE', KEYS[1], ARGV[1])
+if not score or tonumber(score) < ARGV[2] / 1000 then file(KEYS[1], ARGV[1], now, tonumber(ARGV[2])) end
+return 1
+"""
+)
+
+# KEYS: the session, and where it is noted that this incarnation has ended, so that a create under way cannot begin it.
+# ARGV: incarnation, milliseconds that the note is kept. Whether it was there.
+KILL = Script("""
+local inc = redis.pcall('HGET', KEYS[1], 'inc')
+if inc == ARGV[1] then return redis.call('UNLINK', KEYS[1]) end
+redis.call('SET', KEYS[2], '', 'PX', ARGV[2])
+return 0
+""")
+
+# KEYS: the session. Touches it if it is there: its user, else what CREATE says.
+VISIT = Script(
+    WRITE
+    + """
+if not found then return 0 end
+redis.call('HSET', key, 'accessed', touched)
+return {old[6]}
+"""
+)
