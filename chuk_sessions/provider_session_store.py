@@ -48,7 +48,7 @@ class ProviderSessionStore:
     async def create(
         self, session_id: str, user_id: str | None, lifetime: float, metadata: Metadata, limit: int = 0
     ) -> Existing | None:
-        if limit:
+        if limit and user_id is not None:
             raise not_supported("max_sessions_per_user")
         stored = decode_document(encode_document(metadata))
 

@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 
 MAX_HOURS = 100 * 365.25 * 24
 HOUR = 3600.0
+MAX_LIMIT = 10_000  # sessions per user: on Redis the script that counts them looks at each
 PREFIX_CACHE_SIZE = 4096
 SANDBOX_VARIABLES = ("CHUK_SANDBOX_ID", "CHUK_HOST_SANDBOX_ID")
 REPORT_INTERVAL = 10.0  # seconds between two log lines about a failing store
@@ -49,8 +50,11 @@ class SessionManager:
     Validating writes the time of last access; ``touch_interval`` (seconds, default 0) writes it at most that often,
     which makes validation on Redis one plain read most of the time.
 
-    Raises ValueError for a sandbox that is no path segment, for hours or an interval out of range, TypeError for ones
-    that are no number, ProviderError for an unknown ``SESSION_PROVIDER``.
+    ``max_sessions_per_user`` (at least 1) is how many live sessions a user may have: one more ends the oldest, in the
+    step that creates it, also when several processes log the same user in. Sessions without a user are not counted.
+
+    Raises ValueError for a sandbox that is no path segment, for hours, an interval or a limit out of range, TypeError
+    for ones that are no number, ProviderError for an unknown ``SESSION_PROVIDER``.
     """
 
     def __init__(
@@ -61,9 +65,11 @@ class SessionManager:
         *,
         strict: bool = False,
         touch_interval: float = 0,
+        max_sessions_per_user: int | None = None,
     ) -> None:
         self._default_lifetime = _lifetime("default_ttl_hours", default_ttl_hours)
         self._touch_interval = _interval(touch_interval)
+        self._limit = _limit(max_sessions_per_user)
         self.sandbox_id = _choose_sandbox(sandbox_id)
         self.default_ttl_hours = default_ttl_hours
         self.strict = strict
@@ -105,7 +111,7 @@ class SessionManager:
         else:
             session_id = grid.check_segment("session_id", session_id)
         try:
-            existing = await self._store.create(session_id, user_id, lifetime, metadata)
+            existing = await self._store.create(session_id, user_id, lifetime, metadata, self._limit)
         except ProviderError as exc:
             raise SessionError(f"the session could not be allocated: {exc}") from exc
         if self.strict and existing is not None and existing.user_id != user_id:
@@ -345,6 +351,16 @@ def _lifetime(name: str, hours: Any) -> float:
     if not 0 < value <= MAX_HOURS:
         raise ValueError(f"{name} must be over 0 and at most {MAX_HOURS:.0f} hours (100 years), got {value!r}")
     return value * HOUR
+
+
+def _limit(number: Any) -> int:
+    if number is None:
+        return 0
+    if type(number) is not int:
+        raise TypeError(f"max_sessions_per_user must be an int or None, got {type(number).__name__}")
+    if not 1 <= number <= MAX_LIMIT:
+        raise ValueError(f"max_sessions_per_user must be from 1 to {MAX_LIMIT}, got {number!r}")
+    return number
 
 
 def _interval(seconds: Any) -> float:

@@ -18,6 +18,7 @@ from tests.readme_blocks import REPOSITORY
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+TASKS = 10  # of each process
 PATIENCE = 120.0  # seconds; only a test that fails waits so long
 
 
@@ -66,7 +67,21 @@ async def count(url: str, session_id: str, tasks: str, times: str) -> list[int |
     return [value for values in await asyncio.gather(*[task() for _ in range(int(tasks))]) for value in values]
 
 
-JOBS: dict[str, Callable[..., Awaitable[Any]]] = {"count": count}
+async def log_in(url: str, user: str, limit: str, times: str) -> list[int]:
+    """Log one user in from several tasks; how many sessions there were whenever that was looked at."""
+    manager = SessionManager("box", redis.factory(url), max_sessions_per_user=int(limit))
+    seen: list[int] = []
+
+    async def task() -> None:
+        for _ in range(int(times) // TASKS):
+            await manager.allocate_session(user_id=user)
+            seen.append(len(await manager.list_user_sessions(user)))
+
+    await asyncio.gather(*[task() for _ in range(TASKS)])
+    return seen
+
+
+JOBS: dict[str, Callable[..., Awaitable[Any]]] = {"count": count, "log_in": log_in}
 
 
 async def main(job: str, url: str, *arguments: str) -> None:

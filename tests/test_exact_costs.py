@@ -197,6 +197,18 @@ async def test_touch_interval_makes_validation_a_plain_read(wire: Wire, redis_ur
     assert (wire.commands, len(wire.writes)) == (["HMGET"], 1)
 
 
+async def test_a_login_at_the_limit_is_two_commands(wire: Wire, redis_url: str) -> None:
+    """One below it: only who is to be ended must be declared first."""
+    manager = SessionManager(SANDBOX, redis.factory(redis_url), max_sessions_per_user=2)
+    await one_session(SessionManager(SANDBOX, redis.factory(redis_url)))
+    commands = []
+    for _ in range(4):
+        wire.clear()
+        await manager.allocate_session(user_id="bob")
+        commands.append(wire.commands)
+    assert commands == [["EVALSHA"], ["EVALSHA"], ["EVALSHA"] * 2, ["EVALSHA"] * 2]
+
+
 async def test_a_provider_operation_is_one_command_in_one_write(wire: Wire, redis_url: str) -> None:
     """SET with its lifetime, GET, UNLINK, byte for byte."""
     async with redis.factory(redis_url)() as provider:

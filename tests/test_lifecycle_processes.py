@@ -9,8 +9,9 @@ import pytest
 
 from chuk_sessions import SessionManager
 from chuk_sessions.providers import redis
+from chuk_sessions.redis_client.client import Client
 from chuk_sessions.redis_client.slots import slot_of
-from chuk_sessions.session_ids import session_key
+from chuk_sessions.session_ids import index_key, session_key, user_tag
 from tests.lifecycle_worker import Workers
 
 if TYPE_CHECKING:
@@ -63,4 +64,27 @@ def test_counting_from_many_tasks_of_four_processes(server_url: str, meanwhile: 
     values = [value for part in workers.results() for value in part]
     assert sorted(values) == list(range(1, 10_001))
     assert asyncio.run(metadata_of(server_url, session_id)) == {"used": 10_000}
+    assert moves > 0 or "," not in server_url
+
+
+async def live_and_listed(url: str, user: str) -> tuple[int, int, int]:
+    """How many sessions of the user live, how many are listed, and how many are in the index."""
+    client = Client(url)
+    manager = SessionManager("box", redis.factory(url))
+    listed = [info["session_id"] for info in await manager.list_user_sessions(user)]
+    alive = [await manager.validate_session(session_id) for session_id in listed]
+    members: int = await client.call(b"ZCARD", index_key("box", user_tag("box", user)))
+    return sum(alive), len(listed), members
+
+
+def test_logins_of_one_user_from_four_processes(server_url: str, meanwhile: Callable[[Workers, str], int]) -> None:
+    """1,200 logins with room for three sessions: never more, and at the end the index equals what lives."""
+    user = "alice"
+    workers = Workers(PROCESSES, "log_in", server_url, user, 3, 1200 // PROCESSES)
+    workers.go()
+    moves = meanwhile(workers, index_key("box", user_tag("box", user)))
+    seen = [number for part in workers.results() for number in part]
+    assert len(seen) == 1200
+    assert max(seen) <= 3
+    assert asyncio.run(live_and_listed(server_url, user)) == (3, 3, 3)
     assert moves > 0 or "," not in server_url
