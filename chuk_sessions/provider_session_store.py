@@ -112,6 +112,9 @@ class ProviderSessionStore:
 
         return await self._in_turn(session_id, run)
 
+    async def renew(self, session_id: str, new_id: str, grace: float) -> str | None:
+        raise not_supported("renewing a session")
+
     async def list_user(self, user_id: str) -> list[tuple[str, SessionRecord]]:
         raise not_supported("listing the sessions of a user")
 

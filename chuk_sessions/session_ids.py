@@ -21,6 +21,7 @@ __all__ = [
     "is_random",
     "new_session_id",
     "quote_part",
+    "renewed_id",
     "session_key",
     "slot_tag",
     "tag_in_key",
@@ -44,6 +45,12 @@ def new_session_id(
         return f"sess-{int(unix_time)}-{random_bytes(RANDOM_BYTES + TAG_BYTES).hex()}"
     user_part, tag = _user_parts(sandbox_id, user_id)
     return f"sess-{user_part}{int(unix_time)}-{random_bytes(RANDOM_BYTES).hex()}{tag}"
+
+
+def renewed_id(session_id: str, unix_time: float, random_bytes: Callable[[int], bytes] = urandom) -> str:
+    """A new id for the session that has this one: it has the same tag, and so the same slot and index."""
+    prefix = session_id.rsplit("-", 2)[0] if is_random(session_id) else "sess"
+    return f"{prefix}-{int(unix_time)}-{random_bytes(RANDOM_BYTES).hex()}{slot_tag(session_id)}"
 
 
 @lru_cache(maxsize=4096)

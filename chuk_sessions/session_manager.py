@@ -18,7 +18,7 @@ from chuk_sessions.models import SessionMetadata, session_info
 from chuk_sessions.provider import Factory
 from chuk_sessions.provider_factory import factory_for_env
 from chuk_sessions.provider_session_store import ProviderSessionStore
-from chuk_sessions.session_ids import fingerprint, new_session_id
+from chuk_sessions.session_ids import fingerprint, new_session_id, renewed_id
 from chuk_sessions.session_store import INT64, SessionStore, SessionStoreFactory
 
 __all__ = ["SessionManager", "SessionMetadata"]
@@ -211,6 +211,25 @@ class SessionManager:
         except ProviderError as exc:
             return self._failed(exc, "delete", session_id, False)
 
+    async def renew_session(self, session_id: str, grace_seconds: float = 0) -> str | None:
+        """Give a session a new id, with the same data and deadline, and touch it; the new id, None if not found.
+
+        The old id has ended when this returns. With ``grace_seconds`` (up to 100 years) it answers as an alias for so
+        long, for requests that are under way with it: deleting it deletes the session, renewing it gives the new id
+        once more. At a login use 0 (OWASP ASVS 5.0, 7.2.4). Of two renewals at the same time the later gets None
+        without a grace, and the same new id with one.
+
+        Raises ValueError for a grace that is negative or out of range, TypeError for one that is no number;
+        SessionError if the storage fails, strict or not, and if it is a custom provider, which cannot do it. After
+        OutcomeUnknown the session has the old id or the new one, never both.
+        """
+        grace = _interval(grace_seconds, "grace_seconds")
+        session_id = grid.plain(session_id)
+        try:
+            return await self._store.renew(session_id, renewed_id(session_id, time.time()), grace)
+        except ProviderError as exc:
+            raise SessionError(f"could not renew session {fingerprint(session_id)}: {exc}") from exc
+
     async def list_user_sessions(self, user_id: str) -> list[dict[str, Any]]:
         """What is known of each live session of a user, oldest first, as ``get_session_info`` gives it; touches none.
 
@@ -363,8 +382,8 @@ def _limit(number: Any) -> int:
     return number
 
 
-def _interval(seconds: Any) -> float:
-    value = _number("touch_interval", seconds, "seconds")
+def _interval(seconds: Any, name: str = "touch_interval") -> float:
+    value = _number(name, seconds, "seconds")
     if not 0 <= value <= MAX_HOURS * HOUR:
-        raise ValueError(f"touch_interval must be from 0 seconds to 100 years, got {value!r}")
+        raise ValueError(f"{name} must be from 0 seconds to 100 years, got {value!r}")
     return value

@@ -86,6 +86,13 @@ class SessionStore(Protocol):
     async def delete(self, session_id: str) -> bool:
         """End the session. False if not found."""
 
+    async def renew(self, session_id: str, new_id: str, grace: float) -> str | None:
+        """Give the session a new id and touch it; that id, None if not found.
+
+        All operations find it under the old one for ``grace`` seconds more, if that is over 0. One that is found under
+        an old id keeps the id it has, and that is returned.
+        """
+
     async def list_user(self, user_id: str) -> list[tuple[str, SessionRecord]]:
         """All live sessions of a user with their ids, oldest first."""
 

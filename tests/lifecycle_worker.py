@@ -81,7 +81,19 @@ async def log_in(url: str, user: str, limit: str, times: str) -> list[int]:
     return seen
 
 
-JOBS: dict[str, Callable[..., Awaitable[Any]]] = {"count": count, "log_in": log_in}
+async def renew(url: str, *session_ids: str) -> list[str]:
+    """Renew each session again and again, until it has ended; the last ids."""
+    manager = SessionManager("box", redis.factory(url))
+
+    async def task(session_id: str) -> str:
+        while (new_id := await manager.renew_session(session_id, 0.05 if len(session_id) % 2 else 0)) is not None:
+            session_id = new_id
+        return session_id
+
+    return await asyncio.gather(*map(task, session_ids))
+
+
+JOBS: dict[str, Callable[..., Awaitable[Any]]] = {"count": count, "log_in": log_in, "renew": renew}
 
 
 async def main(job: str, url: str, *arguments: str) -> None:

@@ -88,3 +88,33 @@ def test_logins_of_one_user_from_four_processes(server_url: str, meanwhile: Call
     assert max(seen) <= 3
     assert asyncio.run(live_and_listed(server_url, user)) == (3, 3, 3)
     assert moves > 0 or "," not in server_url
+
+
+async def log_in(url: str, user: str) -> list[str]:
+    """Some sessions with ids made here, and some with chosen ones, whose index is elsewhere in a cluster."""
+    manager = SessionManager("box", redis.factory(url))
+    ids = [f"my-{n}" if n % 2 else None for n in range(20)]
+    return [await manager.allocate_session(session_id, user) for session_id in ids]
+
+
+async def end_all(url: str, user: str) -> int:
+    return await SessionManager("box", redis.factory(url)).delete_user_sessions(user)
+
+
+def test_renewals_in_four_processes_while_all_sessions_are_ended(server_url: str) -> None:
+    """Each session moves from id to id as fast as it can; one revocation ends them all, and none lives on."""
+    user = "alice"
+    sessions = asyncio.run(log_in(server_url, user))
+    workers = Workers(PROCESSES, "renew", server_url, *sessions)
+    workers.go()
+    ended = asyncio.run(end_all(server_url, user))
+    assert ended == len(sessions)
+    last = [session_id for part in workers.results() for session_id in part]
+    assert len(last) == PROCESSES * len(sessions)
+    assert asyncio.run(survivors(server_url, user, last)) == ([], [])
+
+
+async def survivors(url: str, user: str, ids: list[str]) -> tuple[list[str], list[object]]:
+    manager = SessionManager("box", redis.factory(url))
+    alive = [session_id for session_id in ids if await manager.validate_session(session_id)]
+    return alive, [info["session_id"] for info in await manager.list_user_sessions(user)]

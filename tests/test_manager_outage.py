@@ -80,6 +80,7 @@ async def test_allocation_always_raises(broken_factory: Factory, strict: bool) -
 # Calls that 0.2 does not have: "nothing was found" must never mean "do not know".
 ALWAYS_RAISING: dict[str, Callable[[SessionManager], Awaitable[Any]]] = {
     "increment": lambda manager: manager.increment_session_metadata(ID, "used"),
+    "renew": lambda manager: manager.renew_session(ID),
     "list": lambda manager: manager.list_user_sessions("alice"),
     "end all": lambda manager: manager.delete_user_sessions("alice"),
 }

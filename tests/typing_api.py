@@ -47,6 +47,7 @@ async def manager_types() -> None:
     assert_type(await manager.increment_session_metadata("id", "field", amount=-1), int | None)
     assert_type(await manager.extend_session_ttl("id", additional_hours=0.5), bool)
     assert_type(await manager.delete_session("id"), bool)
+    assert_type(await manager.renew_session("id", grace_seconds=0.5), str | None)
     assert_type(await manager.list_user_sessions("alice"), list[dict[str, Any]])
     assert_type(await manager.delete_user_sessions("alice", keep=["id"]), int)
     assert_type(await manager.cleanup_expired_sessions(), int)

@@ -15,7 +15,7 @@ from itertools import islice
 
 from chuk_sessions.codec import Metadata, decode_document, encode_document, merge_document
 from chuk_sessions.exceptions import ProviderError
-from chuk_sessions.expiring_map import SWEEP_SLICE, ExpiringMap
+from chuk_sessions.expiring_map import SWEEP_SLICE, Entry, ExpiringMap
 from chuk_sessions.models import SessionRecord
 from chuk_sessions.provider import DEFAULT_TTL, ProviderSession, default_ttl_from_env
 from chuk_sessions.providers.memory_user_index import UserIndex
@@ -48,14 +48,14 @@ class MemoryStore:
         self._clock = clock
         self.wall_clock = wall_clock
         self.values = self._new_map(default_ttl)
-        self._sessions: dict[str, tuple[ExpiringMap, UserIndex[_Session]]] = {}
+        self._sessions: dict[str, tuple[ExpiringMap, UserIndex[_Session], ExpiringMap]] = {}
 
-    def sessions(self, sandbox_id: str) -> tuple[ExpiringMap, UserIndex[_Session]]:
-        """The map of the sessions of one sandbox, and which user has which."""
+    def sessions(self, sandbox_id: str) -> tuple[ExpiringMap, UserIndex[_Session], ExpiringMap]:
+        """The map of the sessions of one sandbox, which user has which, and the ids that are aliases for a while."""
         if sandbox_id not in self._sessions:
             items, users = self._new_map(DEFAULT_TTL), UserIndex[_Session]()
             items.on_end = users.discard
-            self._sessions.setdefault(sandbox_id, (items, users))
+            self._sessions.setdefault(sandbox_id, (items, users, self._new_map(DEFAULT_TTL)))
         return self._sessions[sandbox_id]
 
     def _new_map(self, default_ttl: float) -> ExpiringMap:
@@ -142,7 +142,7 @@ class MemorySessionStore:
     """The sessions of one sandbox in memory; see ``SessionStore``."""
 
     def __init__(self, store: MemoryStore, sandbox_id: str) -> None:
-        self._map, self._users = store.sessions(sandbox_id)
+        self._map, self._users, self._aliases = store.sessions(sandbox_id)
         self._entries = self._map.items
         self._clock = store.values.clock
         self._wall_clock = store.wall_clock
@@ -153,6 +153,8 @@ class MemorySessionStore:
     ) -> Existing | None:
         document = encode_document(metadata)
         now = self._wall_clock()
+        if self._aliases.items and (existing := self._touched_as_alias(session_id)) is not None:
+            return existing
         session = _Session(session_id, user_id, now, now + lifetime, now, document)
         entry = self._map.add(session_id, lifetime, session)
         if entry is None:
@@ -167,7 +169,7 @@ class MemorySessionStore:
         return Existing(entry[0].user_id)
 
     async def read(self, session_id: str) -> SessionRecord | None:
-        entry = self._map.live(session_id)
+        entry = self._live(session_id)
         if entry is None:
             return None
         return _record(entry[0])
@@ -175,7 +177,9 @@ class MemorySessionStore:
     async def touch(self, session_id: str, interval: float) -> bool:
         entry = self._entries.get(session_id)
         if entry is None or entry[1] <= self._clock():
-            return False
+            entry = self._live_as_alias(session_id)
+            if entry is None:
+                return False
         session = entry[0]
         now = self._wall_clock()
         if now - session.accessed >= interval:
@@ -185,8 +189,10 @@ class MemorySessionStore:
     async def update(self, session_id: str, metadata: Metadata, replace: bool) -> bool:
         entry = self._entries.get(session_id)
         if entry is None or entry[1] <= self._clock():
-            encode_document(metadata)
-            return False
+            entry = self._live_as_alias(session_id)
+            if entry is None:
+                encode_document(metadata)
+                return False
         session: _Session = entry[0]
         if replace:
             session.document = encode_document(metadata)
@@ -196,7 +202,7 @@ class MemorySessionStore:
         return True
 
     async def increment(self, session_id: str, field: str, amount: int) -> int | None:
-        entry = self._map.live(session_id)
+        entry = self._live(session_id)
         if entry is None:
             return None
         value: int = entry[0].increment(field, amount)
@@ -204,33 +210,72 @@ class MemorySessionStore:
         return value
 
     async def extend(self, session_id: str, lifetime: float) -> bool:
-        while (entry := self._map.live(session_id)) is not None:
-            if self._map.postpone(session_id, entry, lifetime):  # else another thread was first
+        while (entry := self._live(session_id)) is not None:
+            if self._map.postpone(entry[0].session_id, entry, lifetime):  # else another thread was first
                 entry[0].expires += lifetime
                 entry[0].touch(self._wall_clock())
                 return True
         return False
 
     async def delete(self, session_id: str) -> bool:
-        entry = self._map.live(session_id)
-        if not await self._map.delete(session_id) or entry is None:
+        entry = self._live(session_id)
+        if not await self._map.delete(session_id if entry is None else entry[0].session_id) or entry is None:
             return False
         self._users.discard(entry[0])
         return True
+
+    async def renew(self, session_id: str, new_id: str, grace: float) -> str | None:
+        entry = self._live(session_id)
+        if entry is None:
+            return None
+        session: _Session = entry[0]
+        if session.session_id != session_id:
+            return session.session_id
+        remaining = entry[1] - self._clock()
+        if grace > 0:
+            await self._aliases.setex(session_id, min(grace, remaining), new_id)
+        if not await self._map.delete(session_id):
+            return None  # another thread was first
+        self._users.discard(session)
+        session.session_id = new_id
+        session.touch(self._wall_clock())
+        self._map.add(new_id, remaining, session)
+        if session.user_id is not None:
+            self._users.add(session.user_id, session)
+        return new_id
 
     async def list_user(self, user_id: str) -> list[tuple[str, SessionRecord]]:
         return [(session.session_id, _record(session)) for session in self._live_of(user_id)]
 
     async def delete_user(self, user_id: str, keep: frozenset[str]) -> int:
-        ended = [await self.delete(s.session_id) for s in self._live_of(user_id) if s.session_id not in keep]
+        kept = {entry[0].session_id for entry in map(self._live, keep) if entry is not None}
+        ended = [await self.delete(s.session_id) for s in self._live_of(user_id) if s.session_id not in kept]
         return sum(ended)
 
     async def _keep_newest(self, user_id: str, limit: int) -> None:
         for session in self._live_of(user_id)[:-limit]:
             await self.delete(session.session_id)
 
+    def _live(self, session_id: str) -> Entry | None:
+        return self._map.live(session_id) or self._live_as_alias(session_id)
+
+    def _live_as_alias(self, session_id: str) -> Entry | None:
+        while (alias := self._aliases.live(session_id)) is not None:
+            session_id = alias[0]
+            if (entry := self._map.live(session_id)) is not None:
+                return entry
+        return None
+
+    def _touched_as_alias(self, session_id: str) -> Existing | None:
+        entry = self._live_as_alias(session_id)
+        if entry is None:
+            return None
+        entry[0].touch(self._wall_clock())
+        return Existing(entry[0].user_id)
+
     def _live_of(self, user_id: str) -> list[_Session]:
-        return [session for session in self._users.of(user_id) if self._is_live(session)]
+        live = [session for session in self._users.of(user_id) if self._is_live(session)]
+        return sorted(live, key=lambda session: session.created)
 
     def _is_live(self, session: _Session) -> bool:
         entry = self._map.live(session.session_id)

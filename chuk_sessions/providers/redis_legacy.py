@@ -18,7 +18,7 @@ from chuk_sessions import legacy
 from chuk_sessions.exceptions import ProviderError
 from chuk_sessions.providers.redis_scripts import ENDING, VERSION
 from chuk_sessions.providers.redis_transfer import Adoption, adopt, tombstone_key
-from chuk_sessions.providers.redis_user_index import UserIndex
+from chuk_sessions.providers.redis_user_index import UserIndex, target_of
 from chuk_sessions.redis_client.connection import Replay
 from chuk_sessions.redis_client.scripts import Script
 from chuk_sessions.session_ids import index_key, quote_part, session_key, slot_tag
@@ -66,6 +66,13 @@ end
 return member and {member} or removed
 """
 )
+
+# KEYS: the tombstone. Keeps out what a published process writes back of a session that is about to have a new id.
+END_PUBLISHED = Script("""
+local clock = redis.call('TIME')
+redis.call('SET', KEYS[1], string.format('%.0f', clock[1] * 1000000 + clock[2]), 'PX', ARGV[1])
+return 1
+""")
 
 _told = False
 
@@ -121,12 +128,19 @@ class LegacyReadingStore:
             args = (text or b"", b"1" if goes else b"0", GRACE, VERSION)
             keys = (ours, index_key(self._quoted, slot_tag(session_id)), tombstone_key(ours), published)
             reply: int | list[bytes] = await DELETE.run(self._client, keys, args)
+            if (target := target_of(reply)) is not None:
+                return await self.delete(target)
             if isinstance(reply, list):
                 await UserIndex(self._client, self._sandbox_id).forget(reply[0])
                 return True
             if reply >= 0:
                 return reply > 0
         raise _restless()
+
+    async def renew(self, session_id: str, new_id: str, grace: float) -> str | None:
+        await self._import(session_id)
+        await END_PUBLISHED.run(self._client, (tombstone_key(session_key(self._quoted, session_id)),), (GRACE,))
+        return await self._store.renew(session_id, new_id, grace)
 
     async def list_user(self, user_id: str) -> list[tuple[str, SessionRecord]]:
         return await self._store.list_user(user_id)

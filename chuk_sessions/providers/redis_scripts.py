@@ -19,6 +19,7 @@ __all__ = [
     "CONDEMNED",
     "CREATE",
     "DELETE",
+    "DROP",
     "END",
     "ENDING",
     "EXTEND",
@@ -30,6 +31,7 @@ __all__ = [
     "MEMBERS",
     "METADATA",
     "MOVE",
+    "RENEW",
     "TOUCH",
     "UNREADABLE",
     "UPDATE",
@@ -65,7 +67,7 @@ for i = 1, #KEYS do
   elseif old.err and string.sub(old.err, 1, 9) ~= 'WRONGTYPE' then
     found[i] = old
   elseif old.err or old[1] or redis.call('EXISTS', key) == 1 then
-    found[i] = -1
+    found[i] = not old.err and not old[1] and redis.call('HGET', key, 'alias') or -1
   else
     found[i] = 0
   end
@@ -75,7 +77,8 @@ return found
 
 # What the scripts that change a session begin with. ``found`` is true for a live record of this version; a key that
 # holds anything else is UNREADABLE and left alone. Only a wrong type is taken for that: other errors (a missing
-# permission, say) are the caller's to hear. The fields of metadata are not looked into here.
+# permission, say) are the caller's to hear. The fields of metadata are not looked into here. A session that was given
+# a new id leaves an alias for a while: the name of that id, to be asked for in its place.
 LOOK = """
 local key, version, clock = KEYS[1], ARGV[1], redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
@@ -91,8 +94,11 @@ if found then
   if not (accessed and expires and created and old[5]) or #accessed > 17 or #expires > 17 or #created > 17
     or string.find(accessed .. expires .. created, '%D') then return -1 end
   found = tonumber(expires) > now
-elseif old[1] or redis.call('EXISTS', key) == 1 then
+elseif old[1] then
   return -1
+elseif redis.call('EXISTS', key) == 1 then
+  local alias = redis.call('HGET', key, 'alias')
+  return alias and {'>', alias} or -1
 end
 """
 
@@ -242,8 +248,9 @@ ENDING = (
     INDEX
     + """
 local function ending(key, index, version)
-  local old = redis.pcall('HMGET', key, 'v', 'user', 'created', 'inc')
+  local old = redis.pcall('HMGET', key, 'v', 'user', 'created', 'inc', 'alias')
   if old.err and string.sub(old.err, 1, 9) ~= 'WRONGTYPE' then return old end
+  if old[5] and not old[1] then return {'>', old[5]} end
   local removed = redis.call('UNLINK', key)
   if removed == 0 or old[1] ~= version or not old[2] or not old[3] then return removed end
   local member = member_of(key, old[2], old[3], old[4])
@@ -263,6 +270,38 @@ return member and {member} or removed
 """
 )
 
+# KEYS: the session, its new key, the index in their slot, and where it would be noted that the new incarnation was
+# ended before it began. ARGV: version, how long the old id stays an alias, in microseconds; and if the index of its
+# user is elsewhere, the incarnation and deadline that were seen, and the incarnation that was filed there since.
+RENEW = Script(
+    WRITE
+    + INDEX
+    + """
+if not found then return 0 end
+local new, grace, expires = KEYS[2], tonumber(ARGV[2]), tonumber(old[3])
+if old[7] then
+  if old[7] ~= ARGV[3] or old[3] ~= ARGV[4] then return {member_of(key, old[6], old[4], old[7]), old[3]} end
+  if redis.call('EXISTS', KEYS[4]) == 1 then return 0 end
+end
+redis.call('RENAME', key, new)
+redis.call('HSET', new, 'accessed', touched)
+if old[7] then
+  redis.call('HSET', new, 'inc', ARGV[5])
+elseif old[6] then
+  file(KEYS[3], member_of(new, old[6], old[4]), now, expires)
+  redis.call('ZREM', KEYS[3], member_of(key, old[6], old[4]))
+end
+if grace > 0 then
+  redis.call('HSET', key, 'alias', name_in(new))
+  redis.call('PEXPIREAT', key, milliseconds(math.min(expires, now + grace)))
+end
+return 1
+"""
+)
+
+# KEYS: an alias. ARGV: what it must stand for to be removed.
+DROP = Script("return redis.call('HGET', KEYS[1], 'alias') == ARGV[1] and redis.call('UNLINK', KEYS[1]) or 0")
+
 # KEYS: an index. ARGV: user. The time, and the members of that user's live sessions, oldest first.
 MEMBERS = Script(
     INDEX
@@ -281,10 +320,11 @@ END = Script(
     + """
 local ended = 0
 for i = 2, #KEYS do
-  local member, created = ARGV[i - 1], redis.pcall('HGET', KEYS[i], 'created')
-  local name = name_in(KEYS[i])
-  local stamp = type(created) == 'string' and created .. '.:' .. name
-  if not stamp or string.sub(member, -#stamp) == stamp then ended = ended + redis.call('UNLINK', KEYS[i]) end
+  local member, old = ARGV[i - 1], redis.pcall('HMGET', KEYS[i], 'created', 'alias')
+  local stamp = old[1] and old[1] .. '.:' .. name_in(KEYS[i])
+  if not old[2] and (not stamp or string.sub(member, -#stamp) == stamp) then
+    ended = ended + redis.call('UNLINK', KEYS[i])
+  end
   redis.call('ZREM', KEYS[1], member)
 end
 return ended

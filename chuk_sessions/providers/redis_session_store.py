@@ -15,17 +15,19 @@ from chuk_sessions.providers.redis_scripts import (
     CONDEMNED,
     CREATE,
     DELETE,
+    DROP,
     INCREMENT,
     METADATA,
     TOUCH,
     UNREADABLE,
     UPDATE,
     VERSION,
+    VISIT,
 )
-from chuk_sessions.providers.redis_user_index import UserIndex, to_bytes, to_text
+from chuk_sessions.providers.redis_user_index import UserIndex, target_of, to_bytes, to_text
 from chuk_sessions.redis_client.client import Client
 from chuk_sessions.redis_client.connection import Argument, Replay
-from chuk_sessions.session_ids import index_key, is_random, quote_part, session_key, tag_in_key, user_tag
+from chuk_sessions.session_ids import index_key, is_random, quote_part, session_key, tag_in_key, unquote_part, user_tag
 from chuk_sessions.session_store import NO_INTEGER, TOO_LARGE, Existing, cannot_count
 
 __all__ = ["RedisSessionStore", "decode_record"]
@@ -63,6 +65,10 @@ class RedisSessionStore:
             reply = await self._users.create_elsewhere(key, user_id, span, fields, limit)
         if reply in (ABSENT, CONDEMNED):  # ended before it began is as good as ended just after
             return None
+        if (target := target_of(reply)) is not None:
+            return await self._existing_as(target) or await self._create_over_alias(
+                session_id, user_id, lifetime, metadata, limit, target
+            )
         if reply != UNREADABLE:
             with suppress(UnicodeDecodeError):
                 return Existing(None if reply[0] is None else to_text(reply[0]))
@@ -72,6 +78,8 @@ class RedisSessionStore:
     async def read(self, session_id: str) -> SessionRecord | None:
         try:
             reply = await self._client.call(b"HGETALL", self._key(session_id), replay=Replay.READ)
+            if (alias := _alias_in(reply)) is not None:
+                return await self.read(alias)
             return decode_record(reply) if reply else None
         except ServerError as exc:
             if not _is_wrong_type(exc):
@@ -88,6 +96,8 @@ class RedisSessionStore:
             if fresh is not None:
                 return fresh
         reply = await TOUCH.run(self._client, key, (VERSION, _microseconds(interval)), Replay.READ)
+        if isinstance(reply, bytes):
+            return await self.touch(unquote_part(reply.decode()), interval)
         if self._found(reply):
             self._server_ahead = reply / MICROSECONDS - time.monotonic()
             return True
@@ -95,11 +105,16 @@ class RedisSessionStore:
 
     async def update(self, session_id: str, metadata: Metadata, replace: bool) -> bool:
         args = (VERSION, b"1" if replace else b"0", *_hash_fields(metadata))
-        return self._found(await UPDATE.run(self._client, (self._key(session_id),), args))
+        reply = await UPDATE.run(self._client, (self._key(session_id),), args)
+        if (target := target_of(reply)) is not None:
+            return await self.update(target, metadata, replace)
+        return self._found(reply)
 
     async def increment(self, session_id: str, field: str, amount: int) -> int | None:
         args = (VERSION, METADATA + to_bytes(field), amount)
         reply = await INCREMENT.run(self._client, (self._key(session_id),), args)
+        if (target := target_of(reply)) is not None:
+            return await self.increment(target, field, amount)
         if isinstance(reply, list):
             return int(reply[0])
         if reply in UNCOUNTABLE:
@@ -108,14 +123,27 @@ class RedisSessionStore:
         return None
 
     async def extend(self, session_id: str, lifetime: float) -> bool:
-        return self._found(await self._users.extend(self._keys(session_id), _microseconds(lifetime)))
+        reply = await self._users.extend(self._keys(session_id), _microseconds(lifetime))
+        if (target := target_of(reply)) is not None:
+            return await self.extend(target, lifetime)
+        return self._found(reply)
 
     async def delete(self, session_id: str) -> bool:
         replay = Replay.DELETE if is_random(session_id) else Replay.NEVER
         reply = await DELETE.run(self._client, self._keys(session_id), (VERSION,), replay)
+        if (target := target_of(reply)) is not None:
+            return await self.delete(target)
         if isinstance(reply, list):
             await self._users.forget(reply[0])
         return bool(reply)
+
+    async def renew(self, session_id: str, new_id: str, grace: float) -> str | None:
+        key, index = self._keys(session_id)
+        reply = await self._users.renew((key, self._key(new_id), index), _microseconds(grace))
+        target = target_of(reply)
+        if target is not None:
+            return await self._live_name(target)
+        return new_id if self._found(reply) else None
 
     async def list_user(self, user_id: str) -> list[tuple[str, SessionRecord]]:
         members = (await self._users.members(user_id))[1]
@@ -125,7 +153,8 @@ class RedisSessionStore:
         return [(session_id, record) for session_id, record in dict(found).items() if record.user_id == user_id]
 
     async def delete_user(self, user_id: str, keep: frozenset[str]) -> int:
-        return await self._users.end_all(user_id, keep)
+        named = await asyncio.gather(*map(self._live_name, keep))
+        return await self._users.end_all(user_id, keep.union(name for name in named if name is not None))
 
     async def sweep(self) -> int:
         return 0
@@ -135,6 +164,26 @@ class RedisSessionStore:
 
     def capacity(self) -> int:
         return 0
+
+    async def _live_name(self, session_id: str) -> str | None:
+        """The id that a live session has now, which is touched; None if not found."""
+        reply = await VISIT.run(self._client, (self._key(session_id),), (VERSION,))
+        target = target_of(reply)
+        if target is not None:
+            return await self._live_name(target)
+        return session_id if isinstance(reply, list) else None
+
+    async def _existing_as(self, target: str) -> Existing | None:
+        """What an alias that was to be allocated stands for, if that lives."""
+        name = await self._live_name(target)
+        record = None if name is None else await self.read(name)
+        return None if record is None else Existing(record.user_id)
+
+    async def _create_over_alias(
+        self, session_id: str, user_id: str | None, lifetime: float, metadata: Metadata, limit: int, target: str
+    ) -> Existing | None:
+        await DROP.run(self._client, (self._key(session_id),), (quote_part(target),))
+        return await self.create(session_id, user_id, lifetime, metadata, limit)
 
     def _keys(self, session_id: str) -> tuple[str, str]:
         """Of the session, and of the index that is in its slot."""
@@ -147,10 +196,10 @@ class RedisSessionStore:
     async def _is_fresh(self, key: str, interval: float, server_ahead: float) -> bool | None:
         """By one plain read: True if the session lives and needs no touch, False if absent, None if a script must."""
         try:
-            fields = await self._client.call(b"HMGET", key, b"v", b"accessed", b"expires", replay=Replay.READ)
+            fields = await self._client.call(b"HMGET", key, b"v", b"accessed", b"expires", b"alias", replay=Replay.READ)
             if not any(fields):
                 return False
-            if fields[0] != VERSION or None in fields:
+            if fields[0] != VERSION or None in fields[:3]:
                 return None
             accessed, expires = _time(fields[1]), _time(fields[2])
         except ServerError as exc:
@@ -167,6 +216,14 @@ class RedisSessionStore:
             self._reported = True
             logger.warning("A session record cannot be read by this version; it counts as absent and is left alone.")
         return reply > 0
+
+
+def _alias_in(reply: list[bytes] | dict[bytes, bytes]) -> str | None:
+    """The id that a hash is an alias of; it then holds nothing else."""
+    if len(reply) > 2:
+        return None
+    name = reply.get(b"alias") if isinstance(reply, dict) else reply[1] if reply and reply[0] == b"alias" else None
+    return None if name is None else unquote_part(name.decode())
 
 
 def _is_wrong_type(exc: ServerError) -> bool:

@@ -144,15 +144,20 @@ async def adopt(
         keys = (*keys, published[0])
     sandbox_id = unquote_part(quoted_sandbox)
     if record.user_id is None or user_tag(sandbox_id, record.user_id) == slot_tag(session_id):
-        return Adoption(await ADOPT.run(client, keys, tuple(args)))
+        return _outcome(await ADOPT.run(client, keys, tuple(args)))
     index = UserIndex(client, sandbox_id)
 
     async def run(incarnation: bytes) -> int:
         args[INCARNATION] = incarnation
-        reply: int = await ADOPT.run(client, keys, tuple(args))
-        return reply
+        reply: int | list[bytes] = await ADOPT.run(client, keys, tuple(args))
+        return reply if isinstance(reply, int) else Adoption.UNREADABLE
 
     return Adoption(await index.bring(key, record.user_id, left, run))
+
+
+def _outcome(reply: int | list[bytes]) -> Adoption:
+    """An alias has its key: it was given a new id since, under which it lives or has ended."""
+    return Adoption(reply) if isinstance(reply, int) else Adoption.UNREADABLE
 
 
 def _microseconds(seconds: float) -> int:

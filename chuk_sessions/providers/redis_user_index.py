@@ -32,6 +32,7 @@ from chuk_sessions.providers.redis_scripts import (
     MAX_VICTIMS,
     MEMBERS,
     MOVE,
+    RENEW,
     VERSION,
     VISIT,
 )
@@ -39,7 +40,7 @@ from chuk_sessions.redis_client.client import Client
 from chuk_sessions.redis_client.connection import Argument, Replay, Reply
 from chuk_sessions.session_ids import index_key, quote_part, session_key, slot_tag, unquote_part, user_tag
 
-__all__ = ["Member", "UserIndex", "to_bytes", "to_text"]
+__all__ = ["Member", "UserIndex", "target_of", "to_bytes", "to_text"]
 
 ATTEMPTS = 100  # of a change that others keep coming before
 NOTE_MS = 3_600_000  # how long a create may be under way, and far more
@@ -78,6 +79,13 @@ def parse_member(raw: bytes) -> Member:
     user, rest = rest[: int(length)], rest[int(length) :]
     incarnation, name = rest.split(b":", 1)
     return Member(raw, user, incarnation, name.decode())
+
+
+def target_of(reply: Reply) -> str | None:
+    """The id to ask for instead, if the reply of a script is that this one is an alias."""
+    if isinstance(reply, list) and len(reply) == 2 and reply[0] == b">":
+        return unquote_part(reply[1].decode())
+    return None
 
 
 def _raw_member(key: str, user: bytes, incarnation: bytes) -> bytes:
@@ -174,12 +182,33 @@ class UserIndex:
             await self._end(index, [parse_member(member) for member in reply[1:]])
         raise ProviderError(f"other sessions of this user were created {ATTEMPTS} times meanwhile")
 
-    async def extend(self, keys: tuple[str, str], lifetime: int) -> int:
+    async def renew(self, keys: tuple[str, str, str], grace: int) -> Reply:
+        """Rename a session, in the index no later than in its own slot; the reply of RENEW."""
+        args: tuple[Argument, ...] = (b"", b"", b"")
+        note, filed, former = keys[1], b"", b""
+        for _ in range(ATTEMPTS):
+            reply: int | list[bytes] = await RENEW.run(self._client, (*keys, note), (VERSION, grace, *args))
+            if isinstance(reply, int) or target_of(reply) is not None:
+                if filed:
+                    await self.forget(former if reply == 1 else filed)
+                return reply
+            if filed:
+                await self.forget(filed)
+            former = reply[0]
+            old = parse_member(former)
+            incarnation = b"%d.%b" % (old.born, urandom(8).hex().encode())
+            new = parse_member(_raw_member(keys[1], old.user, incarnation))
+            filed, note = new.raw, self._note(new)
+            await MOVE.run(self._client, (self._of_member(new),), (filed, int(reply[1]) + CLOCK_SLACK))
+            args = (old.incarnation, reply[1], incarnation)
+        raise ProviderError(f"the session changed {ATTEMPTS} times meanwhile")
+
+    async def extend(self, keys: tuple[str, str], lifetime: int) -> Reply:
         """Move the deadline later, in the index no later than in the record; the reply of EXTEND."""
         seen: bytes = b""
         for _ in range(ATTEMPTS):
             reply: int | list[bytes] = await EXTEND.run(self._client, keys, (VERSION, lifetime, seen))
-            if isinstance(reply, int):
+            if isinstance(reply, int) or target_of(reply) is not None:
                 return reply
             member, seen = parse_member(reply[0]), reply[1]
             await MOVE.run(self._client, (self._of_member(member),), (member.raw, int(seen) + lifetime + CLOCK_SLACK))
