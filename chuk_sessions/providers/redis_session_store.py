@@ -76,10 +76,13 @@ class RedisSessionStore:
         raise ProviderError("the id is taken by a record that this version cannot read; it was left alone")
 
     async def read(self, session_id: str) -> SessionRecord | None:
+        return await self._read(session_id, True)
+
+    async def _read(self, session_id: str, follow: bool) -> SessionRecord | None:
         try:
             reply = await self._client.call(b"HGETALL", self._key(session_id), replay=Replay.READ)
             if (alias := _alias_in(reply)) is not None:
-                return await self.read(alias)
+                return await self._read(alias, True) if follow else None
             return decode_record(reply) if reply else None
         except ServerError as exc:
             if not _is_wrong_type(exc):
@@ -147,7 +150,7 @@ class RedisSessionStore:
 
     async def list_user(self, user_id: str) -> list[tuple[str, SessionRecord]]:
         members = (await self._users.members(user_id))[1]
-        records = await asyncio.gather(*(self.read(member.session_id) for member in members))
+        records = await asyncio.gather(*(self._read(member.session_id, False) for member in members))
         pairs = zip(members, records, strict=True)
         found = [(member.session_id, record) for member, record in pairs if record is not None]
         return [(session_id, record) for session_id, record in dict(found).items() if record.user_id == user_id]
