@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import logging
-import math
-import os
 import time
-from collections.abc import Callable, Iterable
-from contextlib import suppress
-from os import urandom
-from typing import Any, TypeVar
+from collections.abc import Iterable, Mapping
+from typing import Any, Self, TypeVar
 
 from chuk_sessions import grid
+from chuk_sessions.arguments import check_interval, check_limit, check_user, choose_sandbox, seconds_of
+from chuk_sessions.batches import batch, session_error
 from chuk_sessions.codec import text_key
 from chuk_sessions.exceptions import ProviderError, SessionError
 from chuk_sessions.models import SessionMetadata, session_info
@@ -27,11 +25,7 @@ T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
-MAX_HOURS = 100 * 365.25 * 24
-HOUR = 3600.0
-MAX_LIMIT = 10_000  # sessions per user: on Redis the script that counts them looks at each
 PREFIX_CACHE_SIZE = 4096
-SANDBOX_VARIABLES = ("CHUK_SANDBOX_ID", "CHUK_HOST_SANDBOX_ID")
 REPORT_INTERVAL = 10.0  # seconds between two log lines about a failing store
 
 
@@ -67,10 +61,10 @@ class SessionManager:
         touch_interval: float = 0,
         max_sessions_per_user: int | None = None,
     ) -> None:
-        self._default_lifetime = _lifetime("default_ttl_hours", default_ttl_hours)
-        self._touch_interval = _interval(touch_interval)
-        self._limit = _limit(max_sessions_per_user)
-        self.sandbox_id = _choose_sandbox(sandbox_id)
+        self._default_lifetime = seconds_of("default_ttl_hours", default_ttl_hours)
+        self._touch_interval = check_interval(touch_interval)
+        self._limit = check_limit(max_sessions_per_user)
+        self.sandbox_id = choose_sandbox(sandbox_id)
         self.default_ttl_hours = default_ttl_hours
         self.strict = strict
         self.session_factory = factory_for_env() if session_factory is None else session_factory
@@ -102,9 +96,9 @@ class SessionManager:
         if the storage fails and, when strict, if the live session belongs to another user. Nothing is stored then,
         unless the cause is OutcomeUnknown.
         """
-        lifetime = self._default_lifetime if ttl_hours is None else _lifetime("ttl_hours", ttl_hours)
+        lifetime = self._default_lifetime if ttl_hours is None else seconds_of("ttl_hours", ttl_hours)
         if user_id is not None and type(user_id) is not str:
-            user_id = _user("user_id", user_id, " or None")
+            user_id = check_user("user_id", user_id, " or None")
         metadata = {} if custom_metadata is None else custom_metadata
         if session_id is None:
             session_id = new_session_id(self.sandbox_id, user_id, time.time())
@@ -194,7 +188,7 @@ class SessionManager:
         Raises ValueError for hours that are not over 0 and up to 100 years, TypeError if they are no number. A
         failing storage: see the class.
         """
-        lifetime = _lifetime("additional_hours", additional_hours)
+        lifetime = seconds_of("additional_hours", additional_hours)
         if type(session_id) is not str:
             session_id = grid.plain(session_id)
         try:
@@ -223,7 +217,7 @@ class SessionManager:
         SessionError if the storage fails, strict or not, and if it is a custom provider, which cannot do it. After
         OutcomeUnknown the session has the old id or the new one, never both.
         """
-        grace = _interval(grace_seconds, "grace_seconds")
+        grace = check_interval(grace_seconds, "grace_seconds")
         session_id = grid.plain(session_id)
         try:
             return await self._store.renew(session_id, renewed_id(session_id, time.time()), grace)
@@ -236,7 +230,7 @@ class SessionManager:
         An empty list if there are none. Raises TypeError for a ``user_id`` that is no str, SessionError if the storage
         fails, strict or not, and if it is a custom provider, which cannot do it.
         """
-        user_id = _user("user_id", user_id)
+        user_id = check_user("user_id", user_id)
         try:
             found = await self._store.list_user(user_id)
         except ProviderError as exc:
@@ -250,12 +244,51 @@ class SessionManager:
         (OWASP ASVS 5.0, 7.4.3). Raises TypeError for a ``user_id`` that is no str, SessionError if the storage fails,
         strict or not: some sessions may have ended then, so call again; and if it is a custom provider.
         """
-        user_id = _user("user_id", user_id)
+        user_id = check_user("user_id", user_id)
         kept = frozenset([keep] if isinstance(keep, str) else keep or ())
         try:
             return await self._store.delete_user(user_id, kept)
         except ProviderError as exc:
             raise SessionError(f"could not end the sessions of a user: {exc}") from exc
+
+    async def allocate_sessions(self, requests: Iterable[Mapping[str, Any]]) -> list[str | Exception]:
+        """``allocate_session`` for each of ``requests``, the arguments of one call by name; on Redis in one round trip.
+
+        Per request, in order: the id, or the exception that the call would have raised. What one of them does has no
+        bearing on the others. Several requests for a user at the limit end sessions of each other.
+        """
+        return await batch([self.allocate_session(**request) for request in requests])
+
+    async def validate_sessions(self, session_ids: Iterable[str]) -> list[bool | Exception]:
+        """``validate_session`` for each id, on Redis in one round trip per server.
+
+        Per id, in order: whether the session lives, or SessionError if the storage failed, strict or not.
+        """
+        touches = [self._store.touch(grid.plain(each), self._touch_interval) for each in session_ids]
+        return [session_error("validate", result) for result in await batch(touches)]
+
+    async def delete_sessions(self, session_ids: Iterable[str]) -> list[bool | Exception]:
+        """``delete_session`` for each id, on Redis in one round trip per server.
+
+        Per id, in order: whether there was one to end, or SessionError if the storage failed, strict or not. An id
+        that is given twice is found once.
+        """
+        results = await batch([self._store.delete(grid.plain(each)) for each in session_ids])
+        return [session_error("delete", result) for result in results]
+
+    async def aclose(self) -> None:
+        """Give up what this manager holds: its cache of grid prefixes. May be called again.
+
+        Connections and the memory store are shared by all managers of the process, and stay open for them: a
+        connection closes with its event loop.
+        """
+        self._prefixes.clear()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.aclose()
 
     async def cleanup_expired_sessions(self) -> int:
         """Remove expired sessions of this sandbox now; how many there were.
@@ -332,58 +365,3 @@ def _open_store(factory: Any, sandbox_id: str) -> SessionStore:
     if isinstance(factory, SessionStoreFactory):
         return factory.session_store(sandbox_id)
     return ProviderSessionStore(factory, sandbox_id)
-
-
-def _choose_sandbox(sandbox_id: str | None, random_bytes: Callable[[int], bytes] = urandom) -> str:
-    name = "sandbox_id"
-    for variable in SANDBOX_VARIABLES:
-        if sandbox_id is None and os.environ.get(variable):
-            sandbox_id, name = os.environ[variable], variable
-    if sandbox_id is None:
-        sandbox_id = f"sandbox-{random_bytes(4).hex()}"
-    sandbox_id = grid.check_segment(name, sandbox_id)
-    if not os.environ.get(SANDBOX_VARIABLES[0]):
-        with suppress(ValueError):  # not every text can stand in the environment
-            os.environ[SANDBOX_VARIABLES[0]] = sandbox_id
-    return sandbox_id
-
-
-def _number(name: str, value: Any, unit: str) -> float:
-    if not hasattr(type(value), "__float__"):
-        raise TypeError(f"{name} must be a number of {unit}, got {type(value).__name__}")
-    try:
-        return float(value)
-    except OverflowError:
-        return math.inf
-    except ValueError:  # a signalling NaN
-        return math.nan
-
-
-def _user(name: str, value: Any, alternative: str = "") -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{name} must be a str{alternative}, got {type(value).__name__}")
-    return grid.plain(value)
-
-
-def _lifetime(name: str, hours: Any) -> float:
-    value = _number(name, hours, "hours")
-    if not 0 < value <= MAX_HOURS:
-        raise ValueError(f"{name} must be over 0 and at most {MAX_HOURS:.0f} hours (100 years), got {value!r}")
-    return value * HOUR
-
-
-def _limit(number: Any) -> int:
-    if number is None:
-        return 0
-    if type(number) is not int:
-        raise TypeError(f"max_sessions_per_user must be an int or None, got {type(number).__name__}")
-    if not 1 <= number <= MAX_LIMIT:
-        raise ValueError(f"max_sessions_per_user must be from 1 to {MAX_LIMIT}, got {number!r}")
-    return number
-
-
-def _interval(seconds: Any, name: str = "touch_interval") -> float:
-    value = _number(name, seconds, "seconds")
-    if not 0 <= value <= MAX_HOURS * HOUR:
-        raise ValueError(f"{name} must be from 0 seconds to 100 years, got {value!r}")
-    return value

@@ -197,6 +197,22 @@ async def test_touch_interval_makes_validation_a_plain_read(wire: Wire, redis_ur
     assert (wire.commands, len(wire.writes)) == (["HMGET"], 1)
 
 
+async def test_a_batch_is_one_write(wire: Wire, redis_url: str) -> None:
+    """50 sessions made, 50 validated, 50 ended: one round trip each."""
+    manager = SessionManager(SANDBOX, redis.factory(redis_url))
+    await one_session(manager)
+    wire.clear()
+    ids = await manager.allocate_sessions([{"user_id": f"user-{n}"} for n in range(50)])
+    assert (wire.commands, len(wire.writes)) == (["EVALSHA"] * 50, 1)
+    made = [each for each in ids if isinstance(each, str)]
+    wire.clear()
+    assert await manager.validate_sessions(made) == [True] * 50
+    assert (wire.commands, len(wire.writes)) == (["EVALSHA"], 1)
+    wire.clear()
+    assert await manager.delete_sessions(made) == [True] * 50
+    assert (wire.commands, len(wire.writes)) == (["EVALSHA"] * 50, 1)
+
+
 async def test_a_login_at_the_limit_is_two_commands(wire: Wire, redis_url: str) -> None:
     """One below it: only who is to be ended must be declared first."""
     manager = SessionManager(SANDBOX, redis.factory(redis_url), max_sessions_per_user=2)

@@ -48,6 +48,11 @@ async def manager_types() -> None:
     assert_type(await manager.extend_session_ttl("id", additional_hours=0.5), bool)
     assert_type(await manager.delete_session("id"), bool)
     assert_type(await manager.renew_session("id", grace_seconds=0.5), str | None)
+    assert_type(await manager.allocate_sessions([{"user_id": "alice"}]), list[str | Exception])
+    assert_type(await manager.validate_sessions(["id"]), list[bool | Exception])
+    assert_type(await manager.delete_sessions({"id"}), list[bool | Exception])
+    async with SessionManager() as opened:
+        assert_type(opened, SessionManager)
     assert_type(await manager.list_user_sessions("alice"), list[dict[str, Any]])
     assert_type(await manager.delete_user_sessions("alice", keep=["id"]), int)
     assert_type(await manager.cleanup_expired_sessions(), int)
