@@ -148,7 +148,8 @@ end
 # deadline to pass in between, nothing could be written after it. If it fails, nothing must be left without a TTL.
 # KEYS: the session; with a user its index, if it is in this slot, and sessions that may be ended to make room; else the
 # key that says that this incarnation was ended before it began. ARGV: version, lifetime, user?, user, incarnation or
-# '', how many sessions the user may have or 0, fields and values.
+# '', how many sessions the user may have or 0, fields and values. If there is no room, and who must be ended is not
+# among the keys: how many that are, and all live sessions, oldest first, so that others which come first do no harm.
 CREATE = Script(
     WRITE
     + INDEX
@@ -169,7 +170,9 @@ if index and limit > 0 then
     members[i], victims[i] = live[i], victim
     if not declared[victim] or string.sub(live[i], -#name - 2, -#name - 1) ~= '.:' then missing = true end
   end
-  if missing or #live - limit >= MAX_VICTIMS then return {0, unpack(members)} end
+  if missing or #live - limit >= MAX_VICTIMS then
+    return {0, #members, unpack(live, 1, math.min(#live, MAX_VICTIMS))}
+  end
 end
 if index then file(index, member_of(key, user, digits(now)), now, expires) end
 if victims[1] then

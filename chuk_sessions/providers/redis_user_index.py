@@ -15,6 +15,8 @@ from __future__ import annotations
 
 import asyncio
 import math
+import random
+import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from os import urandom
@@ -42,7 +44,7 @@ from chuk_sessions.session_ids import index_key, quote_part, session_key, slot_t
 
 __all__ = ["Member", "UserIndex", "target_of", "to_bytes", "to_text"]
 
-ATTEMPTS = 100  # of a change that others keep coming before
+PAUSE, MAX_PAUSE = 0.001, 0.02  # seconds at the most before a change is tried again that others came before
 NOTE_MS = 3_600_000  # how long a create may be under way, and far more
 CLOCK_SLACK = 2_000_000  # microseconds by which the clocks of two masters may differ
 OTHER = -4
@@ -92,6 +94,22 @@ def _raw_member(key: str, user: bytes, incarnation: bytes) -> bytes:
     return b"%d:%b%b:%b" % (len(user), user, incarnation, key.rpartition(":")[2].encode())
 
 
+class Patience:
+    """Trying a change again that others came before: at once, then after growing pauses, until the deadline."""
+
+    def __init__(self, client: Client) -> None:
+        self._until = time.monotonic() + client.timeout
+        self._pause = 0.0
+
+    async def pause(self) -> None:
+        """Wait a little, not at all the first time; ProviderError if the deadline has passed."""
+        if time.monotonic() >= self._until:
+            raise ProviderError("others changed the same sessions again and again until the deadline; nothing was done")
+        if self._pause:
+            await asyncio.sleep(random.random() * self._pause)
+        self._pause = min(self._pause * 2 or PAUSE, MAX_PAUSE)
+
+
 class UserIndex:
     """The users of one sandbox and their sessions. Errors are those of ``Client.call``."""
 
@@ -107,21 +125,20 @@ class UserIndex:
 
     async def create(self, keys: tuple[str, str], args: tuple[Argument, ...]) -> Reply:
         """Run CREATE for a session in the slot of its user's index; again with what must be ended to make room."""
-        victims: tuple[str, ...] = ()
-        for _ in range(ATTEMPTS):
+        reply = await CREATE.run(self._client, keys, args)
+        patience = Patience(self._client)
+        while isinstance(reply, list) and reply[0] == 0:
+            await patience.pause()
+            victims = await self._make_room(keys[1], reply[1], reply[2:])
             reply = await CREATE.run(self._client, keys + victims, args)
-            if not isinstance(reply, list) or reply[0] != 0:
-                return reply
-            victims = await self._make_room(keys[1], reply[1:])
-        raise ProviderError(f"other sessions of this user were created {ATTEMPTS} times meanwhile")
+        return reply
 
-    async def _make_room(self, index: str, raw: list[bytes]) -> tuple[str, ...]:
+    async def _make_room(self, index: str, excess: int, raw: list[bytes]) -> tuple[str, ...]:
         """The keys that CREATE may end itself; what it cannot is ended now."""
         members = [parse_member(member) for member in raw]
-        if len(members) < MAX_VICTIMS and not any(member.elsewhere for member in members):
-            return tuple(self._key(member) for member in members)
-        await self._end(index, members)
-        return ()
+        if excess >= MAX_VICTIMS or any(member.elsewhere for member in members[:excess]):
+            await self._end(index, members[:excess])
+        return tuple(self._key(member) for member in members if not member.elsewhere)
 
     async def create_elsewhere(self, key: str, user_id: str, lifetime: int, fields: list[bytes], limit: int) -> Reply:
         """Create a session in another slot than its user's index; the reply of CREATE."""
@@ -149,7 +166,8 @@ class UserIndex:
         1 if it created one, 2 if it merged two and ``OTHER`` if the one that is there is another incarnation.
         """
         lifetime = min(max(round(left * 1e6), MIN_FILED), MAX_FILED) if math.isfinite(left) else MIN_FILED
-        for _ in range(ATTEMPTS):
+        patience = Patience(self._client)
+        while True:
             there = (await self._client.call(b"HMGET", key, b"inc", replay=Replay.READ))[0]
             member = self._member(key, user_id, there or await self._file(key, user_id, lifetime, 0))
             outcome = await adopt(member.incarnation)
@@ -160,7 +178,7 @@ class UserIndex:
                 await self.forget(member.raw)
             if outcome != OTHER:
                 return outcome
-        raise ProviderError(f"the session changed {ATTEMPTS} times meanwhile")
+            await patience.pause()
 
     async def _follow(self, key: str, member: Member) -> None:
         """Move the deadline in the index to that of the record."""
@@ -175,18 +193,20 @@ class UserIndex:
     async def _file(self, key: str, user_id: str, lifetime: int, limit: int) -> bytes:
         index = self._of(user_id)
         args = (to_bytes(user_id), urandom(8).hex(), key, lifetime + CLOCK_SLACK, limit)
-        for _ in range(ATTEMPTS):
+        patience = Patience(self._client)
+        while True:
             reply: bytes | list[bytes] = await FILE.run(self._client, (index,), args)
             if isinstance(reply, bytes):
                 return reply
             await self._end(index, [parse_member(member) for member in reply[1:]])
-        raise ProviderError(f"other sessions of this user were created {ATTEMPTS} times meanwhile")
+            await patience.pause()
 
     async def renew(self, keys: tuple[str, str, str], grace: int) -> Reply:
         """Rename a session, in the index no later than in its own slot; the reply of RENEW."""
         args: tuple[Argument, ...] = (b"", b"", b"")
         note, filed, former = keys[1], b"", b""
-        for _ in range(ATTEMPTS):
+        patience = Patience(self._client)
+        while True:
             reply: int | list[bytes] = await RENEW.run(self._client, (*keys, note), (VERSION, grace, *args))
             if isinstance(reply, int) or target_of(reply) is not None:
                 if filed:
@@ -201,18 +221,19 @@ class UserIndex:
             filed, note = new.raw, self._note(new)
             await MOVE.run(self._client, (self._of_member(new),), (filed, int(reply[1]) + CLOCK_SLACK))
             args = (old.incarnation, reply[1], incarnation)
-        raise ProviderError(f"the session changed {ATTEMPTS} times meanwhile")
+            await patience.pause()
 
     async def extend(self, keys: tuple[str, str], lifetime: int) -> Reply:
         """Move the deadline later, in the index no later than in the record; the reply of EXTEND."""
         seen: bytes = b""
-        for _ in range(ATTEMPTS):
+        patience = Patience(self._client)
+        while True:
             reply: int | list[bytes] = await EXTEND.run(self._client, keys, (VERSION, lifetime, seen))
             if isinstance(reply, int) or target_of(reply) is not None:
                 return reply
             member, seen = parse_member(reply[0]), reply[1]
             await MOVE.run(self._client, (self._of_member(member),), (member.raw, int(seen) + lifetime + CLOCK_SLACK))
-        raise ProviderError(f"the deadline was moved {ATTEMPTS} times meanwhile")
+            await patience.pause()
 
     async def forget(self, raw: bytes) -> None:
         """Take out a session that is gone. It is gone all the same if this fails: the deadline takes it out then."""

@@ -87,6 +87,13 @@ class Client:
         except KeyError:
             return self._open(loop)
 
+    @property
+    def timeout(self) -> float:
+        """Seconds that a command may take. Raises ProviderError if the URL cannot be used."""
+        if self._config is None:
+            self._config = parse_url(self._url, self._credentials)
+        return self._config.timeout
+
     def stats(self) -> dict[str, float]:
         """Numbers of this process, over all its event loops.
 
