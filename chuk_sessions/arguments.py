@@ -11,11 +11,12 @@ from typing import Any
 
 from chuk_sessions import grid
 
-__all__ = ["check_interval", "check_limit", "check_user", "choose_sandbox", "seconds_of"]
+__all__ = ["check_batch", "check_interval", "check_limit", "check_user", "choose_sandbox", "seconds_of"]
 
 MAX_HOURS = 100 * 365.25 * 24
 HOUR = 3600.0
 MAX_LIMIT = 10_000  # sessions per user: on Redis the script that counts them looks at each
+MAX_BATCH = 10_000
 SANDBOX_VARIABLES = ("CHUK_SANDBOX_ID", "CHUK_HOST_SANDBOX_ID")
 
 
@@ -68,6 +69,13 @@ def check_limit(number: Any) -> int:
         raise TypeError(f"max_sessions_per_user must be an int or None, got {type(number).__name__}")
     if not 1 <= number <= MAX_LIMIT:
         raise ValueError(f"max_sessions_per_user must be from 1 to {MAX_LIMIT}, got {number!r}")
+    return number
+
+
+def check_batch(number: Any) -> int:
+    """How many sessions to read at a time."""
+    if type(number) is not int or not 1 <= number <= MAX_BATCH:
+        raise ValueError(f"batch must be a whole number from 1 to {MAX_BATCH}, got {number!r}")
     return number
 
 

@@ -7,7 +7,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
@@ -120,6 +120,12 @@ class ProviderSessionStore:
 
     async def delete_user(self, user_id: str, keep: frozenset[str]) -> int:
         raise not_supported("ending the sessions of a user")
+
+    def pages(self, batch: int) -> AsyncIterator[list[tuple[str, SessionRecord]]]:
+        raise not_supported("listing all sessions")
+
+    async def count(self) -> int:
+        raise not_supported("counting sessions")
 
     async def sweep(self) -> int:
         return 0

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any, Self, TypeVar
 
 from chuk_sessions import grid
-from chuk_sessions.arguments import check_interval, check_limit, check_user, choose_sandbox, seconds_of
+from chuk_sessions.arguments import check_batch, check_interval, check_limit, check_user, choose_sandbox, seconds_of
 from chuk_sessions.batches import batch, session_error
 from chuk_sessions.codec import text_key
 from chuk_sessions.exceptions import ProviderError, SessionError
@@ -250,6 +250,32 @@ class SessionManager:
             return await self._store.delete_user(user_id, kept)
         except ProviderError as exc:
             raise SessionError(f"could not end the sessions of a user: {exc}") from exc
+
+    async def iter_sessions(self, batch: int = 500) -> AsyncIterator[dict[str, Any]]:
+        """All live sessions of this sandbox, in no order, as ``get_session_info`` gives them; touches none.
+
+        About ``batch`` (1 to 10,000) are read at a time, so that memory stays bounded. A session that lives all the
+        while comes at least once, more often if servers changed meanwhile; one that is allocated, ended or given a new
+        id meanwhile may or may not come. Raises ValueError for another ``batch``; SessionError if the storage fails,
+        strict or not, and if it is a custom provider.
+        """
+        try:
+            async for page in self._store.pages(check_batch(batch)):
+                for session_id, record in page:
+                    yield session_info(session_id, self.sandbox_id, record)
+        except ProviderError as exc:
+            raise SessionError(f"could not go through the sessions: {exc}") from exc
+
+    async def count_sessions(self) -> int:
+        """How many sessions of this sandbox live; on Redis by looking at all keys, so not for every request.
+
+        Exact while nothing changes. Raises SessionError if the storage fails, strict or not, and if it is a custom
+        provider.
+        """
+        try:
+            return await self._store.count()
+        except ProviderError as exc:
+            raise SessionError(f"could not count the sessions: {exc}") from exc
 
     async def allocate_sessions(self, requests: Iterable[Mapping[str, Any]]) -> list[str | Exception]:
         """``allocate_session`` for each of ``requests``, the arguments of one call by name; on Redis in one round trip.

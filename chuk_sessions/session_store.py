@@ -15,6 +15,7 @@ What every store keeps, and ``tests/test_session_store.py`` checks for each:
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from chuk_sessions.codec import Metadata
@@ -98,6 +99,12 @@ class SessionStore(Protocol):
 
     async def delete_user(self, user_id: str, keep: frozenset[str]) -> int:
         """End every session of a user that was created before the call, but those in ``keep``; how many."""
+
+    def pages(self, batch: int) -> AsyncIterator[list[tuple[str, SessionRecord]]]:
+        """All live sessions, about ``batch`` at a time: each that lives all the while at least once."""
+
+    async def count(self) -> int:
+        """How many sessions live."""
 
     async def sweep(self) -> int:
         """Reclaim expired sessions; how many. 0 where the storage does that by itself."""

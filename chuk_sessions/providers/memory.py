@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from itertools import islice
 
@@ -280,6 +280,16 @@ class MemorySessionStore:
     def _is_live(self, session: _Session) -> bool:
         entry = self._map.live(session.session_id)
         return entry is not None and entry[0] is session
+
+    async def pages(self, batch: int) -> AsyncIterator[list[tuple[str, SessionRecord]]]:
+        sessions: list[_Session] = [entry[0] for entry in list(self._entries.values())]
+        for start in range(0, len(sessions), batch):
+            live = filter(self._is_live, sessions[start : start + batch])
+            yield [(session.session_id, _record(session)) for session in live]
+            await asyncio.sleep(0)
+
+    async def count(self) -> int:
+        return sum(self._is_live(entry[0]) for entry in list(self._entries.values()))
 
     async def sweep(self) -> int:
         removed = 0

@@ -24,6 +24,8 @@ from chuk_sessions.redis_client.scripts import Script
 from chuk_sessions.session_ids import index_key, quote_part, session_key, slot_tag
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from chuk_sessions.codec import Metadata
     from chuk_sessions.models import SessionRecord
     from chuk_sessions.redis_client.client import Client
@@ -147,6 +149,12 @@ class LegacyReadingStore:
 
     async def delete_user(self, user_id: str, keep: frozenset[str]) -> int:
         return await self._store.delete_user(user_id, keep)
+
+    def pages(self, batch: int) -> AsyncIterator[list[tuple[str, SessionRecord]]]:
+        return self._store.pages(batch)
+
+    async def count(self) -> int:
+        return await self._store.count()
 
     async def sweep(self) -> int:
         return await self._store.sweep()

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import AsyncIterator
 from contextlib import suppress
 
 from chuk_sessions.codec import Metadata, decode_fields, encode_fields
 from chuk_sessions.exceptions import ProviderError, ServerError, SessionError
 from chuk_sessions.models import MICROSECONDS, SessionRecord
+from chuk_sessions.providers.redis_scan import Scan
 from chuk_sessions.providers.redis_scripts import (
     ABSENT,
     CONDEMNED,
@@ -35,6 +37,7 @@ __all__ = ["RedisSessionStore", "decode_record"]
 logger = logging.getLogger(__name__)
 
 MAX_FIELDS = 500_000  # Redis 6.2 takes 1,048,576 arguments and cuts the connection, everybody's, at one more
+COUNT_BATCH = 1000  # keys that the server looks at before it serves others
 UNCOUNTABLE = {-2: NO_INTEGER, -3: TOO_LARGE}
 
 
@@ -158,6 +161,30 @@ class RedisSessionStore:
     async def delete_user(self, user_id: str, keep: frozenset[str]) -> int:
         named = await asyncio.gather(*map(self._live_name, keep))
         return await self._users.end_all(user_id, keep.union(name for name in named if name is not None))
+
+    async def pages(self, batch: int) -> AsyncIterator[list[tuple[str, SessionRecord]]]:
+        async for ids in Scan(self._client, self._sandbox, batch).pages():
+            records = await asyncio.gather(*(self._read(session_id, False) for session_id in ids))
+            pairs = zip(ids, records, strict=True)
+            yield [(session_id, record) for session_id, record in pairs if record is not None]
+
+    async def count(self) -> int:
+        walk, found = 0, 0
+        async for number, ids in Scan(self._client, self._sandbox, COUNT_BATCH).rounds():
+            if number != walk:
+                walk, found = number, 0
+            versions = await asyncio.gather(*map(self._version, ids))
+            found += sum(version == VERSION for version in versions)
+        return found
+
+    async def _version(self, session_id: str) -> bytes | None:
+        """Of the record; None if there is none, and for an alias."""
+        try:
+            return (await self._client.call(b"HMGET", self._key(session_id), b"v", replay=Replay.READ))[0]  # type: ignore[no-any-return]
+        except ServerError as exc:
+            if not _is_wrong_type(exc):
+                raise
+            return None
 
     async def sweep(self) -> int:
         return 0

@@ -37,6 +37,13 @@ class Deployment(Protocol):
     def slot_of(self, key: str) -> int:
         """What keys must have in common to be in one command."""
 
+    @property
+    def is_cluster(self) -> bool:
+        """Whether slots can move between several masters."""
+
+    async def masters(self) -> list[Node]:
+        """The servers that have keys now, each to be asked by ``Node.send``. Raises NotSent if that cannot be told."""
+
     def is_up(self, slot: int) -> bool:
         """Whether commands for that slot go to a connection now."""
 

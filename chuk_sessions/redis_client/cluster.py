@@ -104,6 +104,13 @@ class Cluster:
         """What keys must have in common to be in one command."""
         return slot_of(key)
 
+    is_cluster = True
+
+    async def masters(self) -> list[Node]:
+        """The servers that have slots now, as the cluster tells it. Raises NotSent if none does."""
+        self._install(await self._ask())
+        return list(dict.fromkeys(node for node in self._owners if node is not None))
+
     def is_up(self, slot: int) -> bool:
         """Whether commands for ``slot`` go to a connection now."""
         owner = self._owners[slot]

@@ -132,6 +132,12 @@ class Node:
         """What keys must have in common to be in one command: here they are all on one server."""
         return 0
 
+    is_cluster = False
+
+    async def masters(self) -> list[Node]:
+        """The servers that have keys: itself."""
+        return [self]
+
     def is_up(self, slot: int) -> bool:
         """Whether commands go to a connection now."""
         return self._connection is not None
