@@ -11,7 +11,7 @@ from typing import Any
 
 from chuk_sessions import grid
 
-__all__ = ["check_batch", "check_interval", "check_limit", "check_user", "choose_sandbox", "seconds_of"]
+__all__ = ["check_batch", "check_idle", "check_interval", "check_limit", "check_user", "choose_sandbox", "seconds_of"]
 
 MAX_HOURS = 100 * 365.25 * 24
 HOUR = 3600.0
@@ -70,6 +70,22 @@ def check_limit(number: Any) -> int:
     if not 1 <= number <= MAX_LIMIT:
         raise ValueError(f"max_sessions_per_user must be from 1 to {MAX_LIMIT}, got {number!r}")
     return number
+
+
+def check_idle(minutes: Any, touch_interval: float) -> float:
+    """Seconds from a touch that is written to the end of the session; 0 for None, which is no idle time.
+
+    The last touch may have been written up to ``touch_interval`` before the last use: so much is added, that no
+    session ends early.
+    """
+    if minutes is None:
+        return 0.0
+    seconds = _number("idle_ttl_minutes", minutes, "minutes") * 60
+    if not 0 < seconds <= MAX_HOURS * HOUR:
+        raise ValueError("idle_ttl_minutes must be over 0 and at most 100 years")
+    if touch_interval > seconds / 2:
+        raise ValueError("touch_interval must be at most half of idle_ttl_minutes")
+    return seconds + touch_interval
 
 
 def check_batch(number: Any) -> int:

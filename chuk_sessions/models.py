@@ -29,10 +29,13 @@ class SessionRecord:
     accessed: float
     metadata: dict[str, Any]
     status: str = ACTIVE
+    idle: float = 0.0  # seconds from a touch to its end, 0 if only ``expires`` ends it
+    idle_expires: float | None = None  # when it ends unless it is touched before
 
 
 def session_info(session_id: str, sandbox_id: str, record: SessionRecord) -> dict[str, Any]:
     """The info dict of a record."""
+    idle = {} if record.idle_expires is None else {"idle_expires_at": iso_timestamp(record.idle_expires)}
     return {
         "session_id": session_id,
         "sandbox_id": sandbox_id,
@@ -42,6 +45,7 @@ def session_info(session_id: str, sandbox_id: str, record: SessionRecord) -> dic
         "status": record.status,
         "last_accessed": iso_timestamp(record.accessed),
         "custom_metadata": record.metadata,
+        **idle,
     }
 
 

@@ -46,7 +46,7 @@ class ProviderSessionStore:
         self._reported = False
 
     async def create(
-        self, session_id: str, user_id: str | None, lifetime: float, metadata: Metadata, limit: int = 0
+        self, session_id: str, user_id: str | None, lifetime: float, metadata: Metadata, limit: int = 0, idle: float = 0
     ) -> Existing | None:
         if limit and user_id is not None:
             raise not_supported("max_sessions_per_user")
@@ -60,7 +60,10 @@ class ProviderSessionStore:
                 return Existing(record.user_id)
             if text is not None:
                 raise ProviderError("the id is taken by a record that this version cannot read; it was left alone")
-            await self._save(provider, key, SessionRecord(user_id, now, now + lifetime, now, stored))
+            record = SessionRecord(user_id, now, now + lifetime, now, stored, idle=idle)
+            if idle:
+                record.idle_expires = now + min(lifetime, idle)
+            await self._save(provider, key, record)
             return None
 
         return await self._in_turn(session_id, run)
@@ -186,20 +189,27 @@ class ProviderSessionStore:
         if record is None and not self._reported:
             self._reported = True
             logger.warning("A session record cannot be read by this version; it counts as absent and is left alone.")
-        if record is not None and record.expires <= self._wall_clock():
+        if record is not None and _end(record) <= self._wall_clock():
             return None, None
         return text, record
 
     async def _touch(self, provider: Provider, key: str, record: SessionRecord) -> None:
-        record.accessed = max(record.accessed, self._wall_clock())
+        now = self._wall_clock()
+        record.accessed = max(record.accessed, now)
+        if record.idle:
+            record.idle_expires = min(record.expires, max(record.idle_expires or 0, now + record.idle))
         await self._save(provider, key, record)
 
     async def _save(self, provider: Provider, key: str, record: SessionRecord) -> None:
-        remaining = record.expires - self._wall_clock()
+        remaining = _end(record) - self._wall_clock()
         if remaining <= 0:
             await provider.delete(key)
         else:
             await provider.setex(key, math.ceil(remaining), _encode(record))
+
+
+def _end(record: SessionRecord) -> float:
+    return record.expires if record.idle_expires is None else record.idle_expires
 
 
 def _encode(record: SessionRecord) -> str:
@@ -212,6 +222,8 @@ def _encode(record: SessionRecord) -> str:
         "status": record.status,
         "metadata": encode_document(record.metadata),
     }
+    if record.idle:
+        document |= {"idle": record.idle, "idle_expires": record.idle_expires}
     return json.dumps(document)
 
 
@@ -225,6 +237,9 @@ def _decode(text: Any) -> SessionRecord | None:
         created, expires, accessed = (float(document[name]) for name in ("created", "expires", "accessed"))
         if not all(0 <= moment < LAST_TIME for moment in (created, expires, accessed)):
             return None
-        return SessionRecord(document["user"], created, expires, accessed, metadata, document["status"])
+        idle = float(document.get("idle", 0))
+        idle_expires = float(document["idle_expires"]) if idle else None
+        status = document["status"]
+        return SessionRecord(document["user"], created, expires, accessed, metadata, status, idle, idle_expires)
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
         return None

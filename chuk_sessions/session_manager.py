@@ -8,7 +8,15 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any, Self, TypeVar
 
 from chuk_sessions import grid
-from chuk_sessions.arguments import check_batch, check_interval, check_limit, check_user, choose_sandbox, seconds_of
+from chuk_sessions.arguments import (
+    check_batch,
+    check_idle,
+    check_interval,
+    check_limit,
+    check_user,
+    choose_sandbox,
+    seconds_of,
+)
 from chuk_sessions.batches import batch, session_error
 from chuk_sessions.codec import text_key
 from chuk_sessions.exceptions import ProviderError, SessionError
@@ -47,6 +55,10 @@ class SessionManager:
     ``max_sessions_per_user`` (at least 1) is how many live sessions a user may have: one more ends the oldest, in the
     step that creates it, also when several processes log the same user in. Sessions without a user are not counted.
 
+    ``idle_ttl_minutes`` ends a session that was not touched for so long, beside its lifetime (OWASP ASVS 5.0, 7.3.1);
+    never earlier, and at most ``touch_interval`` later, which must be at most half of it. It is written into the
+    session when it is created, and ``get_session_info`` then has ``idle_expires_at``.
+
     Raises ValueError for a sandbox that is no path segment, for hours, an interval or a limit out of range, TypeError
     for ones that are no number, ProviderError for an unknown ``SESSION_PROVIDER``.
     """
@@ -60,10 +72,12 @@ class SessionManager:
         strict: bool = False,
         touch_interval: float = 0,
         max_sessions_per_user: int | None = None,
+        idle_ttl_minutes: float | None = None,
     ) -> None:
         self._default_lifetime = seconds_of("default_ttl_hours", default_ttl_hours)
         self._touch_interval = check_interval(touch_interval)
         self._limit = check_limit(max_sessions_per_user)
+        self._idle = check_idle(idle_ttl_minutes, self._touch_interval)
         self.sandbox_id = choose_sandbox(sandbox_id)
         self.default_ttl_hours = default_ttl_hours
         self.strict = strict
@@ -105,7 +119,7 @@ class SessionManager:
         else:
             session_id = grid.check_segment("session_id", session_id)
         try:
-            existing = await self._store.create(session_id, user_id, lifetime, metadata, self._limit)
+            existing = await self._store.create(session_id, user_id, lifetime, metadata, self._limit, self._idle)
         except ProviderError as exc:
             raise SessionError(f"the session could not be allocated: {exc}") from exc
         if self.strict and existing is not None and existing.user_id != user_id:
@@ -143,7 +157,7 @@ class SessionManager:
     async def get_session_metadata(self, session_id: str) -> SessionMetadata | None:
         """What ``get_session_info`` tells, as an object; None in the same cases. Does not touch the session."""
         info = await self.get_session_info(session_id)
-        return None if info is None else SessionMetadata(**info)
+        return None if info is None else SessionMetadata.from_dict(info)
 
     async def update_session_metadata(
         self, session_id: str, custom_metadata: dict[str, Any], merge: bool = True

@@ -58,11 +58,13 @@ class SessionStore(Protocol):
     """The sessions of one sandbox. Lifetimes and intervals are in seconds, fractions included."""
 
     async def create(
-        self, session_id: str, user_id: str | None, lifetime: float, metadata: Metadata, limit: int = 0
+        self, session_id: str, user_id: str | None, lifetime: float, metadata: Metadata, limit: int = 0, idle: float = 0
     ) -> Existing | None:
         """Store a new session and return None; a live one with this id is only touched, and returned.
 
         With a ``limit`` over 0 the oldest sessions of ``user_id`` are ended first, so that there are at most so many.
+        With ``idle`` over 0 it ends so many seconds after it was last touched, if that is before ``lifetime`` has
+        passed: every touch that is written moves its deadline.
         """
 
     async def read(self, session_id: str) -> SessionRecord | None:

@@ -110,6 +110,8 @@ class _Session:
     expires: float
     accessed: float
     document: str
+    idle: float = 0.0
+    end: float = 0.0  # of a session with ``idle``: when it ends however often it is touched
 
     def touch(self, now: float) -> None:
         if now > self.accessed:
@@ -135,7 +137,10 @@ class _Session:
 
 def _record(session: _Session) -> SessionRecord:
     metadata = decode_document(session.document)
-    return SessionRecord(session.user_id, session.created, session.expires, session.accessed, metadata)
+    record = SessionRecord(session.user_id, session.created, session.expires, session.accessed, metadata)
+    if session.idle:
+        record.idle, record.idle_expires, record.expires = session.idle, session.expires, session.end
+    return record
 
 
 class MemorySessionStore:
@@ -149,13 +154,17 @@ class MemorySessionStore:
         self._capacity = store.max_items or sys.maxsize
 
     async def create(
-        self, session_id: str, user_id: str | None, lifetime: float, metadata: Metadata, limit: int = 0
+        self, session_id: str, user_id: str | None, lifetime: float, metadata: Metadata, limit: int = 0, idle: float = 0
     ) -> Existing | None:
         document = encode_document(metadata)
         now = self._wall_clock()
         if self._aliases.items and (existing := self._touched_as_alias(session_id)) is not None:
             return existing
         session = _Session(session_id, user_id, now, now + lifetime, now, document)
+        if idle:
+            session.idle, session.end = idle, session.expires
+            lifetime = min(lifetime, idle)
+            session.expires = now + lifetime
         entry = self._map.add(session_id, lifetime, session)
         if entry is None:
             if user_id is not None:
@@ -165,7 +174,7 @@ class MemorySessionStore:
                 if limit:
                     await self._keep_newest(user_id, limit)
             return None
-        entry[0].touch(now)
+        self._touch(entry, now)
         return Existing(entry[0].user_id)
 
     async def read(self, session_id: str) -> SessionRecord | None:
@@ -184,6 +193,8 @@ class MemorySessionStore:
         now = self._wall_clock()
         if now - session.accessed >= interval:
             session.accessed = now
+            if session.idle:
+                self._stay(entry, now)
         return True
 
     async def update(self, session_id: str, metadata: Metadata, replace: bool) -> bool:
@@ -198,7 +209,7 @@ class MemorySessionStore:
             session.document = encode_document(metadata)
         else:
             session.merge(metadata)
-        session.touch(self._wall_clock())
+        self._touch(entry, self._wall_clock())
         return True
 
     async def increment(self, session_id: str, field: str, amount: int) -> int | None:
@@ -206,11 +217,15 @@ class MemorySessionStore:
         if entry is None:
             return None
         value: int = entry[0].increment(field, amount)
-        entry[0].touch(self._wall_clock())
+        self._touch(entry, self._wall_clock())
         return value
 
     async def extend(self, session_id: str, lifetime: float) -> bool:
         while (entry := self._live(session_id)) is not None:
+            if entry[0].idle:
+                entry[0].end += lifetime
+                self._touch(entry, self._wall_clock())
+                return True
             if self._map.postpone(entry[0].session_id, entry, lifetime):  # else another thread was first
                 entry[0].expires += lifetime
                 entry[0].touch(self._wall_clock())
@@ -238,8 +253,9 @@ class MemorySessionStore:
             return None  # another thread was first
         self._users.discard(session)
         session.session_id = new_id
-        session.touch(self._wall_clock())
         self._map.add(new_id, remaining, session)
+        if (renewed := self._map.live(new_id)) is not None:
+            self._touch(renewed, self._wall_clock())
         if session.user_id is not None:
             self._users.add(session.user_id, session)
         return new_id
@@ -270,8 +286,20 @@ class MemorySessionStore:
         entry = self._live_as_alias(session_id)
         if entry is None:
             return None
-        entry[0].touch(self._wall_clock())
+        self._touch(entry, self._wall_clock())
         return Existing(entry[0].user_id)
+
+    def _touch(self, entry: Entry, now: float) -> None:
+        entry[0].touch(now)
+        if entry[0].idle:
+            self._stay(entry, now)
+
+    def _stay(self, entry: Entry, now: float) -> None:
+        """Move the deadline of a session that has an idle time; if another thread was first, that one moved it."""
+        session: _Session = entry[0]
+        later = min(session.end, now + session.idle) - session.expires
+        if later > 0 and self._map.postpone(session.session_id, entry, later):
+            session.expires += later
 
     def _live_of(self, user_id: str) -> list[_Session]:
         live = [session for session in self._users.of(user_id) if self._is_live(session)]

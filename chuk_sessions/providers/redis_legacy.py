@@ -90,10 +90,10 @@ class LegacyReadingStore:
         self._reported = False
 
     async def create(
-        self, session_id: str, user_id: str | None, lifetime: float, metadata: Metadata, limit: int = 0
+        self, session_id: str, user_id: str | None, lifetime: float, metadata: Metadata, limit: int = 0, idle: float = 0
     ) -> Existing | None:
         await self._import(session_id)
-        return await self._store.create(session_id, user_id, lifetime, metadata, limit)
+        return await self._store.create(session_id, user_id, lifetime, metadata, limit, idle)
 
     async def read(self, session_id: str) -> SessionRecord | None:
         record = await self._store.read(session_id)

@@ -54,12 +54,19 @@ local text = string.format('%.0f', now)
 local found = {}
 for i = 1, #KEYS do
   local key = KEYS[i]
-  local old = redis.pcall('HMGET', key, 'v', 'accessed', 'expires')
+  local old = redis.pcall('HMGET', key, 'v', 'accessed', 'expires', 'idle', 'end')
   local accessed, expires = tonumber(old[2] or nil), tonumber(old[3] or nil)
   if old[1] == version and accessed and expires then
     found[i] = expires > now and now or 0
     if expires > now and now > accessed and now - accessed >= interval then
-      local done = redis.pcall('HSET', key, 'accessed', text)
+      local idle, last, done = tonumber(old[4] or nil), tonumber(old[5] or nil), nil
+      if idle and last then
+        local stays = math.max(expires, math.min(last, now + idle))
+        done = redis.pcall('HSET', key, 'accessed', text, 'expires', string.format('%.0f', stays))
+        if type(done) == 'number' then redis.call('PEXPIREAT', key, string.format('%.0f', math.ceil(stays / 1000))) end
+      else
+        done = redis.pcall('HSET', key, 'accessed', text)
+      end
       if type(done) == 'table' and string.sub(done.err, 1, 3) ~= 'OOM' and string.sub(done.err, 1, 7) ~= 'MISCONF' then
         found[i] = done
       end
@@ -83,7 +90,7 @@ LOOK = """
 local key, version, clock = KEYS[1], ARGV[1], redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
 local function digits(n) return string.format('%.0f', n) end
-local old = redis.pcall('HMGET', key, 'v', 'accessed', 'expires', 'created', 'status', 'user', 'inc')
+local old = redis.pcall('HMGET', key, 'v', 'accessed', 'expires', 'created', 'status', 'user', 'inc', 'idle', 'end')
 if old.err then
   if string.sub(old.err, 1, 9) == 'WRONGTYPE' then return -1 end
   return old
@@ -113,6 +120,14 @@ local function write(command, items)
   end
 end
 local touched = found and digits(math.max(now, tonumber(old[2])))
+local idle, last = tonumber(old[8] or nil), tonumber(old[9] or nil)
+local stays = found and idle and last and math.max(tonumber(old[3]), math.min(last, now + idle))
+local function touch(items)
+  items[#items + 1], items[#items + 2] = 'accessed', touched
+  if stays then items[#items + 1], items[#items + 2] = 'expires', digits(stays) end
+  write('HSET', items)
+  if stays then redis.call('PEXPIREAT', key, milliseconds(stays)) end
+end
 """
 )
 
@@ -148,25 +163,32 @@ end
 # deadline to pass in between, nothing could be written after it. If it fails, nothing must be left without a TTL.
 # KEYS: the session; with a user its index, if it is in this slot, and sessions that may be ended to make room; else the
 # key that says that this incarnation was ended before it began. ARGV: version, lifetime, user?, user, incarnation or
-# '', how many sessions the user may have or 0, fields and values. If there is no room, and who must be ended is not
-# among the keys: how many that are, and all live sessions, oldest first, so that others which come first do no harm.
+# '', how many sessions the user may have or 0, microseconds from a touch to its end or 0, fields and values. If there
+# is no room, and who must be ended is not among the keys: how many that are, and all live sessions, oldest first, so
+# that others which come first do no harm. One that ended unseen (nobody touched it) is told by its key.
 CREATE = Script(
     WRITE
     + INDEX
     + """
 if found then
-  redis.call('HSET', key, 'accessed', touched)
+  touch({})
   return {old[6]}
 end
 local expires, user, inc, limit = now + ARGV[2], ARGV[3] == '1' and ARGV[4], ARGV[5], tonumber(ARGV[6])
-local index, victims, members, missing = user and inc == '' and KEYS[2], {}, {}, false
+local span = tonumber(ARGV[7])
+local index, victims, members, missing, gone = user and inc == '' and KEYS[2], {}, {}, false, {}
 if inc ~= '' and redis.call('EXISTS', KEYS[2]) == 1 then return -4 end
 if index and limit > 0 then
-  local live, declared = live_of(index, user, now), {}
+  local all, live, declared, base = live_of(index, user, now), {}, {}, string.sub(key, 1, -#name_in(key) - 1)
   for i = 3, #KEYS do declared[KEYS[i]] = true end
+  for i = 1, #all do
+    local other = base .. name_in(all[i])
+    local has_ended = declared[other] and redis.call('EXISTS', other) == 0
+    table.insert(has_ended and gone or live, all[i])
+  end
   for i = 1, math.min(#live - limit + 1, MAX_VICTIMS) do
     local name = name_in(live[i])
-    local victim = string.sub(key, 1, -#name_in(key) - 1) .. name
+    local victim = base .. name
     members[i], victims[i] = live[i], victim
     if not declared[victim] or string.sub(live[i], -#name - 2, -#name - 1) ~= '.:' then missing = true end
   end
@@ -179,14 +201,21 @@ if victims[1] then
   redis.call('UNLINK', unpack(victims))
   redis.call('ZREM', index, unpack(members))
 end
+if gone[1] then redis.call('ZREM', index, unpack(gone)) end
 if old[1] then redis.call('UNLINK', key) end
 local items = {'v', version, 'created', digits(now), 'accessed', digits(now), 'expires', digits(expires),
   'status', 'active'}
 if user then items[11], items[12] = 'user', user end
-if inc ~= '' then items[13], items[14] = 'inc', inc end
-for i = 7, #ARGV do items[#items + 1] = ARGV[i] end
+if inc ~= '' then items[#items + 1], items[#items + 2] = 'inc', inc end
+local ends = span > 0 and math.min(expires, now + span) or expires
+items[8] = digits(ends)
+if span > 0 then
+  items[#items + 1], items[#items + 2] = 'idle', digits(span)
+  items[#items + 1], items[#items + 2] = 'end', digits(expires)
+end
+for i = 8, #ARGV do items[#items + 1] = ARGV[i] end
 write('HSET', items)
-local set = redis.pcall('PEXPIREAT', key, milliseconds(expires))
+local set = redis.pcall('PEXPIREAT', key, milliseconds(ends))
 if type(set) == 'table' then
   redis.call('UNLINK', key)
   if index then redis.call('ZREM', index, member_of(key, user, digits(now))) end
@@ -200,7 +229,7 @@ UPDATE = Script(
     WRITE
     + """
 if not found then return 0 end
-local items, kept, gone = {'accessed', touched}, {}, {}
+local items, kept, gone = {}, {}, {}
 for i = 3, #ARGV do items[#items + 1] = ARGV[i] end
 if ARGV[2] == '1' then
   for i = 3, #ARGV, 2 do kept[ARGV[i]] = true end
@@ -208,7 +237,7 @@ if ARGV[2] == '1' then
     if string.sub(field, 1, 2) == 'm:' and not kept[field] then gone[#gone + 1] = field end
   end
 end
-write('HSET', items)
+touch(items)
 write('HDEL', gone)
 return 1
 """
@@ -225,7 +254,7 @@ if type(sum) == 'table' then
   if string.find(sum.err, 'overflow', 1, true) then return -3 end
   return sum
 end
-redis.call('HSET', key, 'accessed', touched)
+touch({})
 return {redis.call('HGET', key, ARGV[2])}
 """
 )
@@ -237,11 +266,13 @@ EXTEND = Script(
     + INDEX
     + """
 if not found then return 0 end
-local expires = tonumber(old[3]) + ARGV[2]
-if old[7] and old[3] ~= ARGV[3] then return {member_of(key, old[6], old[4], old[7]), old[3]} end
-redis.call('PEXPIREAT', key, milliseconds(expires))
+local ends = old[9] or old[3]
+local expires = ends + ARGV[2]
+if old[7] and ends ~= ARGV[3] then return {member_of(key, old[6], old[4], old[7]), ends} end
+if stays then stays = math.max(tonumber(old[3]), math.min(expires, now + idle)) end
+redis.call('PEXPIREAT', key, milliseconds(stays or expires))
 if old[6] and not old[7] then file(KEYS[2], member_of(key, old[6], old[4]), now, expires) end
-redis.call('HSET', key, 'expires', digits(expires), 'accessed', touched)
+touch({stays and 'end' or 'expires', digits(expires)})
 return 1
 """
 )
@@ -281,22 +312,23 @@ RENEW = Script(
     + INDEX
     + """
 if not found then return 0 end
-local new, grace, expires = KEYS[2], tonumber(ARGV[2]), tonumber(old[3])
+local former, new, grace, ends = key, KEYS[2], tonumber(ARGV[2]), old[9] or old[3]
 if old[7] then
-  if old[7] ~= ARGV[3] or old[3] ~= ARGV[4] then return {member_of(key, old[6], old[4], old[7]), old[3]} end
+  if old[7] ~= ARGV[3] or ends ~= ARGV[4] then return {member_of(key, old[6], old[4], old[7]), ends} end
   if redis.call('EXISTS', KEYS[4]) == 1 then return 0 end
 end
-redis.call('RENAME', key, new)
-redis.call('HSET', new, 'accessed', touched)
+redis.call('RENAME', former, new)
+key = new
+touch({})
 if old[7] then
   redis.call('HSET', new, 'inc', ARGV[5])
 elseif old[6] then
-  file(KEYS[3], member_of(new, old[6], old[4]), now, expires)
-  redis.call('ZREM', KEYS[3], member_of(key, old[6], old[4]))
+  file(KEYS[3], member_of(new, old[6], old[4]), now, tonumber(ends))
+  redis.call('ZREM', KEYS[3], member_of(former, old[6], old[4]))
 end
 if grace > 0 then
-  redis.call('HSET', key, 'alias', name_in(new))
-  redis.call('PEXPIREAT', key, milliseconds(math.min(expires, now + grace)))
+  redis.call('HSET', former, 'alias', name_in(new))
+  redis.call('PEXPIREAT', former, milliseconds(math.min(tonumber(ends), now + grace)))
 end
 return 1
 """
@@ -376,7 +408,7 @@ VISIT = Script(
     WRITE
     + """
 if not found then return 0 end
-redis.call('HSET', key, 'accessed', touched)
+touch({})
 return {old[6]}
 """
 )

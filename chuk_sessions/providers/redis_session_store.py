@@ -53,9 +53,9 @@ class RedisSessionStore:
         self._reported = False
 
     async def create(
-        self, session_id: str, user_id: str | None, lifetime: float, metadata: Metadata, limit: int = 0
+        self, session_id: str, user_id: str | None, lifetime: float, metadata: Metadata, limit: int = 0, idle: float = 0
     ) -> Existing | None:
-        fields = _hash_fields(metadata)
+        fields = [b"%d" % _microseconds(idle), *_hash_fields(metadata)]
         span = max(1000, _microseconds(lifetime))
         key = self._key(session_id)
         if user_id is None:
@@ -70,7 +70,7 @@ class RedisSessionStore:
             return None
         if (target := target_of(reply)) is not None:
             return await self._existing_as(target) or await self._create_over_alias(
-                session_id, user_id, lifetime, metadata, limit, target
+                session_id, user_id, lifetime, metadata, limit, idle, target
             )
         if reply != UNREADABLE:
             with suppress(UnicodeDecodeError):
@@ -210,10 +210,17 @@ class RedisSessionStore:
         return None if record is None else Existing(record.user_id)
 
     async def _create_over_alias(
-        self, session_id: str, user_id: str | None, lifetime: float, metadata: Metadata, limit: int, target: str
+        self,
+        session_id: str,
+        user_id: str | None,
+        lifetime: float,
+        metadata: Metadata,
+        limit: int,
+        idle: float,
+        target: str,
     ) -> Existing | None:
         await DROP.run(self._client, (self._key(session_id),), (quote_part(target),))
-        return await self.create(session_id, user_id, lifetime, metadata, limit)
+        return await self.create(session_id, user_id, lifetime, metadata, limit, idle)
 
     def _keys(self, session_id: str) -> tuple[str, str]:
         """Of the session, and of the index that is in its slot."""
@@ -293,10 +300,14 @@ def decode_record(reply: list[bytes] | dict[bytes, bytes]) -> SessionRecord:
     if fixed[b"v"] != VERSION:
         raise ValueError("a record of another version")
     user = fixed.get(b"user")
+    ends = _time(fixed[b"expires"])
+    idle = _time(fixed.get(b"idle", b"0"))
     return SessionRecord(
         user_id=None if user is None else to_text(user),
         created=_time(fixed[b"created"]),
-        expires=_time(fixed[b"expires"]),
+        expires=_time(fixed[b"end"]) if idle else ends,
+        idle=idle,
+        idle_expires=ends if idle else None,
         accessed=_time(fixed[b"accessed"]),
         metadata=decode_fields(metadata),
         status=fixed[b"status"].decode(),

@@ -46,6 +46,7 @@ __all__ = ["Member", "UserIndex", "target_of", "to_bytes", "to_text"]
 
 PAUSE, MAX_PAUSE = 0.001, 0.02  # seconds at the most before a change is tried again that others came before
 NOTE_MS = 3_600_000  # how long a create may be under way, and far more
+UNDER_WAY = 60_000_000  # microseconds that no create takes from its first step to its last
 CLOCK_SLACK = 2_000_000  # microseconds by which the clocks of two masters may differ
 OTHER = -4
 MIN_FILED, MAX_FILED = 86_400_000_000, 9_000_000_000_000_000  # microseconds that a session to be brought is filed for
@@ -137,8 +138,21 @@ class UserIndex:
         """The keys that CREATE may end itself; what it cannot is ended now."""
         members = [parse_member(member) for member in raw]
         if excess >= MAX_VICTIMS or any(member.elsewhere for member in members[:excess]):
-            await self._end(index, members[:excess])
+            await self._free(index, members[:excess])
         return tuple(self._key(member) for member in members if not member.elsewhere)
+
+    async def _free(self, index: str, victims: list[Member]) -> None:
+        """Make room in an index: by what has ended unseen because nobody touched it, else by ending these."""
+        now, members = await self.members(to_text(victims[0].user))
+        stands = await asyncio.gather(*map(self._stands, members))
+        pairs = zip(members, stands, strict=True)
+        gone = [each for each, there in pairs if not there and (not each.elsewhere or now - each.born > UNDER_WAY)]
+        await self._end(index, gone or victims)
+
+    async def _stands(self, member: Member) -> bool:
+        """Whether its session is there. One that is filed and not there may be about to be created."""
+        fields = await self._client.call(b"HMGET", self._key(member), b"created", b"inc", replay=Replay.READ)
+        return member.incarnation == (fields[1] if member.elsewhere else b"%b." % (fields[0] or b""))
 
     async def create_elsewhere(self, key: str, user_id: str, lifetime: int, fields: list[bytes], limit: int) -> Reply:
         """Create a session in another slot than its user's index; the reply of CREATE."""
@@ -198,7 +212,7 @@ class UserIndex:
             reply: bytes | list[bytes] = await FILE.run(self._client, (index,), args)
             if isinstance(reply, bytes):
                 return reply
-            await self._end(index, [parse_member(member) for member in reply[1:]])
+            await self._free(index, [parse_member(member) for member in reply[1:]])
             await patience.pause()
 
     async def renew(self, keys: tuple[str, str, str], grace: int) -> Reply:
