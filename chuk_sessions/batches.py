@@ -1,4 +1,4 @@
-"""Many calls at once, with a result or an exception for each."""
+"""Many calls at once, with a result or an exception for each; and one that nobody waits for."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, TypeVar, cast
 
 from chuk_sessions.exceptions import ProviderError, SessionError
 
-__all__ = ["batch", "session_error"]
+__all__ = ["batch", "in_background", "session_error"]
 
 T = TypeVar("T")
 
@@ -32,3 +32,19 @@ def session_error(action: str, result: bool | Exception) -> bool | Exception:
     error = SessionError(f"could not {action} a session: {result}")
     error.__cause__ = result
     return error
+
+
+_tasks: set[asyncio.Task[object]] = set()
+
+
+def in_background(work: Coroutine[Any, Any, object]) -> None:
+    """Try to undo what nobody will ask for; the caller, whose deadline may have passed, is told without waiting."""
+    task: asyncio.Task[object] = asyncio.get_running_loop().create_task(work)
+    _tasks.add(task)
+    task.add_done_callback(_ended)
+
+
+def _ended(task: asyncio.Task[object]) -> None:
+    _tasks.discard(task)
+    if not task.cancelled():
+        task.exception()  # looked at: that it failed changes nothing

@@ -17,9 +17,9 @@ from chuk_sessions.arguments import (
     choose_sandbox,
     seconds_of,
 )
-from chuk_sessions.batches import batch, session_error
+from chuk_sessions.batches import batch, in_background, session_error
 from chuk_sessions.codec import text_key
-from chuk_sessions.exceptions import ProviderError, SessionError
+from chuk_sessions.exceptions import OutcomeUnknown, ProviderError, SessionError
 from chuk_sessions.models import SessionMetadata, session_info
 from chuk_sessions.provider import Factory
 from chuk_sessions.provider_factory import factory_for_env
@@ -114,6 +114,7 @@ class SessionManager:
         if user_id is not None and type(user_id) is not str:
             user_id = check_user("user_id", user_id, " or None")
         metadata = {} if custom_metadata is None else custom_metadata
+        made_here = session_id is None
         if session_id is None:
             session_id = new_session_id(self.sandbox_id, user_id, time.time())
         else:
@@ -121,6 +122,8 @@ class SessionManager:
         try:
             existing = await self._store.create(session_id, user_id, lifetime, metadata, self._limit, self._idle)
         except ProviderError as exc:
+            if made_here and isinstance(exc, OutcomeUnknown):  # nobody will have that id, and it may count for its user
+                in_background(self._store.delete(session_id))
             raise SessionError(f"the session could not be allocated: {exc}") from exc
         if self.strict and existing is not None and existing.user_id != user_id:
             raise SessionError(f"session {fingerprint(session_id)} is live and belongs to another user")

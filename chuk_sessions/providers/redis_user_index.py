@@ -22,6 +22,7 @@ from contextlib import suppress
 from os import urandom
 from typing import NamedTuple
 
+from chuk_sessions.batches import in_background
 from chuk_sessions.exceptions import ProviderError
 from chuk_sessions.providers.redis_scripts import (
     ABSENT,
@@ -166,8 +167,7 @@ class UserIndex:
         try:
             reply = await CREATE.run(self._client, (key, self._note(member)), args)
         except ProviderError:
-            with suppress(ProviderError):
-                await self._kill([member])
+            in_background(self._kill([member]))
             raise
         if reply not in (ABSENT, CONDEMNED):
             await self.forget(member.raw)
