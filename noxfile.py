@@ -84,3 +84,24 @@ def bench(session: nox.Session) -> None:
     """Print every published table with what is measured here, and write results/. `-- --quick` takes a minute."""
     session.install("-e", ".[bench]")
     session.run("python", "-m", "benchmarks", "--old", old_release(session), *session.posargs)
+
+
+@nox.session
+def gate(session: nox.Session) -> None:
+    """Is this version slower than an earlier one? `-- --base REV`; some six minutes, `-- --share 0.1` for a look."""
+    session.install("-e", ".[bench]")
+    session.run("python", "-m", "benchmarks.gate", *session.posargs)
+
+
+@nox.session
+def gate_demonstration(session: nox.Session) -> None:
+    """Ten times a hot path 10 % slower, ten times not: does the gate tell? Half an hour; writes results/GATE.md."""
+    session.install("-e", ".[bench]")
+    session.run("python", "-m", "benchmarks.gate.demonstration", *session.posargs)
+
+
+@nox.session
+def count(session: nox.Session) -> None:
+    """Does an operation need more instructions than on an earlier version? `-- --base REV`; two minutes; valgrind."""
+    session.install("-e", ".[bench]")
+    session.run("python", "-m", "benchmarks.count", *session.posargs)

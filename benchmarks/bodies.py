@@ -117,6 +117,31 @@ class Delete(ProviderBody):
             assert await store.get(key) is None
 
 
+class Expiry(ProviderBody):
+    """Write keys that live a second, on a clock that runs a second in ``PER_SECOND`` writes.
+
+    The store is a ``MovedClock``'s: each write but the first ones makes another key expire, which has to be reclaimed.
+    """
+
+    PER_SECOND = 2_000
+
+    async def reset(self, store: Any, items: list[str]) -> None:
+        store.now += 10.0
+
+    async def work(self, store: Any, items: list[str]) -> None:
+        setex, value, step = store.provider.setex, self.value, 1 / self.PER_SECOND
+        for key in items:
+            store.now += step
+            await setex(key, 1, value)
+
+    async def check(self, store: Any, items: list[str]) -> None:
+        assert await store.provider.get(items[-1]) == self.value
+        assert await store.provider.get(items[0]) is None
+
+    async def clean(self, store: Any, items: list[str]) -> None:
+        """Nothing: the store is this workload's own."""
+
+
 class Cycle(Delete):
     """Write a new key, read it, remove it; ``latencies`` is the same with a clock, for a pass of its own."""
 

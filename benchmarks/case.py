@@ -11,9 +11,14 @@ from typing import Any, Literal, Protocol
 from benchmarks.bodies import Body, Cycle, sample
 
 Layer = Literal["provider", "manager"]
-Kind = Literal["memory", "redis", "redis-aof"]
+Kind = Literal["memory", "memory-clock", "redis", "redis-aof"]
 
-KINDS: dict[Kind, str] = {"memory": "Memory", "redis": "Redis", "redis-aof": "Redis, appendonly everysec"}
+KINDS: dict[Kind, str] = {
+    "memory": "Memory",
+    "memory-clock": "Memory with a clock that the workload moves",
+    "redis": "Redis",
+    "redis-aof": "Redis, appendonly everysec",
+}
 
 
 class Adapter(Protocol):
@@ -42,6 +47,11 @@ class Workload:
     repeats: int = 1
     unit: str = "call"
     beside: str = ""  # the workload whose time is taken off to get the overhead of this one
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether it needs no server."""
+        return self.kind.startswith("memory")
 
     @property
     def operations(self) -> int:

@@ -52,8 +52,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     given = config.getoption("--bench-redis-url")
     kept = []
     for item in items:
-        kind = WORKLOADS[_params(item)["name"]].kind
-        if not (kind != "memory" and without) and not (kind == "redis-aof" and given):
+        workload = WORKLOADS[_params(item)["name"]]
+        if not (without and not workload.in_memory) and not (given and workload.kind == "redis-aof"):
             kept.append(item)
     config.hook.pytest_deselected(items=[item for item in items if item not in kept])
     items[:] = kept
@@ -101,7 +101,7 @@ def measure(benchmark: Any, request: pytest.FixtureRequest, urls: Mapping[str, s
 
 def _measure(benchmark: Any, scale: Scale, placement: Placement, urls: Mapping[str, str], name: str, loop: str) -> None:
     workload = WORKLOADS[name]
-    cores = placed("free" if workload.kind == "memory" else placement)
+    cores = placed("free" if workload.in_memory else placement)
     with cores, asyncio.Runner(loop_factory=loop_factory(loop)) as runner:
         stack = AsyncExitStack()
         try:
@@ -124,7 +124,7 @@ def _run(
         if workload.beside:
             beside.append(runner.run(run_block(other)) / other.workload.operations)
 
-    rounds = scale.memory_rounds if workload.kind == "memory" else scale.redis_rounds
+    rounds = scale.memory_rounds if workload.in_memory else scale.redis_rounds
     benchmark.pedantic(lambda: runner.run(run_block(case)), setup=setup, rounds=rounds, warmup_rounds=1, iterations=1)
     if beside:
         benchmark.extra_info["beside_ns"] = statistics.median(beside)

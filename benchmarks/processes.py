@@ -20,6 +20,11 @@ class WorkerFailed(Exception):
     """A worker ended with an error; the message holds its last words."""
 
 
+def environment_without_ours() -> dict[str, str]:
+    """The environment of this process without what would change the package under test or the interpreter."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(OURS_TO_SET)}
+
+
 def ask(task: str, python: str | None = None, **question: Any) -> dict[str, Any]:
     """Run one task in a fresh process; its ``answer`` and the ``versions`` it had."""
     command = [python or sys.executable, "-P", "-c", BOOT, str(ROOT)]
@@ -29,7 +34,7 @@ def ask(task: str, python: str | None = None, **question: Any) -> dict[str, Any]
         capture_output=True,
         text=True,
         timeout=SECONDS,
-        env={name: value for name, value in os.environ.items() if not name.startswith(OURS_TO_SET)},
+        env=environment_without_ours(),
         cwd=ROOT,
         check=False,
     )

@@ -15,12 +15,14 @@ from pathlib import Path
 from benchmarks.goals import Results
 from benchmarks.markdown import MarkersMissing, between_markers
 from benchmarks.processes import ROOT
+from benchmarks.setting import setting
 from benchmarks.tables import tables
 
 SCHEMA = 1
 JSON_NAME = "bench.json"
 MARKDOWN_NAME = "BENCH.md"
 README = ROOT / "README.md"
+RATIOS = "Ratios over 1 are better than published, or than the peer, unless a row says *at most*"
 
 
 class ReportError(Exception):
@@ -46,29 +48,8 @@ def dumped(results: Results) -> str:
 
 def text(results: Results) -> str:
     """All tables, and what the run was made on."""
-    parts = [setting(results), *[str(table) for table in tables(results)]]
+    parts = [setting(results, RATIOS), *[str(table) for table in tables(results)]]
     return "\n\n".join(parts) + "\n"
-
-
-def setting(results: Results) -> str:
-    """The machine, the versions, the date and the commit, in a few lines."""
-    run = results["environment"]
-    machine = run["machine"]
-    versions = ", ".join(f"{name} {number}" for name, number in run["versions"].items())
-    dirty = ", with uncommitted changes" if run["dirty"] else ""
-    quick = ["* **A quick run: it shows that everything works; its figures mean little.**"] if results["quick"] else []
-    return "\n".join(
-        [
-            *quick,
-            f"* Machine: {machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB, "
-            f"{machine['system']}; load {run['load']} before, {results['load_after']} after",
-            f"* Python: {run['python']}",
-            f"* Versions: {versions}",
-            f"* Date: {run['date']}; commit {run['commit'][:12]}{dirty}",
-            f"* Reading the clock twice in a row measures {run['timer_floor_ns']} ns",
-            "* Ratios over 1 are better than published, or than the peer, unless a row says *at most*",
-        ]
-    )
 
 
 def document(results: Results) -> str:

@@ -109,6 +109,17 @@ def _paths() -> list[Workload]:
     ]
 
 
+def _expiry() -> Workload:
+    """Writes of keys while older ones expire: the store's clock is moved with each write, so it is always the same."""
+    return Workload(
+        "memory.expiry",
+        "setex of a new key while another expires",
+        bodies.Expiry(VALUE),
+        kind="memory-clock",
+        items=MEMORY_BLOCK,
+    )
+
+
 def _registry() -> dict[str, Workload]:
     both: list[Kind] = ["memory", "redis"]
     every = [
@@ -118,6 +129,7 @@ def _registry() -> dict[str, Workload]:
             for workload in (*_provider(kind), *_manager(kind), *_payloads(kind), _cycle(kind))
         ],
         *[workload for workload in _provider("redis-aof") if ".set-" in workload.name],
+        _expiry(),
         *_many_callers(),
         *_paths(),
     ]

@@ -14,7 +14,7 @@ import pytest
 from benchmarks import timing
 from benchmarks.adapters import adapter
 from benchmarks.adapters.plain_dict import DictProvider
-from benchmarks.bodies import Body, sample
+from benchmarks.bodies import Body, Expiry, sample
 from benchmarks.case import Kind, Layer, Workload, opened
 from benchmarks.churn import churn
 from benchmarks.footprint import footprint
@@ -23,7 +23,7 @@ from benchmarks.placement import placed, possible
 from benchmarks.worker import blocks
 from benchmarks.workloads import WORKLOADS
 
-MEMORY = [name for name, workload in WORKLOADS.items() if workload.kind == "memory" and name != "grid.f-string"]
+MEMORY = [name for name, workload in WORKLOADS.items() if workload.in_memory and name != "grid.f-string"]
 
 
 class LazyProvider(DictProvider):
@@ -75,7 +75,7 @@ def test_blocks_are_large_enough(name: str) -> None:
     """10,000 awaits in memory; on Redis 2,000 with many callers and 100 with few."""
     workload = WORKLOADS[name]
     calls = 3 if workload.unit == "cycle" else 1
-    least = 10_000 if workload.kind == "memory" else 2_000 if workload.callers >= 50 else 100
+    least = 10_000 if workload.in_memory else 2_000 if workload.callers >= 50 else 100
     assert workload.operations * calls >= least
     assert workload.name == name
 
@@ -111,6 +111,13 @@ async def test_a_store_that_does_not_store_is_found_out(name: str) -> None:
     async with opened(WORKLOADS[name], Opener(LazyProvider())) as case:
         with pytest.raises(AssertionError):
             await timing.run_block(case)
+
+
+async def test_expiry_is_worked_off_as_it_happens() -> None:
+    """On a clock that the workload moves: keys of the last second or two are held, and not all 10,000."""
+    async with opened(WORKLOADS["memory.expiry"], adapter("chuk", {})) as case:
+        await timing.run_block(case)
+        assert Expiry.PER_SECOND <= len(case.store.provider) <= 3 * Expiry.PER_SECOND
 
 
 async def test_a_store_that_does_not_delete_is_found_out() -> None:

@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import AbstractAsyncContextManager, nullcontext
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from importlib import import_module
 from typing import Any
 
 from benchmarks.case import Kind, Layer
 
 SANDBOX = "my-app"
+
+
+class MovedClock:
+    """A store of its own whose time is ``now``, which the workload moves."""
+
+    def __init__(self) -> None:
+        self.now = 1_000.0
+        self.provider: Any = None
+
+
+@asynccontextmanager
+async def moved_clock() -> AsyncIterator[MovedClock]:
+    """The provider on such a store; TypeError from versions whose store takes no clock."""
+    moved = MovedClock()
+    memory = import_module("chuk_sessions.providers.memory")
+    async with memory.factory(store=memory.MemoryStore(clock=lambda: moved.now))() as moved.provider:
+        yield moved
 
 
 class Library:
@@ -19,6 +36,8 @@ class Library:
         self._urls = urls
 
     def open(self, layer: Layer, kind: Kind) -> AbstractAsyncContextManager[Any]:
+        if kind == "memory-clock":
+            return moved_clock()
         if layer == "provider":
             opened: AbstractAsyncContextManager[Any] = self._factory(kind)()
             return opened

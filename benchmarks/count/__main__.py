@@ -1,0 +1,128 @@
+"""``python -m benchmarks.count``: does an operation need more instructions than on its base? See ``nox -s count``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from benchmarks.count.callgrind import CountFailed, has_valgrind, instructions, per_operation, rehearse
+from benchmarks.count.changes import Count, exit_code, table
+from benchmarks.environment import environment
+from benchmarks.gate.scenarios import FAMILIES
+from benchmarks.gate.trees import NoBase, NothingBefore, Trees, choose_base, side_by_side
+from benchmarks.processes import ROOT
+from benchmarks.report import dumped
+
+FOLDER = ROOT / ".benchmarks" / "count"
+SCHEMA = 1
+# On Redis the number of turns of the loop depends on the server's pace; tests/test_exact_costs.py counts there.
+COUNTED = [name for family in FAMILIES if not family.needs_server for name in family.scenarios]
+COUNTED += ["grid.artifact-key"]
+Point = tuple[str, str, str]  # tree, workload, with or without
+
+
+def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.count", description=__doc__)
+    parser.add_argument("--base", metavar="REV", help="default: where this line of work left main, else HEAD^")
+    parser.add_argument("--workload", action="append", choices=COUNTED, metavar="NAME", help="only this; repeatable")
+    parser.add_argument("--even-if-same", action="store_true", help="count, though the package did not change")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="programs at the same time")
+    parser.add_argument("--out", type=Path, default=FOLDER, metavar="FOLDER", help="where the counts are written")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """1 if a workload needs over 10 % more, 2 if it cannot be counted, 0 otherwise."""
+    options = options_of(arguments)
+    if not has_valgrind():
+        print("NOTICE: valgrind is not here, so no instructions are counted (apt-get install valgrind).")
+        return 0
+    try:
+        with side_by_side(choose_base(options.base)) as trees:
+            print(f"base {trees.base_name}, head {trees.head_name}", flush=True)
+            if trees.same and not options.even_if_same:
+                print("The package is the same in both: nothing to count.")
+                return 0
+            return compare(trees, options)
+    except NothingBefore as error:
+        print(f"nothing to compare with: {error}")
+        return 0
+    except (NoBase, CountFailed) as error:
+        print(f"nothing could be counted: {error}", file=sys.stderr)
+        return 2
+
+
+def compare(trees: Trees, options: argparse.Namespace) -> int:
+    """Count, print, write."""
+    start = time.monotonic()
+    counts = count_all(trees, options.workload or COUNTED, options.jobs, say)
+    text = str(table(counts, trees.base_name, trees.head_name))
+    print(f"\n{text}\n\n{time.monotonic() - start:.0f} s", flush=True)
+    options.out.mkdir(parents=True, exist_ok=True)
+    found = {
+        "schema": SCHEMA,
+        "base": trees.base_name,
+        "head": trees.head_name,
+        "environment": environment(),
+        "counts": [{"workload": one.workload, "base": one.base, "head": one.head, "why": one.why} for one in counts],
+    }
+    (options.out / "count.json").write_text(dumped(found), encoding="utf-8")
+    (options.out / "count.md").write_text(f"# Count\n\n{text}\n", encoding="utf-8")
+    return exit_code(counts)
+
+
+def count_all(trees: Trees, workloads: Sequence[str], jobs: int, say: Callable[[str], None]) -> list[Count]:
+    """Every workload on both trees; counts do not mind what else the machine does, so several run at a time."""
+    lacking = _rehearse(trees, workloads)
+    points: list[Point] = [
+        (tree, workload, which)
+        for workload in workloads
+        for tree in ("base", "head")
+        for which in ("without", "with")
+        if not (tree == "base" and workload in lacking)
+    ]
+    counted: dict[Point, int] = {}
+    with ThreadPoolExecutor(jobs) as pool:
+        totals = pool.map(lambda point: instructions(_tree(trees, point[0]), *point[1:]), points)
+        for number, (point, total) in enumerate(zip(points, totals, strict=True)):
+            say(f"{number + 1} of {len(points)}: {point[1]} on the {point[0]}, {point[2]} its last run")
+            counted[point] = total
+    return [_count(workload, counted, lacking.get(workload)) for workload in workloads]
+
+
+def _tree(trees: Trees, name: str) -> Path:
+    return trees.base if name == "base" else trees.head
+
+
+def _rehearse(trees: Trees, workloads: Sequence[str]) -> dict[str, str]:
+    """What the base cannot do, and why; the head has to be able to do all."""
+    lacking = {}
+    for workload in workloads:
+        rehearse(trees.head, workload)
+        try:
+            rehearse(trees.base, workload)
+        except CountFailed as error:
+            lacking[workload] = str(error)
+    return lacking
+
+
+def _count(workload: str, counted: dict[Point, int], why: str | None) -> Count:
+    def of(tree: str) -> float:
+        return per_operation(workload, counted[tree, workload, "without"], counted[tree, workload, "with"])
+
+    return Count(workload, None if why is not None else of("base"), of("head"), why or "")
+
+
+def say(text: str) -> None:
+    """One line of progress."""
+    print(f"  {text}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

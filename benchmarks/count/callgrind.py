@@ -1,0 +1,62 @@
+"""Counting the instructions of a workload on a tree."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from benchmarks.processes import ROOT, environment_without_ours
+from benchmarks.workloads import WORKLOADS
+
+BOOT = "import sys; sys.path.append(sys.argv[1]); from benchmarks.count.counted import main; main()"
+TOTAL = re.compile(r"^(?:summary|totals): (\d+)", re.MULTILINE)
+SECONDS = 600.0
+
+
+class CountFailed(Exception):
+    """The program or valgrind ended with an error; the message holds its last words."""
+
+
+def has_valgrind() -> bool:
+    """Whether anything can be counted here."""
+    return shutil.which("valgrind") is not None
+
+
+def rehearse(tree: Path, workload: str) -> None:
+    """Run it uncounted: CountFailed if the tree cannot do it. Also leaves compiled files, so that no count compiles."""
+    _run([], tree, workload, "with")
+
+
+def instructions(tree: Path, workload: str, which: str) -> int:
+    """Of the whole program, with or without the last run."""
+    with tempfile.TemporaryDirectory(prefix="chuk-count-") as folder:
+        output = Path(folder, "callgrind.out")
+        _run(["valgrind", "--tool=callgrind", f"--callgrind-out-file={output}"], tree, workload, which)
+        found = TOTAL.search(output.read_text(encoding="utf-8", errors="replace"))
+    if found is None:
+        raise CountFailed("callgrind gave no total")
+    return int(found[1])
+
+
+def per_operation(workload: str, without: int, with_run: int) -> float:
+    """The difference of the two points, for each operation of the run."""
+    block = WORKLOADS[workload]
+    return (with_run - without) / (block.operations / block.repeats)
+
+
+def _run(tool: list[str], tree: Path, workload: str, which: str) -> None:
+    done = subprocess.run(
+        [*tool, sys.executable, "-P", "-c", BOOT, str(ROOT), workload, which],
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        env=environment_without_ours() | {"PYTHONPATH": str(tree), "PYTHONHASHSEED": "0"},
+        cwd=ROOT,
+        check=False,
+    )
+    if done.returncode:
+        raise CountFailed((done.stderr.strip().splitlines() or [f"it ended with {done.returncode}"])[-1])

@@ -1,0 +1,133 @@
+"""Measures the scenarios of the gate on two trees and says what it found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from benchmarks import servers
+from benchmarks.case import Kind
+from benchmarks.gate.decision import Launch, Verdict, check_calm, decide
+from benchmarks.gate.pairs import PAIRS, BaseLacks, Question, launches
+from benchmarks.gate.scenarios import Family
+from benchmarks.gate.trees import Trees
+from benchmarks.placement import possible
+from tests.servers import Server
+
+Say = Callable[[str], None]
+SIDES = ("base", "head")  # in this order they have the databases 0 and 1
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was found of a scenario; the launches are those of the last measurement."""
+
+    scenario: str
+    verdict: Verdict
+    launches: Sequence[Launch] = ()
+    why: str = ""
+
+
+@dataclass(slots=True)
+class Report:
+    """All of a run: the checks of the base against itself, then the scenarios."""
+
+    checks: list[Finding] = field(default_factory=list)
+    scenarios: list[Finding] = field(default_factory=list)
+
+
+class Measure(Protocol):
+    """Makes launches of two trees; ``pairs.launches`` does, and tests have their own."""
+
+    def __call__(
+        self, count: int, base: Path, head: Path, question: Question, pairs: int, say: Say, /
+    ) -> list[Launch]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """How a run measures: a share of the launches (1 is what the limits were made for), pairs, and on what."""
+
+    trees: Trees
+    say: Say
+    urls: Mapping[str, Mapping[str, str]]
+    share: float = 1.0
+    pairs: int = PAIRS
+    measure: Measure = launches
+
+    def run(self, families: Sequence[Family]) -> Report:
+        """Every family: first whether the machine is calm enough, then its scenarios."""
+        report = Report()
+        for family in families:
+            check = self._check(family)
+            report.checks.append(check)
+            for scenario in family.scenarios:
+                report.scenarios.append(self._scenario(family, scenario, check))
+        return report
+
+    def _check(self, family: Family) -> Finding:
+        """The base against itself, on the first scenario that it can do."""
+        why = ""
+        for scenario in family.scenarios:
+            try:
+                first = self._measure(family, scenario, 1, self.trees.base)
+            except BaseLacks as error:
+                why = str(error)
+                continue
+            verdict = check_calm(first, None, family.calm)
+            if verdict is not Verdict.AGAIN:
+                return Finding(scenario, verdict, first)
+            second = self._measure(family, scenario, 2, self.trees.base)
+            return Finding(scenario, check_calm(first, second, family.calm), second)
+        return Finding(family.scenarios[0], Verdict.NEW, why=why)
+
+    def _scenario(self, family: Family, scenario: str, check: Finding) -> Finding:
+        if check.verdict is Verdict.INCONCLUSIVE:
+            return Finding(scenario, Verdict.INCONCLUSIVE, why="the base differs from itself: the machine is too noisy")
+        try:
+            first = self._measure(family, scenario, 1, self.trees.head)
+        except BaseLacks as error:
+            return Finding(scenario, Verdict.NEW, why=str(error))
+        verdict = decide(first)
+        if verdict is not Verdict.AGAIN:
+            return Finding(scenario, verdict, first)
+        second = self._measure(family, scenario, 2, self.trees.head)
+        return Finding(scenario, decide(first, second), second)
+
+    def _measure(self, family: Family, scenario: str, times: int, head: Path) -> list[Launch]:
+        against = "base against itself: " if head == self.trees.base else "again: " if times > 1 else ""
+        question = Question(
+            scenario,
+            self.urls if family.needs_server else {},
+            placement=possible(family.placement),
+            clock=family.clock,
+        )
+        count = max(1, round(family.launches * self.share)) * times
+        return self.measure(count, self.trees.base, head, question, self.pairs, lambda text: self.say(against + text))
+
+
+@contextmanager
+def server_urls(families: Sequence[Family]) -> Iterator[Mapping[str, Mapping[str, str]]]:
+    """A server of our own if one is needed, with a database for each side."""
+    if not any(family.needs_server for family in families):
+        yield {}
+        return
+    with servers.running(None, possible("shared")) as running:
+        yield {side: _in_database(number, running) for number, side in enumerate(SIDES)}
+
+
+def _in_database(number: int, running: Mapping[Kind, Server]) -> dict[str, str]:
+    return {kind: server.url_for(db=number) for kind, server in running.items()}
+
+
+def as_json(finding: Finding) -> dict[str, Any]:
+    """For results that can be read again: the pairs are nanoseconds of a block, base and head."""
+    return {
+        "scenario": finding.scenario,
+        "verdict": finding.verdict.value,
+        "why": finding.why,
+        "launches": [[[base, head] for base, head in launch] for launch in finding.launches],
+    }

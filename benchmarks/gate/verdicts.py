@@ -1,0 +1,74 @@
+"""What the gate found, as text and as JSON."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+
+from benchmarks.gate.decision import LIMIT, Verdict, interval, median_ratio
+from benchmarks.gate.gate import Finding, Report
+from benchmarks.gate.trees import Trees
+from benchmarks.markdown import Table
+from benchmarks.units import NOTHING, duration
+from benchmarks.workloads import WORKLOADS
+
+HEADER = ("Scenario", "One operation", "Base", "Head", "Ratio", "95 % interval", "Launches", "Verdict")
+
+
+def tables(report: Report, trees: Trees) -> list[Table]:
+    """The checks of the machine, then the scenarios."""
+    names = f"Base {trees.base_name}, head {trees.head_name}."
+    checks = Table(
+        "The base against itself",
+        f"{names} Whether this machine is calm enough to tell anything.",
+        HEADER,
+        [row(finding) for finding in report.checks],
+    )
+    scenarios = Table(
+        "The head against the base",
+        f"{names} Ratio: the median of all head / base, over 1 is slower; over {LIMIT:g} it was measured again with "
+        "twice the launches, and those are shown. The interval is a bootstrap over launches.",
+        HEADER,
+        [row(finding) for finding in report.scenarios],
+    )
+    return [checks, scenarios]
+
+
+def row(finding: Finding) -> tuple[str, ...]:
+    """One finding."""
+    what = WORKLOADS[finding.scenario].operation
+    if not finding.launches:
+        return finding.scenario, what, NOTHING, NOTHING, NOTHING, NOTHING, NOTHING, _verdict(finding)
+    base, head = (_time(finding, side) for side in (0, 1))
+    low, high = interval(finding.launches)
+    ratio = f"{median_ratio(finding.launches):.3f}"
+    return (
+        finding.scenario,
+        what,
+        base,
+        head,
+        ratio,
+        f"{low:.3f} to {high:.3f}",
+        str(len(finding.launches)),
+        _verdict(finding),
+    )
+
+
+def _time(finding: Finding, side: int) -> str:
+    times = [pair[side] for launch in finding.launches for pair in launch]
+    return duration(statistics.median(times) / WORKLOADS[finding.scenario].operations)
+
+
+def _verdict(finding: Finding) -> str:
+    return f"{finding.verdict}: {finding.why[:80]}" if finding.why else str(finding.verdict)
+
+
+def summary(findings: Sequence[Finding]) -> str:
+    """One line: what matters of it all."""
+    slower = [finding.scenario for finding in findings if finding.verdict is Verdict.SLOWER]
+    unsure = [finding.scenario for finding in findings if finding.verdict is Verdict.INCONCLUSIVE]
+    if slower:
+        return f"SLOWER: {', '.join(slower)}"
+    if unsure:
+        return f"WARNING: inconclusive, this machine is too noisy now to tell: {', '.join(unsure)}"
+    return "Nothing became slower."

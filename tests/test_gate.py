@@ -1,0 +1,292 @@
+"""The gate around its rule: which base, which trees, what is measured when, and what is printed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from benchmarks.gate import trees
+from benchmarks.gate.__main__ import main
+from benchmarks.gate.decision import Launch, Verdict
+from benchmarks.gate.gate import Gate, Say
+from benchmarks.gate.pairs import BaseLacks, Question, SideFailed, launch
+from benchmarks.gate.scenarios import FAMILIES, chosen
+from benchmarks.gate.trees import BASE_VARIABLE, NoBase, NothingBefore, Trees, choose_base, copy_package, side_by_side
+from benchmarks.gate.verdicts import summary, tables
+from benchmarks.processes import ROOT
+from benchmarks.workloads import WORKLOADS
+
+MEMORY = FAMILIES[0]
+LAZY = "class ExpiringMap:\n    pass\n"
+
+
+def git(folder: Path, *arguments: str) -> str:
+    """Git in that folder, as somebody."""
+    command = ["git", "-c", "user.name=n", "-c", "user.email=e@example.org", "-C", str(folder), *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def commit(folder: Path, number: int) -> str:
+    """A commit that changes the package."""
+    (folder / trees.PACKAGE).mkdir(exist_ok=True)
+    (folder / trees.PACKAGE / "__init__.py").write_text(f"number = {number}\n")
+    git(folder, "add", ".")
+    git(folder, "commit", "-qm", str(number))
+    return git(folder, "rev-parse", "HEAD")
+
+
+@pytest.fixture
+def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A history of three commits on main."""
+    monkeypatch.delenv(BASE_VARIABLE, raising=False)
+    folder = tmp_path / "clone"
+    folder.mkdir()
+    git(folder, "init", "-q", "-b", "main")
+    for number in range(3):
+        commit(folder, number)
+    return folder
+
+
+# -- the base -----------------------------------------------------------------------------------------------
+
+
+def test_a_branch_is_compared_with_where_it_left_main(clone: Path) -> None:
+    """However many commits it has, and whatever main did since."""
+    left = git(clone, "rev-parse", "HEAD")
+    git(clone, "checkout", "-qb", "work")
+    for number in (10, 11):
+        commit(clone, number)
+    git(clone, "checkout", "-q", "main")
+    commit(clone, 4)
+    git(clone, "checkout", "-q", "work")
+    assert choose_base(None, clone) == left
+
+
+def test_main_itself_is_compared_with_the_commit_before(clone: Path) -> None:
+    """Of a merge that is what main was before it; so it is in a fresh clone, which knows nothing but main."""
+    before = git(clone, "rev-parse", "HEAD^")
+    assert choose_base(None, clone) == before
+    main_was = git(clone, "rev-parse", "HEAD")
+    git(clone, "checkout", "-qb", "work", "HEAD^")
+    (clone / "more.txt").write_text("more")
+    git(clone, "add", ".")
+    git(clone, "commit", "-qm", "more")
+    git(clone, "checkout", "-q", "main")
+    git(clone, "merge", "-q", "--no-ff", "-m", "merge", "work")
+    assert choose_base(None, clone) == main_was
+    fresh = clone.parent / "fresh"
+    git(clone.parent, "clone", "-q", str(clone), str(fresh))
+    assert choose_base(None, fresh) == main_was
+
+
+def test_uncommitted_changes_are_compared_with_their_commit(clone: Path) -> None:
+    """On main, with the package changed."""
+    (clone / trees.PACKAGE / "__init__.py").write_text("changed\n")
+    assert choose_base(None, clone) == git(clone, "rev-parse", "HEAD")
+
+
+def test_what_is_asked_for_wins_then_the_environment(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And a revision that is not there is said, not guessed."""
+    monkeypatch.setenv(BASE_VARIABLE, "HEAD~2")
+    assert choose_base(None, clone) == git(clone, "rev-parse", "HEAD~2")
+    assert choose_base("HEAD~1", clone) == git(clone, "rev-parse", "HEAD~1")
+    with pytest.raises(NoBase, match="no commit of this clone"):
+        choose_base("v99", clone)
+
+
+def test_a_first_commit_has_no_base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor has a shallow clone."""
+    monkeypatch.delenv(BASE_VARIABLE, raising=False)
+    git(tmp_path, "init", "-q", "-b", "main")
+    commit(tmp_path, 1)
+    with pytest.raises(NothingBefore, match="first commit"):
+        choose_base(None, tmp_path)
+
+
+# -- the trees ----------------------------------------------------------------------------------------------
+
+
+def test_both_trees_hold_their_package_and_are_gone_afterwards(clone: Path) -> None:
+    """The head is what lies in the checkout; no worktree is left behind."""
+    (clone / trees.PACKAGE / "__init__.py").write_text("changed\n")
+    with side_by_side("HEAD~1", root=clone) as both:
+        texts = [(tree / trees.PACKAGE / "__init__.py").read_text() for tree in (both.base, both.head)]
+        assert texts == ["number = 1\n", "changed\n"]
+        assert not both.same
+        assert len(str(both.base)) == len(str(both.head))
+        assert both.head_name.endswith("with changes")
+    assert not both.base.exists()
+    assert len(git(clone, "worktree", "list").splitlines()) == 1
+
+
+def test_two_revisions_may_be_compared(clone: Path) -> None:
+    """Of the same commit both trees are the same."""
+    with side_by_side("HEAD", "HEAD", root=clone) as both:
+        assert both.same
+
+
+# -- measuring ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Callable[[str], Path]:
+    """Makes copies of the package of this checkout."""
+
+    def make(name: str) -> Path:
+        copy_package(ROOT, tmp_path / name)
+        return tmp_path / name
+
+    return make
+
+
+def test_a_launch_runs_each_side_on_its_own_tree(here: Callable[[str], Path]) -> None:
+    """Two processes, pairs of them, and times over zero; the workers check which package they got."""
+    found = launch(here("base"), here("head"), Question("memory.get", {}, clock="processor"), pairs=3)
+    assert len(found) == 3
+    assert all(base > 0 and head > 0 for base, head in found)
+
+
+def test_a_base_that_cannot_do_it_is_told_from_a_head_that_fails(here: Callable[[str], Path]) -> None:
+    """The first is a new scenario, the second a fault."""
+    good, bad = here("good"), here("bad")
+    (bad / trees.PACKAGE / "expiring_map.py").write_text(LAZY)
+    question = Question("memory.get", {}, clock="processor")
+    with pytest.raises(BaseLacks, match="ImportError"):
+        launch(bad, good, question, pairs=1)
+    with pytest.raises(SideFailed, match="ImportError"):
+        launch(good, bad, question, pairs=1)
+
+
+def test_a_base_without_the_package_lacks_everything(here: Callable[[str], Path], tmp_path: Path) -> None:
+    """An installed package must not stand in for it."""
+    (tmp_path / "nothing").mkdir()
+    with pytest.raises(BaseLacks, match="its tree has no package"):
+        launch(tmp_path / "nothing", here("head"), Question("memory.get", {}, clock="processor"), pairs=1)
+
+
+class Measured:
+    """In the place of real launches: ratios by scenario and side, one after the other; the last one stays."""
+
+    def __init__(self, head: dict[str, list[float]], base: list[float]) -> None:
+        self.head = head
+        self.base = base
+        self.asked: list[tuple[str, int]] = []
+
+    def __call__(self, count: int, base: Path, head: Path, question: Question, pairs: int, say: Say) -> list[Launch]:
+        against = base == head
+        self.asked.append(("base" if against else question.workload, count))
+        answers = self.base if against else self.head.get(question.workload, [1.0])
+        ratio = answers.pop(0) if len(answers) > 1 else answers[0]
+        if not ratio:
+            raise BaseLacks("AttributeError: no such thing")
+        return [[(1e6, 1e6 * ratio)] * pairs] * count
+
+
+def run(measured: Measured) -> list[tuple[str, Verdict]]:
+    """The memory scenarios, with these measurements."""
+    gate = Gate(Trees(Path("base"), Path("head"), "a", "b"), lambda text: None, {}, measure=measured)
+    report = gate.run([MEMORY])
+    texts = [str(table) for table in tables(report, gate.trees)]
+    assert all(finding.scenario in texts[1] for finding in report.scenarios)
+    return [(finding.scenario, finding.verdict) for finding in report.scenarios]
+
+
+def test_one_check_a_family_and_ten_launches_a_scenario() -> None:
+    """What is calm and fast is measured once."""
+    measured = Measured({}, [1.0])
+    assert {verdict for _, verdict in run(measured)} == {Verdict.OK}
+    assert measured.asked == [("base", 10), *[(name, 10) for name in MEMORY.scenarios]]
+
+
+def test_over_the_limit_is_measured_again_with_twice_the_launches() -> None:
+    """And only then called slower; a second look may also acquit."""
+    measured = Measured({"memory.get": [1.1], "memory.delete": [1.1, 1.01]}, [1.0])
+    found = dict(run(measured))
+    assert found["memory.get"] is Verdict.SLOWER
+    assert found["memory.delete"] is Verdict.OK
+    assert [count for name, count in measured.asked if name == "memory.get"] == [10, 20]
+
+
+def test_a_restless_machine_is_inconclusive_and_nothing_is_measured_on_it() -> None:
+    """After one retry of the base against itself."""
+    measured = Measured({"memory.get": [1.5]}, [1.05])
+    assert {verdict for _, verdict in run(measured)} == {Verdict.INCONCLUSIVE}
+    assert measured.asked == [("base", 10), ("base", 20)]
+    assert {verdict for _, verdict in run(Measured({}, [1.05, 1.0]))} == {Verdict.OK}
+
+
+def test_what_the_base_does_not_have_is_new() -> None:
+    """The check then takes the next scenario that it has."""
+    measured = Measured({"memory.get": [0.0]}, [0.0, 1.0])
+    found = dict(run(measured))
+    assert found.pop("memory.get") is Verdict.NEW
+    assert set(found.values()) == {Verdict.OK}
+    assert {verdict for _, verdict in run(Measured({}, [0.0]))} == {Verdict.OK}
+
+
+def test_the_last_line_says_what_matters() -> None:
+    """What became slower comes before what is not known."""
+    gate = Gate(Trees(Path("base"), Path("head"), "a", "b"), lambda text: None, {}, measure=Measured({}, [1.05]))
+    assert summary(gate.run([MEMORY]).scenarios).startswith("WARNING: inconclusive")
+    slow = Gate(gate.trees, gate.say, {}, measure=Measured({"memory.get": [1.2]}, [1.0]))
+    assert summary(slow.run([MEMORY]).scenarios) == "SLOWER: memory.get"
+    fine = Gate(gate.trees, gate.say, {}, measure=Measured({}, [1.0]))
+    assert summary(fine.run([MEMORY]).scenarios) == "Nothing became slower."
+
+
+def test_the_scenarios_are_of_the_registry() -> None:
+    """Memory get, set, delete and expiry, the manager's four calls, and Redis at 50 callers."""
+    names = [name for family in FAMILIES for name in family.scenarios]
+    assert len(names) >= 10
+    assert set(names) <= set(WORKLOADS)
+    assert [family.scenarios for family in chosen(["redis.get.50", "memory.expiry"])] == [
+        ("memory.expiry",),
+        ("redis.get.50",),
+    ]
+    with pytest.raises(KeyError, match="no scenario of the gate"):
+        chosen(["nonsense"])
+
+
+# -- the program --------------------------------------------------------------------------------------------
+
+
+def test_an_unchanged_package_is_not_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    """It cannot have become slower."""
+    assert main(["--base", "HEAD", "--head", "HEAD", "--no-redis"]) == 0
+    assert "nothing to measure" in capsys.readouterr().out
+
+
+def test_a_small_run_prints_and_writes_its_findings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One launch of one pair: it works, whatever it finds."""
+    arguments = ["--base", "HEAD", "--scenario", "memory.expiry", "--even-if-same", "--share", "0.1", "--pairs", "1"]
+    assert main([*arguments, "--out", str(tmp_path)]) in (0, 1)
+    printed = capsys.readouterr().out
+    assert "memory.expiry, launch 1 of 1" in printed
+    found = json.loads((tmp_path / "gate.json").read_text())
+    assert [finding["scenario"] for finding in found["scenarios"]] == ["memory.expiry"]
+    assert found["environment"]["commit"]
+    assert (tmp_path / "gate.md").read_text().startswith("# Gate\n")
+
+
+def test_without_a_base_there_is_nothing_to_fail(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A first commit or a shallow clone is no slowdown."""
+
+    def nothing_before(asked: str | None) -> str:
+        raise NothingBefore("this is the first commit")
+
+    monkeypatch.setattr("benchmarks.gate.__main__.choose_base", nothing_before)
+    assert main(["--no-redis"]) == 0
+    assert "first commit" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("arguments", [["--base", "v99"], ["--head", "v99"], ["--scenario", "nonsense"]])
+def test_a_gate_that_cannot_be_run_says_so(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """With an exit code of its own and no traceback."""
+    assert main(["--base", "HEAD", *arguments, "--no-redis"]) == 2
+    assert "the gate cannot be run" in capsys.readouterr().err
