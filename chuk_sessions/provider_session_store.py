@@ -107,6 +107,9 @@ class ProviderSessionStore:
     def cached(self) -> int:
         return 0
 
+    def capacity(self) -> int:
+        return 0
+
     async def _change(self, session_id: str, change: Callable[[SessionRecord], None]) -> bool:
         async def run(provider: Provider, key: str) -> bool:
             record = (await self._load(provider, key))[1]

@@ -27,6 +27,12 @@ def make_redis(request: pytest.FixtureRequest) -> Factory:
     return redis.factory(request.getfixturevalue("redis_url"))
 
 
+def make_legacy(request: pytest.FixtureRequest) -> Factory:
+    """With SESSION_LEGACY_READ, which changes nothing for sessions of our own."""
+    request.getfixturevalue("monkeypatch").setenv("SESSION_LEGACY_READ", "1")
+    return make_redis(request)
+
+
 def make_custom(request: pytest.FixtureRequest) -> Factory:
     return custom_provider.factory()
 
@@ -39,5 +45,6 @@ PROVIDERS = (
 # What sessions can be kept in.
 STORES = (
     *PROVIDERS,
+    pytest.param(make_legacy, id="redis-legacy", marks=pytest.mark.redis),
     pytest.param(make_custom, id="custom"),
 )

@@ -19,7 +19,7 @@ from chuk_sessions.redis_client.scripts import BatchScript, Script
 from chuk_sessions.session_ids import is_random, quote_part, session_key
 from chuk_sessions.session_store import Existing
 
-__all__ = ["RedisSessionStore"]
+__all__ = ["RedisSessionStore", "decode_record"]
 
 logger = logging.getLogger(__name__)
 
@@ -176,7 +176,7 @@ class RedisSessionStore:
     async def read(self, session_id: str) -> SessionRecord | None:
         try:
             reply = await self._client.call(b"HGETALL", self._key(session_id), replay=Replay.READ)
-            return _decode(reply) if reply else None
+            return decode_record(reply) if reply else None
         except ServerError as exc:
             if not _is_wrong_type(exc):
                 raise
@@ -213,6 +213,9 @@ class RedisSessionStore:
         return 0
 
     def cached(self) -> int:
+        return 0
+
+    def capacity(self) -> int:
         return 0
 
     def _key(self, session_id: str) -> str:
@@ -267,7 +270,7 @@ def _hash_fields(metadata: Metadata) -> list[bytes]:
     return items
 
 
-def _decode(reply: list[bytes] | dict[bytes, bytes]) -> SessionRecord:
+def decode_record(reply: list[bytes] | dict[bytes, bytes]) -> SessionRecord:
     """The record in a hash. Raises KeyError or ValueError if it is none of this version."""
     fixed: dict[bytes, bytes] = {}
     metadata: dict[str, str] = {}

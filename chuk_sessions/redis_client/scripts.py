@@ -26,7 +26,7 @@ class Script:
         self.sha = sha1(self._source, usedforsecurity=False).hexdigest().encode()
 
     async def run(
-        self, client: Client, keys: tuple[str, ...], args: tuple[Argument, ...], replay: Replay = Replay.NEVER
+        self, client: Client, keys: tuple[Argument, ...], args: tuple[Argument, ...], replay: Replay = Replay.NEVER
     ) -> Reply:
         """Run it; its reply. The errors are those of ``Client.call``."""
         deployment = client.deployment()
@@ -39,7 +39,12 @@ class Script:
         return await self.run_source(deployment, keys, args, replay, born)
 
     async def run_source(
-        self, deployment: Deployment, keys: tuple[str, ...], args: tuple[Argument, ...], replay: Replay, born: int
+        self,
+        deployment: Deployment,
+        keys: tuple[Argument, ...],
+        args: tuple[Argument, ...],
+        replay: Replay,
+        born: int,
     ) -> Reply:
         """The same with the whole source, and with the deadline of a command made at tick ``born``."""
         return await deployment.call((b"EVAL", self._source, len(keys), *keys, *args), replay, born)

@@ -1,0 +1,137 @@
+"""The command line: arguments in, exit code out. 0: done; 1: something is left to do; 2: it could not be done."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from chuk_sessions.exceptions import ProviderError
+from chuk_sessions.redis_client.client import Client
+from chuk_sessions.redis_client.connection import Replay
+from chuk_sessions.tools.migrate import BATCH, Counts, migrate
+from chuk_sessions.tools.progress import show_progress
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+__all__ = ["main"]
+
+INTERRUPTED = 130
+SHOWN_PROBLEMS = 20
+URL_HELP = (
+    "redis://, rediss:// or unix:// URL; env:NAME takes it from that variable, which keeps a password out of `ps`"
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code."""
+    options = _parser().parse_args(arguments)
+    run: Callable[[argparse.Namespace], Awaitable[int]] = options.run
+    try:
+        return asyncio.run(_to_end(run(options)))
+    except (ProviderError, ValueError) as exc:
+        print(f"error: {exc}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+async def _to_end(run: Awaitable[int]) -> int:
+    return await run
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m chuk_sessions", description="Tools for sessions on Redis.")
+    commands = parser.add_subparsers(required=True, metavar="command")
+    _add_migrate(commands)
+    return parser
+
+
+def client(text: str) -> Client:
+    """The client of an URL argument. Raises ValueError if the variable that it names is not set."""
+    name = text.removeprefix("env:")
+    if name == text:
+        return Client(text)
+    url = os.environ.get(name)
+    if not url:
+        raise ValueError(f"the variable {name} is not set")
+    return Client(url)
+
+
+def _add_migrate(commands: Any) -> None:
+    parser = commands.add_parser(
+        "migrate",
+        help="move sessions to another server, or from the layout of 0.2 to 0.6 into ours",
+        description="Move all sessions from one database to another, or, with the same URL twice, those of 0.2 to 0.6"
+        " into the layout of this version. May be interrupted and run again, also while applications use both.",
+    )
+    parser.add_argument("--from", dest="source", required=True, metavar="URL", help=URL_HELP)
+    parser.add_argument("--to", dest="target", required=True, metavar="URL", help="likewise")
+    parser.add_argument("--sandbox", action="append", default=[], help="only this sandbox; may be given several times")
+    parser.add_argument("--dry-run", action="store_true", help="only count")
+    parser.add_argument("--batch", type=_batch, default=BATCH, metavar="N", help=f"sessions at a time ({BATCH})")
+    parser.set_defaults(run=_migrate)
+
+
+def _batch(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 10_000:
+        raise argparse.ArgumentTypeError("must be a whole number from 1 to 10000")
+    return int(text)
+
+
+async def _migrate(options: argparse.Namespace) -> int:
+    source = client(options.source)
+    target = source if options.target == options.source else client(options.target)
+    stopped = _stop_at_signal()
+    total = await source.call(b"DBSIZE", replay=Replay.READ)
+    with show_progress(total) as progress:
+        counts = await migrate(
+            source,
+            target,
+            sandboxes=options.sandbox,
+            dry_run=options.dry_run,
+            batch=options.batch,
+            progress=progress,
+            stop=stopped.is_set,
+        )
+    print(_report(counts, options.dry_run))
+    if stopped.is_set():
+        print("interrupted: run it again to go on")
+        return INTERRUPTED
+    return 1 if counts.left_behind else 0
+
+
+def _stop_at_signal() -> asyncio.Event:
+    """Set by the first Ctrl-C or SIGTERM: the batch under way is finished. The second one ends the process at once."""
+    stopped, loop = asyncio.Event(), asyncio.get_running_loop()
+
+    def stop(number: int) -> None:
+        stopped.set()
+        loop.remove_signal_handler(number)
+
+    with suppress(NotImplementedError, RuntimeError, ValueError):  # Windows, or not in the main thread
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stop, number)
+    return stopped
+
+
+def _report(counts: Counts, dry_run: bool) -> str:
+    """The counts in words, and what was left in place."""
+    lines = [f"{'to move' if dry_run else 'moved':>14}: {counts.moved}"]
+    more = {
+        "of them merged": counts.merged,
+        "in our layout": counts.here,
+        "other sandbox": counts.other_sandbox,
+        "ended": counts.ended,
+        "left in place": counts.left_behind,
+    }
+    lines += [f"{name:>14}: {number}" for name, number in more.items() if number]
+    lines += [f"  {problem}" for problem in counts.problems[:SHOWN_PROBLEMS]]
+    if counts.left_behind > SHOWN_PROBLEMS:
+        lines.append(f"  and {counts.left_behind - SHOWN_PROBLEMS} more")
+    return "\n".join(lines)
