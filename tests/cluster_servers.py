@@ -211,6 +211,11 @@ class ClusterServers(ServerGroup):
             raise ServerError(f"no running node owns slot {slot}\n{self._logs()}")
         return owner
 
+    def another_master(self, slot: int) -> ClusterNode:
+        """A running master that does not own the slot."""
+        owner = self.owner_of(slot)
+        return next(master for master in self.masters if master is not owner)
+
     def _owners(self) -> dict[int, ClusterNode]:
         claims = [(node.claim(), node) for node in self._running]
         claims = [(claim, node) for claim, node in claims if "master" in claim.flags]

@@ -12,7 +12,9 @@ from chuk_sessions import SessionManager
 from chuk_sessions.provider_session_store import ProviderSessionStore
 from chuk_sessions.providers import memory
 from chuk_sessions.session_store import SessionStore, SessionStoreFactory
+from tests.cluster_servers import ClusterServers
 from tests.implementations import PROVIDERS, STORES
+from tests.sentinel_servers import SentinelServers
 from tests.servers import ExternalServer, RedisServer, Server, ServerError, find_binary
 
 if TYPE_CHECKING:
@@ -89,6 +91,63 @@ def redis_url(redis_server: Server) -> str:
     """A URL whose database is empty when the test begins."""
     redis_server.flush()
     return redis_server.url
+
+
+@pytest.fixture(scope="session")
+def calm_sentinels() -> Iterator[SentinelServers]:
+    """Whose master is never replaced, for the suites that every implementation must pass."""
+    with SentinelServers() as group:
+        yield group
+
+
+@pytest.fixture
+def sentinel_url(calm_sentinels: SentinelServers) -> str:
+    """A URL of Sentinels whose master is empty when the test begins."""
+    calm_sentinels.servers[0].flush()
+    return calm_sentinels.url
+
+
+@pytest.fixture(scope="session")
+def calm_cluster() -> Iterator[ClusterServers]:
+    """Three masters that keep their slots, for the suites that every implementation must pass."""
+    with ClusterServers(replicas=0) as group:
+        yield group
+
+
+@pytest.fixture
+def cluster_url(calm_cluster: ClusterServers) -> str:
+    """A URL of a cluster that is empty when the test begins."""
+    for node in calm_cluster.nodes:
+        node.flush()
+    return calm_cluster.url
+
+
+@pytest.fixture(scope="session")
+def started_sentinels() -> Iterator[SentinelServers]:
+    with SentinelServers() as group:
+        yield group
+
+
+@pytest.fixture
+def sentinels(started_sentinels: SentinelServers) -> Iterator[SentinelServers]:
+    """For a test to break: in good health and empty, whatever the test before did."""
+    started_sentinels.flush()
+    yield started_sentinels
+    started_sentinels.revive()
+
+
+@pytest.fixture(scope="session")
+def started_cluster() -> Iterator[ClusterServers]:
+    with ClusterServers() as group:
+        yield group
+
+
+@pytest.fixture
+def cluster(started_cluster: ClusterServers) -> Iterator[ClusterServers]:
+    """For a test to break: in good health and empty, whatever the test before did."""
+    started_cluster.flush()
+    yield started_cluster
+    started_cluster.revive()
 
 
 @pytest.fixture(autouse=True)

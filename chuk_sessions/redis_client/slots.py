@@ -41,9 +41,16 @@ def parse_slots(reply: Any, asked: Address) -> list[SlotRange]:
     Raises ProviderError for a reply of another shape.
     """
     try:
-        return [(first, last, (_host(master[0], asked), int(master[1]))) for first, last, master, *_ in reply]
+        return [_range(row, asked) for row in reply]
     except (ValueError, TypeError, IndexError, AttributeError) as exc:
         raise ProviderError("the reply to CLUSTER SLOTS has an unknown shape") from exc
+
+
+def _range(row: Any, asked: Address) -> SlotRange:
+    first, last, master, *_ = row
+    if not 0 <= first <= last < SLOTS:
+        raise ValueError("no such slots")
+    return first, last, (_host(master[0], asked), int(master[1]))
 
 
 def _host(name: bytes | None, asked: Address) -> str:
