@@ -113,3 +113,17 @@ def compat(session: nox.Session) -> None:
     session.install("-e", ".[redis-server]")
     old = [f"{version}={old_release(session, version)}" for version in ("0.2", "0.6.3")]
     session.run("python", "-m", "compat", *old, "this=python", *session.posargs)
+
+
+@nox.session
+def report(session: nox.Session) -> None:
+    """Write the tables and plots of results/ and the README from the JSON there; `-- --check` only compares."""
+    session.install("-e", ".")
+    session.run("python", "-m", "benchmarks.report", *session.posargs)
+
+
+@nox.session
+def latency(session: nox.Session) -> None:
+    """Percentiles, closed loop and open loop, to results/. Three minutes; `-- --quick` for a look."""
+    session.install("-e", ".[bench]")
+    session.run("python", "-m", "benchmarks.latency", *session.posargs)

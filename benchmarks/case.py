@@ -72,6 +72,11 @@ class Case:
         ]
         self._work = self._items
 
+    @property
+    def items(self) -> list[list[str]]:
+        """The items of each caller."""
+        return self._items
+
     async def prepare(self) -> None:
         """Once, before the first run."""
         await self._each(self.workload.body.prepare)

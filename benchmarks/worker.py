@@ -90,4 +90,10 @@ def _footprint(items: int) -> dict[str, float]:
     return footprint(items)
 
 
-TASKS: dict[str, Callable[..., Any]] = {"blocks": blocks, "churn": _churn, "footprint": _footprint}
+def _latency(**question: Any) -> dict[str, Any]:
+    from benchmarks.latency.run import latency
+
+    return latency(**question)
+
+
+TASKS: dict[str, Callable[..., Any]] = {"blocks": blocks, "churn": _churn, "footprint": _footprint, "latency": _latency}

@@ -137,8 +137,8 @@ async def test_latencies_are_of_every_cycle_and_of_every_call() -> None:
 
 def test_quantiles_are_exact_ranks() -> None:
     """No interpolation: a quantile is a value that was measured."""
-    values = [float(number) for number in range(100, 0, -1)]
-    assert timing.quantiles(values) == {"p50": 50, "p95": 95, "p99": 99, "max": 100}
+    values = [float(number) for number in range(1_000, 0, -1)]
+    assert timing.quantiles(values) == {"p50": 500, "p95": 950, "p99": 990, "p99.9": 999, "max": 1_000}
     assert timing.quantile([7.0], 0.95) == 7.0
     with pytest.raises(ValueError, match="no quantile"):
         timing.quantile([], 0.5)

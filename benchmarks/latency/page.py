@@ -1,0 +1,66 @@
+"""The tables of a latency run."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping
+from typing import Any
+
+from benchmarks.case import KINDS
+from benchmarks.latency.run import SHARES
+from benchmarks.markdown import Table
+from benchmarks.setting import setting
+from benchmarks.timing import QUANTILES
+from benchmarks.units import NOTHING, duration, rate
+from benchmarks.workloads import WORKLOADS
+
+MODES = ("closed", *[f"open {share:.0%}" for share in SHARES])
+METHOD = (
+    "Exact ranks, no interpolation; each operation timed by itself, in nanoseconds, in a pass of its own. *Closed*: a "
+    "caller sends its next operation when the last has ended. *Open*: operations are meant to begin at random times, "
+    "at a share of the most that the loop can do, and are timed from then on, however late they really began: what a "
+    "stall makes everybody wait is in the figures. A figure is the median over fresh processes. *Floor* is the same "
+    "with an operation that does nothing. For the open loop the Redis server has a core of its own."
+)
+
+
+def page(results: Mapping[str, Any]) -> str:
+    """LATENCY.md."""
+    head = "# Latency\n\nMade from latency.json by `nox -s report`; do not edit."
+    return f"{head}\n\n{text(results)}"
+
+
+def text(results: Mapping[str, Any]) -> str:
+    """What the README shows too."""
+    return f"{setting(results)}\n\n{table(results)}\n"
+
+
+def table(results: Mapping[str, Any]) -> Table:
+    """For each workload and loop: the floor, the closed loop, the open loops."""
+    rows = [_row(run, mode) for run in results["runs"] for mode in ("floor", *MODES)]
+    return Table("Latency", METHOD, ("Store", "One operation", "Loop", "Offered", *QUANTILES), rows)
+
+
+def _row(run: Mapping[str, Any], mode: str) -> tuple[str, ...]:
+    workload = WORKLOADS[run["workload"]]
+    store = KINDS[workload.kind] + ("" if workload.in_memory else f", {run['loop']}")
+    callers = f", {workload.callers} callers" if mode == "closed" and workload.callers > 1 else ""
+    offered = rate(_share(mode) * typical(run, "capacity")) if mode.startswith("open") else NOTHING
+    figures = [duration(rank(run, mode, name)) for name in QUANTILES]
+    return (store, workload.operation, mode + callers, offered, *figures)
+
+
+def rank(run: Mapping[str, Any], mode: str, name: str) -> float:
+    """A quantile: the median over processes."""
+    figures: list[float] = [process[mode][name] for process in run["processes"]]
+    return statistics.median(figures)
+
+
+def typical(run: Mapping[str, Any], name: str) -> float:
+    """A plain figure: the median over processes."""
+    figures: list[float] = [process[name] for process in run["processes"]]
+    return statistics.median(figures)
+
+
+def _share(mode: str) -> float:
+    return next(share for share in SHARES if mode == f"open {share:.0%}")
