@@ -92,3 +92,12 @@ def compat(session: nox.Session) -> None:
     session.install("-e", ".[redis-server]")
     old = [f"{version}={old_release(session, version)}" for version in ("0.2", "0.6.3")]
     session.run("python", "-m", "compat", *old, "this=python", *session.posargs)
+
+
+@nox.session
+def dependants(session: nox.Session) -> None:
+    """The libraries on PyPI that require chuk-sessions, with this version over the one that they bring."""
+    session.install("chuk-artifacts", "chuk-mcp-server", "chuk-mcp-runtime")
+    session.install("-e", ".[redis-server]")
+    session.run("python", "-m", "pip", "check")
+    session.run("python", "-m", "dependants")
