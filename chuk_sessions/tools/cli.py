@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from chuk_sessions import grid
 from chuk_sessions.exceptions import ProviderError
 from chuk_sessions.redis_client.client import Client
 from chuk_sessions.redis_client.connection import Replay
@@ -79,6 +80,7 @@ def _add_migrate(commands: Any) -> None:
     parser.add_argument("--from", dest="source", required=True, metavar="URL", help=URL_HELP)
     parser.add_argument("--to", dest="target", required=True, metavar="URL", help="likewise")
     parser.add_argument("--sandbox", action="append", default=[], help="only this sandbox; may be given several times")
+    parser.add_argument("--into", type=_sandbox, metavar="SANDBOX", help="give what is moved this sandbox")
     parser.add_argument("--dry-run", action="store_true", help="only count")
     parser.add_argument("--batch", type=_batch, default=BATCH, metavar="N", help=f"sessions at a time ({BATCH})")
     parser.set_defaults(run=_migrate)
@@ -110,6 +112,13 @@ def _add_check(commands: Any) -> None:
     parser.add_argument("url", metavar="URL", help=URL_HELP)
     parser.add_argument("--json", action="store_true", help="for programs")
     parser.set_defaults(run=_check)
+
+
+def _sandbox(text: str) -> str:
+    try:
+        return grid.check_segment("a sandbox", text)
+    except ValueError as exc:
+        raise argparse.ArgumentTypeError(str(exc)) from exc
 
 
 def _batch(text: str) -> int:
@@ -149,6 +158,7 @@ async def _migrate(options: argparse.Namespace) -> int:
             source,
             target,
             sandboxes=options.sandbox,
+            into=options.into,
             dry_run=options.dry_run,
             batch=options.batch,
             progress=progress,
