@@ -127,3 +127,12 @@ def latency(session: nox.Session) -> None:
     """Percentiles, closed loop and open loop, to results/. Three minutes; `-- --quick` for a look."""
     session.install("-e", ".[bench]")
     session.run("python", "-m", "benchmarks.latency", *session.posargs)
+
+
+@nox.session
+def dependants(session: nox.Session) -> None:
+    """The libraries on PyPI that require chuk-sessions, with this version over the one that they bring."""
+    session.install("chuk-artifacts", "chuk-mcp-server", "chuk-mcp-runtime")
+    session.install("-e", ".[redis-server]")
+    session.run("python", "-m", "pip", "check")
+    session.run("python", "-m", "dependants")

@@ -1,6 +1,7 @@
 """`python -m compat NAME=PYTHON ...`: run the table in each environment and compare with the last of them.
 
-With `--write` the README's table is made anew; without, an old one is a failure too.
+Then sessions that the others stored are taken over. With `--write` the README's table is made anew; without, an old
+one is a failure too.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import sys
 from pathlib import Path
 
 from compat.report import Outcomes, columns, problems, read_differences, readme_table, with_table
+from compat.rollover import roll_over
 from compat.rows import ROWS
 from tests.servers import RedisServer
 
@@ -39,6 +41,12 @@ def measure(python: str) -> Outcomes:
         return {"memory": probe(python, None), "redis": probe(python, server.url)}
 
 
+def roll_all_over(pythons: dict[str, str]) -> list[str]:
+    """What goes wrong with sessions of the published versions."""
+    with RedisServer() as server:
+        return [line for name, python in pythons.items() for line in roll_over(name, python, server)]
+
+
 def check_readme(write: bool) -> list[str]:
     """Make the README's table anew, or say that it has to be."""
     old = README.read_text()
@@ -62,6 +70,7 @@ def main() -> int:
     differences = read_differences()
     print(columns(versions))
     found = problems(versions, ours, differences) + check_readme(options.write)
+    found += roll_all_over({name: python for name, python in pythons.items() if name != ours})
     listed = sum(len(entry.rows) for entry in differences)
     print(
         f"\n{len(ROWS)} rows in {len(versions)} versions, on memory and on Redis: {listed} differ, all listed", end=""

@@ -61,13 +61,19 @@ def test_a_batch_that_is_none(batch: str, capsys: pytest.CaptureFixture[str]) ->
     assert "1 to 10000" in capsys.readouterr().err
 
 
+def test_a_sandbox_that_is_none(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["migrate", "--from", "redis://a", "--to", "redis://a", "--into", "a/b"])
+    assert "must not contain '/'" in capsys.readouterr().err
+
+
 @pytest.mark.redis
 class TestMigrate:
     def test_all_is_well(self, redis_server: Server, redis_url: str, capsys: pytest.CaptureFixture[str]) -> None:
         for name in ("one", "two"):
             published.put(redis_server, f"id-{name}")
         command = ["migrate", "--from", redis_url, "--to", redis_url]
-        assert cli.main([*command, "--dry-run"]) == 0
+        assert cli.main([*command, "--dry-run", "--into", "shop"]) == 0
         assert "to move: 2" in capsys.readouterr().out
         assert cli.main(command) == 0
         assert capsys.readouterr().out.split() == ["moved:", "2"]

@@ -101,6 +101,14 @@ class TestInPlace:
         assert await run(redis_url, redis_url, sandboxes=["a", "c"]) == {"seen": 3, "moved": 2, "other_sandbox": 1}
         assert published.is_there(redis_server, "id-b")
 
+    async def test_into_a_sandbox(self, redis_server: Server, redis_url: str) -> None:
+        """Of processes that were given none: each session has a random one."""
+        for number in range(3):
+            published.put(redis_server, f"id-{number}", f"sandbox-{number}{number}")
+        assert await run(redis_url, redis_url, into="shop") == {"seen": 3, "moved": 3}
+        for number in range(3):
+            assert (await info_of(redis_url, f"id-{number}", "shop"))["sandbox_id"] == "shop"
+
     async def test_a_dry_run(self, redis_server: Server, redis_url: str) -> None:
         """Counts and changes nothing, and leaves no key of its own."""
         published.put(redis_server, "id")
@@ -214,7 +222,7 @@ class TestMeanwhile:
         return found
 
     async def finish(self, found: stored.Stored, source: str, target: str) -> dict[str, int]:
-        run = _Run(Client(source), Client(target), source == target, (), False)
+        run = _Run(Client(source), Client(target), source == target, (), None, False)
         await run._move_stored(found)
         return totals(run.counts)
 

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import os
 import signal
 import sys
 from contextlib import suppress
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from chuk_sessions import grid
 from chuk_sessions.exceptions import ProviderError
 from chuk_sessions.redis_client.client import Client
 from chuk_sessions.redis_client.connection import Replay
+from chuk_sessions.tools.checklist import Level, check
 from chuk_sessions.tools.migrate import BATCH, Counts, migrate
 from chuk_sessions.tools.progress import show_progress
+from chuk_sessions.tools.survey import LISTED, as_json, as_text, survey
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -49,6 +54,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m chuk_sessions", description="Tools for sessions on Redis.")
     commands = parser.add_subparsers(required=True, metavar="command")
     _add_migrate(commands)
+    _add_inspect(commands)
+    _add_check(commands)
     return parser
 
 
@@ -73,15 +80,72 @@ def _add_migrate(commands: Any) -> None:
     parser.add_argument("--from", dest="source", required=True, metavar="URL", help=URL_HELP)
     parser.add_argument("--to", dest="target", required=True, metavar="URL", help="likewise")
     parser.add_argument("--sandbox", action="append", default=[], help="only this sandbox; may be given several times")
+    parser.add_argument("--into", type=_sandbox, metavar="SANDBOX", help="give what is moved this sandbox")
     parser.add_argument("--dry-run", action="store_true", help="only count")
     parser.add_argument("--batch", type=_batch, default=BATCH, metavar="N", help=f"sessions at a time ({BATCH})")
     parser.set_defaults(run=_migrate)
+
+
+def _add_inspect(commands: Any) -> None:
+    parser = commands.add_parser(
+        "inspect",
+        help="count and list sessions",
+        description="Per sandbox: how many sessions, their memory, the oldest and the next to expire; and a list.",
+    )
+    parser.add_argument("url", metavar="URL", help=URL_HELP)
+    parser.add_argument("--sandbox", action="append", default=[], help="only this sandbox; may be given several times")
+    parser.add_argument("--user", help="only sessions of this user")
+    parser.add_argument("--list", type=_batch, default=LISTED, metavar="N", help=f"sessions in the list ({LISTED})")
+    parser.add_argument(
+        "--show-ids", action="store_true", help="ids in place of fingerprints; whoever sees an id has it"
+    )
+    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.set_defaults(run=_inspect)
+
+
+def _add_check(commands: Any) -> None:
+    parser = commands.add_parser(
+        "check",
+        help="compare a server with the production checklist",
+        description="One line for each point of the checklist, with what to do. Makes a session and removes it.",
+    )
+    parser.add_argument("url", metavar="URL", help=URL_HELP)
+    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.set_defaults(run=_check)
+
+
+def _sandbox(text: str) -> str:
+    try:
+        return grid.check_segment("a sandbox", text)
+    except ValueError as exc:
+        raise argparse.ArgumentTypeError(str(exc)) from exc
 
 
 def _batch(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= 10_000:
         raise argparse.ArgumentTypeError("must be a whole number from 1 to 10000")
     return int(text)
+
+
+async def _inspect(options: argparse.Namespace) -> int:
+    found = await survey(
+        client(options.url),
+        sandboxes=options.sandbox,
+        user_id=options.user,
+        listed=options.list,
+        show_ids=options.show_ids,
+    )
+    print(json.dumps(as_json(found), indent=2) if options.json else as_text(found))
+    return 0
+
+
+async def _check(options: argparse.Namespace) -> int:
+    findings = await check(client(options.url))
+    if options.json:
+        print(json.dumps([asdict(finding) for finding in findings], indent=2))
+    else:
+        print("\n".join(map(str, findings)))
+    return 1 if {Level.WARN, Level.FAIL} & {finding.level for finding in findings} else 0
 
 
 async def _migrate(options: argparse.Namespace) -> int:
@@ -94,6 +158,7 @@ async def _migrate(options: argparse.Namespace) -> int:
             source,
             target,
             sandboxes=options.sandbox,
+            into=options.into,
             dry_run=options.dry_run,
             batch=options.batch,
             progress=progress,

@@ -105,6 +105,7 @@ async def migrate(
     target: Client,
     *,
     sandboxes: Collection[str] = (),
+    into: str | None = None,
     dry_run: bool = False,
     batch: int = BATCH,
     progress: Callable[[Counts], None] = lambda counts: None,
@@ -112,11 +113,14 @@ async def migrate(
 ) -> Counts:
     """Move all sessions, or those of ``sandboxes``; what was done. ``stop`` is asked, and ``progress`` told, per batch.
 
+    ``into`` gives the sessions that are moved another sandbox: published versions that were given none stored a random
+    one with each session, and did not look at it.
+
     A dry run counts what a run would begin with, and writes nothing but the probe that tells whether both are one
     database. Raises ProviderError if another run has the same source, or as ``Client.call``; running it again goes on
     where it ended.
     """
-    run = _Run(source, target, await same_database(source, target), sandboxes, dry_run)
+    run = _Run(source, target, await same_database(source, target), sandboxes, into, dry_run)
     lock = None if dry_run else await _Lock.take(source)
     try:
         async for keys in session_keys(source, batch):
@@ -158,13 +162,20 @@ class _Run:
     """One run: its two ends and what it has done so far."""
 
     def __init__(
-        self, source: Client, target: Client, in_place: bool, sandboxes: Collection[str], dry_run: bool
+        self,
+        source: Client,
+        target: Client,
+        in_place: bool,
+        sandboxes: Collection[str],
+        into: str | None,
+        dry_run: bool,
     ) -> None:
         self.counts = Counts()
         self._source = source
         self._target = target
         self._in_place = in_place
         self._sandboxes = sandboxes
+        self._into = into
         self._dry_run = dry_run
 
     async def move_batch(self, keys: list[tuple[bytes, bytes]]) -> None:
@@ -193,6 +204,7 @@ class _Run:
     async def _move_stored(self, found: Stored) -> None:
         kind = b"string" if found.published else b"hash"
         for _ in range(ATTEMPTS):
+            found.sandbox_id = self._into or found.sandbox_id
             if await (self._move_in_place(found) if self._in_place else self._move_across(found)):
                 return
             again = await read(self._source, found.key, kind)
