@@ -34,6 +34,7 @@ logger = logging.getLogger(__name__)
 
 FIRST_PAUSE = 0.05  # seconds between attempts at the most, doubled each time
 MAX_PAUSE = 1.0
+MAX_PAUSE_IN_GRACE = 0.25  # callers wait then: a server that is back before they are told must be found before that
 RENEW_PAUSE = 10.0  # seconds that a connection is kept at least, though its server is a replica
 
 
@@ -78,6 +79,7 @@ class Node:
         self._on_trouble = on_trouble
         self._jitter = jitter
         self._reason = ""
+        self._refusal: ServerError | None = None  # what the server said to the last attempt to connect
         self._connection: Connection | None = None
         self._connecting: asyncio.Task[None] | None = None
         self._waiting: deque[Command] = deque()
@@ -161,7 +163,7 @@ class Node:
             return
         self._connect_if_needed()
         if self.state in FAILING:
-            settle(command, NotSent(self._reason))
+            settle(command, self._not_sent(self._reason))
         else:
             self._waiting.append(command)
 
@@ -225,12 +227,14 @@ class Node:
     async def _connect(self) -> None:
         while True:
             await asyncio.sleep(self._jitter() * self._pause)
-            self._pause = min(max(FIRST_PAUSE, 2 * self._pause), MAX_PAUSE)
+            most = MAX_PAUSE if self.state is State.DOWN else MAX_PAUSE_IN_GRACE
+            self._pause = min(max(FIRST_PAUSE, 2 * self._pause), most)
             try:
                 self._use(await self._open(self._lost))
             except Exception as exc:  # whatever it is, the next attempt may succeed
                 unexpected = f"cannot connect to Redis at {self._config.address}: {type(exc).__name__}"
                 self._reason = str(exc) if isinstance(exc, ProviderError) else unexpected
+                self._refusal = _refusal_in(exc)
                 if self.state is not State.RECONNECTING:
                     self._go_down()
                 self._on_trouble()
@@ -249,6 +253,7 @@ class Node:
             self.reconnects += 1
             logger.warning("Redis at %s is back", self._config.address)
         self.state = State.UP
+        self._refusal = None
         self._silent_ticks = 0
         self._connection = connection
         self._written -= connection.commands_written  # the handshake is not counted
@@ -306,7 +311,12 @@ class Node:
 
     def _fail_waiting(self, reason: str) -> None:
         while self._waiting:
-            settle(self._waiting.popleft(), NotSent(reason))
+            settle(self._waiting.popleft(), self._not_sent(reason))
+
+    def _not_sent(self, reason: str) -> NotSent:
+        error = NotSent(reason)
+        error.__cause__ = self._refusal
+        return error
 
     # Deadlines
 
@@ -353,6 +363,12 @@ def settle(command: Command, error: ProviderError) -> None:
     """Tell whoever still waits for ``command``."""
     if not command[0].done():
         command[0].set_exception(error)
+
+
+def _refusal_in(exc: BaseException | None) -> ServerError | None:
+    while exc is not None and not isinstance(exc, ServerError):
+        exc = exc.__cause__
+    return exc
 
 
 def tell(node: Node, command: Command, error: ServerError) -> None:

@@ -151,7 +151,9 @@ class Batch:
         self._written = True
         for future in self._futures:
             if not future.done():
-                future.set_exception(type(exception)(*exception.args))
+                copy = type(exception)(*exception.args)
+                copy.__cause__ = exception.__cause__
+                future.set_exception(copy)
 
 
 def _is_missing(exc: ServerError) -> bool:

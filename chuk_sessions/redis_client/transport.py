@@ -30,9 +30,11 @@ async def open_connection(
     """A connection that has logged in, chosen its database and answered.
 
     Raises NotSent that names the server and the reason: refused, no answer within the connect timeout, wrong password.
+    If it was the server that said no, its error is the cause.
     """
     connection = Connection(loop, on_lost, config.max_in_flight)
     begun = loop.time()
+    cause: ProviderError | None = None
     try:
         async with asyncio.timeout(config.connect_timeout):
             await _connect(connection, config, loop)
@@ -54,14 +56,14 @@ async def open_connection(
     except ValueError:  # of the host: an empty or overlong label
         reason = "the host name is not valid"
     except ProviderError as exc:
-        reason = str(exc)
+        reason, cause = str(exc), exc.with_traceback(None)  # which would hold this frame, and this frame it
     except BaseException:
         connection.abort("connecting was given up")
         raise
     else:
         return connection
     connection.abort(reason)
-    raise NotSent(f"cannot connect to Redis at {config.address}: {reason}")
+    raise NotSent(f"cannot connect to Redis at {config.address}: {reason}") from cause
 
 
 def _reason(exc: OSError) -> str:
