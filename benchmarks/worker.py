@@ -22,7 +22,10 @@ from benchmarks.placement import Placement, placed
 from benchmarks.timing import run_block
 from benchmarks.workloads import WORKLOADS
 
-LIBRARIES = ("chuk-sessions", "redis", "hiredis", "orjson", "uvloop")
+LIBRARIES = (
+    *("chuk-sessions", "redis", "hiredis", "orjson", "uvloop"),
+    *("aiocache", "cachetools", "cashews", "coredis", "litestar", "moka-py", "starsessions", "valkey-glide"),
+)
 
 
 def main() -> None:

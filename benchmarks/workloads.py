@@ -85,6 +85,7 @@ def _many_callers() -> list[Workload]:
     """Concurrent callers on Redis."""
     get, validate = bodies.Get(VALUE), manager_bodies.Validate()
     return [
+        Workload("redis.get.5", "get of a key that is there", get, kind="redis", callers=5, items=100, passes=2),
         Workload("redis.get.50", "get of a key that is there", get, kind="redis", callers=50, items=20, passes=2),
         Workload("redis.get.500", "get of a key that is there", get, kind="redis", callers=500, items=2, passes=10),
         Workload(
@@ -109,6 +110,11 @@ def _paths() -> list[Workload]:
     ]
 
 
+def _floor() -> Workload:
+    """What awaiting costs when there is nothing to do."""
+    return Workload("floor.await", "await of an async def", bodies.Bare(), repeats=MEMORY_BLOCK // 1_000)
+
+
 def _expiry() -> Workload:
     """Writes of keys while older ones expire: the store's clock is moved with each write, so it is always the same."""
     return Workload(
@@ -130,6 +136,7 @@ def _registry() -> dict[str, Workload]:
         ],
         *[workload for workload in _provider("redis-aof") if ".set-" in workload.name],
         _expiry(),
+        _floor(),
         *_many_callers(),
         *_paths(),
     ]
