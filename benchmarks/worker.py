@@ -93,10 +93,22 @@ def _footprint(items: int) -> dict[str, float]:
     return footprint(items)
 
 
+def _session_footprint(sessions: int) -> dict[str, float]:
+    from benchmarks.session_footprint import in_memory
+
+    return in_memory(sessions)
+
+
 def _latency(**question: Any) -> dict[str, Any]:
     from benchmarks.latency.run import latency
 
     return latency(**question)
 
 
-TASKS: dict[str, Callable[..., Any]] = {"blocks": blocks, "churn": _churn, "footprint": _footprint, "latency": _latency}
+TASKS: dict[str, Callable[..., Any]] = {
+    "blocks": blocks,
+    "churn": _churn,
+    "footprint": _footprint,
+    "session_footprint": _session_footprint,
+    "latency": _latency,
+}

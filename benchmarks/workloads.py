@@ -12,7 +12,7 @@ from benchmarks.bodies import Body
 from benchmarks.case import Kind, Workload
 
 VALUE = "x" * 100
-LARGE_VALUE = "x" * 10_240
+SIZES = {"1kb": 1_024, "10kb": 10_240, "100kb": 102_400}  # bytes, beside the 100 of all others
 MEMORY_BLOCK = 10_000
 
 
@@ -55,12 +55,13 @@ def _manager(kind: Kind) -> list[Workload]:
 def _payloads(kind: Kind) -> list[Workload]:
     """Values larger than usual, and objects as JSON."""
     items, repeats = (1_000, MEMORY_BLOCK // 1_000) if kind == "memory" else (500, 1)
-    calls: list[tuple[str, str, Body]] = [
-        ("set-10kb", "setex of 10,240 bytes over a key that is there", bodies.SetOver(LARGE_VALUE)),
-        ("get-10kb", "get of 10,240 bytes", bodies.Get(LARGE_VALUE)),
-        ("set-json", "json.dumps of an object and setex", bodies.SetJson()),
-        ("get-json", "get and json.loads of it", bodies.GetJson()),
-    ]
+    calls: list[tuple[str, str, Body]] = []
+    for name, size in SIZES.items():
+        value = "x" * size
+        calls.append((f"set-{name}", f"setex of {size:,} bytes over a key that is there", bodies.SetOver(value)))
+        calls.append((f"get-{name}", f"get of {size:,} bytes", bodies.Get(value)))
+    calls.append(("set-json", "json.dumps of an object and setex", bodies.SetJson()))
+    calls.append(("get-json", "get and json.loads of it", bodies.GetJson()))
     return [
         Workload(f"{kind}.{name}", text, body, kind=kind, items=items, repeats=repeats) for name, text, body in calls
     ]

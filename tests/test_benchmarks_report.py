@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 
 from benchmarks import report, units
+from benchmarks.__main__ import merged
 from benchmarks.goals import GOALS, Measured, Speed
 from benchmarks.markdown import BEGIN, END, MarkersMissing, Table, between_markers, grid
 from benchmarks.scale import FULL
 from benchmarks.tables import tables
+from benchmarks.workloads import WORKLOADS
 
 README = f"# Title\n\n{BEGIN}\nold\n{END}\n\nThe end.\n"
 
@@ -20,7 +22,7 @@ README = f"# Title\n\n{BEGIN}\nold\n{END}\n\nThe end.\n"
 def case(workload: str, loop: str, seconds: float, operations: int, **extra: Any) -> dict[str, Any]:
     """One pytest-benchmark case, as far as the tables read it."""
     info = {"workload": workload, "loop": loop, "operations": operations, **extra}
-    return {"extra_info": info, "stats": {"median": seconds}}
+    return {"extra_info": info, "stats": {"median": seconds}, "processes": [seconds, seconds * 1.25]}
 
 
 def results() -> dict[str, Any]:
@@ -62,6 +64,10 @@ def results() -> dict[str, Any]:
             store: [{"after_load_kib": 1_024, "peak_kib": 2_048, "longest_stall_ms": 40.0, "most_stale_per_live": 1.5}]
             for store in ("memory", "dict")
         },
+        "sessions": {
+            "memory": {"sessions": 1_000, "bytes_per_session": 514.06, "id_bytes": 109},
+            "redis": {"sessions": 20, "bytes_per_session": 328.0, "version": "7.0.15"},
+        },
         "footprint": [{"items": 1_000, "bytes_per_item": 345.4, "payload_bytes": 214}],
     }
 
@@ -88,24 +94,52 @@ def cells(title: str, first: str) -> tuple[str, ...]:
 def test_published_stands_beside_measured_and_the_ratio() -> None:
     """200 ns a GET is 5 million a second, 2.75 times what was published."""
     row = cells("Providers", "Memory")
-    assert row == ("Memory", "GET", "0.000 ms", "1,818k/s", "200 ns", "5,000k/s", "2.75x", "-", "-", "-")
+    assert row == ("Memory", "GET", "0.000 ms", "1,818k/s", "200 ns", "5,000k/s", "2.75x", "25%", "-", "-", "-", "-")
 
 
 def test_overhead_is_the_manager_call_less_the_provider_call() -> None:
     """300 ns less 200 ns, against 0.05 ms."""
     row = cells("Session manager", "Memory")
-    assert row == ("Memory", "validate", "~0.05 ms", "300 ns", "200 ns", "100 ns", "500x")
+    assert row == ("Memory", "validate", "~0.05 ms", "300 ns", "200 ns", "100 ns", "500x", "25%")
 
 
 def test_cycles_and_single_calls_are_both_given() -> None:
     """One cycle is one operation as published; its three calls are counted as well."""
     row = cells("Concurrent access", "Memory")
-    assert row[2:] == ("609k/s", "2,000k/s", "3.28x", "2 µs", "1 µs", "2.00x", "6,000k/s", "400 ns")
+    assert row[2:] == ("609k/s", "2,000k/s", "3.28x", "2 µs", "1 µs", "2.00x", "6,000k/s", "400 ns", "25%")
+
+
+def row_of(name: str) -> tuple[str, ...]:
+    """The row of a payload."""
+    table = next(table for table in tables(results()) if table.title == "Values of all sizes, and JSON")
+    return next(row for row in table.rows if row[1].startswith(WORKLOADS[name].operation))
+
+
+def test_older_results_can_still_be_read(folder: Path) -> None:
+    """One process per case has no spread, and what was not measured has no table."""
+    old = results() | {"schema": 1}
+    del old["sessions"]
+    for one in old["cases"]:
+        del one["processes"]
+    (folder / report.JSON_NAME).write_text(json.dumps(old))
+    assert run(folder) == 0
+    assert "Memory per session" not in (folder / "README.md").read_text()
+
+
+def test_the_best_process_is_shown_and_all_are_kept() -> None:
+    """Of three processes; the figures beside the median are of the same process."""
+    launches = [[case("memory.get", "asyncio", seconds, 10_000, beside_ns=seconds)] for seconds in (3.0, 1.0, 2.0)]
+    found = merged(launches)
+    assert len(found) == 1
+    assert found[0]["stats"]["median"] == found[0]["extra_info"]["beside_ns"] == 1.0
+    assert found[0]["processes"] == [3.0, 1.0, 2.0]
 
 
 def test_large_values_and_footprint_are_there() -> None:
     """The other two tables."""
-    assert cells("Large values and JSON", "Memory")[2:] == ("0.001 ms", "300 ns", "3,333k/s", "3.33x")
+    assert row_of("memory.set-10kb")[2:] == ("0.001 ms", "300 ns", "3,333k/s", "3.33x", "25%")
+    assert cells("Memory per session", "Memory")[1] == "514 B"
+    assert cells("Memory per session", "Redis 7.0.15")[1] == "328 B"
     assert cells("Memory per item", "1,000")[1:3] == ("345 B", "131 B")
 
 
