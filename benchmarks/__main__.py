@@ -16,12 +16,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from benchmarks import report, servers, session_footprint
+from benchmarks import servers, session_footprint
 from benchmarks.environment import environment, load
 from benchmarks.goals import Results
 from benchmarks.peers import MATCHES, Match, play
 from benchmarks.placement import PLACEMENTS, possible
 from benchmarks.processes import ROOT, ask
+from benchmarks.publications import BENCH, bench_text, publish
 from benchmarks.scale import FULL, QUICK, Scale
 from tests.servers import RedisServer, ServerError
 
@@ -29,6 +30,7 @@ from tests.servers import RedisServer, ServerError
 QUICK_FOLDER = ROOT / ".benchmarks" / "quick"
 FULL_FOLDER = ROOT / "results"
 STAGES = 4
+SCHEMA = 2  # 1 had one process per case and no sessions
 
 
 def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -132,7 +134,7 @@ def run(options: argparse.Namespace) -> Results:
     """Everything, in order."""
     scale = QUICK if options.quick else FULL
     results: Results = {
-        "schema": report.SCHEMA,
+        "schema": SCHEMA,
         "quick": options.quick,
         "scale": asdict(scale),
         "environment": environment(),
@@ -183,12 +185,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     results = run(options)
     results["seconds"] = round(time.monotonic() - start, 1)
     folder: Path = options.out or (QUICK_FOLDER if options.quick else FULL_FOLDER)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / report.JSON_NAME).write_text(report.dumped(results), encoding="utf-8")
-    (folder / report.MARKDOWN_NAME).write_text(report.document(results), encoding="utf-8")
-    print(f"\n{report.text(results)}\nWritten to {folder} in {results['seconds']:.0f} s.")
+    publish(BENCH.name, results, folder)
+    print(f"\n{bench_text(results)}\nWritten to {folder} in {results['seconds']:.0f} s.")
     if folder == FULL_FOLDER:
-        print("python -m benchmarks.report puts these tables into README.md.")
+        print("nox -s report puts these tables into README.md.")
     return 0
 
 

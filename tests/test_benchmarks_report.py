@@ -11,12 +11,16 @@ import pytest
 from benchmarks import report, units
 from benchmarks.__main__ import merged
 from benchmarks.goals import GOALS, Measured, Speed
-from benchmarks.markdown import BEGIN, END, MarkersMissing, Table, between_markers, grid
+from benchmarks.markdown import MarkersMissing, Table, between_markers, grid, markers
+from benchmarks.publications import BENCH, bench_text
+from benchmarks.results_file import dumped
 from benchmarks.scale import FULL
 from benchmarks.tables import tables
 from benchmarks.workloads import WORKLOADS
 
-README = f"# Title\n\n{BEGIN}\nold\n{END}\n\nThe end.\n"
+BEGIN, END = markers("bench")
+OTHERS = "\n".join(line for name in ("compare", "latency") for line in markers(name))
+README = f"# Title\n\n{BEGIN}\nold\n{END}\n{OTHERS}\n\nThe end.\n"
 
 
 def case(workload: str, loop: str, seconds: float, operations: int, **extra: Any) -> dict[str, Any]:
@@ -29,7 +33,7 @@ def results() -> dict[str, Any]:
     """A run with a figure or two in every table."""
     latency = {"cycle": {"p95": 1_000.0}, "call": {"p95": 400.0}}
     return {
-        "schema": report.SCHEMA,
+        "schema": max(BENCH.schemas),
         "quick": False,
         "placement": "shared",
         "scale": {"churn_keys": FULL.churn_keys, "churn_operations": FULL.churn_operations},
@@ -75,7 +79,7 @@ def results() -> dict[str, Any]:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Results and a README of their own."""
-    (tmp_path / report.JSON_NAME).write_text(json.dumps(results()))
+    (tmp_path / BENCH.json_name).write_text(json.dumps(results()))
     (tmp_path / "README.md").write_text(README)
     return tmp_path
 
@@ -121,7 +125,7 @@ def test_older_results_can_still_be_read(folder: Path) -> None:
     del old["sessions"]
     for one in old["cases"]:
         del one["processes"]
-    (folder / report.JSON_NAME).write_text(json.dumps(old))
+    (folder / BENCH.json_name).write_text(json.dumps(old))
     assert run(folder) == 0
     assert "Memory per session" not in (folder / "README.md").read_text()
 
@@ -166,7 +170,7 @@ def test_a_goal_is_reached_at_its_bound(at_most: bool, ratio: float, reached: bo
 
 def test_the_setting_says_what_a_reader_needs() -> None:
     """Machine, versions, date, commit and that it was not committed."""
-    text = report.text(results())
+    text = bench_text(results())
     for words in ("Example CPU", "CPython 3.11.7", "redis 8.1.0", "2025-01-02", "0123456789ab, with uncommitted"):
         assert words in text
     assert "7.0.15 (save '', appendonly no)" in text
@@ -195,15 +199,15 @@ def test_check_notices_an_edited_readme_and_newer_results(folder: Path, capsys: 
     assert run(folder) == 0
     newer = results()
     newer["cases"][0]["stats"]["median"] = 0.001
-    (folder / report.JSON_NAME).write_text(json.dumps(newer))
+    (folder / BENCH.json_name).write_text(json.dumps(newer))
     assert run(folder, "--check") == 1
 
 
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        (report.JSON_NAME, None, "run nox -s bench first"),
-        (report.JSON_NAME, '{"schema": 99}', "schema 99"),
+        (BENCH.json_name, None, "run nox -s bench first"),
+        (BENCH.json_name, '{"schema": 99}', "schema 99"),
         ("README.md", "no markers", "there must be one"),
     ],
 )
@@ -222,15 +226,15 @@ def test_what_cannot_be_reported_is_said(
 def test_a_list_of_figures_is_one_line_of_the_json() -> None:
     """Thousands of blocks stay readable, and equal to what was measured."""
     found = {"text": "[1, 2]", "blocks": [[1.5, 2e-05, -3], []], "more": [{"a": 1}]}
-    assert "[1.5,2e-05,-3]" in report.dumped(found)
-    assert json.loads(report.dumped(found)) == found
+    assert "[1.5,2e-05,-3]" in dumped(found)
+    assert json.loads(dumped(found)) == found
 
 
 @pytest.mark.parametrize("document", ["", BEGIN, f"{END}{BEGIN}", f"{BEGIN}{BEGIN}{END}"])
 def test_markers_must_be_one_pair_in_order(document: str) -> None:
     """Rather no text than a README cut in pieces."""
     with pytest.raises(MarkersMissing):
-        between_markers(document, "text")
+        between_markers(document, "text", "bench")
 
 
 def test_columns_of_figures_stand_to_the_right() -> None:

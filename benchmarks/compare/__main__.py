@@ -19,7 +19,7 @@ from benchmarks.compare.sides import GROUPS, Contest, contests, environments
 from benchmarks.environment import environment, load
 from benchmarks.placement import PLACEMENTS, possible
 from benchmarks.processes import ROOT
-from benchmarks.report import dumped
+from benchmarks.publications import publish
 from benchmarks.scale import FULL, QUICK
 from benchmarks.workloads import WORKLOADS
 from tests.servers import Server, ServerError
@@ -75,9 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     results |= {"load_after": load(), "seconds": round(time.monotonic() - start, 1)}
     folder: Path = options.out or (QUICK_FOLDER if options.quick else FULL_FOLDER)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "compare.json").write_text(dumped(results), encoding="utf-8")
-    (folder / "COMPARE.md").write_text(page(results), encoding="utf-8")
+    publish("compare", results, folder)
     print(f"\n{page(results)}\nWritten to {folder} in {results['seconds']:.0f} s.")
     return 0
 

@@ -28,16 +28,26 @@ def page(results: Mapping[str, Any]) -> str:
     return f"{head}\n\n{text(results)}"
 
 
-def text(results: Mapping[str, Any]) -> str:
-    """What the README shows too."""
-    tables = [str(table(group, loop, results)) for group in GROUPS for loop in group.loops if _played(group, results)]
+def in_short(results: Mapping[str, Any]) -> str:
+    """For the README: each table on one loop, uvloop where there is a choice."""
+    return text(results, every_loop=False)
+
+
+def text(results: Mapping[str, Any], every_loop: bool = True) -> str:
+    """All tables."""
+    tables = [
+        str(table(group, loop, results))
+        for group in GROUPS
+        for loop in (group.loops if every_loop else group.loops[-1:])
+        if _played(group, loop, results)
+    ]
     where = [placement.TEXT[results["placement"]]] if results["servers"] else []
     words = textwrap.fill(" ".join([METHOD, *where]), WIDTH, break_long_words=False, break_on_hyphens=False)
     return "\n\n".join([setting(results, _versions(results)), words, *tables]) + "\n"
 
 
-def _played(group: Group, results: Mapping[str, Any]) -> bool:
-    return any(entry["workload"] in group.workloads for entry in results["contests"])
+def _played(group: Group, loop: str, results: Mapping[str, Any]) -> bool:
+    return any(entry["workload"] in group.workloads and entry["loop"] == loop for entry in results["contests"])
 
 
 def table(group: Group, loop: str, results: Mapping[str, Any]) -> Table:
