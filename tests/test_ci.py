@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.processes import ROOT
 
-SESSION = re.compile(r"nox (?:--non-interactive )?-s ((?:[a-z_]+(?:-\d\.\d+)? ?)+)")
+SESSION = re.compile(r"nox (?:--non-interactive )?-s ((?:[a-z]\w*(?:-\d\.\d+)? ?)+)")
 
 
 def sessions_of_the_noxfile() -> set[str]:
