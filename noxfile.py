@@ -153,3 +153,24 @@ def dependants(session: nox.Session) -> None:
     session.install("-e", ".[redis-server]")
     session.run("python", "-m", "pip", "check")
     session.run("python", "-m", "dependants")
+
+
+def install_peers(session: nox.Session) -> Path:
+    """An environment for each library that is compared; one that cannot be installed is shown as that."""
+    folder = Path(session.virtualenv.location, "peers")
+    listing = str(session.run("python", "-m", "benchmarks.compare.sides", silent=True))
+    for line in listing.splitlines():
+        name, *requirements = line.split("\t")
+        python = folder / name / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+        if not python.exists():
+            session.run(sys.executable, "-m", "virtualenv", "-q", str(folder / name), external=True)
+        command = [str(python), "-m", "pip", "install", "-q", *requirements]
+        session.run(*command, external=True, success_codes=range(256))
+    return folder
+
+
+@nox.session
+def compare(session: nox.Session) -> None:
+    """This library beside others from PyPI, each in its own environment, to results/. `-- --quick` for a look."""
+    session.install("-e", ".[bench]")
+    session.run("python", "-m", "benchmarks.compare", "--environments", str(install_peers(session)), *session.posargs)

@@ -27,7 +27,7 @@ from benchmarks.gate.slowed import HOT_PATHS, HotPath, slow_down
 from benchmarks.gate.trees import PACKAGE, Trees, side_by_side
 from benchmarks.placement import possible
 from benchmarks.processes import ROOT
-from benchmarks.report import dumped
+from benchmarks.publications import publish
 
 SCHEMA = 1
 FOLDER = ROOT / "results"
@@ -64,9 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 trees = Trees(honest.base, slowed if kind == "slowed" else honest.head, honest.base_name, kind)
                 one_run(state, options, families, trees, urls, kind, number)
     state["load_after"] = load()
-    options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "gate.json").write_text(dumped(state), encoding="utf-8")
-    (options.out / "GATE.md").write_text(page(state), encoding="utf-8")
+    publish("gate", state, options.out)
     options.state.unlink()
     print(f"\n{page(state)}\nWritten to {options.out}.")
     return 0
