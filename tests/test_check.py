@@ -116,6 +116,13 @@ async def test_settings_without_config() -> None:
     assert found["persistence"].value == "appendonly yes, appendfsync not told"
 
 
+async def test_the_third_version_of_the_protocol() -> None:
+    """Where replies have other shapes."""
+    with RedisServer(*GOOD) as server:
+        found = await findings_of(f"{server.url}?protocol=3")
+    assert [name for name, finding in found.items() if finding.level is not Level.OK] == ["user"]
+
+
 INFO = {
     "old": ({"redis_version": "6.0.16"}, Level.FAIL),
     "just new enough": ({"redis_version": "6.2.0"}, Level.OK),

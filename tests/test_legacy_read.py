@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from chuk_sessions import SessionManager, legacy
+from chuk_sessions import ProviderError, SessionError, SessionManager, legacy
 from chuk_sessions.providers import redis
 from chuk_sessions.providers.redis_session_store import RedisSessionStore
 from chuk_sessions.providers.redis_transfer import Adoption, adopt, tombstone_key
 from chuk_sessions.redis_client.client import Client
 from chuk_sessions.session_ids import session_key
 from tests import published
+from tests.servers import RedisServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -138,6 +139,19 @@ async def test_undecodable(
     for name in ("validate", "info", "update", "extend"):
         assert not await CALLS[name](manager)
     assert await manager.delete_session("id") is False
+    assert published.is_there(redis_server, "id")
+    (line,) = caplog.records
+    assert "cannot be decoded" in line.getMessage()
+
+
+async def test_more_metadata_than_we_store(
+    redis_server: Server, manager: SessionManager, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Absent and left alone, and nobody's connection is lost over it."""
+    monkeypatch.setattr("chuk_sessions.providers.redis_transfer.MAX_FIELDS", 2)
+    published.put(redis_server, "id")
+    for _ in range(2):
+        assert await manager.validate_session("id") is False
     assert published.is_there(redis_server, "id")
     (line,) = caplog.records
     assert "cannot be decoded" in line.getMessage()
@@ -342,6 +356,18 @@ async def test_it_is_said_once(
     assert "python -m chuk_sessions migrate" in line.getMessage()
     assert "id-" not in line.getMessage()
     assert "redis://" not in line.getMessage()
+
+
+@pytest.mark.parametrize("name", ["validate", "info", "update", "extend", "delete"])
+async def test_a_server_that_is_away(name: str) -> None:
+    """An outage is an outage, not a session that is not found."""
+    with RedisServer() as server:
+        manager = SessionManager("box", redis.factory(f"{server.url}?reconnect_grace=0"), strict=True)
+        assert await manager.validate_session("id") is False
+        server.kill()
+        with pytest.raises(SessionError) as caught:
+            await (manager.delete_session("id") if name == "delete" else CALLS[name](manager))
+    assert isinstance(caught.value.__cause__, ProviderError)
 
 
 async def test_an_unknown_id_costs_one_command_more(redis_server: Server, manager: SessionManager) -> None:

@@ -412,6 +412,58 @@ class TestInterrupted:
         assert target.command("DBSIZE") == 50
 
 
+async def test_metadata_that_the_target_does_not_take(
+    redis_server: Server, redis_url: str, target: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reported and left; the others are moved."""
+    monkeypatch.setattr("chuk_sessions.providers.redis_transfer.MAX_FIELDS", 2)
+    published.put(redis_server, "id")
+    published.put(redis_server, "small", custom_metadata={})
+    for url in (target.url, redis_url):
+        published.put(redis_server, "small", custom_metadata={})
+        counts = await migrate(Client(redis_url), Client(url))
+        assert (counts.moved, counts.left_behind) == (1, 1)
+        assert "more than 2 keys" in str(counts.problems[0])
+        assert published.is_there(redis_server, "id")
+
+
+@pytest.mark.parametrize("layout", ["ours", "published"])
+async def test_a_session_that_never_rests(
+    redis_server: Server, redis_url: str, target: Server, monkeypatch: pytest.MonkeyPatch, layout: str
+) -> None:
+    """One that changes at every reading is left for the next run, after a number of them."""
+    monkeypatch.setattr("chuk_sessions.tools.migrate.ATTEMPTS", 0)
+    if layout == "ours":
+        await manager_of(redis_url).allocate_session("id")
+    else:
+        published.put(redis_server, "id")
+    counts = await migrate(Client(redis_url), Client(target.url))
+    assert totals(counts) == {"seen": 1, "left_behind": 1}
+    assert "run again" in str(counts.problems[0])
+
+
+async def test_the_third_version_of_the_protocol(redis_server: Server, redis_url: str, target: Server) -> None:
+    """Where replies have other shapes."""
+    published.put(redis_server, "id-one")
+    await manager_of(redis_url).allocate_session("id-two", "alice", 1, METADATA)
+    options = "?protocol=3"
+    assert await run(redis_url + options, target.url + options) == {"seen": 2, "moved": 2}
+    assert (await info_of(target.url, "id-two"))["custom_metadata"] == METADATA
+
+
+async def test_a_lock_that_was_lost(redis_server: Server, redis_url: str) -> None:
+    """A run that stood still for so long that another may have begun gives up, and leaves the other's lock alone."""
+    for number in range(50):
+        published.put(redis_server, f"id-{number}")
+
+    def steal(_: Counts) -> None:
+        redis_server.command("SET", LOCK.decode(), "another's")
+
+    with pytest.raises(ProviderError, match="stood still"):
+        await migrate(Client(redis_url), Client(redis_url), batch=5, progress=steal)
+    assert redis_server.command("GET", LOCK.decode()) == "another's"
+
+
 async def test_same_database(redis_server: Server, redis_url: str, target: Server) -> None:
     """Told apart by looking, not by name; no trace of it."""
     assert await same_database(Client(redis_url), Client(f"{redis_url}?client_name=x")) is True

@@ -17,8 +17,9 @@ from enum import IntEnum
 from typing import TYPE_CHECKING
 
 from chuk_sessions.codec import encode_fields
+from chuk_sessions.exceptions import SessionError
 from chuk_sessions.models import MICROSECONDS, SessionRecord
-from chuk_sessions.providers.redis_session_store import METADATA, VERSION, WRITE
+from chuk_sessions.providers.redis_session_store import MAX_FIELDS, METADATA, VERSION, WRITE
 from chuk_sessions.redis_client.scripts import Script
 from chuk_sessions.session_ids import session_key
 
@@ -124,7 +125,10 @@ async def adopt(
         _microseconds(record.accessed),
         record.status,
     ]
-    for name, value in encode_fields(record.metadata).items():
+    fields = encode_fields(record.metadata)
+    if len(fields) > MAX_FIELDS:  # more arguments than the server takes would cost everybody the connection
+        raise SessionError(f"custom_metadata has more than {MAX_FIELDS} keys; nothing was stored")
+    for name, value in fields.items():
         args += (METADATA + name.encode("utf-8", "surrogatepass"), value)
     if published:
         keys = (*keys, published[0])
