@@ -110,7 +110,7 @@ async def test_a_server_that_tells_nothing() -> None:
 
 async def test_settings_without_config() -> None:
     """INFO tells the policy where CONFIG is refused."""
-    with RedisServer(*GOOD, "user limited on >pw ~* +@all -config -acl|getuser") as server:
+    with RedisServer(*GOOD, "user limited on >pw ~* +@all -config -acl +acl|whoami") as server:
         found = await findings_of(server.url_for("limited", "pw"))
     assert found["maxmemory-policy"].value == "noeviction"
     assert found["persistence"].value == "appendonly yes, appendfsync not told"
