@@ -5,22 +5,26 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from chuk_sessions import ProviderError, SessionError, SessionManager, legacy
 from chuk_sessions.providers import redis
+from chuk_sessions.providers.redis_legacy import DELETE, LegacyReadingStore
 from chuk_sessions.providers.redis_session_store import RedisSessionStore
-from chuk_sessions.providers.redis_transfer import Adoption, adopt, tombstone_key
+from chuk_sessions.providers.redis_transfer import ADOPT, Adoption, adopt, tombstone_key
 from chuk_sessions.redis_client.client import Client
 from chuk_sessions.session_ids import session_key
 from tests import published
+from tests.meddler import Meddler
 from tests.servers import RedisServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from chuk_sessions.redis_client.scripts import Script
     from tests.servers import Server
 
 pytestmark = pytest.mark.redis
@@ -299,6 +303,61 @@ class TestTwoProcesses:
         assert await adopt(Client(redis_url), "box", "id", found.record, 0, source) is Adoption.CHANGED
         assert redis_server.command("EXISTS", OURS) == 0
         assert published.is_there(redis_server, "id") is (then == "SETEX")
+
+
+class TestBetweenReadingAndMoving:
+    """A published process writes in just that moment, once or again and again."""
+
+    def open(self, server: Server, script: Script, times: int) -> LegacyReadingStore:
+        """A store at whose every move, the first `times` times, the session has just been changed."""
+        published.put(server, "id")
+        count = iter(range(1000))
+
+        def change() -> None:
+            published.put(server, "id", custom_metadata={"count": next(count)})
+
+        client = Meddler(server.url, script, change, times)
+        return LegacyReadingStore(RedisSessionStore(client, "box"), client, "box")
+
+    @pytest.mark.parametrize("times", [1, 5])
+    async def test_taking_over(self, redis_server: Server, redis_url: str, times: int) -> None:
+        """The last change is what is taken over."""
+        record = await self.open(redis_server, ADOPT, times).read("id")
+        assert record is not None
+        assert record.metadata == {"count": times - 1}
+        assert not published.is_there(redis_server, "id")
+
+    @pytest.mark.parametrize("times", [1, 5])
+    async def test_deleting(self, redis_server: Server, redis_url: str, times: int) -> None:
+        """What was just written is deleted too."""
+        store = self.open(redis_server, DELETE, times)
+        assert await store.delete("id") is True
+        assert not published.is_there(redis_server, "id")
+        assert await store.read("id") is None
+
+    async def test_without_end(self, redis_server: Server, redis_url: str) -> None:
+        """An error that says so, rather than a wrong answer or a call that never returns."""
+        with pytest.raises(ProviderError, match="changed 20 times"):
+            await self.open(redis_server, ADOPT, 1000).touch("id", 0)
+        with pytest.raises(ProviderError, match="changed 20 times"):
+            await self.open(redis_server, DELETE, 1000).delete("id")
+        assert published.is_there(redis_server, "id")
+
+    async def test_another_process_takes_it_over(self, redis_server: Server, redis_url: str) -> None:
+        """Between our two looks: it is found where it is now."""
+        published.put(redis_server, "id")
+        other = redis.factory(redis_url).session_store("box")
+
+        def take_over() -> None:
+            with ThreadPoolExecutor(1) as pool:  # a loop of its own, as another process has
+                assert pool.submit(asyncio.run, other.touch("id", 0)).result() is True
+
+        client = Meddler(redis_url, ADOPT, take_over)
+        store = LegacyReadingStore(RedisSessionStore(client, "box"), client, "box")
+        assert await store.update("id", {"new": 1}, False) is True
+        record = await store.read("id")
+        assert record is not None
+        assert record.metadata["new"] == 1
 
 
 class TestBothThere:

@@ -17,9 +17,10 @@ from chuk_sessions.providers import redis
 from chuk_sessions.redis_client.client import Client
 from chuk_sessions.session_ids import session_key
 from chuk_sessions.tools import stored
-from chuk_sessions.tools.migrate import LOCK, Counts, _Run, migrate, same_database
+from chuk_sessions.tools.migrate import LOCK, REMOVE, Counts, _Run, migrate, same_database
 from tests import published
 from tests.helpers import eventually
+from tests.meddler import Meddler
 from tests.servers import RedisServer
 
 if TYPE_CHECKING:
@@ -427,19 +428,39 @@ async def test_metadata_that_the_target_does_not_take(
         assert published.is_there(redis_server, "id")
 
 
-@pytest.mark.parametrize("layout", ["ours", "published"])
-async def test_a_session_that_never_rests(
-    redis_server: Server, redis_url: str, target: Server, monkeypatch: pytest.MonkeyPatch, layout: str
-) -> None:
-    """One that changes at every reading is left for the next run, after a number of them."""
-    monkeypatch.setattr("chuk_sessions.tools.migrate.ATTEMPTS", 0)
-    if layout == "ours":
+class TestAtTheLastMoment:
+    """Something happens to the session after it was put at the target, just before the original would be removed."""
+
+    @pytest.mark.parametrize("times", [1, 5])
+    async def test_changed(self, redis_server: Server, redis_url: str, target: Server, times: int) -> None:
+        await manager_of(redis_url).allocate_session("id", None, 1, {"count": -1})
+        count = iter(range(100))
+
+        def change() -> None:
+            redis_server.command("HSET", OURS, "m:count", str(next(count)), "accessed", "4000000000000000")
+
+        counts = await migrate(Meddler(redis_url, REMOVE, change, times), Client(target.url))
+        assert counts.moved == 1
+        assert (await info_of(target.url, "id"))["custom_metadata"] == {"count": times - 1}
+        assert redis_server.command("DBSIZE") == 0
+
+    async def test_deleted(self, redis_server: Server, redis_url: str, target: Server) -> None:
         await manager_of(redis_url).allocate_session("id")
-    else:
-        published.put(redis_server, "id")
-    counts = await migrate(Client(redis_url), Client(target.url))
-    assert totals(counts) == {"seen": 1, "left_behind": 1}
-    assert "run again" in str(counts.problems[0])
+        source = Meddler(redis_url, REMOVE, lambda: redis_server.command("DEL", OURS))
+        assert totals(await migrate(source, Client(target.url))) == {"seen": 1, "ended": 1}
+        assert target.command("DBSIZE") == 0
+
+    async def test_without_end(self, redis_server: Server, redis_url: str, target: Server) -> None:
+        """One that changes at every reading is left for the next run, after a number of them."""
+        await manager_of(redis_url).allocate_session("id", None, 1, {"count": -1})
+        count = iter(range(100))
+        source = Meddler(
+            redis_url, REMOVE, lambda: redis_server.command("HSET", OURS, "m:count", str(next(count))), 100
+        )
+        counts = await migrate(source, Client(target.url))
+        assert totals(counts) == {"seen": 1, "left_behind": 1}
+        assert "changed 20 times" in str(counts.problems[0])
+        assert await run(redis_url, target.url) == {"seen": 1, "moved": 1, "merged": 1}
 
 
 async def test_the_third_version_of_the_protocol(redis_server: Server, redis_url: str, target: Server) -> None:

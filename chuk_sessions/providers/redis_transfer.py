@@ -2,9 +2,10 @@
 
 What it promises: a session that is not here is created with all its fields and its remaining lifetime, in one step. One
 that is here already is merged: nothing that either side knows is lost. Metadata keys of both have the value of the side
-that was used last, the deadline is the later one. If a published key is named, all this happens only while that key
-holds exactly the text that was decoded, and removes it in the same step, so that two processes cannot both import,
-and a session that was deleted meanwhile is not brought back.
+that was used last (at the same time: the value that comes), the deadline is the later one.
+
+If a published key is named, all this happens only while that key holds exactly the text that was decoded, and removes
+it in the same step, so that two processes cannot both import, and a session that was deleted meanwhile stays so.
 
 Deleting under ``SESSION_LEGACY_READ`` leaves a tombstone with the time of it. A process of a published version that
 still has the session in its cache writes it back at the next touch; the tombstone keeps that copy out.
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from chuk_sessions.redis_client.client import Client
     from chuk_sessions.redis_client.connection import Argument
 
-__all__ = ["Adoption", "adopt", "tombstone_key"]
+__all__ = ["ADOPT", "Adoption", "adopt", "tombstone_key"]
 
 MAX_LEFT = 90_000_000_000 * MICROSECONDS  # so that a deadline has the digits that the record format allows
 
@@ -66,7 +67,7 @@ local user = ARGV[5] == '1' and ARGV[6]
 local expires, items, result = now + left, {}, 1
 if found then
   if (old[6] or false) ~= user then return -2 end
-  local newer = tonumber(accessed) > tonumber(old[2])
+  local newer = tonumber(accessed) >= tonumber(old[2])
   if newer then items[1], items[2] = 'accessed', accessed end
   for i = 10, #ARGV, 2 do
     if newer or redis.call('HEXISTS', key, ARGV[i]) == 0 then
