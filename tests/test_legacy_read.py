@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from chuk_sessions import ProviderError, SessionError, SessionManager, legacy
+from chuk_sessions.adoption import Adoption
 from chuk_sessions.providers import redis
 from chuk_sessions.providers.redis_session_store import RedisSessionStore
-from chuk_sessions.providers.redis_transfer import Adoption, adopt, tombstone_key
+from chuk_sessions.providers.redis_transfer import adopt, tombstone_key
 from chuk_sessions.redis_client.client import Client
 from chuk_sessions.session_ids import session_key
 from tests import published

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from chuk_sessions import ProviderError, SessionManager, legacy
+from chuk_sessions.adoption import Adoption
 from chuk_sessions.providers import redis
 from chuk_sessions.providers.redis_legacy import DELETE, LegacyReadingStore
 from chuk_sessions.providers.redis_session_store import RedisSessionStore
-from chuk_sessions.providers.redis_transfer import ADOPT, Adoption, adopt
+from chuk_sessions.providers.redis_transfer import ADOPT, adopt
 from chuk_sessions.redis_client.client import Client
 from chuk_sessions.session_ids import session_key
 from tests import published

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import time
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import pytest
 
+from chuk_sessions import SessionManager
+from chuk_sessions.adoption import Adoption
+from chuk_sessions.models import SessionRecord
 from chuk_sessions.redis_client.client import Client
 from chuk_sessions.session_ids import session_key
-from chuk_sessions.tools.migrate import migrate, same_database
-from tests import published
+from chuk_sessions.tools.migrate import REMOVE, migrate, same_database
+from chuk_sessions.tools.targets import ProviderTarget
+from tests import custom_provider, published
+from tests.meddler import Meddler
 from tests.migrations import METADATA, OURS, info_of, manager_of, run, totals
 
 if TYPE_CHECKING:
@@ -194,3 +201,71 @@ async def test_same_database(redis_server: Server, redis_url: str, target: Serve
     assert await same_database(Client(redis_url), Client(f"{redis_url}?client_name=x")) is True
     assert await same_database(Client(redis_url), Client(target.url)) is False
     assert redis_server.command("DBSIZE") == 0 == target.command("DBSIZE")
+
+
+class TestToAProviderOfOnesOwn:
+    """Which gets one document per session, as if it had been made there."""
+
+    def open(self, data: custom_provider.Data) -> tuple[ProviderTarget, SessionManager]:
+        factory = custom_provider.factory(data)
+        return ProviderTarget(factory), SessionManager("box", factory, strict=True)
+
+    async def test_as_it_was(self, redis_server: Server, redis_url: str) -> None:
+        await manager_of(redis_url).allocate_session("ours", "alice", 2, METADATA)
+        infos = {"ours": await info_of(redis_url, "ours"), "theirs": published.put(redis_server, "theirs", ttl=7200)}
+        target, manager = self.open({})
+        assert totals(await migrate(Client(redis_url), target)) == {"seen": 2, "moved": 2}
+        for session_id, before in infos.items():
+            info = await manager.get_session_info(session_id)
+            assert info is not None
+            assert {**info, "expires_at": 0} == {**before, "expires_at": 0}
+            assert abs(seconds_of(info["expires_at"]) - seconds_of(before["expires_at"])) < 60
+        assert redis_server.command("DBSIZE") == 0
+
+    @pytest.mark.parametrize("newer", [True, False])
+    async def test_merged(self, redis_server: Server, redis_url: str, newer: bool) -> None:
+        """Keys of both, of common ones the side used last; the later deadline."""
+        accessed = "2100-01-01T00:00:00.000000Z" if newer else "2020-01-01T00:00:00.000000Z"
+        times = {"created_at": "2020-01-01T00:00:00.000000Z", "last_accessed": accessed}
+        published.put(redis_server, "id", ttl=9000, custom_metadata={"b": "there", "c": "there"}, **times)
+        target, manager = self.open({})
+        await manager.allocate_session("id", "alice", 1, {"a": "here", "b": "here"})
+        assert totals(await migrate(Client(redis_url), target)) == {"seen": 1, "moved": 1, "merged": 1}
+        info = await manager.get_session_info("id")
+        assert info is not None
+        assert info["custom_metadata"] == {"a": "here", "b": "there" if newer else "here", "c": "there"}
+        assert (info["last_accessed"] == accessed) is newer
+        assert 8000 < seconds_of(info["expires_at"]) - time.time() <= 9000
+
+    async def test_refused(self, redis_server: Server, redis_url: str) -> None:
+        """Another user's session, and a document that cannot be read, stay as they are, and so does the source."""
+        data: custom_provider.Data = {session_key("box", "id-b"): ("text", 1e12)}
+        target, manager = self.open(data)
+        await manager.allocate_session("id-a", "bob")
+        for session_id in ("id-a", "id-b"):
+            published.put(redis_server, session_id)
+        assert totals(await migrate(Client(redis_url), target)) == {"seen": 2, "left_behind": 2}
+        info = await manager.get_session_info("id-a")
+        assert info is not None
+        assert info["user_id"] == "bob"
+        assert data[session_key("box", "id-b")][0] == "text"
+        assert redis_server.command("DBSIZE") == 2
+
+    async def test_deleted_at_the_last_moment(self, redis_server: Server, redis_url: str) -> None:
+        published.put(redis_server, "id")
+        data: custom_provider.Data = {}
+        target, _ = self.open(data)
+        source = Meddler(redis_url, REMOVE, lambda: redis_server.command("DEL", "session:id"))
+        assert totals(await migrate(source, target)) == {"seen": 1, "ended": 1}
+        assert data == {}
+
+    async def test_expired(self) -> None:
+        """Nothing is written."""
+        data: custom_provider.Data = {}
+        target, _ = self.open(data)
+        assert await target.adopt("box", "id", SessionRecord(None, 1.0, 2.0, 1.0, {}), 0.0) is Adoption.EXPIRED
+        assert data == {}
+
+
+def seconds_of(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()

@@ -16,6 +16,7 @@ from chuk_sessions import ProviderError
 from chuk_sessions.redis_client.client import Client
 from chuk_sessions.tools import stored
 from chuk_sessions.tools.migrate import LOCK, REMOVE, Counts, _Run, migrate
+from chuk_sessions.tools.targets import RedisTarget
 from tests import published
 from tests.helpers import eventually
 from tests.meddler import Meddler
@@ -39,7 +40,7 @@ class TestMeanwhile:
         return found
 
     async def finish(self, found: stored.Stored, source: str, target: str) -> dict[str, int]:
-        run = _Run(Client(source), Client(target), source == target, (), None, False)
+        run = _Run(Client(source), RedisTarget(Client(target)), source == target, (), None, False)
         await run._move_stored(found)
         return totals(run.counts)
 

@@ -15,8 +15,9 @@ import logging
 from typing import TYPE_CHECKING
 
 from chuk_sessions import legacy
+from chuk_sessions.adoption import Adoption
 from chuk_sessions.exceptions import ProviderError, SessionError
-from chuk_sessions.providers.redis_transfer import Adoption, adopt, tombstone_key
+from chuk_sessions.providers.redis_transfer import adopt, tombstone_key
 from chuk_sessions.redis_client.connection import Replay
 from chuk_sessions.redis_client.scripts import Script
 from chuk_sessions.session_ids import quote_part, session_key

@@ -14,9 +14,9 @@ still has the session in its cache writes it back at the next touch; the tombsto
 from __future__ import annotations
 
 import math
-from enum import IntEnum
 from typing import TYPE_CHECKING
 
+from chuk_sessions.adoption import Adoption
 from chuk_sessions.codec import encode_fields
 from chuk_sessions.exceptions import SessionError
 from chuk_sessions.models import MICROSECONDS, SessionRecord
@@ -28,25 +28,14 @@ if TYPE_CHECKING:
     from chuk_sessions.redis_client.client import Client
     from chuk_sessions.redis_client.connection import Argument
 
-__all__ = ["ADOPT", "Adoption", "adopt", "tombstone_key"]
+__all__ = ["ADOPT", "adopt", "tombstone_key"]
 
 MAX_LEFT = 90_000_000_000 * MICROSECONDS  # so that a deadline has the digits that the record format allows
 
 
-class Adoption(IntEnum):
-    """What became of a session that was to be put here."""
-
-    EXPIRED = 0  # or it was ended here since it was created: nothing was written
-    CREATED = 1
-    MERGED = 2
-    UNREADABLE = -1  # a record that this version cannot read has its key; left alone
-    CONFLICT = -2  # a live session of another user has its id; left alone
-    CHANGED = -3  # the published key no longer holds that text; nothing was written
-
-
-# KEYS: ours, the tombstone, and perhaps the published one. ARGV: version, published text, microseconds left (for want
-# of a published key with a TTL, 0 if there is none), its own deadline or 0, user?, user, created, accessed, status,
-# fields and values.
+# The replies are those of Adoption. KEYS: ours, the tombstone, and perhaps the published one. ARGV: version, published
+# text, microseconds left (for want of a published key with a TTL, 0 if there is none), its own deadline or 0, user?,
+# user, created, accessed, status, fields and values.
 ADOPT = Script(
     WRITE
     + """
