@@ -74,7 +74,7 @@ def pytest_report_header(config: pytest.Config) -> str:
 @pytest.hookimpl(tryfirst=True)  # before pytest applies -m, so that `-m redis` finds what is marked here
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
-        if "redis_server" in getattr(item, "fixturenames", ()):
+        if {"redis_server", "second_server"} & set(getattr(item, "fixturenames", ())):
             item.add_marker("redis")
         if item.get_closest_marker("redis") and not wants_redis(config):
             item.add_marker(pytest.mark.skip(reason="needs a Redis server: pytest --redis"))
@@ -158,6 +158,40 @@ def cluster(started_cluster: ClusterServers) -> Iterator[ClusterServers]:
     started_cluster.flush()
     yield started_cluster
     started_cluster.revive()
+
+
+@pytest.fixture(scope="session")
+def second_server() -> Iterator[RedisServer]:
+    """Another server of our own, for what goes between two."""
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture
+def target(second_server: RedisServer) -> RedisServer:
+    """The second server, empty when the test begins."""
+    second_server.flush()
+    return second_server
+
+
+@pytest.fixture
+def legacy_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SESSION_LEGACY_READ is on, and nothing was said about it in this process yet."""
+    monkeypatch.setenv("SESSION_LEGACY_READ", "1")
+    monkeypatch.setattr("chuk_sessions.providers.redis_legacy._told", False)
+
+
+@pytest.fixture
+def open_process(redis_url: str, legacy_read: None) -> Callable[[], SessionManager]:
+    """Makes managers of the sandbox `box`; each has a connection of its own, as if it were another process."""
+    count = iter(range(1000))
+
+    def make() -> SessionManager:
+        from chuk_sessions.providers import redis
+
+        return SessionManager("box", redis.factory(f"{redis_url}?client_name=test-{next(count)}"), strict=True)
+
+    return make
 
 
 @pytest.fixture(autouse=True)

@@ -110,10 +110,17 @@ async def test_a_server_that_tells_nothing() -> None:
 
 async def test_settings_without_config() -> None:
     """INFO tells the policy where CONFIG is refused."""
-    with RedisServer(*GOOD, "user limited on >pw ~* +@all -config -acl|getuser") as server:
+    with RedisServer(*GOOD, "user limited on >pw ~* +@all -config -acl +acl|whoami") as server:
         found = await findings_of(server.url_for("limited", "pw"))
     assert found["maxmemory-policy"].value == "noeviction"
     assert found["persistence"].value == "appendonly yes, appendfsync not told"
+
+
+async def test_the_third_version_of_the_protocol() -> None:
+    """Where replies have other shapes."""
+    with RedisServer(*GOOD) as server:
+        found = await findings_of(f"{server.url}?protocol=3")
+    assert [name for name, finding in found.items() if finding.level is not Level.OK] == ["user"]
 
 
 INFO = {

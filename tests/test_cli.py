@@ -37,6 +37,9 @@ def test_the_module_runs() -> None:
 ERRORS = {
     "no URL": (("nonsense", "redis://localhost"), "unknown scheme"),
     "no such variable": (("env:NO_SUCH_VARIABLE", "redis://localhost"), "variable NO_SUCH_VARIABLE is not set"),
+    "memory": (("redis://localhost", "memory"), "would end with this process"),
+    "no such module": (("redis://localhost", "no_such_module"), "--to='no_such_module' is no known provider"),
+    "no provider": (("redis://localhost", "json"), "--to='json': module json has no factory()"),
     "no server": (("redis://:pass-word@127.0.0.1:1", "redis://localhost"), "cannot connect"),
 }
 
@@ -79,6 +82,13 @@ class TestMigrate:
         assert capsys.readouterr().out.split() == ["moved:", "2"]
         assert cli.main(command) == 0
         assert "in our layout: 2" in capsys.readouterr().out
+
+    def test_to_a_module(self, redis_server: Server, redis_url: str, capsys: pytest.CaptureFixture[str]) -> None:
+        """A provider of one's own, as SESSION_PROVIDER would name it."""
+        published.put(redis_server, "id")
+        assert cli.main(["migrate", "--from", redis_url, "--to", "tests.custom_provider"]) == 0
+        assert capsys.readouterr().out.split() == ["moved:", "1"]
+        assert redis_server.command("DBSIZE") == 0
 
     def test_something_is_left(self, redis_server: Server, redis_url: str, capsys: pytest.CaptureFixture[str]) -> None:
         """Exit code 1, each by a fingerprint up to a number of them, no id."""

@@ -72,6 +72,13 @@ def test_the_list(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     ]
 
 
+def test_the_third_version_of_the_protocol(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where replies have other shapes."""
+    both = [inspect(capsys, url + options)["sandboxes"] for options in ("", "?protocol=3")]
+    assert both[0].keys() == both[1].keys() == {"shop", "docs"}
+    assert both[0]["shop"]["sessions"] == both[1]["shop"]["sessions"] == 3
+
+
 def test_filters(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert list(inspect(capsys, url, "--sandbox", "docs")["sandboxes"]) == ["docs"]
     found = inspect(capsys, url, "--user", "alice", "--sandbox", "shop")

@@ -15,8 +15,9 @@ import logging
 from typing import TYPE_CHECKING
 
 from chuk_sessions import legacy
-from chuk_sessions.exceptions import ProviderError
-from chuk_sessions.providers.redis_transfer import Adoption, adopt, tombstone_key
+from chuk_sessions.adoption import Adoption
+from chuk_sessions.exceptions import ProviderError, SessionError
+from chuk_sessions.providers.redis_transfer import adopt, tombstone_key
 from chuk_sessions.redis_client.connection import Replay
 from chuk_sessions.redis_client.scripts import Script
 from chuk_sessions.session_ids import quote_part, session_key
@@ -128,7 +129,11 @@ class LegacyReadingStore:
             record = None if text is None else self._decode(text)
             if text is None or record is None:
                 return bool(exists)
-            outcome = await adopt(self._client, self._quoted, session_id, record, 0, (published, text))
+            try:
+                outcome = await adopt(self._client, self._quoted, session_id, record, 0, (published, text))
+            except SessionError:  # metadata that is beyond what we store
+                self._report()
+                return bool(exists)
             if outcome is not Adoption.CHANGED:
                 _tell(outcome)
                 return outcome > 0
@@ -137,10 +142,14 @@ class LegacyReadingStore:
     def _decode(self, text: bytes) -> SessionRecord | None:
         """The record in a published document of our sandbox; None for any other."""
         found = legacy.decode(text)
-        if found is None and not self._reported:
+        if found is None:
+            self._report()
+        return found.record if found is not None and found.sandbox_id == self._sandbox_id else None
+
+    def _report(self) -> None:
+        if not self._reported:
             self._reported = True
             logger.warning("A session that a published version stored cannot be decoded; it is left alone.")
-        return found.record if found is not None and found.sandbox_id == self._sandbox_id else None
 
 
 def _restless() -> ProviderError:

@@ -2,9 +2,10 @@
 
 What it promises: a session that is not here is created with all its fields and its remaining lifetime, in one step. One
 that is here already is merged: nothing that either side knows is lost. Metadata keys of both have the value of the side
-that was used last, the deadline is the later one. If a published key is named, all this happens only while that key
-holds exactly the text that was decoded, and removes it in the same step, so that two processes cannot both import,
-and a session that was deleted meanwhile is not brought back.
+that was used last (at the same time: the value that comes), the deadline is the later one.
+
+If a published key is named, all this happens only while that key holds exactly the text that was decoded, and removes
+it in the same step, so that two processes cannot both import, and a session that was deleted meanwhile stays so.
 
 Deleting under ``SESSION_LEGACY_READ`` leaves a tombstone with the time of it. A process of a published version that
 still has the session in its cache writes it back at the next touch; the tombstone keeps that copy out.
@@ -13,12 +14,13 @@ still has the session in its cache writes it back at the next touch; the tombsto
 from __future__ import annotations
 
 import math
-from enum import IntEnum
 from typing import TYPE_CHECKING
 
+from chuk_sessions.adoption import Adoption
 from chuk_sessions.codec import encode_fields
+from chuk_sessions.exceptions import SessionError
 from chuk_sessions.models import MICROSECONDS, SessionRecord
-from chuk_sessions.providers.redis_session_store import METADATA, VERSION, WRITE
+from chuk_sessions.providers.redis_session_store import MAX_FIELDS, METADATA, VERSION, WRITE
 from chuk_sessions.redis_client.scripts import Script
 from chuk_sessions.session_ids import session_key
 
@@ -26,25 +28,14 @@ if TYPE_CHECKING:
     from chuk_sessions.redis_client.client import Client
     from chuk_sessions.redis_client.connection import Argument
 
-__all__ = ["Adoption", "adopt", "tombstone_key"]
+__all__ = ["ADOPT", "adopt", "tombstone_key"]
 
 MAX_LEFT = 90_000_000_000 * MICROSECONDS  # so that a deadline has the digits that the record format allows
 
 
-class Adoption(IntEnum):
-    """What became of a session that was to be put here."""
-
-    EXPIRED = 0  # or it was ended here since it was created: nothing was written
-    CREATED = 1
-    MERGED = 2
-    UNREADABLE = -1  # a record that this version cannot read has its key; left alone
-    CONFLICT = -2  # a live session of another user has its id; left alone
-    CHANGED = -3  # the published key no longer holds that text; nothing was written
-
-
-# KEYS: ours, the tombstone, and perhaps the published one. ARGV: version, published text, microseconds left (for want
-# of a published key with a TTL, 0 if there is none), its own deadline or 0, user?, user, created, accessed, status,
-# fields and values.
+# The replies are those of Adoption. KEYS: ours, the tombstone, and perhaps the published one. ARGV: version, published
+# text, microseconds left (for want of a published key with a TTL, 0 if there is none), its own deadline or 0, user?,
+# user, created, accessed, status, fields and values.
 ADOPT = Script(
     WRITE
     + """
@@ -65,7 +56,7 @@ local user = ARGV[5] == '1' and ARGV[6]
 local expires, items, result = now + left, {}, 1
 if found then
   if (old[6] or false) ~= user then return -2 end
-  local newer = tonumber(accessed) > tonumber(old[2])
+  local newer = tonumber(accessed) >= tonumber(old[2])
   if newer then items[1], items[2] = 'accessed', accessed end
   for i = 10, #ARGV, 2 do
     if newer or redis.call('HEXISTS', key, ARGV[i]) == 0 then
@@ -124,7 +115,10 @@ async def adopt(
         _microseconds(record.accessed),
         record.status,
     ]
-    for name, value in encode_fields(record.metadata).items():
+    fields = encode_fields(record.metadata)
+    if len(fields) > MAX_FIELDS:  # more arguments than the server takes would cost everybody the connection
+        raise SessionError(f"custom_metadata has more than {MAX_FIELDS} keys; nothing was stored")
+    for name, value in fields.items():
         args += (METADATA + name.encode("utf-8", "surrogatepass"), value)
     if published:
         keys = (*keys, published[0])

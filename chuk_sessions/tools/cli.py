@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from chuk_sessions import grid
 from chuk_sessions.exceptions import ProviderError
+from chuk_sessions.provider_factory import BUILT_IN, factory_named
 from chuk_sessions.redis_client.client import Client
 from chuk_sessions.redis_client.connection import Replay
 from chuk_sessions.tools.checklist import Level, check
 from chuk_sessions.tools.migrate import BATCH, Counts, migrate
 from chuk_sessions.tools.progress import show_progress
 from chuk_sessions.tools.survey import LISTED, as_json, as_text, survey
+from chuk_sessions.tools.targets import ProviderTarget
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -70,6 +72,15 @@ def client(text: str) -> Client:
     return Client(url)
 
 
+def _target(text: str) -> Client | ProviderTarget:
+    """Where ``--to`` leads. Raises as ``client``, and UnknownProvider for what is neither URL nor module."""
+    if "://" in text or text.startswith("env:"):
+        return client(text)
+    if text.lower() in BUILT_IN:
+        raise ValueError("--to needs the URL of a Redis server; sessions in memory would end with this process")
+    return ProviderTarget(factory_named(text, "--to"))
+
+
 def _add_migrate(commands: Any) -> None:
     parser = commands.add_parser(
         "migrate",
@@ -78,7 +89,9 @@ def _add_migrate(commands: Any) -> None:
         " into the layout of this version. May be interrupted and run again, also while applications use both.",
     )
     parser.add_argument("--from", dest="source", required=True, metavar="URL", help=URL_HELP)
-    parser.add_argument("--to", dest="target", required=True, metavar="URL", help="likewise")
+    parser.add_argument(
+        "--to", dest="target", required=True, metavar="URL", help="likewise, or the module of a provider of your own"
+    )
     parser.add_argument("--sandbox", action="append", default=[], help="only this sandbox; may be given several times")
     parser.add_argument("--into", type=_sandbox, metavar="SANDBOX", help="give what is moved this sandbox")
     parser.add_argument("--dry-run", action="store_true", help="only count")
@@ -150,7 +163,7 @@ async def _check(options: argparse.Namespace) -> int:
 
 async def _migrate(options: argparse.Namespace) -> int:
     source = client(options.source)
-    target = source if options.target == options.source else client(options.target)
+    target = source if options.target == options.source else _target(options.target)
     stopped = _stop_at_signal()
     total = await source.call(b"DBSIZE", replay=Replay.READ)
     with show_progress(total) as progress:

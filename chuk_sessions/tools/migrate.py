@@ -24,19 +24,21 @@ from dataclasses import dataclass, field, replace
 from os import urandom
 from typing import TYPE_CHECKING
 
+from chuk_sessions.adoption import Adoption
 from chuk_sessions.exceptions import ProviderError, SessionError
 from chuk_sessions.models import MICROSECONDS
-from chuk_sessions.providers.redis_transfer import Adoption, adopt, tombstone_key
+from chuk_sessions.providers.redis_transfer import adopt, tombstone_key
+from chuk_sessions.redis_client.client import Client
 from chuk_sessions.redis_client.connection import Replay
 from chuk_sessions.redis_client.scripts import Script
 from chuk_sessions.session_ids import quote_part, session_key
 from chuk_sessions.tools.stored import Problem, Stored, read, read_batch, session_keys
+from chuk_sessions.tools.targets import RedisTarget
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Awaitable, Callable, Collection
 
-    from chuk_sessions.models import SessionRecord
-    from chuk_sessions.redis_client.client import Client
+    from chuk_sessions.tools.targets import Target
 
 __all__ = ["BATCH", "Counts", "migrate", "same_database"]
 
@@ -102,7 +104,7 @@ async def same_database(source: Client, target: Client) -> bool:
 
 async def migrate(
     source: Client,
-    target: Client,
+    target: Client | Target,
     *,
     sandboxes: Collection[str] = (),
     into: str | None = None,
@@ -120,7 +122,9 @@ async def migrate(
     database. Raises ProviderError if another run has the same source, or as ``Client.call``; running it again goes on
     where it ended.
     """
-    run = _Run(source, target, await same_database(source, target), sandboxes, into, dry_run)
+    in_place = isinstance(target, Client) and await same_database(source, target)
+    to = RedisTarget(target) if isinstance(target, Client) else target
+    run = _Run(source, to, in_place, sandboxes, into, dry_run)
     lock = None if dry_run else await _Lock.take(source)
     try:
         async for keys in session_keys(source, batch):
@@ -164,7 +168,7 @@ class _Run:
     def __init__(
         self,
         source: Client,
-        target: Client,
+        target: Target,
         in_place: bool,
         sandboxes: Collection[str],
         into: str | None,
@@ -216,7 +220,8 @@ class _Run:
 
     async def _move_in_place(self, found: Stored) -> bool:
         """Whether that is settled; False if the session changed."""
-        outcome = await self._adopt(found, found.record, 0.0, (found.key, found.raw[0]))
+        published, sandbox = (found.key, found.raw[0]), quote_part(found.sandbox_id)
+        outcome = await self._report(found, adopt(self._source, sandbox, found.session_id, found.record, 0, published))
         if outcome > 0:
             self._count(outcome)
         elif outcome is Adoption.EXPIRED:
@@ -229,7 +234,9 @@ class _Run:
         outcome = Adoption.EXPIRED
         if not await self._was_ended(found):
             # The deadline as a time is the source's; what counts at the target is how much is left.
-            outcome = await self._adopt(found, replace(found.record, expires=math.inf), found.left, None)
+            record = replace(found.record, expires=math.inf)
+            putting = self._target.adopt(found.sandbox_id, found.session_id, record, found.left)
+            outcome = await self._report(found, putting)
         if outcome < 0:
             return True
         removed: int = await REMOVE.run(self._source, (found.key,), tuple(found.raw))
@@ -245,13 +252,10 @@ class _Run:
         self.counts.moved += 1
         self.counts.merged += outcome is Adoption.MERGED
 
-    async def _adopt(
-        self, found: Stored, record: SessionRecord, left: float, published: tuple[bytes, bytes] | None
-    ) -> Adoption:
-        """Put it at the target, and report it if that is refused."""
-        sandbox = quote_part(found.sandbox_id)
+    async def _report(self, found: Stored, putting: Awaitable[Adoption]) -> Adoption:
+        """The outcome of putting it at the target, which is reported if it is a refusal."""
         try:
-            outcome = await adopt(self._target, sandbox, found.session_id, record, left, published)
+            outcome = await putting
         except SessionError as exc:
             self.counts.add_problem(Problem(found.key, str(exc)))
             return Adoption.UNREADABLE
@@ -269,7 +273,7 @@ class _Run:
     async def _end_at_target(self, found: Stored) -> None:
         """It was deleted at the source; unless a process there took it over into our layout just now."""
         if not (found.published and await self._source.call(b"EXISTS", _key(found), replay=Replay.READ)):
-            await self._target.call(b"UNLINK", _key(found))
+            await self._target.end(found.sandbox_id, found.session_id)
 
 
 def _key(found: Stored) -> str:
