@@ -24,7 +24,18 @@ from enum import Enum
 
 from chuk_sessions.exceptions import NotSent, OutcomeUnknown, ProviderError, ReadOnlyError, ServerError
 from chuk_sessions.redis_client.config import RedisConfig
-from chuk_sessions.redis_client.connection import Argument, Command, Connection, Packed, Replay, Reply, Waiter, pack
+from chuk_sessions.redis_client.connection import (
+    MANY,
+    Argument,
+    Command,
+    Connection,
+    Packed,
+    Replay,
+    Reply,
+    Waiter,
+    clear_given_up,
+    pack,
+)
 from chuk_sessions.redis_client.transport import OnLost, open_connection
 from chuk_sessions.redis_client.watchdog import TICKS, Watchdog
 
@@ -83,6 +94,7 @@ class Node:
         self._connection: Connection | None = None
         self._connecting: asyncio.Task[None] | None = None
         self._waiting: deque[Command] = deque()
+        self._many = MANY  # waiting commands: more are looked through for those that were given up
         self._grace: asyncio.TimerHandle | None = None
         self._up_since = 0.0
         self._pause = 0.0  # seconds at the most before the next attempt to connect
@@ -166,6 +178,8 @@ class Node:
             settle(command, self._not_sent(self._reason))
         else:
             self._waiting.append(command)
+            if len(self._waiting) > self._many:
+                self._many = clear_given_up(self._waiting)
 
     def take_waiting(self) -> list[Command]:
         """Hand over the commands that wait for a connection."""
@@ -347,7 +361,7 @@ class Node:
             self.timeouts += 1
             settle(command, NotSent(f"could not send to Redis at {self._config.address} within {seconds}"))
         if self._waiting:
-            self._waiting = deque(command for command in self._waiting if not command[0].done())
+            self._many = clear_given_up(self._waiting)
 
     def _check_alive(self, connection: Connection) -> None:
         if connection.heard or not (connection.in_flight or connection.queued):
