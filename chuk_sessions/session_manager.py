@@ -141,6 +141,11 @@ class SessionManager:
             return None
         return session_info(session_id, self.sandbox_id, record)
 
+    async def get_session_metadata(self, session_id: str) -> SessionMetadata | None:
+        """What ``get_session_info`` tells, as an object; None in the same cases. Does not touch the session."""
+        info = await self.get_session_info(session_id)
+        return None if info is None else SessionMetadata(**info)
+
     async def update_session_metadata(
         self, session_id: str, custom_metadata: dict[str, Any], merge: bool = True
     ) -> bool:
@@ -191,9 +196,14 @@ class SessionManager:
             return self._failed(exc, "clean up", None, 0)
 
     def get_cache_stats(self) -> dict[str, Any]:
-        """``cached_sessions`` (live sessions in this process; 0 on Redis), ``sandbox_id``, ``default_ttl_hours``."""
+        """``cached_sessions``, ``max_cache_size``, ``sandbox_id`` and ``default_ttl_hours``.
+
+        The first two are the live sessions in this process and how many it may hold: ``sys.maxsize`` on memory
+        without a bound, both 0 on Redis, where there is no cache.
+        """
         return {
             "cached_sessions": self._store.cached(),
+            "max_cache_size": self._store.capacity(),
             "sandbox_id": self.sandbox_id,
             "default_ttl_hours": self.default_ttl_hours,
         }

@@ -58,6 +58,9 @@ class SessionStore(Protocol):
     def cached(self) -> int:
         """Live sessions held in this process; 0 where it holds none."""
 
+    def capacity(self) -> int:
+        """How many sessions this process holds at the most; 0 where it holds none, ``sys.maxsize`` without a bound."""
+
 
 @runtime_checkable
 class SessionStoreFactory(Protocol):

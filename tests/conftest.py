@@ -12,7 +12,9 @@ from chuk_sessions import SessionManager
 from chuk_sessions.provider_session_store import ProviderSessionStore
 from chuk_sessions.providers import memory
 from chuk_sessions.session_store import SessionStore, SessionStoreFactory
+from tests.cluster_servers import ClusterServers
 from tests.implementations import PROVIDERS, STORES
+from tests.sentinel_servers import SentinelServers
 from tests.servers import ExternalServer, RedisServer, Server, ServerError, find_binary
 
 if TYPE_CHECKING:
@@ -32,6 +34,8 @@ VARIABLES = (
     "SESSION_PROVIDER",
     "SESSION_REDIS_URL",
     "REDIS_URL",
+    "SESSION_DEFAULT_TTL",
+    "SESSION_LEGACY_READ",
     "SESSION_MEMORY_MAX_ITEMS",
 )
 
@@ -39,11 +43,12 @@ VARIABLES = (
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("redis")
     group.addoption("--redis", action="store_true", help="also run the tests that need a Redis server, on our own")
+    group.addoption("--faults", action="store_true", help="also the slow tests of faults; implies --redis")
     group.addoption("--redis-url", metavar="URL", help="run them on this server; empties that database")
 
 
 def wants_redis(config: pytest.Config) -> bool:
-    return bool(config.getoption("--redis") or config.getoption("--redis-url"))
+    return any(config.getoption(name) for name in ("--redis", "--redis-url", "--faults"))
 
 
 def make_server(config: pytest.Config) -> Server:
@@ -69,10 +74,12 @@ def pytest_report_header(config: pytest.Config) -> str:
 @pytest.hookimpl(tryfirst=True)  # before pytest applies -m, so that `-m redis` finds what is marked here
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
-        if "redis_server" in getattr(item, "fixturenames", ()):
+        if {"redis_server", "second_server"} & set(getattr(item, "fixturenames", ())):
             item.add_marker("redis")
         if item.get_closest_marker("redis") and not wants_redis(config):
             item.add_marker(pytest.mark.skip(reason="needs a Redis server: pytest --redis"))
+        elif item.get_closest_marker("faults") and not config.getoption("--faults"):
+            item.add_marker(pytest.mark.skip(reason="takes longer than a few seconds: pytest --faults"))
 
 
 @pytest.fixture(scope="session")
@@ -83,10 +90,108 @@ def redis_server(request: pytest.FixtureRequest) -> Iterator[Server]:
 
 
 @pytest.fixture
+def own_server() -> Iterator[RedisServer]:
+    """A server that a test may kill, freeze or change."""
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture
 def redis_url(redis_server: Server) -> str:
     """A URL whose database is empty when the test begins."""
     redis_server.flush()
     return redis_server.url
+
+
+@pytest.fixture(scope="session")
+def calm_sentinels() -> Iterator[SentinelServers]:
+    """Whose master is never replaced, for the suites that every implementation must pass."""
+    with SentinelServers() as group:
+        yield group
+
+
+@pytest.fixture
+def sentinel_url(calm_sentinels: SentinelServers) -> str:
+    """A URL of Sentinels whose master is empty when the test begins."""
+    calm_sentinels.servers[0].flush()
+    return calm_sentinels.url
+
+
+@pytest.fixture(scope="session")
+def calm_cluster() -> Iterator[ClusterServers]:
+    """Three masters that keep their slots, for the suites that every implementation must pass."""
+    with ClusterServers(replicas=0) as group:
+        yield group
+
+
+@pytest.fixture
+def cluster_url(calm_cluster: ClusterServers) -> str:
+    """A URL of a cluster that is empty when the test begins."""
+    for node in calm_cluster.nodes:
+        node.flush()
+    return calm_cluster.url
+
+
+@pytest.fixture(scope="session")
+def started_sentinels() -> Iterator[SentinelServers]:
+    with SentinelServers() as group:
+        yield group
+
+
+@pytest.fixture
+def sentinels(started_sentinels: SentinelServers) -> Iterator[SentinelServers]:
+    """For a test to break: in good health and empty, whatever the test before did."""
+    started_sentinels.flush()
+    yield started_sentinels
+    started_sentinels.revive()
+
+
+@pytest.fixture(scope="session")
+def started_cluster() -> Iterator[ClusterServers]:
+    with ClusterServers() as group:
+        yield group
+
+
+@pytest.fixture
+def cluster(started_cluster: ClusterServers) -> Iterator[ClusterServers]:
+    """For a test to break: in good health and empty, whatever the test before did."""
+    started_cluster.flush()
+    yield started_cluster
+    started_cluster.revive()
+
+
+@pytest.fixture(scope="session")
+def second_server() -> Iterator[RedisServer]:
+    """Another server of our own, for what goes between two."""
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture
+def target(second_server: RedisServer) -> RedisServer:
+    """The second server, empty when the test begins."""
+    second_server.flush()
+    return second_server
+
+
+@pytest.fixture
+def legacy_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SESSION_LEGACY_READ is on, and nothing was said about it in this process yet."""
+    monkeypatch.setenv("SESSION_LEGACY_READ", "1")
+    monkeypatch.setattr("chuk_sessions.providers.redis_legacy._told", False)
+
+
+@pytest.fixture
+def open_process(redis_url: str, legacy_read: None) -> Callable[[], SessionManager]:
+    """Makes managers of the sandbox `box`; each has a connection of its own, as if it were another process."""
+    count = iter(range(1000))
+
+    def make() -> SessionManager:
+        from chuk_sessions.providers import redis
+
+        return SessionManager("box", redis.factory(f"{redis_url}?client_name=test-{next(count)}"), strict=True)
+
+    return make
 
 
 @pytest.fixture(autouse=True)

@@ -27,6 +27,24 @@ def make_redis(request: pytest.FixtureRequest) -> Factory:
     return redis.factory(request.getfixturevalue("redis_url"))
 
 
+def make_legacy(request: pytest.FixtureRequest) -> Factory:
+    """With SESSION_LEGACY_READ, which changes nothing for sessions of our own."""
+    request.getfixturevalue("monkeypatch").setenv("SESSION_LEGACY_READ", "1")
+    return make_redis(request)
+
+
+def make_sentinel(request: pytest.FixtureRequest) -> Factory:
+    from chuk_sessions.providers import redis
+
+    return redis.factory(request.getfixturevalue("sentinel_url"))
+
+
+def make_cluster(request: pytest.FixtureRequest) -> Factory:
+    from chuk_sessions.providers import redis
+
+    return redis.factory(request.getfixturevalue("cluster_url"))
+
+
 def make_custom(request: pytest.FixtureRequest) -> Factory:
     return custom_provider.factory()
 
@@ -35,9 +53,12 @@ def make_custom(request: pytest.FixtureRequest) -> Factory:
 PROVIDERS = (
     pytest.param(make_memory, id="memory"),
     pytest.param(make_redis, id="redis", marks=pytest.mark.redis),
+    pytest.param(make_sentinel, id="sentinel", marks=pytest.mark.redis),
+    pytest.param(make_cluster, id="cluster", marks=pytest.mark.redis),
 )
 # What sessions can be kept in.
 STORES = (
     *PROVIDERS,
+    pytest.param(make_legacy, id="redis-legacy", marks=pytest.mark.redis),
     pytest.param(make_custom, id="custom"),
 )

@@ -119,6 +119,26 @@ async def check_redis(example: Namespace) -> None:
     assert not await sessions.validate_session(session_id)
 
 
+def supply_credentials() -> Namespace:
+    async def fetch_token() -> str:
+        return "tok3n"
+
+    return {"fetch_token": fetch_token}
+
+
+async def check_credentials(example: Namespace) -> None:
+    """The login is that of the function; no URL holds it."""
+    from chuk_sessions.redis_client.client import Client
+
+    call = Client(example["redis_url"]).call
+    await call(b"ACL", "SETUSER", "app", "on", ">tok3n", "~*", "+@all")
+    try:
+        await check_sessions_of(example["sessions"])
+        assert await example["factory"]._client.call(b"ACL", "WHOAMI") == b"app"
+    finally:
+        await call(b"ACL", "DELUSER", "app")
+
+
 async def check_custom_provider(example: Namespace) -> None:
     manager = SessionManager(sandbox_id="shop", session_factory=example["factory"]())
     await check_sessions_of(manager)
@@ -230,6 +250,7 @@ async def check_error_handling(example: Namespace) -> None:
 
 SUPPLIED: dict[str, Callable[[], Namespace]] = {
     "Web application": supply_web_application,
+    "Passwords that change": supply_credentials,
     "Caching": supply_caching,
     "Error handling": supply_error_handling,
 }
@@ -241,6 +262,7 @@ CHECKS: dict[str, Callable[[Namespace], Coroutine[Any, Any, None]]] = {
     "Grid paths": check_grid,
     "Memory": check_memory,
     "Redis": check_redis,
+    "Passwords that change": check_credentials,
     "Your own provider": check_custom_provider,
     "Web application": check_web_application,
     "MCP server": check_mcp_server,

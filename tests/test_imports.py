@@ -10,14 +10,20 @@ import pytest
 
 import chuk_sessions
 
-# Where 0.2 had its names, and code of others imports them from.
+# Where 0.2 and 0.6 had their names, and code of others imports them from.
 LOCATIONS = {
-    "chuk_sessions": ["SessionManager", "SessionMetadata", "factory_for_env", "ProviderError", "SessionError"],
+    "chuk_sessions": [
+        *("SessionManager", "SessionMetadata", "factory_for_env", "ProviderError", "SessionError"),
+        *("get_session", "session", "memory", "redis", "SessionStatus", "ProviderType"),
+    ],
     "chuk_sessions.session_manager": ["SessionManager", "SessionMetadata"],
     "chuk_sessions.provider_factory": ["factory_for_env"],
     "chuk_sessions.providers.memory": ["factory"],
     "chuk_sessions.providers.redis": ["factory"],
     "chuk_sessions.exceptions": ["ProviderError", "SessionError"],
+    "chuk_sessions.api": ["get_session", "session"],
+    "chuk_sessions.enums": ["ProviderType", "SessionStatus"],
+    "chuk_sessions.models": ["SessionMetadata", "SessionStatus"],
 }
 USE_MEMORY = """
 import asyncio, json, sys
@@ -53,6 +59,20 @@ def test_memory_needs_neither_redis_nor_hiredis() -> None:
     assert [name for name in loaded if "redis" in name] == []
 
 
+def test_the_modules_of_the_providers_are_loaded_when_asked_for() -> None:
+    """As attributes of the package, each alone, and pydantic never."""
+    code = """
+import sys, chuk_sessions
+def loaded(name):
+    return any(part == name for module in sys.modules for part in module.split("."))
+assert not loaded("memory") and not loaded("redis")
+assert chuk_sessions.memory.factory and not loaded("redis")
+assert chuk_sessions.redis.factory and loaded("redis") and not loaded("pydantic")
+assert not hasattr(chuk_sessions, "postgres")
+"""
+    run_python(code)
+
+
 def test_the_import_starts_nothing() -> None:
     """No thread, no event loop, no read of the environment that would come too early."""
     code = """
@@ -85,6 +105,12 @@ assert c.SessionManager is session_manager.SessionManager
 assert c.SessionMetadata is session_manager.SessionMetadata
 assert c.factory_for_env is provider_factory.factory_for_env
 assert c.ProviderError is exceptions.ProviderError and c.SessionError is exceptions.SessionError
+from chuk_sessions import api, enums, models
+from chuk_sessions.providers import memory, redis
+assert c.get_session is c.session is api.get_session is api.session
+assert c.SessionStatus is enums.SessionStatus is models.SessionStatus and c.ProviderType is enums.ProviderType
+assert c.SessionMetadata is models.SessionMetadata
+assert c.memory is memory and c.redis is redis
 """
     run_python(code)
 

@@ -55,7 +55,7 @@ class Peer:
 
     def get(self, key: str, born: int = 0) -> asyncio.Future[Reply]:
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-        self.connection.send((future, pack((b"GET", key)), born, Replay.READ))
+        self.connection.send((future, pack((b"GET", key)), born, Replay.READ, 0))
         return future
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 import socket
-from collections.abc import Iterator
 
 import pytest
 
@@ -24,13 +23,6 @@ def calls_of(server: Server, command: str) -> int:
     """How often the server ran a command."""
     stats = server.info("commandstats").get(f"cmdstat_{command}", "calls=0")
     return int(stats.partition("calls=")[2].partition(",")[0])
-
-
-@pytest.fixture
-def own_server() -> Iterator[RedisServer]:
-    """A server that a test may kill."""
-    with RedisServer() as server:
-        yield server
 
 
 async def test_replies_come_as_bytes_numbers_lists_and_none(redis_url: str) -> None:
@@ -257,4 +249,13 @@ async def test_the_factory_shows_the_numbers_of_its_client(redis_url: str) -> No
     factory = redis.factory(f"{redis_url}?client_name=numbers")  # a URL of its own, so a client of its own
     async with factory() as session:
         await session.setex("k", 10, "v")
-    assert factory.stats() == {"in_flight": 0, "queued": 0, "reconnects": 0, "timeouts": 0}
+        await asyncio.gather(*(session.get("k") for _ in range(9)))
+    assert factory.stats() == {
+        "in_flight": 0,
+        "bytes_in_flight": 0,
+        "waiting": 0,
+        "reconnects": 0,
+        "timeouts": 0,
+        "redirects": 0,
+        "mean_batch": 5.0,  # ten commands in two writes
+    }

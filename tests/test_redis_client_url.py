@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from chuk_sessions.exceptions import ProviderError
-from chuk_sessions.redis_client.url import RedisConfig, TLSConfig, parse_url
+from chuk_sessions.redis_client.config import RedisConfig, TLSConfig
+from chuk_sessions.redis_client.url import parse_url
 
 SECRET = "s3cr3t"
 
@@ -34,11 +37,33 @@ SECRET = "s3cr3t"
             RedisConfig("example", tls=TLSConfig("/a", "/b", "/c", check_hostname=False)),
         ),
         ("unix:///run/redis.sock?db=2", RedisConfig("localhost", path="/run/redis.sock", db=2)),
+        (
+            "redis://u:pw@one,two:26380/my-master.1/2?sentinel_username=s&sentinel_password=spw",
+            RedisConfig(
+                "one",
+                26379,
+                hosts=(("one", 26379), ("two", 26380)),
+                master="my-master.1",
+                username="u",
+                password="pw",
+                sentinel_username="s",
+                sentinel_password="spw",
+                db=2,
+            ),
+        ),
+        ("redis://one/mymaster", RedisConfig("one", 26379, master="mymaster")),
+        (
+            "rediss://[::1]:7000,[::2]",
+            RedisConfig("::1", 7000, hosts=(("::1", 7000), ("::2", 6379)), cluster=True, tls=TLSConfig()),
+        ),
+        ("redis://a,b/0", RedisConfig("a", hosts=(("a", 6379), ("b", 6379)), cluster=True)),
+        ("redis://a:7000?cluster=true", RedisConfig("a", 7000, cluster=True)),
         ("unix://user:pw@/run/r%20s", RedisConfig("localhost", path="/run/r s", username="user", password="pw")),
     ],
 )
 def test_parts_of_a_url(url: str, expected: RedisConfig) -> None:
-    assert parse_url(url) == expected
+    hosts = expected.hosts or ((expected.host, expected.port),)
+    assert parse_url(url) == replace(expected, hosts=hosts)
 
 
 @pytest.mark.parametrize(
@@ -53,7 +78,7 @@ def test_parts_of_a_url(url: str, expected: RedisConfig) -> None:
         (f"redis://user:{SECRET}#@example", "percent-encoded"),
         (f"redis://user:1234/{SECRET}@example:6379/0", "database"),
         (f"redis://user:12?{SECRET}@example", "unknown option"),
-        (f"redis://:{SECRET}@example/{SECRET}", "database"),
+        (f"redis://user:1234/{SECRET}@example:6379/0", "name of a Sentinel master"),
         (f"redis://:{SECRET}@example/-1", "database"),
         (f"redis://:{SECRET}@example?socket_tiemout=1", "socket_tiemout"),
         (f"redis://:{SECRET}@example?socket_connect_timeout=soon", "socket_connect_timeout"),
@@ -66,11 +91,21 @@ def test_parts_of_a_url(url: str, expected: RedisConfig) -> None:
         (f"rediss://:{SECRET}@example?ssl_check_hostname=perhaps", "ssl_check_hostname"),
         (f"redis://user:12?{SECRET}&x@example", "unknown option"),
         (f"redis://h/{'1' * 5000}", "database"),
-        ("redis://one:26379,two:26379/mymaster", "several hosts"),
         ("unix://host/run/redis.sock", "path of a socket"),
         ("unix://", "path of a socket"),
         ("redis://:\udcff@example", "encoded"),
-        (f"redis://:{SECRET}@one,two/mymaster", "several hosts"),
+        (f"redis://:{SECRET}@one,,two", "invalid host or port"),
+        (f"redis://:{SECRET}@one,two:port", "invalid host or port"),
+        (f"redis://:{SECRET}@one,two/1", "database 0 only"),
+        (f"redis://:{SECRET}@one,two?db=1", "database 0 only"),
+        (f"redis://:{SECRET}@one,two?cluster=false", "cluster=false"),
+        (f"redis://:{SECRET}@one/mymaster?cluster=true", "cluster=true"),
+        ("unix:///run/redis.sock?cluster=true", "cluster=true"),
+        (f"redis://one/mymaster/{SECRET}", "database"),
+        (f"redis://one/my%20{SECRET}", "name of a Sentinel master"),
+        ("redis://one/mymaster?sentinel_username=s", "sentinel_password"),
+        (f"redis://one?sentinel_password={SECRET}", "sentinel_password"),
+        (f"redis:{SECRET}", "unknown scheme"),
     ],
 )
 def test_a_url_that_cannot_be_used_says_why_and_shows_no_password(url: str, reason: str) -> None:
@@ -87,7 +122,23 @@ def test_a_url_that_is_no_text_is_a_provider_error() -> None:
 
 
 def test_the_configuration_shows_no_password() -> None:
-    assert SECRET not in repr(parse_url(f"redis://user:{SECRET}@example"))
+    url = f"redis://user:{SECRET}@example/mymaster?sentinel_password={SECRET}"
+    assert SECRET not in repr(parse_url(url))
+    assert SECRET not in repr(parse_url("redis://example", lambda: SECRET))
+
+
+def test_a_login_of_its_own_for_the_sentinels() -> None:
+    """Neither gets what is the other's."""
+    config = parse_url(f"rediss://u:{SECRET}@one/mymaster/3?sentinel_username=s&sentinel_password=spw")
+    sentinel, server = config.of_sentinel(("one", 26379)), config.at(("two", 6379))
+    assert (sentinel.username, sentinel.password, sentinel.db, sentinel.tls) == ("s", "spw", 0, TLSConfig())
+    assert (server.username, server.password, server.db, server.tls) == ("u", SECRET, 3, TLSConfig())
+    assert (server.address, server.master) == ("two:6379", None)
+
+
+def test_one_source_of_credentials_only() -> None:
+    with pytest.raises(ProviderError, match="credentials="):
+        parse_url(f"redis://:{SECRET}@example", lambda: SECRET)
 
 
 def test_the_address_of_an_ipv6_host_is_bracketed() -> None:

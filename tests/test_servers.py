@@ -158,6 +158,34 @@ def test_restart_keeps_port_and_folder_after_a_crash_and_in_order() -> None:
 
 
 @pytest.mark.redis
+def test_a_restart_keeps_what_the_server_wrote_into_its_settings_and_adds_to_it() -> None:
+    with RedisServer() as server:
+        server.commands(("CONFIG", "SET", "maxmemory-policy", "allkeys-lru"), ("CONFIG", "REWRITE"))
+        server.restart("appendonly yes")
+        server.restart()
+        assert (server.config()["maxmemory-policy"], server.config()["appendonly"]) == ("allkeys-lru", "yes")
+
+
+@pytest.mark.redis
+def test_several_commands_on_one_connection() -> None:
+    with RedisServer(password="secret") as server:
+        assert server.commands(("MULTI",), ("SET", "k", "v"), ("EXEC",)) == ["OK", "QUEUED", ["OK"]]
+        with pytest.raises(ReplyError, match="EXEC without MULTI"):
+            server.command("EXEC")
+
+
+@pytest.mark.redis
+def test_it_knows_whether_it_can_answer() -> None:
+    server = RedisServer()
+    seen = [server.running]
+    with server:
+        for change in (server.pause, server.resume, server.pause, server.kill, server.restart, server.pause):
+            seen.append(server.running)
+            change()
+    assert [*seen, server.running] == [False, True, False, True, False, False, True, False]
+
+
+@pytest.mark.redis
 def test_a_paused_server_is_silent_and_still_stops() -> None:
     with RedisServer() as server:
         pid = server.pid
@@ -175,7 +203,7 @@ def test_a_taken_port_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     with RedisServer() as first:
         free = servers._free_port()
         ports = iter([first.port, first.port, free])
-        monkeypatch.setattr(servers, "_free_port", lambda: next(ports))
+        monkeypatch.setattr(servers, "_free_port", lambda *_: next(ports))
         with RedisServer() as second:
             assert second.port == free
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import time
 from datetime import UTC, datetime
 from enum import Enum
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from chuk_sessions import SessionError, SessionManager
+from chuk_sessions import SessionError, SessionManager, SessionMetadata, SessionStatus
 from chuk_sessions.providers import memory
 from tests.helpers import Clock, time_passes
 
@@ -253,8 +254,31 @@ async def test_cache_stats(manager_factory: Callable[..., SessionManager], reque
     session_ids = [await manager.allocate_session() for _ in range(3)]
     await manager.delete_session(session_ids[0])
     await other.allocate_session()
-    live = 2 if "memory" in request.node.callspec.id else 0
-    assert manager.get_cache_stats() == {"cached_sessions": live, "sandbox_id": "box", "default_ttl_hours": 2.5}
+    live, most = (2, sys.maxsize) if "memory" in request.node.callspec.id else (0, 0)
+    assert manager.get_cache_stats() == {
+        "cached_sessions": live,
+        "max_cache_size": most,
+        "sandbox_id": "box",
+        "default_ttl_hours": 2.5,
+    }
+
+
+def test_cache_stats_of_a_bounded_store() -> None:
+    """The bound is the store's own, whatever the variables say."""
+    manager = SessionManager("box", memory.factory(memory.MemoryStore(max_items=7)))
+    assert manager.get_cache_stats()["max_cache_size"] == 7
+
+
+async def test_session_metadata(manager_factory: Callable[..., SessionManager]) -> None:
+    """The info dict as an object; None where that is None; no touch."""
+    manager = manager_factory()
+    session_id = await manager.allocate_session(user_id="alice", custom_metadata={"a": [1]})
+    info = await info_of(manager, session_id)
+    metadata = await manager.get_session_metadata(session_id)
+    assert isinstance(metadata, SessionMetadata)
+    assert metadata.to_dict() == info == await manager.get_session_info(session_id)
+    assert metadata.status is SessionStatus.ACTIVE
+    assert await manager.get_session_metadata("unknown") is None
 
 
 async def test_cleanup(manager_factory: Callable[..., SessionManager]) -> None:

@@ -5,17 +5,21 @@ from __future__ import annotations
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, assert_type
 
+import chuk_sessions
 from chuk_sessions import (
     NotSent,
     OutcomeUnknown,
     Provider,
     ProviderError,
+    ProviderType,
     ServerError,
     SessionError,
     SessionManager,
     SessionMetadata,
+    SessionStatus,
     UnknownProvider,
     factory_for_env,
+    get_session,
 )
 from chuk_sessions.providers import memory, redis
 from tests.custom_provider import CustomSession
@@ -38,6 +42,7 @@ async def manager_types() -> None:
     assert_type(await manager.allocate_session(user_id=None, ttl_hours=None, custom_metadata=None), str)
     assert_type(await manager.validate_session("id"), bool)
     assert_type(await manager.get_session_info("id"), dict[str, Any] | None)
+    assert_type(await manager.get_session_metadata("id"), SessionMetadata | None)
     assert_type(await manager.update_session_metadata("id", {"a": 1}, merge=False), bool)
     assert_type(await manager.extend_session_ttl("id", additional_hours=0.5), bool)
     assert_type(await manager.delete_session("id"), bool)
@@ -57,6 +62,8 @@ def grid_types(manager: SessionManager) -> None:
 
 async def provider_types() -> None:
     assert_type(factory_for_env()(), AbstractAsyncContextManager[Any])
+    assert_type(get_session(), AbstractAsyncContextManager[Any])
+    assert_type(chuk_sessions.session(), AbstractAsyncContextManager[Any])
     async with memory.factory(memory.MemoryStore(max_items=5, default_ttl=1.5))() as values:
         assert_type(values, "ExpiringMap")
         assert_type(await values.delete("key"), bool)
@@ -73,10 +80,18 @@ def any_of_these_is_a_provider(session: RedisSession, values: ExpiringMap, custo
     return [session, values, custom]
 
 
+def lazy_modules() -> None:
+    assert_type(chuk_sessions.memory.factory(), memory.MemoryFactory)
+    assert_type(chuk_sessions.redis.factory(), redis.RedisFactory)
+
+
 def session_metadata_types(session: SessionMetadata) -> None:
     assert_type(session.user_id, str | None)
     assert_type(session.is_expired(), bool)
     assert_type(session.to_dict(), dict[str, Any])
+    assert_type(session.model_dump(exclude_none=True), dict[str, Any])
+    assert_type(SessionMetadata.model_validate({}), SessionMetadata)
+    SessionMetadata("id", "box", status=SessionStatus.ACTIVE, custom_metadata={"kept in": ProviderType.REDIS})
     assert_type(SessionMetadata.from_dict({}), SessionMetadata)
 
 

@@ -34,8 +34,11 @@ class Library:
 
     @asynccontextmanager
     async def open(self, layer: Layer, kind: Kind) -> AsyncIterator[Any]:
-        from redis.asyncio import Redis
+        from redis.asyncio import Redis, RedisCluster
 
-        client = Redis.from_url(self._urls[kind], decode_responses=True, max_connections=CONNECTIONS)
+        first = self._urls[kind].partition(",")[0]  # of several nodes it takes one
+        client: Any = (RedisCluster if kind == "redis-cluster" else Redis).from_url(
+            first, decode_responses=True, max_connections=CONNECTIONS
+        )
         async with client:
             yield Provider(client)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import os
+import sys
 import threading
 import time
 import weakref
@@ -16,7 +17,7 @@ from chuk_sessions.codec import Metadata, decode_document, encode_document, merg
 from chuk_sessions.exceptions import ProviderError
 from chuk_sessions.expiring_map import SWEEP_SLICE, ExpiringMap
 from chuk_sessions.models import SessionRecord
-from chuk_sessions.provider import DEFAULT_TTL, ProviderSession
+from chuk_sessions.provider import DEFAULT_TTL, ProviderSession, default_ttl_from_env
 from chuk_sessions.session_store import Existing
 
 __all__ = ["MemoryFactory", "MemoryStore", "factory"]
@@ -42,7 +43,7 @@ class MemoryStore:
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
-        self._max_items = max_items
+        self.max_items = max_items
         self._clock = clock
         self.wall_clock = wall_clock
         self.values = self._new_map(default_ttl)
@@ -55,7 +56,7 @@ class MemoryStore:
         return self._sessions[sandbox_id]
 
     def _new_map(self, default_ttl: float) -> ExpiringMap:
-        items = ExpiringMap(self._clock, self._max_items, default_ttl)
+        items = ExpiringMap(self._clock, self.max_items, default_ttl)
         items.on_new_second = _Sweeper(items).arm
         return items
 
@@ -127,6 +128,7 @@ class MemorySessionStore:
         self._entries = self._map.items
         self._clock = store.values.clock
         self._wall_clock = store.wall_clock
+        self._capacity = store.max_items or sys.maxsize
 
     async def create(
         self, session_id: str, user_id: str | None, lifetime: float, metadata: Metadata
@@ -196,6 +198,9 @@ class MemorySessionStore:
             pass
         return len(self._map)
 
+    def capacity(self) -> int:
+        return self._capacity
+
 
 class _OpenMap(ProviderSession[ExpiringMap]):
     __slots__ = ()
@@ -228,14 +233,15 @@ _making_shared = threading.Lock()
 def factory(store: MemoryStore | None = None) -> MemoryFactory:
     """A factory on ``store``, or on the one that the whole process shares.
 
-    The shared store is made by the first call and takes ``SESSION_MEMORY_MAX_ITEMS`` (default: no bound) from the
-    environment. Raises ProviderError if that is no whole number of at least 1.
+    The shared store is made by the first call and takes ``SESSION_MEMORY_MAX_ITEMS`` (default: no bound) and
+    ``SESSION_DEFAULT_TTL`` (what ``set`` gives, default: 3600 seconds) from the environment. Raises ProviderError if
+    the one is no whole number of at least 1, or the other no number over 0.
     """
     global _shared
     if store is None:
         with _making_shared:
             if _shared is None:
-                _shared = MemoryStore(max_items=_max_items_from_env())
+                _shared = MemoryStore(max_items=_max_items_from_env(), default_ttl=default_ttl_from_env())
             store = _shared
     return MemoryFactory(store)
 

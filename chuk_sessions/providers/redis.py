@@ -6,15 +6,18 @@ import math
 import os
 
 from chuk_sessions.exceptions import ProviderError
-from chuk_sessions.provider import DEFAULT_TTL, MAX_TTL, ProviderSession, ttl_error
+from chuk_sessions.provider import DEFAULT_TTL, MAX_TTL, ProviderSession, default_ttl_from_env, ttl_error
 from chuk_sessions.providers.redis_session_store import RedisSessionStore
 from chuk_sessions.redis_client.client import Client
+from chuk_sessions.redis_client.config import Credentials
 from chuk_sessions.redis_client.connection import Replay
+from chuk_sessions.session_store import SessionStore
 
 __all__ = ["RedisFactory", "RedisSession", "factory"]
 
 DEFAULT_URL = "redis://localhost:6379/0"
 URL_VARIABLES = ("SESSION_REDIS_URL", "REDIS_URL")
+LEGACY_VARIABLE = "SESSION_LEGACY_READ"
 
 
 class RedisSession:
@@ -24,10 +27,11 @@ class RedisSession:
     ProviderError if the server cannot be reached or says no; see ``Client.call`` for the kinds.
     """
 
-    __slots__ = ("_call",)
+    __slots__ = ("_call", "_default_ttl")
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, default_ttl: float = DEFAULT_TTL) -> None:
         self._call = client.call
+        self._default_ttl = default_ttl
 
     async def get(self, key: str | bytes) -> str | None:
         """The value, or None. Raises ProviderError if it is not UTF-8."""
@@ -42,8 +46,8 @@ class RedisSession:
             raise ProviderError("the value of this key is not UTF-8, so it cannot be read as a str") from None
 
     async def set(self, key: str | bytes, value: str | bytes) -> None:
-        """Store ``value`` for ``DEFAULT_TTL`` seconds."""
-        await self.setex(key, DEFAULT_TTL, value)
+        """Store ``value`` for ``SESSION_DEFAULT_TTL`` seconds, as it was when the factory was made; default 3600."""
+        await self.setex(key, self._default_ttl, value)
 
     async def setex(self, key: str | bytes, ttl: float, value: str | bytes) -> None:
         """Store ``value`` for ``ttl`` seconds, to the millisecond; with zero or less the key is gone at once.
@@ -83,31 +87,45 @@ def _wrong_type(what: str, value: object) -> TypeError:
 class RedisFactory:
     """Gives the values of a database (call it) and the sessions of a sandbox (``session_store``)."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, default_ttl: float = DEFAULT_TTL) -> None:
         self._client = client
+        self._default_ttl = default_ttl
 
     def __call__(self) -> ProviderSession[RedisSession]:
         """A context manager that gives a ``RedisSession``."""
-        return ProviderSession(RedisSession(self._client))
+        return ProviderSession(RedisSession(self._client, self._default_ttl))
 
-    def stats(self) -> dict[str, int]:
-        """Of this process and URL: commands ``in_flight`` and ``queued``, ``reconnects`` and ``timeouts`` so far."""
+    def stats(self) -> dict[str, float]:
+        """Numbers of this process and URL, over all its event loops.
+
+        Now: commands ``in_flight`` (written and not answered), ``bytes_in_flight`` of these, commands ``waiting`` to
+        be written. So far: ``mean_batch`` (commands per write), ``reconnects``, ``timeouts`` and ``redirects``.
+        """
         return self._client.stats()
 
-    def session_store(self, sandbox_id: str) -> RedisSessionStore:
-        """The sessions of one sandbox."""
-        return RedisSessionStore(self._client, sandbox_id)
+    def session_store(self, sandbox_id: str) -> SessionStore:
+        """The sessions of one sandbox; with ``SESSION_LEGACY_READ=1`` also those that published versions stored."""
+        store = RedisSessionStore(self._client, sandbox_id)
+        if os.environ.get(LEGACY_VARIABLE, "").strip().lower() not in ("1", "true", "yes", "on"):
+            return store
+        from chuk_sessions.providers.redis_legacy import LegacyReadingStore
+
+        return LegacyReadingStore(store, self._client, sandbox_id)
 
 
-_shared: dict[str, Client] = {}
+_shared: dict[tuple[str, Credentials | None], Client] = {}
 
 
-def factory(url: str | None = None) -> RedisFactory:
+def factory(url: str | None = None, credentials: Credentials | None = None) -> RedisFactory:
     """A factory for ``url``; without one for ``SESSION_REDIS_URL``, else ``REDIS_URL``, else the local server.
 
-    The environment is read now. The URL is parsed and the server contacted at the first call, which raises
-    ProviderError if that fails. All factories of one URL share their connections.
+    The environment is read now; a ``SESSION_DEFAULT_TTL`` (what ``set`` gives) that is no number over 0 is a
+    ProviderError. The URL is parsed and the server contacted at the first call, which raises ProviderError if that
+    fails; ``parse_url`` describes its forms. ``credentials`` is called, without arguments, each time a connection is
+    made, for passwords that change: it returns a password or a pair of user and password, or an awaitable of one of
+    these. All factories of one URL and ``credentials`` share their connections.
     """
     if url is None:
         url = next((os.environ[name] for name in URL_VARIABLES if os.environ.get(name)), DEFAULT_URL)
-    return RedisFactory(_shared.setdefault(url, Client(url)))
+    client = _shared.setdefault((url, credentials), Client(url, credentials))
+    return RedisFactory(client, default_ttl_from_env())

@@ -19,7 +19,7 @@ from chuk_sessions.redis_client.scripts import BatchScript, Script
 from chuk_sessions.session_ids import is_random, quote_part, session_key
 from chuk_sessions.session_store import Existing
 
-__all__ = ["RedisSessionStore"]
+__all__ = ["RedisSessionStore", "decode_record"]
 
 logger = logging.getLogger(__name__)
 
@@ -29,8 +29,12 @@ MAX_FIELDS = 500_000  # Redis 6.2 takes 1,048,576 arguments and cuts the connect
 ABSENT, UNREADABLE = 0, -1
 
 # For any number of keys. Looks at no more than it needs, because it runs for every request: version, last access, end.
-# Being full or unable to save must not end sessions: the touch is then left out.
+# Being full or unable to save must not end sessions: the touch is then left out. Redis 6.2 puts the place in the script
+# before the code of an error. That the server is a replica is the error of the whole reply: the client acts on it.
 TOUCH = BatchScript("""
+local function says(reply, code)
+  return string.find(reply.err, '^' .. code) or string.find(reply.err, ': -' .. code, 1, true)
+end
 local version, interval, clock = ARGV[1], tonumber(ARGV[2]), redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
 local text = string.format('%.0f', now)
@@ -43,8 +47,9 @@ for i = 1, #KEYS do
     found[i] = expires > now and now or 0
     if expires > now and now > accessed and now - accessed >= interval then
       local done = redis.pcall('HSET', key, 'accessed', text)
-      if type(done) == 'table' and string.sub(done.err, 1, 3) ~= 'OOM' and string.sub(done.err, 1, 7) ~= 'MISCONF' then
-        found[i] = done
+      if type(done) == 'table' then
+        if says(done, 'READONLY') then return done end
+        if not says(done, 'OOM') and not says(done, 'MISCONF') then found[i] = done end
       end
     end
   elseif old.err and string.sub(old.err, 1, 9) ~= 'WRONGTYPE' then
@@ -95,8 +100,10 @@ local touched = found and digits(math.max(now, tonumber(old[2])))
 """
 )
 
-# HSET comes first: once a script has written, a full server refuses it nothing more. PEXPIREAT comes last: were the
-# deadline to pass in between, nothing could be written after it. If it fails, nothing must be left without a TTL.
+# HSET comes first: once a script has written, a full server refuses it nothing more. What an expired record holds
+# besides is removed after that: without its key a script breaks off when the slot is on its way to another node.
+# PEXPIREAT comes last: were the deadline to pass in between, nothing could be written after it. If it fails, nothing
+# must be left without a TTL.
 CREATE = Script(
     WRITE
     + """
@@ -105,12 +112,19 @@ if found then
   return {old[6]}
 end
 local expires = now + ARGV[2]
-if old[1] then redis.call('UNLINK', key) end
 local items = {'v', version, 'created', digits(now), 'accessed', digits(now), 'expires', digits(expires),
   'status', 'active'}
 if ARGV[3] == '1' then items[11], items[12] = 'user', ARGV[4] end
 for i = 5, #ARGV do items[#items + 1] = ARGV[i] end
+local kept, stale = {}, {}
+if old[1] then
+  for i = 1, #items, 2 do kept[items[i]] = true end
+  for _, field in ipairs(redis.call('HKEYS', key)) do
+    if not kept[field] then stale[#stale + 1] = field end
+  end
+end
 write('HSET', items)
+write('HDEL', stale)
 local set = redis.pcall('PEXPIREAT', key, milliseconds(expires))
 if type(set) == 'table' then
   redis.call('UNLINK', key)
@@ -176,7 +190,7 @@ class RedisSessionStore:
     async def read(self, session_id: str) -> SessionRecord | None:
         try:
             reply = await self._client.call(b"HGETALL", self._key(session_id), replay=Replay.READ)
-            return _decode(reply) if reply else None
+            return decode_record(reply) if reply else None
         except ServerError as exc:
             if not _is_wrong_type(exc):
                 raise
@@ -213,6 +227,9 @@ class RedisSessionStore:
         return 0
 
     def cached(self) -> int:
+        return 0
+
+    def capacity(self) -> int:
         return 0
 
     def _key(self, session_id: str) -> str:
@@ -267,7 +284,7 @@ def _hash_fields(metadata: Metadata) -> list[bytes]:
     return items
 
 
-def _decode(reply: list[bytes] | dict[bytes, bytes]) -> SessionRecord:
+def decode_record(reply: list[bytes] | dict[bytes, bytes]) -> SessionRecord:
     """The record in a hash. Raises KeyError or ValueError if it is none of this version."""
     fixed: dict[bytes, bytes] = {}
     metadata: dict[str, str] = {}

@@ -6,64 +6,135 @@ import asyncio
 import os
 import weakref
 from asyncio import get_running_loop
+from collections.abc import AsyncGenerator
+from contextlib import suppress
+from typing import Protocol
 
-from chuk_sessions.redis_client.connection import Argument, Replay, Reply
+from chuk_sessions.redis_client.cluster import Cluster
+from chuk_sessions.redis_client.config import Credentials, RedisConfig
+from chuk_sessions.redis_client.connection import Argument, Packed, Replay, Reply, Waiter
 from chuk_sessions.redis_client.node import Node
-from chuk_sessions.redis_client.url import RedisConfig, parse_url
+from chuk_sessions.redis_client.sentinel import Sentinels, leave_a_replica
+from chuk_sessions.redis_client.url import parse_url
+from chuk_sessions.redis_client.watchdog import Watchdog
 
-__all__ = ["Client"]
+__all__ = ["Client", "Deployment"]
+
+NUMBERS = ("in_flight", "bytes_in_flight", "waiting", "reconnects", "timeouts", "redirects", "written", "writes")
+SO_FAR = NUMBERS[3:]
+
+
+class Deployment(Protocol):
+    """One server (``Node``; with Sentinels whichever is the master) or a ``Cluster``, as seen from one event loop."""
+
+    open_batch: object
+    guard: object
+
+    @property
+    def tick(self) -> int:
+        """Of its watchdog, now."""
+
+    def slot_of(self, key: str) -> int:
+        """What keys must have in common to be in one command."""
+
+    def is_up(self, slot: int) -> bool:
+        """Whether commands for that slot go to a connection now."""
+
+    def call(self, args: tuple[Argument, ...], replay: Replay, born: int | None = None) -> asyncio.Future[Reply]:
+        """See ``Node.call``."""
+
+    def send(self, waiter: Waiter, packed: Packed, replay: Replay, slot: int) -> None:
+        """See ``Node.send``."""
+
+    async def close(self) -> None:
+        """End the connections and settle every command."""
 
 
 class Client:
-    """Talks to the server that ``url`` names; each event loop, and each process after a fork, over its own connection.
+    """Talks to what ``url`` names; each event loop, and each process after a fork, over connections of its own.
 
     Nothing is parsed or connected before the first call. A client is meant to be shared and to live as long as the
-    process; connections close when their event loop shuts down.
+    process; connections close when their event loop shuts down. ``credentials``: see ``parse_url``.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, credentials: Credentials | None = None) -> None:
         self._url = url
+        self._credentials = credentials
         self._config: RedisConfig | None = None
-        self._nodes: dict[asyncio.AbstractEventLoop, Node] = {}
+        self._opened: dict[asyncio.AbstractEventLoop, Deployment] = {}
+        self._past = dict.fromkeys(SO_FAR, 0)  # of loops that are gone
         _clients.add(self)
 
     def __repr__(self) -> str:
-        return f"<Client {self._config.address if self._config else 'unused'} {list(self._nodes.values())}>"
+        return f"<Client {self._config.address if self._config else 'unused'} {list(self._opened.values())}>"
 
     def call(self, *args: Argument, replay: Replay = Replay.NEVER) -> asyncio.Future[Reply]:
         """Send one command; a future with its reply as hiredis gives it (bytes, int, None, list).
 
+        In a cluster it goes to the master that has its key: the fourth argument of a script, the second of any other.
         The future raises ServerError with the server's message; NotSent if the command could not be sent within the
         timeout, or the server is down; OutcomeUnknown if it was sent and its reply was lost or late. ``replay`` says
         what may be done then. Cancelling the future is safe at any time. Raises ProviderError if the URL cannot be
         used, RuntimeError outside an event loop.
         """
-        return self.node().call(args, replay)
+        return self.deployment().call(args, replay)
 
-    def node(self) -> Node:
-        """The server as seen from the running loop. Raises as ``call`` does."""
+    def deployment(self) -> Deployment:
+        """The server or cluster as seen from the running loop. Raises as ``call`` does."""
         loop = get_running_loop()
         try:
-            return self._nodes[loop]
+            return self._opened[loop]
         except KeyError:
             return self._open(loop)
 
-    def stats(self) -> dict[str, int]:
-        """Numbers of this process: ``in_flight``, ``queued``, ``reconnects``, ``timeouts``, over all event loops."""
-        nodes = [node for loop, node in list(self._nodes.items()) if not loop.is_closed()]
-        return {
-            name: sum(getattr(node, name) for node in nodes)
-            for name in ("in_flight", "queued", "reconnects", "timeouts")
-        }
+    def stats(self) -> dict[str, float]:
+        """Numbers of this process, over all its event loops.
 
-    def _open(self, loop: asyncio.AbstractEventLoop) -> Node:
+        Now: commands ``in_flight`` (written and not answered), ``bytes_in_flight`` of these, commands ``waiting`` to
+        be written. So far: ``mean_batch`` (commands per write), ``reconnects``, ``timeouts`` and ``redirects``.
+        """
+        numbers: dict[str, float] = {name: self._past.get(name, 0) for name in NUMBERS}
+        for loop, deployment in list(self._opened.items()):
+            for name in SO_FAR if loop.is_closed() else NUMBERS:
+                numbers[name] += getattr(deployment, name)
+        written, writes = numbers.pop("written"), numbers.pop("writes")
+        return {**numbers, "mean_batch": round(written / writes, 2) if writes else 0.0}
+
+    def _open(self, loop: asyncio.AbstractEventLoop) -> Deployment:
         if self._config is None:
-            self._config = parse_url(self._url)
-        for other in list(self._nodes):
+            self._config = parse_url(self._url, self._credentials)
+        for other in list(self._opened):
             if other.is_closed():
-                self._nodes.pop(other, None)
-        node = self._nodes[loop] = Node(self._config, loop)
-        return node
+                self._forget(other)
+        watchdog = Watchdog(loop, self._config.timeout)
+        deployment = _make(self._config, loop, watchdog)
+        deployment.guard = guard = _close_with_the_loop(deployment, watchdog)
+        with suppress(StopIteration):  # it now stands at its yield, known to the loop
+            guard.__anext__().send(None)
+        self._opened[loop] = deployment
+        return deployment
+
+    def _forget(self, loop: asyncio.AbstractEventLoop) -> None:
+        deployment = self._opened.pop(loop, None)
+        for name in SO_FAR if deployment is not None else ():
+            self._past[name] += getattr(deployment, name)
+
+
+def _make(config: RedisConfig, loop: asyncio.AbstractEventLoop, watchdog: Watchdog) -> Deployment:
+    if config.cluster:
+        return Cluster(config, loop, watchdog)
+    if config.master is not None:
+        return Node(config, loop, watchdog, Sentinels(config, loop).connect, leave_a_replica)
+    return Node(config, loop, watchdog)
+
+
+async def _close_with_the_loop(deployment: Deployment, watchdog: Watchdog) -> AsyncGenerator[None]:
+    """Stands at its yield until the loop shuts its asynchronous generators down, as ``asyncio.run`` does at its end."""
+    try:
+        yield
+    finally:
+        watchdog.stop()
+        await deployment.close()
 
 
 _clients: weakref.WeakSet[Client] = weakref.WeakSet()
@@ -73,8 +144,8 @@ _inherited: list[object] = []
 def _after_fork_in_child() -> None:
     """Leave the parent's connections alone: even closing one would reach into the epoll set that both share."""
     for client in list(_clients):
-        _inherited.append(client._nodes)
-        client._nodes = {}
+        _inherited.append(client._opened)
+        client._opened = {}
 
 
 if hasattr(os, "register_at_fork"):

@@ -5,11 +5,13 @@ Rules this file keeps:
 * Replies match commands first in, first out. A command that was written keeps its place in ``_sent`` until its reply
   has been read, whether or not its caller still waits: no reply can reach another caller.
 * All commands of one turn of the loop leave in one write, by a callback that the first of them schedules. No timer.
-* At most ``max_in_flight`` commands are written and unanswered, one write holds about ``MAX_WRITE`` bytes, and nothing
-  is written while the transport's buffer is full. What may not go yet waits in ``_unsent``, in order.
+* At most ``max_in_flight`` commands and about ``MAX_BYTES_IN_FLIGHT`` bytes are written and unanswered, one write holds
+  about ``MAX_WRITE`` bytes, and nothing is written while the transport's buffer is full. What may not go yet waits in
+  ``_unsent``, in order.
 * A caller that gives up cancels its future. Not yet written: the flush skips it. Written: its reply is dropped.
 * Bytes that are no reply, or a reply that nobody asked for, end the connection; it is never resynchronised.
-* When the connection ends, the owner gets its commands back, the written and the others, and settles each.
+* When the connection ends, the owner gets its commands back, the written and the others, and settles each. An error
+  that the server answers is the owner's too: it may know another server for that command.
 """
 
 from __future__ import annotations
@@ -23,14 +25,17 @@ from typing import Any, Protocol, cast
 import hiredis
 
 from chuk_sessions.exceptions import ServerError
+from chuk_sessions.redis_client.config import MAX_IN_FLIGHT
+from chuk_sessions.redis_client.replies import server_error
 
-__all__ = ["Argument", "Command", "Connection", "Replay", "Reply", "Waiter", "pack"]
+__all__ = ["Argument", "Asking", "Command", "Connection", "Packed", "Replay", "Reply", "Waiter", "pack"]
 
 INCOMPLETE = object()
 NO_REPLY = "the server sent what is no reply to a command"
-MAX_IN_FLIGHT = 10_000  # commands
+MAX_BYTES_IN_FLIGHT = 64 << 20  # of commands written and unanswered
 READ_SIZE = 1 << 16  # bytes; one buffer for good, as asyncio would allocate 256 KB anew for each read
 MAX_WRITE = 1 << 20  # bytes; joining more at once would hold up the loop
+NO_SLOT = -1  # of a command that has no key, or that must not be sent elsewhere
 
 
 class Replay(IntEnum):
@@ -56,20 +61,50 @@ class Waiter(Protocol):
 
 Argument = bytes | str | int
 Reply = Any
-# Who waits; the bytes, or what makes them when they are written; the owner's tick at which it was made.
-Command = tuple[Waiter, bytes | Callable[[], bytes], int, Replay]
+Packed = bytes | Callable[[], bytes]
+# Who waits; the bytes, or what makes them when they are written; the watchdog's tick at which it was made; what may be
+# done if its reply is lost; the hash slot of its key in a cluster.
+Command = tuple[Waiter, Packed, int, Replay, int]
 
 # hiredis types the argument as a tuple of exactly one element.
 pack = cast(Callable[[tuple[Argument, ...]], bytes], hiredis.pack_command)
 
 
-def _server_error(message: str) -> ServerError:
-    """The server's message without the arguments that some repeat: a password or a key could be among them."""
-    return ServerError(message.partition(", with args beginning with")[0])
+class Asking:
+    """Makes the bytes of a command that must come right after ASKING, in one write, lest another profits from it."""
+
+    __slots__ = ("packed",)
+
+    def __init__(self, packed: Packed) -> None:
+        self.packed = packed
+
+    def __call__(self) -> bytes:
+        """The bytes of both."""
+        return pack((b"ASKING",)) + (self.packed if isinstance(self.packed, bytes) else self.packed())
+
+
+class _Nobody:
+    """Waits for the reply to ASKING."""
+
+    def done(self) -> bool:
+        return True
+
+    set_result = set_exception = lambda self, outcome: None
+
+
+ASKING_ITSELF: Command = (_Nobody(), b"", 0, Replay.NEVER, NO_SLOT)
+
+
+def settle_with_error(command: Command, error: ServerError) -> None:
+    """What an owner does with an error reply unless it knows better: the caller gets it."""
+    command[0].set_exception(error)
 
 
 class Connection(asyncio.BufferedProtocol):
-    """A pipelined connection. ``on_lost`` gets the connection, the commands written and the others, once."""
+    """A pipelined connection. ``on_lost`` gets the connection, the commands written and the others, once.
+
+    ``on_error`` gets each command that still waits and that the server answered with an error, and the error.
+    """
 
     def __init__(
         self,
@@ -80,7 +115,8 @@ class Connection(asyncio.BufferedProtocol):
         self._loop = loop
         self._on_lost = on_lost
         self._max_in_flight = max_in_flight
-        self._reader = hiredis.Reader(replyError=_server_error, notEnoughData=INCOMPLETE)
+        self.on_error = settle_with_error
+        self._reader = hiredis.Reader(replyError=server_error, notEnoughData=INCOMPLETE)
         self._transport: asyncio.Transport | None = None
         self._buffer = bytearray(READ_SIZE)
         self._view = memoryview(self._buffer)  # asyncio's TLS reads into slices, which of a bytearray are copies
@@ -88,6 +124,11 @@ class Connection(asyncio.BufferedProtocol):
         self._sent: deque[Command] = deque()
         self._flush_scheduled = False
         self._paused = False
+        self._finishing = False
+        self._writes: deque[tuple[int, int]] = deque()  # of each: the commands written up to and with it; its bytes
+        self.bytes_in_flight = 0
+        self.commands_written = 0
+        self.writes = 0
         self.heard = False  # bytes came since the owner last set this to False
         self.reason = "the server closed the connection"
         self.lost: asyncio.Future[None] = loop.create_future()
@@ -115,18 +156,29 @@ class Connection(asyncio.BufferedProtocol):
     def request(self, *args: Argument) -> asyncio.Future[Reply]:
         """Send one command; its reply. For the handshake; callers' commands come by ``send``."""
         future: asyncio.Future[Reply] = self._loop.create_future()
-        self.send((future, pack(args), 0, Replay.NEVER))
+        self.send((future, pack(args), 0, Replay.NEVER, NO_SLOT))
         return future
 
     def overdue(self, born: int) -> tuple[list[Command], list[Command]]:
         """The unsettled commands made at tick ``born`` or before: the written ones, and the others."""
-        return _first_born(self._sent, born), _first_born(self._unsent, born)
+        sent, unsent = (
+            [command for command in commands if command[2] <= born and not command[0].done()]
+            for commands in (self._sent, self._unsent)
+        )
+        return sent, unsent
 
     def abort(self, reason: str) -> None:
         """End the connection now; ``on_lost`` is called in this or the next turn of the loop."""
         self.reason = reason
         if self._transport is not None:
             self._transport.abort()
+
+    def finish(self, reason: str) -> None:
+        """Write nothing more, and end the connection as soon as every written command has its reply."""
+        self._finishing = True
+        self.reason = reason
+        if not self._sent:
+            self.abort(reason)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by the loop when the socket is connected."""
@@ -157,16 +209,22 @@ class Connection(asyncio.BufferedProtocol):
                 if not sent:  # a server that is full says so before it is asked
                     self.abort(str(reply) if isinstance(reply, ServerError) else NO_REPLY)
                     return
-                waiter = sent.popleft()[0]
+                command = sent.popleft()
+                waiter = command[0]
                 if waiter.done():
                     continue
                 if isinstance(reply, ServerError):
-                    waiter.set_exception(reply)
+                    self.on_error(command, reply)
                 else:
                     waiter.set_result(reply)
         except hiredis.HiredisError:
             self.abort(NO_REPLY)
-        if self._unsent and not self._flush_scheduled:
+        writes, answered = self._writes, self.commands_written - len(sent)
+        while writes and writes[0][0] <= answered:
+            self.bytes_in_flight -= writes.popleft()[1]
+        if self._finishing:
+            self.finish(self.reason)
+        elif self._unsent and not self._flush_scheduled:
             self._schedule_flush()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -187,31 +245,30 @@ class Connection(asyncio.BufferedProtocol):
 
     def _flush(self) -> None:
         self._flush_scheduled = False
-        if self._paused or self._transport is None or self._transport.is_closing():
+        if self._paused or self._finishing or self._transport is None or self._transport.is_closing():
             return  # resume_writing or connection_lost goes on from here
         unsent, sent = self._unsent, self._sent
-        free, room, chunks = self._max_in_flight - len(sent), MAX_WRITE, []
+        before = len(sent)
+        free = self._max_in_flight - before
+        most = room = min(MAX_WRITE, MAX_BYTES_IN_FLIGHT - self.bytes_in_flight)
+        chunks = []
         while unsent and free > 0 and room > 0:
             command = unsent.popleft()
             if not command[0].done():
                 packed = command[1]
                 if not isinstance(packed, bytes):
+                    if isinstance(packed, Asking):
+                        sent.append(ASKING_ITSELF)
                     packed = packed()
                 sent.append(command)
                 chunks.append(packed)
                 free -= 1
                 room -= len(packed)
         if chunks:
+            self.commands_written += len(sent) - before
+            self.bytes_in_flight += most - room
+            self._writes.append((self.commands_written, most - room))
+            self.writes += 1
             self._transport.write(b"".join(chunks))
-        if unsent and free > 0 and not self._paused:
+        if unsent and free > 0 and self.bytes_in_flight < MAX_BYTES_IN_FLIGHT and not self._paused:
             self._schedule_flush()
-
-
-def _first_born(commands: deque[Command], born: int) -> list[Command]:
-    found = []
-    for command in commands:
-        if command[2] > born:
-            break
-        if not command[0].done():
-            found.append(command)
-    return found

@@ -6,11 +6,8 @@ Rules this file keeps:
 * UP -> RECONNECTING when the connection is lost and for ``reconnect_grace``: commands wait within their deadline.
   -> DOWN: commands fail at once, while attempts go on with full jitter, capped at ``MAX_PAUSE``. -> UP. One log line
   per transition. A server that was never reached is DOWN at the first failure.
-* A command is given up ``socket_timeout`` after it was made, wherever it is then. There is no timer per command: one
-  watchdog ticks ``TICKS`` times per timeout while commands are outstanding, and age is counted in its ticks.
-* A connection is dead after a full timeout of ticks without a byte while commands wait for it. A tick that came late
-  counts for nothing: it was the application that held up the loop, and the replies may be waiting to be read. Of
-  several late ones in a row only the first is left out, so that a loop that is always busy has deadlines too.
+* A command is given up ``socket_timeout`` after it was made, wherever it is then, by the ticks of the ``Watchdog``.
+* A connection is dead after a full timeout of ticks without a byte while commands wait for it.
 * A command whose reply was lost with its connection is sent again only if ``Replay`` allows it, once; it
   keeps its age.
 """
@@ -22,22 +19,23 @@ import contextvars
 import logging
 import random
 from collections import deque
-from collections.abc import AsyncGenerator, Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable
 from enum import Enum
 
-from chuk_sessions.exceptions import NotSent, OutcomeUnknown, ProviderError
-from chuk_sessions.redis_client.connection import Argument, Command, Connection, Replay, Reply, Waiter, pack
-from chuk_sessions.redis_client.transport import open_connection
-from chuk_sessions.redis_client.url import RedisConfig
+from chuk_sessions.exceptions import NotSent, OutcomeUnknown, ProviderError, ReadOnlyError, ServerError
+from chuk_sessions.redis_client.config import RedisConfig
+from chuk_sessions.redis_client.connection import Argument, Command, Connection, Packed, Replay, Reply, Waiter, pack
+from chuk_sessions.redis_client.transport import OnLost, open_connection
+from chuk_sessions.redis_client.watchdog import TICKS, Watchdog
 
-__all__ = ["Node", "State"]
+__all__ = ["Node", "State", "settle"]
 
 logger = logging.getLogger(__name__)
 
-TICKS = 10  # per timeout: a command is given up between 1.0 and 1.1 times its timeout
 FIRST_PAUSE = 0.05  # seconds between attempts at the most, doubled each time
 MAX_PAUSE = 1.0
+MAX_PAUSE_IN_GRACE = 0.25  # callers wait then: a server that is back before they are told must be found before that
+RENEW_PAUSE = 10.0  # seconds that a connection is kept at least, though its server is a replica
 
 
 class State(Enum):
@@ -51,27 +49,37 @@ class State(Enum):
 
 
 FAILING = (State.DOWN, State.CLOSED)
+Connect = Callable[[OnLost], Awaitable[Connection]]
+OnError = Callable[["Node", Command, ServerError], None]
 
 
 class Node:
-    """Sends commands to one server.
+    """Sends commands to one server. Must be made and used inside ``loop``.
 
-    Must be made and used inside ``loop``. When the loop shuts its asynchronous generators down, as ``asyncio.run``
-    does at its end, the node closes itself; later calls fail as not sent.
+    ``connect`` makes a connection; the default is to the host of ``config``. ``on_error`` gets this node, a command
+    that its server answered with an error, and the error; the default is ``tell``. ``on_trouble`` is called when the
+    connection is lost and when an attempt to make one failed.
     """
 
     def __init__(
         self,
         config: RedisConfig,
         loop: asyncio.AbstractEventLoop,
+        watchdog: Watchdog,
+        connect: Connect | None = None,
+        on_error: OnError | None = None,
+        on_trouble: Callable[[], None] = lambda: None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._config = config
         self._loop = loop
+        self._watchdog = watchdog
+        self._open = connect or (lambda on_lost: open_connection(config, loop, on_lost))
+        self._on_error = on_error or tell
+        self._on_trouble = on_trouble
         self._jitter = jitter
-        self._period = config.timeout / TICKS
-        self._state = State.NEW
         self._reason = ""
+        self._refusal: ServerError | None = None  # what the server said to the last attempt to connect
         self._connection: Connection | None = None
         self._connecting: asyncio.Task[None] | None = None
         self._waiting: deque[Command] = deque()
@@ -79,24 +87,23 @@ class Node:
         self._up_since = 0.0
         self._pause = 0.0  # seconds at the most before the next attempt to connect
         self._context = contextvars.Context()  # empty: what runs on must not keep the first caller's variables alive
-        self.tick = 0
         self._silent_ticks = 0
-        self._was_late = False
-        self._timer: asyncio.TimerHandle | None = None
+        self._written = self._writes = 0  # to be added to what the connection counts
+        self.state = State.NEW
         self.open_batch: object = None  # of scripts: the one that calls may join
         self.reconnects = 0
         self.timeouts = 0
-        self._guard = self._close_at_shutdown()
-        with suppress(StopIteration):  # it now stands at its yield, known to the loop
-            self._guard.__anext__().send(None)
+        self.redirects = 0
+        self.guard: object = None  # closes this at the end of the loop; must live as long as the connection
+        watchdog.watched.append(self)
 
     def __repr__(self) -> str:
-        return f"<Node {self._config.address} {self._state.value} waiting={len(self._waiting)} {self._connection}>"
+        return f"<Node {self._config.address} {self.state.value} waiting={len(self._waiting)} {self._connection}>"
 
     @property
-    def is_up(self) -> bool:
-        """Whether commands go to a connection now."""
-        return self._connection is not None
+    def tick(self) -> int:
+        """Of the watchdog, now."""
+        return self._watchdog.tick
 
     @property
     def in_flight(self) -> int:
@@ -104,58 +111,115 @@ class Node:
         return 0 if self._connection is None else self._connection.in_flight
 
     @property
-    def queued(self) -> int:
+    def waiting(self) -> int:
         """Commands not written yet."""
         return len(self._waiting) + (0 if self._connection is None else self._connection.queued)
 
-    def call(self, args: tuple[Argument, ...], replay: Replay = Replay.NEVER) -> asyncio.Future[Reply]:
+    @property
+    def bytes_in_flight(self) -> int:
+        """Of commands written and not answered yet, to the end of the write they are part of."""
+        return 0 if self._connection is None else self._connection.bytes_in_flight
+
+    @property
+    def written(self) -> int:
+        """Commands written so far."""
+        return self._written + (0 if self._connection is None else self._connection.commands_written)
+
+    @property
+    def writes(self) -> int:
+        """Writes to the socket so far."""
+        return self._writes + (0 if self._connection is None else self._connection.writes)
+
+    def slot_of(self, key: str) -> int:
+        """What keys must have in common to be in one command: here they are all on one server."""
+        return 0
+
+    def is_up(self, slot: int) -> bool:
+        """Whether commands go to a connection now."""
+        return self._connection is not None
+
+    def call(
+        self, args: tuple[Argument, ...], replay: Replay = Replay.NEVER, born: int | None = None
+    ) -> asyncio.Future[Reply]:
         """Send one command; a future with its reply, or one of the errors of ``Client.call``."""
         future: asyncio.Future[Reply] = self._loop.create_future()
-        self.send(future, pack(args), replay)
+        self.send(future, pack(args), replay, 0, born)
         return future
 
-    def send(self, waiter: Waiter, packed: bytes | Callable[[], bytes], replay: Replay) -> None:
-        """Send one command, packed now or when it is written, for anybody who waits for its reply."""
-        command = (waiter, packed, self.tick, replay)
-        if self._timer is None:
-            self._arm()
+    def send(self, waiter: Waiter, packed: Packed, replay: Replay, slot: int, born: int | None = None) -> None:
+        """Send one command, packed now or when it is written, for anybody who waits for its reply.
+
+        ``born`` is the tick that its deadline counts from, if that is not now.
+        """
+        watchdog = self._watchdog
+        if watchdog.asleep:
+            watchdog.wake()
+        self.submit((waiter, packed, watchdog.tick if born is None else born, replay, slot))
+
+    def submit(self, command: Command) -> None:
+        """Send a command that may have waited elsewhere."""
         if self._connection is not None:
             self._connection.send(command)
-        else:
-            self._connect_if_needed()
-            if self._state in FAILING:
-                waiter.set_exception(NotSent(self._reason))
-            else:
-                self._waiting.append(command)
-
-    async def close(self) -> None:
-        """End the connection and settle every command."""
-        if self._state is State.CLOSED:
             return
-        self._state = State.CLOSED
-        self._reason = "the event loop is shutting down"
-        if self._timer is not None:
-            self._timer.cancel()
+        self._connect_if_needed()
+        if self.state in FAILING:
+            settle(command, self._not_sent(self._reason))
+        else:
+            self._waiting.append(command)
+
+    def take_waiting(self) -> list[Command]:
+        """Hand over the commands that wait for a connection."""
+        taken = [command for command in self._waiting if not command[0].done()]
+        self._waiting.clear()
+        return taken
+
+    def leave(self, command: Command, reason: str) -> None:
+        """The server answered that ``command`` is not for it: end the connection, and send it on the next one."""
+        connection = self._connection
+        if connection is None:
+            self.submit(command)
+        else:
+            connection.send(command)
+            connection.finish(reason)
+
+    def renew(self, reason: str) -> None:
+        """End the connection once what was written has its replies, unless it is quite new: a name may lead elsewhere.
+
+        So does the name of a hosted server after a failover, while the old one goes on answering as a replica.
+        """
+        if self._connection is not None and self._loop.time() - self._up_since > RENEW_PAUSE:
+            self._connection.finish(reason)
+
+    def end(self, reason: str) -> None:
+        """Begin to close: nothing is sent any more."""
+        if self.state is State.CLOSED:
+            return
+        self.state = State.CLOSED
+        self._reason = reason
+        if self in self._watchdog.watched:
+            self._watchdog.watched.remove(self)
+        if self._grace is not None:
+            self._grace.cancel()
         if self._connecting is not None:
             self._connecting.cancel()
+        if self._connection is not None:
+            self._connection.abort(reason)
+
+    async def close(self, reason: str = "the event loop is shutting down") -> None:
+        """End the connection and settle every command."""
+        self.end(reason)
+        if self._connecting is not None:
             await asyncio.wait([self._connecting])
         if self._connection is not None:
-            self._connection.abort(self._reason)
             await asyncio.wait([self._connection.lost])
         self._fail_waiting(self._reason)
-
-    async def _close_at_shutdown(self) -> AsyncGenerator[None]:
-        try:
-            yield
-        finally:
-            await self.close()
 
     # Connecting
 
     def _connect_if_needed(self) -> None:
-        if self._state is State.CLOSED or (self._connecting is not None and not self._connecting.done()):
+        if self.state is State.CLOSED or (self._connecting is not None and not self._connecting.done()):
             return
-        if self._state is State.RECONNECTING:
+        if self.state is State.RECONNECTING:
             self._start_grace()
         self._connecting = self._context.copy().run(self._loop.create_task, self._connect())
         self._connecting.add_done_callback(self._connect_ended)  # a task may be cancelled before it has begun
@@ -163,14 +227,17 @@ class Node:
     async def _connect(self) -> None:
         while True:
             await asyncio.sleep(self._jitter() * self._pause)
-            self._pause = min(max(FIRST_PAUSE, 2 * self._pause), MAX_PAUSE)
+            most = MAX_PAUSE if self.state is State.DOWN else MAX_PAUSE_IN_GRACE
+            self._pause = min(max(FIRST_PAUSE, 2 * self._pause), most)
             try:
-                self._use(await open_connection(self._config, self._loop, self._lost))
+                self._use(await self._open(self._lost))
             except Exception as exc:  # whatever it is, the next attempt may succeed
                 unexpected = f"cannot connect to Redis at {self._config.address}: {type(exc).__name__}"
                 self._reason = str(exc) if isinstance(exc, ProviderError) else unexpected
-                if self._state is not State.RECONNECTING:
+                self._refusal = _refusal_in(exc)
+                if self.state is not State.RECONNECTING:
                     self._go_down()
+                self._on_trouble()
             else:
                 return
 
@@ -182,12 +249,17 @@ class Node:
         if self._grace is not None:
             self._grace.cancel()
         self._up_since = self._loop.time()
-        if self._state is not State.NEW:
+        if self.state is not State.NEW:
             self.reconnects += 1
             logger.warning("Redis at %s is back", self._config.address)
-        self._state = State.UP
+        self.state = State.UP
+        self._refusal = None
         self._silent_ticks = 0
         self._connection = connection
+        self._written -= connection.commands_written  # the handshake is not counted
+        self._writes -= connection.writes
+        on_error = self._on_error
+        connection.on_error = lambda command, error: on_error(self, command, error)
         while self._waiting:
             connection.send(self._waiting.popleft())
 
@@ -196,7 +268,7 @@ class Node:
         self._grace = self._loop.call_at(due, self._end_grace, due, context=self._context)
 
     def _end_grace(self, due: float) -> None:
-        if self._state is not State.RECONNECTING:
+        if self.state is not State.RECONNECTING:
             return
         if self._config.reconnect_grace and self._loop.time() > due + self._config.reconnect_grace / 2:
             self._start_grace()  # the application held up the loop: the attempt to connect had no chance
@@ -204,60 +276,65 @@ class Node:
             self._go_down()
 
     def _go_down(self) -> None:
-        if self._state is not State.DOWN:
+        if self.state is not State.DOWN:
             logger.error("%s; calls fail at once until it is back", self._reason)
-        self._state = State.DOWN
+        self.state = State.DOWN
         self._fail_waiting(self._reason)
 
     def _lost(self, connection: Connection, sent: list[Command], unsent: list[Command]) -> None:
         reason = f"the connection to Redis at {self._config.address} was lost: {connection.reason}"
         if connection is not self._connection:  # it did not get beyond the handshake: nothing of callers is on it
             for command in sent + unsent:
-                _settle(command, NotSent(reason))
+                settle(command, NotSent(reason))
             return
         self._connection = None
+        self._written += connection.commands_written
+        self._writes += connection.writes
         self._reason = reason
         if self._loop.time() - self._up_since > MAX_PAUSE:
             self._pause = 0.0  # it was of use: no reason to hesitate
-        if self._state is State.UP:
-            self._state = State.RECONNECTING
+        if self.state is State.UP:
+            self.state = State.RECONNECTING
             logger.warning("%s; reconnecting", reason)
         for command in sent:
             if command[3] is Replay.NEVER:
-                _settle(command, OutcomeUnknown(f"{reason}, before the reply came"))
+                settle(command, OutcomeUnknown(f"{reason}, before the reply came"))
             elif not command[0].done():
-                waiter, packed, born, replay = command
-                self._waiting.append((SecondTry(waiter, replay, reason), packed, born, Replay.NEVER))
+                waiter, packed, born, replay, slot = command
+                self._waiting.append((SecondTry(waiter, replay, reason), packed, born, Replay.NEVER, slot))
         self._waiting.extend(command for command in unsent if not command[0].done())
-        self._connect_if_needed()
+        if self.state is State.CLOSED:
+            self._fail_waiting(reason)
+        else:
+            self._connect_if_needed()
+            self._on_trouble()
 
     def _fail_waiting(self, reason: str) -> None:
         while self._waiting:
-            _settle(self._waiting.popleft(), NotSent(reason))
+            settle(self._waiting.popleft(), self._not_sent(reason))
+
+    def _not_sent(self, reason: str) -> NotSent:
+        error = NotSent(reason)
+        error.__cause__ = self._refusal
+        return error
 
     # Deadlines
 
-    def _arm(self) -> None:
-        due = self._loop.time() + self._period
-        self._timer = self._loop.call_at(due, self._watch, due, context=self._context)
-
-    def _watch(self, due: float) -> None:
-        late = self._loop.time() - due > self._period / 2
-        skip, self._was_late = late and not self._was_late, late
+    def is_waiting(self) -> bool:
+        """Whether commands wait: for the watchdog."""
         connection = self._connection
-        if not skip:
-            self.tick += 1
-            self._give_up_overdue()
-            if connection is not None:
-                self._check_alive(connection)
-        if self._waiting or (connection is not None and (connection.in_flight or connection.queued)):
-            self._arm()
-        else:
-            self._timer = None
+        waiting = bool(self._waiting or (connection is not None and (connection.in_flight or connection.queued)))
+        if not waiting:
             self._silent_ticks = 0
+        return waiting
 
-    def _give_up_overdue(self) -> None:
-        born = self.tick - TICKS - 1
+    def on_tick(self, tick: int) -> None:
+        """Give up commands that are too old, and a connection that is silent: for the watchdog."""
+        self._give_up_overdue(tick - TICKS - 1)
+        if self._connection is not None:
+            self._check_alive(self._connection)
+
+    def _give_up_overdue(self, born: int) -> None:
         seconds = f"{self._config.timeout:g} s"
         unsent = [command for command in self._waiting if command[2] <= born and not command[0].done()]
         if self._connection is not None:
@@ -265,10 +342,10 @@ class Node:
             unsent += queued
             for command in sent:
                 self.timeouts += 1
-                _settle(command, OutcomeUnknown(f"no reply from Redis at {self._config.address} within {seconds}"))
+                settle(command, OutcomeUnknown(f"no reply from Redis at {self._config.address} within {seconds}"))
         for command in unsent:
             self.timeouts += 1
-            _settle(command, NotSent(f"could not send to Redis at {self._config.address} within {seconds}"))
+            settle(command, NotSent(f"could not send to Redis at {self._config.address} within {seconds}"))
         if self._waiting:
             self._waiting = deque(command for command in self._waiting if not command[0].done())
 
@@ -282,9 +359,23 @@ class Node:
             connection.abort(f"not a byte within {self._config.timeout:g} s")
 
 
-def _settle(command: Command, error: ProviderError) -> None:
+def settle(command: Command, error: ProviderError) -> None:
+    """Tell whoever still waits for ``command``."""
     if not command[0].done():
         command[0].set_exception(error)
+
+
+def _refusal_in(exc: BaseException | None) -> ServerError | None:
+    while exc is not None and not isinstance(exc, ServerError):
+        exc = exc.__cause__
+    return exc
+
+
+def tell(node: Node, command: Command, error: ServerError) -> None:
+    """On an error reply: the caller gets it; a server that became a replica is connected to anew."""
+    settle(command, error)
+    if isinstance(error, ReadOnlyError):
+        node.renew("it is a replica now")
 
 
 class SecondTry:

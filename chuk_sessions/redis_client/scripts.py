@@ -6,7 +6,7 @@ import asyncio
 from hashlib import sha1
 
 from chuk_sessions.exceptions import ProviderError, ServerError
-from chuk_sessions.redis_client.client import Client
+from chuk_sessions.redis_client.client import Client, Deployment
 from chuk_sessions.redis_client.connection import Argument, Replay, Reply, pack
 
 __all__ = ["BatchScript", "Script"]
@@ -26,27 +26,35 @@ class Script:
         self.sha = sha1(self._source, usedforsecurity=False).hexdigest().encode()
 
     async def run(
-        self, client: Client, keys: tuple[str, ...], args: tuple[Argument, ...], replay: Replay = Replay.NEVER
+        self, client: Client, keys: tuple[Argument, ...], args: tuple[Argument, ...], replay: Replay = Replay.NEVER
     ) -> Reply:
         """Run it; its reply. The errors are those of ``Client.call``."""
+        deployment = client.deployment()
+        born = deployment.tick
         try:
-            return await client.call(b"EVALSHA", self.sha, len(keys), *keys, *args, replay=replay)
+            return await deployment.call((b"EVALSHA", self.sha, len(keys), *keys, *args), replay)
         except ServerError as exc:
             if not _is_missing(exc):
                 raise
-        return await self.run_source(client, keys, args, replay)
+        return await self.run_source(deployment, keys, args, replay, born)
 
     async def run_source(
-        self, client: Client, keys: tuple[str, ...], args: tuple[Argument, ...], replay: Replay = Replay.NEVER
+        self,
+        deployment: Deployment,
+        keys: tuple[Argument, ...],
+        args: tuple[Argument, ...],
+        replay: Replay,
+        born: int,
     ) -> Reply:
-        """The same, with the whole source."""
-        return await client.call(b"EVAL", self._source, len(keys), *keys, *args, replay=replay)
+        """The same with the whole source, and with the deadline of a command made at tick ``born``."""
+        return await deployment.call((b"EVAL", self._source, len(keys), *keys, *args), replay, born)
 
 
 class BatchScript:
     """A script that gives one result for each of its keys: calls of one turn of the loop leave as one command.
 
-    A script costs the server far more to start than to treat one key more. All its keys must be on one server.
+    A script costs the server far more to start than to treat one key more. In a cluster only calls for keys of one slot
+    share a command.
     """
 
     def __init__(self, source: str) -> None:
@@ -54,13 +62,14 @@ class BatchScript:
 
     async def run(self, client: Client, key: str, args: tuple[Argument, ...], replay: Replay = Replay.NEVER) -> Reply:
         """Run it for one key; the result for that. The errors are those of ``Client.call``."""
-        node = client.node()
-        batch = node.open_batch
-        if not isinstance(batch, Batch) or not batch.takes(self._script.sha, args, node.tick):
-            batch = Batch(self._script.sha, args, node.tick)
+        deployment = client.deployment()
+        born, slot = deployment.tick, deployment.slot_of(key)
+        batch = deployment.open_batch
+        if not isinstance(batch, Batch) or not batch.takes(self._script.sha, args, born, slot):
+            batch = Batch(self._script.sha, args, born, slot)
             future = batch.add(key)
-            node.open_batch = batch if node.is_up else None
-            node.send(batch, batch.pack, replay)
+            deployment.open_batch = batch if deployment.is_up(slot) else None
+            deployment.send(batch, batch.pack, replay, slot)
         else:
             future = batch.add(key)
         try:
@@ -68,7 +77,7 @@ class BatchScript:
         except ServerError as exc:
             if not _is_missing(exc):
                 raise
-        results = await self._script.run_source(client, (key,), args, replay)
+        results = await self._script.run_source(deployment, (key,), args, replay, born)
         if not isinstance(results, list) or len(results) != 1:
             raise ProviderError("the reply of the server is not one result for each key")
         if isinstance(results[0], ServerError):
@@ -79,22 +88,24 @@ class BatchScript:
 class Batch:
     """The callers of one command with many keys; a ``Waiter``. Takes more until it is written."""
 
-    __slots__ = ("_args", "_futures", "_keys", "_sha", "_tick", "_written")
+    __slots__ = ("_args", "_futures", "_keys", "_sha", "_slot", "_tick", "_written")
 
-    def __init__(self, sha: bytes, args: tuple[Argument, ...], tick: int) -> None:
+    def __init__(self, sha: bytes, args: tuple[Argument, ...], tick: int, slot: int) -> None:
         self._sha = sha
         self._args = args
         self._tick = tick
+        self._slot = slot
         self._keys: list[str] = []
         self._futures: list[asyncio.Future[Reply]] = []
         self._written = False
 
-    def takes(self, sha: bytes, args: tuple[Argument, ...], tick: int) -> bool:
-        """Whether a call of this script, with these arguments, of this age, may join."""
+    def takes(self, sha: bytes, args: tuple[Argument, ...], tick: int, slot: int) -> bool:
+        """Whether a call of this script, with these arguments, of this age, for a key of this slot, may join."""
         return (
             not self._written
             and len(self._keys) < MAX_BATCH
             and tick == self._tick
+            and slot == self._slot
             and sha is self._sha
             and args == self._args
         )
@@ -140,7 +151,9 @@ class Batch:
         self._written = True
         for future in self._futures:
             if not future.done():
-                future.set_exception(type(exception)(*exception.args))
+                copy = type(exception)(*exception.args)
+                copy.__cause__ = exception.__cause__
+                future.set_exception(copy)
 
 
 def _is_missing(exc: ServerError) -> bool:

@@ -8,27 +8,33 @@ import os
 import socket
 import ssl
 from collections.abc import Callable
-from functools import lru_cache
+from dataclasses import replace
+from functools import cache, lru_cache
+from inspect import isawaitable
 
 from chuk_sessions.exceptions import NotSent, ProviderError, ServerError
+from chuk_sessions.redis_client.config import Credentials, RedisConfig, TLSConfig
 from chuk_sessions.redis_client.connection import Command, Connection, Reply
-from chuk_sessions.redis_client.url import INSECURE_VARIABLE, RedisConfig, TLSConfig
+from chuk_sessions.redis_client.url import INSECURE_VARIABLE
 
-__all__ = ["open_connection"]
+__all__ = ["OnLost", "open_connection"]
 
 logger = logging.getLogger(__name__)
 
+OnLost = Callable[[Connection, list[Command], list[Command]], None]
+
 
 async def open_connection(
-    config: RedisConfig,
-    loop: asyncio.AbstractEventLoop,
-    on_lost: Callable[[Connection, list[Command], list[Command]], None],
+    config: RedisConfig, loop: asyncio.AbstractEventLoop, on_lost: OnLost, last_try: bool = False
 ) -> Connection:
     """A connection that has logged in, chosen its database and answered.
 
     Raises NotSent that names the server and the reason: refused, no answer within the connect timeout, wrong password.
+    If it was the server that said no, its error is the cause.
     """
     connection = Connection(loop, on_lost, config.max_in_flight)
+    begun = loop.time()
+    cause: ProviderError | None = None
     try:
         async with asyncio.timeout(config.connect_timeout):
             await _connect(connection, config, loop)
@@ -36,6 +42,9 @@ async def open_connection(
         if connection.lost.done():
             raise NotSent(connection.reason)
     except TimeoutError:
+        if not last_try and loop.time() - begun > 1.5 * config.connect_timeout:  # the application held up the loop
+            connection.abort("connecting begins anew")
+            return await open_connection(config, loop, on_lost, last_try=True)
         hint = "" if config.tls is None else "; does that port speak TLS?"
         reason = f"no answer within {config.connect_timeout:g} s{hint}"
     except ssl.SSLCertVerificationError as exc:
@@ -47,14 +56,14 @@ async def open_connection(
     except ValueError:  # of the host: an empty or overlong label
         reason = "the host name is not valid"
     except ProviderError as exc:
-        reason = str(exc)
+        reason, cause = str(exc), exc.with_traceback(None)  # which would hold this frame, and this frame it
     except BaseException:
         connection.abort("connecting was given up")
         raise
     else:
         return connection
     connection.abort(reason)
-    raise NotSent(f"cannot connect to Redis at {config.address}: {reason}")
+    raise NotSent(f"cannot connect to Redis at {config.address}: {reason}") from cause
 
 
 def _reason(exc: OSError) -> str:
@@ -65,7 +74,7 @@ def _reason(exc: OSError) -> str:
 
 
 async def _connect(connection: Connection, config: RedisConfig, loop: asyncio.AbstractEventLoop) -> None:
-    context = None if config.tls is None else _tls_context(config.tls)
+    context = None if config.tls is None else _tls_context(config.tls, _versions(config.tls))
     if config.path is not None:
         await loop.create_unix_connection(lambda: connection, config.path)
     else:
@@ -73,6 +82,9 @@ async def _connect(connection: Connection, config: RedisConfig, loop: asyncio.Ab
 
 
 async def _log_in(connection: Connection, config: RedisConfig) -> None:
+    if config.credentials is not None:
+        username, password = await _ask_for_login(config.credentials)
+        config = replace(config, username=username, password=password)
     for reply in await asyncio.gather(*_greetings(connection, config), return_exceptions=True):
         if isinstance(reply, BaseException):
             raise reply
@@ -81,6 +93,20 @@ async def _log_in(connection: Connection, config: RedisConfig) -> None:
     except ServerError as exc:
         if not str(exc).startswith("NOPERM"):
             raise
+
+
+async def _ask_for_login(credentials: Credentials) -> tuple[str | None, str]:
+    """User and password. What the application's own code says in an exception may be secret: it is only the cause."""
+    try:
+        answer = credentials()
+        login = await answer if isawaitable(answer) else answer
+    except Exception as exc:
+        raise ProviderError(f"the credentials callable raised {type(exc).__name__}") from exc
+    pair: object = (None, login) if isinstance(login, str) else login
+    match pair:
+        case (str() | None as username, str() as password):
+            return username, password
+    raise ProviderError("the credentials callable must return a password or (user, password), as str")
 
 
 def _greetings(connection: Connection, config: RedisConfig) -> list[asyncio.Future[Reply]]:
@@ -97,8 +123,19 @@ def _greetings(connection: Connection, config: RedisConfig) -> list[asyncio.Futu
     return requests
 
 
+def _versions(tls: TLSConfig) -> tuple[int, ...]:
+    """What changes when a certificate file is replaced: a new connection must use the new one."""
+    versions = []
+    for name in (tls.ca_certs, tls.certfile, tls.keyfile):
+        try:
+            versions.append(0 if name is None else os.stat(name).st_mtime_ns)
+        except OSError:
+            versions.append(-1)  # loading it will say why
+    return tuple(versions)
+
+
 @lru_cache(maxsize=64)
-def _tls_context(tls: TLSConfig) -> ssl.SSLContext:
+def _tls_context(tls: TLSConfig, versions: tuple[int, ...]) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=tls.ca_certs)
         if tls.certfile is not None:
@@ -108,6 +145,12 @@ def _tls_context(tls: TLSConfig) -> ssl.SSLContext:
         raise ProviderError(f"the certificate files of the Redis URL ({files}) cannot be used: {exc}") from exc
     context.check_hostname = tls.check_hostname and tls.verify
     if not tls.verify:
-        logger.warning("%s is set: the certificate of the Redis server is not verified", INSECURE_VARIABLE)
+        warn_insecure()
         context.verify_mode = ssl.CERT_NONE
     return context
+
+
+@cache
+def warn_insecure() -> None:
+    """Once per process."""
+    logger.warning("%s is set: the certificate of the Redis server is not verified", INSECURE_VARIABLE)

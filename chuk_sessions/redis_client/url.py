@@ -3,84 +3,76 @@
 from __future__ import annotations
 
 import os
+import re
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import Any
-from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from chuk_sessions.exceptions import ProviderError
-from chuk_sessions.redis_client.connection import MAX_IN_FLIGHT
+from chuk_sessions.redis_client.config import (
+    DEFAULT_PORT,
+    MAX_IN_FLIGHT,
+    RECONNECT_GRACE,
+    SHORTEST_TIMEOUT,
+    TIMEOUT,
+    Address,
+    Credentials,
+    RedisConfig,
+    TLSConfig,
+)
 
-__all__ = ["RedisConfig", "TLSConfig", "parse_url"]
+__all__ = ["INSECURE_VARIABLE", "parse_url"]
 
-DEFAULT_PORT = 6379
-TIMEOUT = 5.0  # seconds for a command, and for connecting and logging in
-SHORTEST_TIMEOUT = 0.05  # below that, timers of a millisecond are too coarse
-RECONNECT_GRACE = 2.0  # seconds that commands wait for a lost connection before they fail at once
+SENTINEL_PORT = 26379
 ENCODE_HINT = "; in user and password, '/', '?', '#', '@', ':' and '%' must be percent-encoded"
 INSECURE_VARIABLE = "REDIS_TLS_INSECURE"
+MASTER_NAME = re.compile(r"[A-Za-z0-9._-]+")  # as in sentinel.conf, "The valid charset is ..."
+NETLOC_END = re.compile(r"[/?#]")
+SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*")
 
 
-@dataclass(frozen=True, slots=True)
-class TLSConfig:
-    """What a connection is verified with: files in PEM format; without ``ca_certs`` the system's authorities."""
+def parse_url(url: str, credentials: Credentials | None = None) -> RedisConfig:
+    """One of these forms, with options after a ``?``, to a configuration.
 
-    ca_certs: str | None = None
-    certfile: str | None = None
-    keyfile: str | None = None
-    check_hostname: bool = True
-    verify: bool = True
+    * ``redis://[[user]:password@]host[:port][/db]``: one server. ``rediss``: over TLS. Host and port default to
+      ``localhost`` and 6379. With ``cluster=true`` the server is one of a cluster.
+    * ``redis://[[user]:password@]sentinel1[:port],sentinel2[:port]/master[/db]``: the master of that name, as the
+      Sentinels know it. One Sentinel is enough; a path that is a number is always a database. Port 26379.
+    * ``redis://[[user]:password@]node1[:port],node2[:port]``: a cluster, which has the database 0 only.
+    * ``unix://[[user]:password@]/path[?db=0]``: a Unix socket.
 
-
-@dataclass(frozen=True, slots=True)
-class RedisConfig:
-    """How to reach one database of one server. The password is in no representation of it. Times in seconds."""
-
-    host: str
-    port: int = DEFAULT_PORT
-    path: str | None = None  # of a Unix socket, in place of host and port
-    username: str | None = None
-    password: str | None = field(default=None, repr=False)
-    db: int = 0
-    tls: TLSConfig | None = None
-    timeout: float = TIMEOUT
-    connect_timeout: float = TIMEOUT
-    reconnect_grace: float = RECONNECT_GRACE
-    max_in_flight: int = MAX_IN_FLIGHT
-    protocol: int = 2
-    client_name: str | None = None
-
-    @property
-    def address(self) -> str:
-        """``host:port``, or the path of the socket, for messages."""
-        if self.path is not None:
-            return self.path
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-
-def parse_url(url: str) -> RedisConfig:
-    """``redis[s]://[[user]:password@]host[:port][/db][?options]`` or ``unix://[[user]:password@]/path[?db=0]``.
-
-    User and password may be percent-encoded, IPv6 hosts stand in brackets, host and port default to ``localhost`` and
-    6379. Options: ``socket_timeout``, ``socket_connect_timeout``, ``reconnect_grace`` (seconds), ``max_in_flight``,
-    ``protocol`` (2 or 3), ``client_name``, ``db``; with ``rediss`` also ``ssl_ca_certs``, ``ssl_certfile``,
-    ``ssl_keyfile`` and ``ssl_check_hostname``. ``REDIS_TLS_INSECURE=1`` turns the verification of TLS off.
+    User and password may be percent-encoded and go to the data servers; IPv6 hosts stand in brackets. ``credentials``
+    is asked for them at each connection instead: it returns a password or (user, password), or an awaitable of that.
+    Options: ``socket_timeout``, ``socket_connect_timeout``, ``reconnect_grace`` (seconds), ``max_in_flight``,
+    ``protocol`` (2 or 3), ``client_name``, ``db``, ``cluster``; with ``rediss`` also ``ssl_ca_certs``,
+    ``ssl_certfile``, ``ssl_keyfile`` and ``ssl_check_hostname``; with Sentinels ``sentinel_username`` and
+    ``sentinel_password``. ``REDIS_TLS_INSECURE=1`` turns the verification of TLS off.
 
     Raises ProviderError that says what is wrong and shows nothing of the URL that may be part of a password.
     """
-    parts, port = _split(url)
-    _check_form(parts)
-    if port is None:
-        raise ProviderError(f"the Redis URL has an invalid host or port{ENCODE_HINT}")
+    parts = _split(url)
+    _check_form(parts, credentials)
     options = _Options(parts.query)
     unix = parts.scheme == "unix"
+    master, db = _master_and_database("" if unix else parts.path, options)
+    hosts = (
+        (("localhost", DEFAULT_PORT),)
+        if unix
+        else _hosts(parts.hosts, DEFAULT_PORT if master is None else SENTINEL_PORT)
+    )
     config = RedisConfig(
-        host=parts.hostname or "localhost",
-        port=port,
+        host=hosts[0][0],
+        port=hosts[0][1],
         path=unquote(parts.path) if unix else None,
-        username=unquote(parts.username) if parts.username else None,
-        password=unquote(parts.password) if parts.password else None,
-        db=_database(options.text("db", "") if unix or not parts.path.strip("/") else parts.path),
+        hosts=hosts,
+        master=master,
+        cluster=_is_cluster(options, hosts, master, db, unix),
+        username=parts.username,
+        password=parts.password,
+        credentials=credentials,
+        sentinel_username=None if master is None else options.text("sentinel_username", None),
+        sentinel_password=None if master is None else options.text("sentinel_password", None),
+        db=db,
         tls=_tls(options) if parts.scheme == "rediss" else None,
         timeout=options.seconds("socket_timeout", TIMEOUT, SHORTEST_TIMEOUT),
         connect_timeout=options.seconds("socket_connect_timeout", TIMEOUT, SHORTEST_TIMEOUT),
@@ -90,39 +82,101 @@ def parse_url(url: str) -> RedisConfig:
         client_name=options.text("client_name", None),
     )
     options.check_all_used()
+    if config.sentinel_username and not config.sentinel_password:
+        raise ProviderError("the Redis URL has a sentinel_username without a sentinel_password")
     return config
 
 
-def _split(url: str) -> tuple[SplitResult, int | None]:
-    """The parts of the URL and its port, None if that is invalid. Text of the URL stays out of every error."""
-    parts, port = None, None
+class _Parts(NamedTuple):
+    scheme: str
+    username: str | None
+    password: str | None
+    hosts: list[str]
+    path: str
+    query: str
+    fragment: str
+
+
+def _split(url: str) -> _Parts:
+    """The parts of the URL. urlsplit does not see its hosts, as it refuses several. No text of it is in an error."""
     with suppress(ValueError, TypeError, AttributeError):
         url.encode()
-        parts = urlsplit(url.strip())
-        port = DEFAULT_PORT if parts.port is None else parts.port
-    if parts is None:
-        raise ProviderError(f"the Redis URL has an invalid host or port, or cannot be encoded{ENCODE_HINT}")
-    return parts, port
-
-
-def _check_form(parts: SplitResult) -> None:
-    if parts.scheme not in ("redis", "rediss", "unix"):
-        known = parts.scheme or "(none)"
-        raise ProviderError(
-            f"the Redis URL has the unknown scheme {known}; it must begin with redis://, rediss:// or unix://"
+        scheme, separator, rest = url.strip().partition("://")
+        end = NETLOC_END.search(rest)
+        netloc = rest[: end.start()] if end else rest
+        login, _, hosts = netloc.rpartition("@")
+        username, _, password = login.partition(":")
+        others = urlsplit(f"redis://host{rest[len(netloc) :]}")
+        return _Parts(
+            scheme=scheme.lower() if separator and SCHEME.fullmatch(scheme) else "(none)",
+            username=unquote(username) or None,
+            password=unquote(password) or None,
+            hosts=hosts.split(","),
+            path=others.path,
+            query=others.query,
+            fragment=others.fragment,
         )
-    if "," in parts.netloc.rpartition("@")[2]:
-        raise ProviderError("Redis URLs with several hosts (Sentinel, Cluster) are not supported by this version")
+    raise ProviderError(f"the Redis URL has an invalid host or port, or cannot be encoded{ENCODE_HINT}")
+
+
+def _check_form(parts: _Parts, credentials: Credentials | None) -> None:
+    if parts.scheme not in ("redis", "rediss", "unix"):
+        raise ProviderError(
+            f"the Redis URL has the unknown scheme {parts.scheme}; it must begin with redis://, rediss:// or unix://"
+        )
     if parts.fragment:
         raise ProviderError(f"the Redis URL has a fragment ('#'){ENCODE_HINT}")
     if parts.username and not parts.password:
         raise ProviderError("the Redis URL has a user without a password; write redis://user:password@host")
-    if parts.scheme == "unix" and (parts.hostname or not parts.path.strip("/")):
+    if parts.password and credentials is not None:
+        raise ProviderError("the Redis URL has a password and credentials= was given too; only one can be used")
+    if parts.scheme == "unix" and (parts.hosts != [""] or not parts.path.strip("/")):
         raise ProviderError("a unix:// URL must have the path of a socket and no host: unix:///run/redis.sock")
 
 
-def _database(path: str | None) -> int:
-    text = (path or "").strip("/")
+def _hosts(texts: list[str], default_port: int) -> tuple[Address, ...]:
+    hosts = [_host(text, default_port) for text in texts]
+    if None in hosts or (len(hosts) > 1 and "" in texts):
+        raise ProviderError(f"the Redis URL has an invalid host or port{ENCODE_HINT}")
+    return tuple(host for host in hosts if host is not None)
+
+
+def _host(text: str, default_port: int) -> Address | None:
+    with suppress(ValueError):
+        parts = urlsplit(f"//{text}")
+        return parts.hostname or "localhost", default_port if parts.port is None else parts.port
+    return None
+
+
+def _master_and_database(path: str, options: _Options) -> tuple[str | None, int]:
+    """What the path names: ``/db``, ``/master`` or ``/master/db``. The option ``db`` is for paths without one."""
+    first, _, second = path.strip("/").partition("/")
+    if first and not first.lstrip("-").isdecimal():
+        if not MASTER_NAME.fullmatch(first):
+            raise ProviderError(
+                "the path of the Redis URL must be the number of a database or the name of a Sentinel master"
+                f" (letters, digits, '.', '-', '_'){ENCODE_HINT}"
+            )
+        return first, _database(second or options.text("db", ""))
+    return None, _database(path if first else options.text("db", ""))
+
+
+def _is_cluster(options: _Options, hosts: tuple[Address, ...], master: str | None, db: int, unix: bool) -> bool:
+    several = len(hosts) > 1 and master is None
+    cluster = options.boolean("cluster", several)
+    if cluster and (master is not None or unix):
+        raise ProviderError(
+            "cluster=true fits only a Redis URL with hosts and neither a socket nor the name of a master"
+        )
+    if several and not cluster:
+        raise ProviderError("cluster=false does not fit a Redis URL with several hosts and no name of a master")
+    if cluster and db:
+        raise ProviderError("Redis Cluster has the database 0 only; leave the database out of the Redis URL")
+    return cluster
+
+
+def _database(path: str) -> int:
+    text = path.strip("/")
     if not text:
         return 0
     if not (text.isascii() and text.isdecimal() and len(text) < 7):

@@ -1,0 +1,50 @@
+"""How 0.2 to 0.6 kept a session on Redis: ``session:{id}``, one JSON text, with the sandbox in the document only."""
+
+from __future__ import annotations
+
+import json
+import math
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from chuk_sessions.models import ACTIVE, SessionRecord
+
+__all__ = ["PREFIX", "Published", "decode", "published_key"]
+
+PREFIX = b"session:"
+LAST_TIME = 95_617_584_000.0  # the year 5000: a later time has too many digits for our records
+
+
+class Published(NamedTuple):
+    """A session of a published version; ``record.expires`` is infinite if the document does not tell it."""
+
+    sandbox_id: str
+    record: SessionRecord
+
+
+def published_key(session_id: str) -> bytes:
+    """Where the published versions keep that session."""
+    return PREFIX + session_id.encode("utf-8", "surrogatepass")
+
+
+def decode(text: bytes) -> Published | None:
+    """The session in a document of 0.2 to 0.6; None for anything else."""
+    try:
+        document = json.loads(text)
+        sandbox_id, user_id, metadata = document["sandbox_id"], document.get("user_id"), document["custom_metadata"]
+        status = document.get("status", ACTIVE)
+        created = _seconds(document["created_at"])
+        accessed = max(created, _seconds(document.get("last_accessed") or document["created_at"]))
+        expires = _seconds(document["expires_at"]) if document.get("expires_at") else math.inf
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError, OverflowError):
+        return None
+    if not isinstance(sandbox_id, str) or not isinstance(status, str) or not isinstance(metadata, dict):
+        return None
+    if not (user_id is None or isinstance(user_id, str)) or not 0 <= created <= accessed < LAST_TIME:
+        return None
+    return Published(sandbox_id, SessionRecord(user_id, created, expires, accessed, metadata, status))
+
+
+def _seconds(text: Any) -> float:
+    moment = datetime.fromisoformat(text)
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

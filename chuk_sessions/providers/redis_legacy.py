@@ -1,0 +1,168 @@
+"""``SESSION_LEGACY_READ=1``: sessions that published versions stored on the same server are taken over when asked for.
+
+Rules this file keeps:
+
+* Our layout is asked first. Only an id that is not there is looked for under the published key; what is found there is
+  moved by one script (see ``redis_transfer``), if its sandbox is ours, and then served as any other session.
+* Whatever is decided about a published key is decided about the text that was read: if it changed, we read again.
+* Deleting ends both copies in one step, and remembers it for as long as a published process could write one back.
+* What cannot be decoded, and what belongs to another sandbox, is left alone.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from chuk_sessions import legacy
+from chuk_sessions.adoption import Adoption
+from chuk_sessions.exceptions import ProviderError, SessionError
+from chuk_sessions.providers.redis_transfer import adopt, tombstone_key
+from chuk_sessions.redis_client.connection import Replay
+from chuk_sessions.redis_client.scripts import Script
+from chuk_sessions.session_ids import quote_part, session_key
+
+if TYPE_CHECKING:
+    from chuk_sessions.codec import Metadata
+    from chuk_sessions.models import SessionRecord
+    from chuk_sessions.redis_client.client import Client
+    from chuk_sessions.session_store import Existing, SessionStore
+
+__all__ = ["LegacyReadingStore"]
+
+logger = logging.getLogger(__name__)
+
+ATTEMPTS = 20  # readings of a published key that changes each time, before it is given up
+GRACE = 86_400_000  # milliseconds that a tombstone outlives the session: a published process may have extended its copy
+
+# KEYS: ours, the published one. The text, and whether ours is there: seen together, so that a session which another
+# process is moving is found in one place or the other.
+PEEK = Script("""
+local text = redis.pcall('GET', KEYS[2])
+if type(text) == 'table' then text = false end
+return {text, redis.call('EXISTS', KEYS[1])}
+""")
+
+# KEYS: ours, the tombstone, the published one. ARGV: the text that the last one must have, whether it goes too, and
+# what the tombstone lives longer than both.
+DELETE = Script("""
+local clock, text = redis.call('TIME'), redis.pcall('GET', KEYS[3])
+if type(text) == 'table' then text = false end
+if (text or '') ~= ARGV[1] then return -1 end
+local left, removed = redis.call('PTTL', KEYS[1]), redis.call('UNLINK', KEYS[1])
+if text and ARGV[2] == '1' then
+  left = math.max(left, redis.call('PTTL', KEYS[3]))
+  removed = removed + redis.call('UNLINK', KEYS[3])
+end
+if removed > 0 then
+  local now = string.format('%.0f', clock[1] * 1000000 + clock[2])
+  redis.call('SET', KEYS[2], now, 'PX', string.format('%.0f', math.max(left, 0) + ARGV[3]))
+end
+return removed
+""")
+
+_told = False
+
+
+class LegacyReadingStore:
+    """A Redis store that also finds the sessions of published versions; see ``SessionStore``."""
+
+    def __init__(self, store: SessionStore, client: Client, sandbox_id: str) -> None:
+        self._store = store
+        self._client = client
+        self._sandbox_id = sandbox_id
+        self._quoted = quote_part(sandbox_id)
+        self._reported = False
+
+    async def create(
+        self, session_id: str, user_id: str | None, lifetime: float, metadata: Metadata
+    ) -> Existing | None:
+        await self._import(session_id)
+        return await self._store.create(session_id, user_id, lifetime, metadata)
+
+    async def read(self, session_id: str) -> SessionRecord | None:
+        record = await self._store.read(session_id)
+        if record is None and await self._import(session_id):
+            return await self._store.read(session_id)
+        return record
+
+    async def touch(self, session_id: str, interval: float) -> bool:
+        if await self._store.touch(session_id, interval):
+            return True
+        return await self._import(session_id) and await self._store.touch(session_id, interval)
+
+    async def update(self, session_id: str, metadata: Metadata, replace: bool) -> bool:
+        if await self._store.update(session_id, metadata, replace):
+            return True
+        return await self._import(session_id) and await self._store.update(session_id, metadata, replace)
+
+    async def extend(self, session_id: str, lifetime: float) -> bool:
+        if await self._store.extend(session_id, lifetime):
+            return True
+        return await self._import(session_id) and await self._store.extend(session_id, lifetime)
+
+    async def delete(self, session_id: str) -> bool:
+        ours, published = session_key(self._quoted, session_id), legacy.published_key(session_id)
+        for _ in range(ATTEMPTS):
+            text, _ = await PEEK.run(self._client, (ours, published), (), Replay.READ)
+            goes = text is not None and self._decode(text) is not None
+            args = (text or b"", b"1" if goes else b"0", GRACE)
+            removed: int = await DELETE.run(self._client, (ours, tombstone_key(ours), published), args)
+            if removed >= 0:
+                return removed > 0
+        raise _restless()
+
+    async def sweep(self) -> int:
+        return await self._store.sweep()
+
+    def cached(self) -> int:
+        return self._store.cached()
+
+    def capacity(self) -> int:
+        return self._store.capacity()
+
+    async def _import(self, session_id: str) -> bool:
+        """Take the session over if it is there; whether our layout may have it now."""
+        ours, published = session_key(self._quoted, session_id), legacy.published_key(session_id)
+        for _ in range(ATTEMPTS):
+            text, exists = await PEEK.run(self._client, (ours, published), (), Replay.READ)
+            record = None if text is None else self._decode(text)
+            if text is None or record is None:
+                return bool(exists)
+            try:
+                outcome = await adopt(self._client, self._quoted, session_id, record, 0, (published, text))
+            except SessionError:  # metadata that is beyond what we store
+                self._report()
+                return bool(exists)
+            if outcome is not Adoption.CHANGED:
+                _tell(outcome)
+                return outcome > 0
+        raise _restless()
+
+    def _decode(self, text: bytes) -> SessionRecord | None:
+        """The record in a published document of our sandbox; None for any other."""
+        found = legacy.decode(text)
+        if found is None:
+            self._report()
+        return found.record if found is not None and found.sandbox_id == self._sandbox_id else None
+
+    def _report(self) -> None:
+        if not self._reported:
+            self._reported = True
+            logger.warning("A session that a published version stored cannot be decoded; it is left alone.")
+
+
+def _restless() -> ProviderError:
+    return ProviderError(f"the session of a published version changed {ATTEMPTS} times while it was read; try again")
+
+
+def _tell(outcome: Adoption) -> None:
+    """Once in a process: that there are such sessions, and how to be done with them."""
+    global _told
+    if outcome > 0 and not _told:
+        _told = True
+        logger.warning(
+            "Sessions of chuk-sessions 0.2 to 0.6 are being taken over as they are used. To move all that are left, run"
+            " `python -m chuk_sessions migrate --from URL --to URL` with the URL of this server for both; when nothing"
+            " of an earlier version runs any more, unset SESSION_LEGACY_READ."
+        )

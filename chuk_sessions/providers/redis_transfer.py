@@ -1,0 +1,129 @@
+"""Putting a session that exists elsewhere into our layout, with its past: the one script that moving is made of.
+
+What it promises: a session that is not here is created with all its fields and its remaining lifetime, in one step. One
+that is here already is merged: nothing that either side knows is lost. Metadata keys of both have the value of the side
+that was used last (at the same time: the value that comes), the deadline is the later one.
+
+If a published key is named, all this happens only while that key holds exactly the text that was decoded, and removes
+it in the same step, so that two processes cannot both import, and a session that was deleted meanwhile stays so.
+
+Deleting under ``SESSION_LEGACY_READ`` leaves a tombstone with the time of it. A process of a published version that
+still has the session in its cache writes it back at the next touch; the tombstone keeps that copy out.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from chuk_sessions.adoption import Adoption
+from chuk_sessions.codec import encode_fields
+from chuk_sessions.exceptions import SessionError
+from chuk_sessions.models import MICROSECONDS, SessionRecord
+from chuk_sessions.providers.redis_session_store import MAX_FIELDS, METADATA, VERSION, WRITE
+from chuk_sessions.redis_client.scripts import Script
+from chuk_sessions.session_ids import session_key
+
+if TYPE_CHECKING:
+    from chuk_sessions.redis_client.client import Client
+    from chuk_sessions.redis_client.connection import Argument
+
+__all__ = ["ADOPT", "adopt", "tombstone_key"]
+
+MAX_LEFT = 90_000_000_000 * MICROSECONDS  # so that a deadline has the digits that the record format allows
+
+
+# The replies are those of Adoption. KEYS: ours, the tombstone, and perhaps the published one. ARGV: version, published
+# text, microseconds left (for want of a published key with a TTL, 0 if there is none), its own deadline or 0, user?,
+# user, created, accessed, status, fields and values.
+ADOPT = Script(
+    WRITE
+    + """
+local left, ends, created, accessed = tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[7], ARGV[8]
+if KEYS[3] then
+  local text = redis.pcall('GET', KEYS[3])
+  if text ~= ARGV[2] then return -3 end
+  local pttl = redis.call('PTTL', KEYS[3])
+  if pttl >= 0 then left = math.min(pttl * 1000, 9e16) elseif ends > 0 then left = ends - now end
+end
+if left <= 0 or (ends > 0 and ends <= now) then return 0 end
+local ended = tonumber(redis.call('GET', KEYS[2]) or nil)
+if ended and tonumber(created) <= ended then
+  if KEYS[3] then redis.call('UNLINK', KEYS[3]) end
+  return 0
+end
+local user = ARGV[5] == '1' and ARGV[6]
+local expires, items, result = now + left, {}, 1
+if found then
+  if (old[6] or false) ~= user then return -2 end
+  local newer = tonumber(accessed) >= tonumber(old[2])
+  if newer then items[1], items[2] = 'accessed', accessed end
+  for i = 10, #ARGV, 2 do
+    if newer or redis.call('HEXISTS', key, ARGV[i]) == 0 then
+      items[#items + 1], items[#items + 2] = ARGV[i], ARGV[i + 1]
+    end
+  end
+  expires, result = math.max(expires, tonumber(old[3])), 2
+else
+  if old[1] then redis.call('UNLINK', key) end
+  items = {'v', version, 'created', created, 'accessed', accessed, 'status', ARGV[9]}
+  if user then items[9], items[10] = 'user', user end
+  for i = 10, #ARGV do items[#items + 1] = ARGV[i] end
+end
+items[#items + 1], items[#items + 2] = 'expires', digits(expires)
+write('HSET', items)
+local set = redis.pcall('PEXPIREAT', key, milliseconds(expires))
+if type(set) == 'table' then
+  if not found then redis.call('UNLINK', key) end
+  return set
+end
+if KEYS[3] then redis.call('UNLINK', KEYS[3]) end
+return result
+"""
+)
+
+
+def tombstone_key(key: str) -> str:
+    """Where it is remembered that the session with that key was ended; in the same slot."""
+    return "ended:" + key.removeprefix("session:")
+
+
+async def adopt(
+    client: Client,
+    quoted_sandbox: str,
+    session_id: str,
+    record: SessionRecord,
+    left: float,
+    published: tuple[bytes, bytes] | None = None,
+) -> Adoption:
+    """Put a session here that lives ``left`` seconds from now.
+
+    ``published`` is the key and text it was decoded from, on the same server: then the key's own TTL counts, and
+    ``left`` only if it has none. ``record.expires`` is looked at only in so far as a session past it is expired.
+    Raises SessionError for metadata that cannot be stored, else as ``Client.call``.
+    """
+    key = session_key(quoted_sandbox, session_id)
+    keys: tuple[Argument, ...] = (key, tombstone_key(key))
+    user = (b"0", b"") if record.user_id is None else (b"1", record.user_id.encode("utf-8", "surrogatepass"))
+    args: list[Argument] = [
+        VERSION,
+        published[1] if published else b"",
+        min(_microseconds(left), MAX_LEFT) if math.isfinite(left) else 0,
+        min(_microseconds(record.expires), MAX_LEFT) if math.isfinite(record.expires) else 0,
+        *user,
+        _microseconds(record.created),
+        _microseconds(record.accessed),
+        record.status,
+    ]
+    fields = encode_fields(record.metadata)
+    if len(fields) > MAX_FIELDS:  # more arguments than the server takes would cost everybody the connection
+        raise SessionError(f"custom_metadata has more than {MAX_FIELDS} keys; nothing was stored")
+    for name, value in fields.items():
+        args += (METADATA + name.encode("utf-8", "surrogatepass"), value)
+    if published:
+        keys = (*keys, published[0])
+    return Adoption(await ADOPT.run(client, keys, tuple(args)))
+
+
+def _microseconds(seconds: float) -> int:
+    return round(seconds * MICROSECONDS)

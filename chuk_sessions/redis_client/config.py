@@ -1,0 +1,90 @@
+"""What a Redis URL says, as one frozen object."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
+
+__all__ = ["Address", "Credentials", "RedisConfig", "TLSConfig"]
+
+DEFAULT_PORT = 6379
+TIMEOUT = 5.0  # seconds for a command, and for connecting and logging in
+SHORTEST_TIMEOUT = 0.05  # below that, timers of a millisecond are too coarse
+RECONNECT_GRACE = 2.0  # seconds that commands wait for a lost connection before they fail at once
+MAX_IN_FLIGHT = 10_000  # commands written and not answered yet, per connection
+
+Address = tuple[str, int]
+Login = str | tuple[str | None, str]
+Credentials = Callable[[], Login | Awaitable[Login]]
+
+
+@dataclass(frozen=True, slots=True)
+class TLSConfig:
+    """What a connection is verified with: files in PEM format; without ``ca_certs`` the system's authorities."""
+
+    ca_certs: str | None = None
+    certfile: str | None = None
+    keyfile: str | None = None
+    check_hostname: bool = True
+    verify: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class RedisConfig:
+    """How to reach one database: on one server, behind Sentinels (``master``), or in a cluster (``cluster``).
+
+    ``host`` and ``port`` are where the server is; with Sentinels or a cluster ``hosts`` are whom to ask for it.
+    No password is in any representation of it. Times in seconds.
+    """
+
+    host: str
+    port: int = DEFAULT_PORT
+    path: str | None = None  # of a Unix socket, in place of host and port
+    hosts: tuple[Address, ...] = ()
+    master: str | None = None
+    cluster: bool = False
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    credentials: Credentials | None = field(default=None, repr=False)
+    sentinel_username: str | None = None
+    sentinel_password: str | None = field(default=None, repr=False)
+    db: int = 0
+    tls: TLSConfig | None = None
+    timeout: float = TIMEOUT
+    connect_timeout: float = TIMEOUT
+    reconnect_grace: float = RECONNECT_GRACE
+    max_in_flight: int = MAX_IN_FLIGHT
+    protocol: int = 2
+    client_name: str | None = None
+
+    @property
+    def address(self) -> str:
+        """``host:port``, the path of the socket, or what stands for the servers of a deployment; for messages."""
+        if self.path is not None:
+            return self.path
+        if self.master is not None:
+            return f"the master {self.master!r} of the Sentinels"
+        if self.cluster:
+            return f"the cluster at {', '.join(map(shown, self.hosts))}"
+        return shown((self.host, self.port))
+
+    def at(self, address: Address) -> RedisConfig:
+        """The same database on the server at ``address``."""
+        return replace(self, host=address[0], port=address[1], hosts=(), master=None, cluster=False)
+
+    def of_sentinel(self, address: Address) -> RedisConfig:
+        """How to log in to the Sentinel at ``address``, which gets nothing of what the data servers get."""
+        return replace(
+            self.at(address),
+            username=self.sentinel_username,
+            password=self.sentinel_password,
+            credentials=None,
+            db=0,
+            protocol=2,
+        )
+
+
+def shown(address: Address) -> str:
+    """``host:port``, the host of IPv6 in brackets."""
+    host, port = address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,0 +1,63 @@
+"""Hash slots of Redis Cluster: of a key, and which server has which, as CLUSTER SLOTS tells.
+
+Source: https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/ ("Key distribution model").
+"""
+
+from __future__ import annotations
+
+from binascii import crc_hqx
+from typing import Any
+
+from chuk_sessions.exceptions import ProviderError
+from chuk_sessions.redis_client.config import Address
+from chuk_sessions.redis_client.connection import Argument
+
+__all__ = ["SLOTS", "SlotRange", "key_of", "parse_address", "parse_slots", "slot_of"]
+
+SLOTS = 16384
+SCRIPTS = (b"EVALSHA", b"EVAL")
+SlotRange = tuple[int, int, Address]  # the first slot, the last one, the master that has them
+
+
+def key_of(args: tuple[Argument, ...]) -> Argument:
+    """The first key of a command: the fourth argument of a script, the second of all others that we send."""
+    return args[3] if args[0] in SCRIPTS and len(args) > 3 else args[1] if len(args) > 1 else b""
+
+
+def slot_of(key: Argument) -> int:
+    """The slot of a key: CRC-16 (XMODEM) of what stands in its first braces, else of the whole."""
+    data = key if isinstance(key, bytes) else str(key).encode("utf-8", "surrogatepass")
+    begin = data.find(b"{")
+    if begin >= 0:
+        end = data.find(b"}", begin)
+        if end > begin + 1:
+            data = data[begin + 1 : end]
+    return crc_hqx(data, 0) % SLOTS
+
+
+def parse_slots(reply: Any, asked: Address) -> list[SlotRange]:
+    """What CLUSTER SLOTS answered. ``asked`` gave the answer: a server that does not know its own host means that.
+
+    Raises ProviderError for a reply of another shape.
+    """
+    try:
+        return [_range(row, asked) for row in reply]
+    except (ValueError, TypeError, IndexError, AttributeError) as exc:
+        raise ProviderError("the reply to CLUSTER SLOTS has an unknown shape") from exc
+
+
+def _range(row: Any, asked: Address) -> SlotRange:
+    first, last, master, *_ = row
+    if not 0 <= first <= last < SLOTS:
+        raise ValueError("no such slots")
+    return first, last, (_host(master[0], asked), int(master[1]))
+
+
+def _host(name: bytes | None, asked: Address) -> str:
+    return asked[0] if name in (None, b"", b"?") else name.decode()
+
+
+def parse_address(text: str, asked: Address) -> Address:
+    """``host:port`` of a redirection; IPv6 comes without brackets, and no host means that of who answered."""
+    host, _, port = text.rpartition(":")
+    return host if host not in ("", "?") else asked[0], int(port)

@@ -1,0 +1,215 @@
+"""The command line: arguments in, exit code out. 0: done; 1: something is left to do; 2: it could not be done."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import signal
+import sys
+from contextlib import suppress
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from chuk_sessions import grid
+from chuk_sessions.exceptions import ProviderError
+from chuk_sessions.provider_factory import BUILT_IN, factory_named
+from chuk_sessions.redis_client.client import Client
+from chuk_sessions.redis_client.connection import Replay
+from chuk_sessions.tools.checklist import Level, check
+from chuk_sessions.tools.migrate import BATCH, Counts, migrate
+from chuk_sessions.tools.progress import show_progress
+from chuk_sessions.tools.survey import LISTED, as_json, as_text, survey
+from chuk_sessions.tools.targets import ProviderTarget
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+__all__ = ["main"]
+
+INTERRUPTED = 130
+SHOWN_PROBLEMS = 20
+URL_HELP = (
+    "redis://, rediss:// or unix:// URL; env:NAME takes it from that variable, which keeps a password out of `ps`"
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code."""
+    options = _parser().parse_args(arguments)
+    run: Callable[[argparse.Namespace], Awaitable[int]] = options.run
+    try:
+        return asyncio.run(_to_end(run(options)))
+    except (ProviderError, ValueError) as exc:
+        print(f"error: {exc}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+async def _to_end(run: Awaitable[int]) -> int:
+    return await run
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m chuk_sessions", description="Tools for sessions on Redis.")
+    commands = parser.add_subparsers(required=True, metavar="command")
+    _add_migrate(commands)
+    _add_inspect(commands)
+    _add_check(commands)
+    return parser
+
+
+def client(text: str) -> Client:
+    """The client of an URL argument. Raises ValueError if the variable that it names is not set."""
+    name = text.removeprefix("env:")
+    if name == text:
+        return Client(text)
+    url = os.environ.get(name)
+    if not url:
+        raise ValueError(f"the variable {name} is not set")
+    return Client(url)
+
+
+def _target(text: str) -> Client | ProviderTarget:
+    """Where ``--to`` leads. Raises as ``client``, and UnknownProvider for what is neither URL nor module."""
+    if "://" in text or text.startswith("env:"):
+        return client(text)
+    if text.lower() in BUILT_IN:
+        raise ValueError("--to needs the URL of a Redis server; sessions in memory would end with this process")
+    return ProviderTarget(factory_named(text, "--to"))
+
+
+def _add_migrate(commands: Any) -> None:
+    parser = commands.add_parser(
+        "migrate",
+        help="move sessions to another server, or from the layout of 0.2 to 0.6 into ours",
+        description="Move all sessions from one database to another, or, with the same URL twice, those of 0.2 to 0.6"
+        " into the layout of this version. May be interrupted and run again, also while applications use both.",
+    )
+    parser.add_argument("--from", dest="source", required=True, metavar="URL", help=URL_HELP)
+    parser.add_argument(
+        "--to", dest="target", required=True, metavar="URL", help="likewise, or the module of a provider of your own"
+    )
+    parser.add_argument("--sandbox", action="append", default=[], help="only this sandbox; may be given several times")
+    parser.add_argument("--into", type=_sandbox, metavar="SANDBOX", help="give what is moved this sandbox")
+    parser.add_argument("--dry-run", action="store_true", help="only count")
+    parser.add_argument("--batch", type=_batch, default=BATCH, metavar="N", help=f"sessions at a time ({BATCH})")
+    parser.set_defaults(run=_migrate)
+
+
+def _add_inspect(commands: Any) -> None:
+    parser = commands.add_parser(
+        "inspect",
+        help="count and list sessions",
+        description="Per sandbox: how many sessions, their memory, the oldest and the next to expire; and a list.",
+    )
+    parser.add_argument("url", metavar="URL", help=URL_HELP)
+    parser.add_argument("--sandbox", action="append", default=[], help="only this sandbox; may be given several times")
+    parser.add_argument("--user", help="only sessions of this user")
+    parser.add_argument("--list", type=_batch, default=LISTED, metavar="N", help=f"sessions in the list ({LISTED})")
+    parser.add_argument(
+        "--show-ids", action="store_true", help="ids in place of fingerprints; whoever sees an id has it"
+    )
+    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.set_defaults(run=_inspect)
+
+
+def _add_check(commands: Any) -> None:
+    parser = commands.add_parser(
+        "check",
+        help="compare a server with the production checklist",
+        description="One line for each point of the checklist, with what to do. Makes a session and removes it.",
+    )
+    parser.add_argument("url", metavar="URL", help=URL_HELP)
+    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.set_defaults(run=_check)
+
+
+def _sandbox(text: str) -> str:
+    try:
+        return grid.check_segment("a sandbox", text)
+    except ValueError as exc:
+        raise argparse.ArgumentTypeError(str(exc)) from exc
+
+
+def _batch(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 10_000:
+        raise argparse.ArgumentTypeError("must be a whole number from 1 to 10000")
+    return int(text)
+
+
+async def _inspect(options: argparse.Namespace) -> int:
+    found = await survey(
+        client(options.url),
+        sandboxes=options.sandbox,
+        user_id=options.user,
+        listed=options.list,
+        show_ids=options.show_ids,
+    )
+    print(json.dumps(as_json(found), indent=2) if options.json else as_text(found))
+    return 0
+
+
+async def _check(options: argparse.Namespace) -> int:
+    findings = await check(client(options.url))
+    if options.json:
+        print(json.dumps([asdict(finding) for finding in findings], indent=2))
+    else:
+        print("\n".join(map(str, findings)))
+    return 1 if {Level.WARN, Level.FAIL} & {finding.level for finding in findings} else 0
+
+
+async def _migrate(options: argparse.Namespace) -> int:
+    source = client(options.source)
+    target = source if options.target == options.source else _target(options.target)
+    stopped = _stop_at_signal()
+    total = await source.call(b"DBSIZE", replay=Replay.READ)
+    with show_progress(total) as progress:
+        counts = await migrate(
+            source,
+            target,
+            sandboxes=options.sandbox,
+            into=options.into,
+            dry_run=options.dry_run,
+            batch=options.batch,
+            progress=progress,
+            stop=stopped.is_set,
+        )
+    print(_report(counts, options.dry_run))
+    if stopped.is_set():
+        print("interrupted: run it again to go on")
+        return INTERRUPTED
+    return 1 if counts.left_behind else 0
+
+
+def _stop_at_signal() -> asyncio.Event:
+    """Set by the first Ctrl-C or SIGTERM: the batch under way is finished. The second one ends the process at once."""
+    stopped, loop = asyncio.Event(), asyncio.get_running_loop()
+
+    def stop(number: int) -> None:
+        stopped.set()
+        loop.remove_signal_handler(number)
+
+    with suppress(NotImplementedError, RuntimeError, ValueError):  # Windows, or not in the main thread
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stop, number)
+    return stopped
+
+
+def _report(counts: Counts, dry_run: bool) -> str:
+    """The counts in words, and what was left in place."""
+    lines = [f"{'to move' if dry_run else 'moved':>14}: {counts.moved}"]
+    more = {
+        "of them merged": counts.merged,
+        "in our layout": counts.here,
+        "other sandbox": counts.other_sandbox,
+        "ended": counts.ended,
+        "left in place": counts.left_behind,
+    }
+    lines += [f"{name:>14}: {number}" for name, number in more.items() if number]
+    lines += [f"  {problem}" for problem in counts.problems[:SHOWN_PROBLEMS]]
+    if counts.left_behind > SHOWN_PROBLEMS:
+        lines.append(f"  and {counts.left_behind - SHOWN_PROBLEMS} more")
+    return "\n".join(lines)

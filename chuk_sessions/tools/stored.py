@@ -1,0 +1,140 @@
+"""The sessions of a whole server, in our layout and in the published one: found by SCAN, read a batch at a time.
+
+Memory stays bounded by the batch. ``session_keys`` is the one place that knows how keys are enumerated.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+from chuk_sessions import legacy
+from chuk_sessions.models import MICROSECONDS
+from chuk_sessions.providers.redis_session_store import decode_record
+from chuk_sessions.redis_client.connection import Replay
+from chuk_sessions.session_ids import fingerprint, quote_part, session_key
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from chuk_sessions.models import SessionRecord
+    from chuk_sessions.redis_client.client import Client
+
+__all__ = ["Problem", "Stored", "read", "read_batch", "session_keys"]
+
+OUR_KEY = re.compile(rb"session:\{[0-9a-f]{6}\}:([A-Za-z0-9._~@%-]+):([A-Za-z0-9._~@%-]*)")
+READABLE = (b"hash", b"string")
+
+
+@dataclass(slots=True)
+class Stored:
+    """A session as it was read: ``left`` are the seconds it has to live, ``raw`` what the key held, to compare with."""
+
+    key: bytes
+    published: bool
+    sandbox_id: str
+    session_id: str
+    record: SessionRecord = field(repr=False)
+    left: float
+    raw: list[bytes] = field(repr=False)
+
+
+@dataclass(slots=True)
+class Problem:
+    """A key that holds no session that can be read. It is named by a fingerprint, as an id may be in it."""
+
+    key: bytes = field(repr=False)
+    reason: str
+
+    def __str__(self) -> str:
+        return f"key {fingerprint(self.key)}: {self.reason}"
+
+
+async def session_keys(client: Client, batch: int) -> AsyncIterator[list[tuple[bytes, bytes]]]:
+    """All keys that may be sessions, with their types, about ``batch`` at a time; some may come twice.
+
+    Keys that are there all the time come for certain, others may.
+    """
+    cursor = b"0"
+    while True:
+        cursor, keys = await client.call(
+            b"SCAN", cursor, b"MATCH", legacy.PREFIX + b"*", b"COUNT", batch, replay=Replay.READ
+        )
+        types = await asyncio.gather(*(client.call(b"TYPE", key, replay=Replay.READ) for key in keys))
+        if keys:
+            yield list(zip(keys, types, strict=True))
+        if cursor == b"0":
+            return
+
+
+async def read_batch(client: Client, keys: list[tuple[bytes, bytes]]) -> list[Stored | Problem | None]:
+    """What the keys hold; None for one that is gone or expired. Their commands leave together."""
+    return await asyncio.gather(*(read(client, key, kind) for key, kind in keys))
+
+
+async def read(client: Client, key: bytes, kind: bytes) -> Stored | Problem | None:
+    """What the key of that type holds."""
+    if kind == b"none":
+        return None
+    if kind not in READABLE:
+        return Problem(key, f"a {kind.decode()}, which no version of this package writes")
+    return await (_read_ours(client, key) if kind == b"hash" else _read_published(client, key))
+
+
+async def _read_ours(client: Client, key: bytes) -> Stored | Problem | None:
+    names = _our_names(key)
+    if names is None:
+        return Problem(key, "a hash whose key is none of ours")
+    fields, clock = await asyncio.gather(
+        client.call(b"HGETALL", key, replay=Replay.READ), client.call(b"TIME", replay=Replay.READ)
+    )
+    if not fields:
+        return None
+    raw = [part for pair in fields.items() for part in pair] if isinstance(fields, dict) else fields
+    try:
+        record = decode_record(raw)
+    except (ValueError, KeyError, RecursionError):
+        return Problem(key, "a record that this version cannot read")
+    left = record.expires - _seconds(clock)
+    return Stored(key, False, *names, record, left, raw) if left > 0 else None
+
+
+def _our_names(key: bytes) -> tuple[str, str] | None:
+    """Sandbox and id of a key of ours; None for any other."""
+    match = OUR_KEY.fullmatch(key)
+    if match is None:
+        return None
+    sandbox_id, session_id = (unquote(part.decode(), errors="surrogatepass") for part in match.groups())
+    is_ours = session_key(quote_part(sandbox_id), session_id).encode() == key
+    return (sandbox_id, session_id) if is_ours else None
+
+
+async def _read_published(client: Client, key: bytes) -> Stored | Problem | None:
+    text, pttl, clock = await asyncio.gather(
+        client.call(b"GET", key, replay=Replay.READ),
+        client.call(b"PTTL", key, replay=Replay.READ),
+        client.call(b"TIME", replay=Replay.READ),
+    )
+    if text is None or pttl == -2:
+        return None
+    found = legacy.decode(text)
+    try:
+        session_id = key.removeprefix(legacy.PREFIX).decode()
+    except UnicodeDecodeError:
+        found = None
+    if found is None:
+        return Problem(key, "a text that is no session of 0.2 to 0.6")
+    until_end = found.record.expires - _seconds(clock)
+    left = pttl / 1000 if pttl >= 0 else until_end
+    if left == float("inf"):
+        return Problem(key, "a session of 0.2 to 0.6 without any deadline")
+    if min(left, until_end) <= 0:
+        return None
+    return Stored(key, True, found.sandbox_id, session_id, found.record, left, [text])
+
+
+def _seconds(clock: list[bytes]) -> float:
+    return int(clock[0]) + int(clock[1]) / MICROSECONDS

@@ -1,0 +1,1 @@
+"""One table of calls, run against the published versions and this one: `nox -s compat`."""

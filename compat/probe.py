@@ -1,0 +1,123 @@
+"""Runs the rows in the environment it is started in, whichever chuk-sessions that has. Needs nothing else.
+
+Reads a JSON list of [name, code] from standard input and writes a JSON object of name to outcome.
+`python probe.py [REDIS_URL]`: with a URL everything is on that server, whose database must be for this alone.
+"""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import importlib
+import inspect
+import json
+import logging
+import math
+import os
+import re
+import sys
+import warnings
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SESSION_ID = re.compile(r"sess-[\w-]*\d{10}-[0-9a-f]+")
+TIME = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z")
+LONGEST = 200
+
+
+def use(path: str) -> Any:
+    """The name at the end of a dotted path."""
+    module, _, name = path.rpartition(".")
+    return getattr(importlib.import_module(module), name)
+
+
+def named(provider: str) -> str:
+    """The kind of what `SESSION_PROVIDER=provider` gives."""
+    before = os.environ.get("SESSION_PROVIDER")
+    os.environ["SESSION_PROVIDER"] = provider
+    try:
+        return "a factory" if callable(use("chuk_sessions.provider_factory.factory_for_env")()) else "no factory"
+    finally:
+        del os.environ["SESSION_PROVIDER"]
+        if before is not None:
+            os.environ["SESSION_PROVIDER"] = before
+
+
+def failure(call: Callable[[], object]) -> Exception | None:
+    """What a call raises."""
+    try:
+        call()
+    except Exception as exc:
+        return exc
+    return None
+
+
+def seconds(info: dict[str, Any] | None) -> int | None:
+    """How long a session lives from its creation."""
+    if info is None:
+        return None
+    created, expires = (datetime.fromisoformat(info[name]) for name in ("created_at", "expires_at"))
+    return round((expires - created).total_seconds())
+
+
+def plain(value: Any) -> Any:
+    """Members of string enumerations as their text, inside of anything."""
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, dict):
+        return {plain(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(plain, value))
+    return value
+
+
+def shown(value: Any) -> str:
+    """A result as the table shows it: without what differs from run to run."""
+    text = re.sub(r"key-\d+", "<key>", TIME.sub("<time>", SESSION_ID.sub("<id>", repr(plain(value)))))
+    return text if len(text) < LONGEST else text[:LONGEST] + "..."
+
+
+async def run(code: str, key: str) -> str:
+    """The outcome of a row: what it gives, or the kind of what it raises."""
+    try:
+        names = await namespace(code, key)
+        result = eval(compile(code, "row", "eval", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT), names)
+        return shown(await result if inspect.iscoroutine(result) else result)
+    except Exception as exc:
+        return f"raises {type(exc).__name__}"
+
+
+async def namespace(code: str, key: str) -> dict[str, Any]:
+    """What the row uses, made anew."""
+    make = use("chuk_sessions.session_manager.SessionManager")
+    names: dict[str, Any] = {"use": use, "named": named, "seconds": seconds, "failure": failure, "make": make, "k": key}
+    names |= {"asyncio": asyncio, "json": json, "math": math, "c": importlib.import_module("chuk_sessions")}
+    names |= {"S": use("chuk_sessions.session_manager.SessionMetadata"), "m": make(sandbox_id="box")}
+    if re.search(r"\bsid\b", code):
+        names["sid"] = await names["m"].allocate_session(user_id="alice", custom_metadata={"a": 1})
+    if re.search(r"\bp\.", code):
+        names["p"] = await use("chuk_sessions.provider_factory.factory_for_env")()().__aenter__()
+    return names
+
+
+async def run_all(rows: list[list[str]]) -> dict[str, str]:
+    """The outcomes of all rows."""
+    outcomes = {}
+    for number, (name, code) in enumerate(rows):
+        os.environ.pop("CHUK_SANDBOX_ID", None)
+        outcomes[name] = await run(code, f"key-{number}")
+    return outcomes
+
+
+if __name__ == "__main__":
+    sys.path.pop(0)  # this folder
+    logging.disable()
+    warnings.simplefilter("ignore")
+    for variable in [name for name in os.environ if name.startswith(("SESSION_", "CHUK_", "REDIS_"))]:
+        del os.environ[variable]
+    if sys.argv[1:]:
+        os.environ |= {"SESSION_PROVIDER": "redis", "SESSION_REDIS_URL": sys.argv[1]}
+    print(json.dumps(asyncio.run(run_all(json.load(sys.stdin)))))
