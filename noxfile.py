@@ -105,7 +105,7 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def gate(session: nox.Session) -> None:
-    """Is this version slower than an earlier one? `-- --base REV`; some six minutes, `-- --share 0.1` for a look."""
+    """Is this version slower than an earlier one? `-- --base REV`; three minutes, `-- --share 0.1` for a look."""
     session.install("-e", ".[bench]")
     session.run("python", "-m", "benchmarks.gate", *session.posargs)
 
@@ -141,7 +141,7 @@ def report(session: nox.Session) -> None:
 
 @nox.session
 def latency(session: nox.Session) -> None:
-    """Percentiles, closed loop and open loop, to results/. Three minutes; `-- --quick` for a look."""
+    """Percentiles, closed loop and open loop, to results/. Nine minutes; `-- --quick` for a look."""
     session.install("-e", ".[bench]")
     session.run("python", "-m", "benchmarks.latency", *session.posargs)
 
@@ -171,6 +171,6 @@ def install_peers(session: nox.Session) -> Path:
 
 @nox.session
 def compare(session: nox.Session) -> None:
-    """This library beside others from PyPI, each in its own environment, to results/. `-- --quick` for a look."""
+    """This library beside others from PyPI, each in its own environment, to results/. 25 minutes; `-- --quick`: two."""
     session.install("-e", ".[bench]")
     session.run("python", "-m", "benchmarks.compare", "--environments", str(install_peers(session)), *session.posargs)
