@@ -18,6 +18,7 @@ from chuk_sessions.redis_client.cluster import Cluster
 from chuk_sessions.redis_client.slots import slot_of
 from tests.cluster_servers import ClusterServers
 from tests.helpers import eventually
+from tests.peer import peer
 from tests.servers import RedisServer, Server
 from tests.tls_files import make_tls_files
 
@@ -183,17 +184,13 @@ async def test_a_cluster_that_is_down_is_waited_for_within_the_deadline_and_then
     "reply", ["MOVED", "MOVED 5", "MOVED 5 nowhere", "ASK 5 nowhere:port", "MOVED x :", "", "TRYAGAINST"]
 )
 async def test_a_redirection_that_leads_nowhere_is_the_callers_error(reply: str) -> None:
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        port = writer.get_extra_info("sockname")[1]
-        while data := await reader.read(10_000):
-            slots = f"*1\r\n*3\r\n:0\r\n:16383\r\n*2\r\n$9\r\n127.0.0.1\r\n:{port}\r\n"
-            writer.write(
-                slots.encode() if b"SLOTS" in data else b"+PONG\r\n" if b"PING" in data else f"-{reply}\r\n".encode()
-            )
-        writer.close()
+    def rule(data: bytes) -> bytes:
+        slots = f"*1\r\n*3\r\n:0\r\n:16383\r\n*2\r\n$0\r\n\r\n:{seed.split(':')[1]}\r\n"
+        answers = {b"SLOTS": slots, b"PING": "+PONG\r\n", b"GET": f"-{reply}\r\n"}
+        return next(text for word, text in answers.items() if word in data).encode()
 
-    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
-        client = Client(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}?cluster=true&socket_timeout=1")
+    async with peer(rule) as seed:
+        client = Client(f"redis://{seed}?cluster=true&socket_timeout=1")
         with pytest.raises(ServerError) as caught:
             await client.call(b"GET", "k")
         assert str(caught.value) == reply

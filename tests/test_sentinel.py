@@ -7,8 +7,8 @@ import logging
 import subprocess
 import sys
 import textwrap
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,7 @@ from chuk_sessions.providers import redis
 from chuk_sessions.redis_client.client import Client
 from chuk_sessions.redis_client.scripts import Script
 from tests.helpers import eventually
+from tests.peer import HangUp, peer
 from tests.proxy import Proxy
 from tests.sentinel_servers import MASTER_NAME, SentinelServers
 from tests.servers import RedisServer, Server
@@ -29,19 +30,10 @@ pytestmark = pytest.mark.redis
 PASSWORD, SENTINEL_PASSWORD = "p@ss:/#?%", "w@tch/er"
 
 
-@asynccontextmanager
-async def lying_sentinel(server: Server) -> AsyncIterator[str]:
-    """Says whatever master is asked for is ``server``; where it listens."""
-
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        port = str(server.port)
-        address = f"*2\r\n${len(server.host)}\r\n{server.host}\r\n${len(port)}\r\n{port}\r\n"
-        while data := await reader.read(1000):
-            writer.write(b"+PONG\r\n" if b"PING" in data else address.encode())
-        writer.close()
-
-    async with await asyncio.start_server(answer, "127.0.0.1", 0) as listener:
-        yield f"127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+def lying_sentinel(address: str) -> AbstractAsyncContextManager[str]:
+    """Says that whatever master is asked for is at ``address``; where it listens."""
+    reply = "*2\r\n" + "".join(f"${len(part)}\r\n{part}\r\n" for part in address.split(":"))
+    return peer(lambda data: b"+PONG\r\n" if b"PING" in data else reply.encode())
 
 
 def addresses(group: SentinelServers) -> list[str]:
@@ -112,7 +104,7 @@ async def test_a_data_server_in_the_place_of_a_sentinel(redis_server: Server) ->
 async def test_a_sentinel_that_names_a_replica_is_not_believed(sentinels: SentinelServers) -> None:
     """As one does that has not heard of a failover yet: the next one is asked."""
     replica = replica_of(sentinels)
-    async with lying_sentinel(replica) as liar:
+    async with lying_sentinel(f"{replica.host}:{replica.port}") as liar:
         with pytest.raises(NotSent, match=rf":{replica.port} as the master .*: it is a replica, though"):
             await Client(f"redis://{liar}/{MASTER_NAME}").call(b"PING")
         client = Client(f"redis://{liar},{addresses(sentinels)[0]}/{MASTER_NAME}")
@@ -123,7 +115,7 @@ async def test_a_sentinel_that_names_a_replica_is_not_believed(sentinels: Sentin
 async def test_a_sentinel_that_names_a_dead_server_is_not_believed(sentinels: SentinelServers) -> None:
     with RedisServer() as dead:
         dead.kill()
-        async with lying_sentinel(dead) as liar:
+        async with lying_sentinel(f"{dead.host}:{dead.port}") as liar:
             with pytest.raises(NotSent, match=rf"{dead.port}.*refused"):
                 await Client(f"redis://{liar}/{MASTER_NAME}").call(b"PING")
             assert await Client(f"redis://{liar},{addresses(sentinels)[0]}/{MASTER_NAME}").call(b"PING") == b"PONG"
@@ -131,29 +123,24 @@ async def test_a_sentinel_that_names_a_dead_server_is_not_believed(sentinels: Se
 
 async def test_a_master_that_hangs_up_as_soon_as_it_has_told_its_role() -> None:
     """The connection that is lost at that moment is not used, else nothing would be sent any more."""
-    accepted = 0
+    asked = 0
 
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal accepted
-        accepted += 1
-        while data := await reader.read(1000):
-            if b"ROLE" in data:
-                writer.write(b"*1\r\n$6\r\nmaster\r\n")
-                if accepted < 3:
-                    break
-            else:
-                writer.write(b"+PONG\r\n")
-        writer.close()
+    def rule(data: bytes) -> bytes:
+        nonlocal asked
+        if b"ROLE" not in data:
+            return b"+PONG\r\n"
+        asked += 1
+        reply = b"*1\r\n$6\r\nmaster\r\n"
+        if asked < 3:
+            raise HangUp(reply)
+        return reply
 
-    async with await asyncio.start_server(answer, "127.0.0.1", 0) as listener:
-        server = Server()
-        server.port = listener.sockets[0].getsockname()[1]
-        async with lying_sentinel(server) as sentinel:
-            client = Client(f"redis://{sentinel}/m?socket_timeout=1")
-            await asyncio.gather(client.call(b"PING"), return_exceptions=True)
-            await eventually(lambda: accepted >= 3)
-            assert await client.call(b"PING") == b"PONG"
-            await client.deployment().close()
+    async with peer(rule) as master, lying_sentinel(master) as sentinel:
+        client = Client(f"redis://{sentinel}/m?socket_timeout=1")
+        await asyncio.gather(client.call(b"PING"), return_exceptions=True)
+        await eventually(lambda: asked >= 3 and " up " in repr(client))
+        assert await client.call(b"PING") == b"PONG"
+        await client.deployment().close()
 
 
 # -- logging in ------------------------------------------------------------------------------------------------
