@@ -336,6 +336,7 @@ SHUTDOWN = """
     tasks = []
 
     async def main(turns):
+        asyncio.get_running_loop().slow_callback_duration = 60.0  # or a busy machine has debug mode talk
         client = Client(sys.argv[1])
         tasks[:] = [asyncio.create_task(call(client, f"k{number}")) for number in range(100)]
         for _ in range(turns):
