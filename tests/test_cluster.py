@@ -180,6 +180,15 @@ async def test_a_script_that_has_waited_long_still_follows_its_keys(client: Clie
     assert await both == [move.one.encode(), move.two.encode()]
 
 
+async def test_a_batch_whose_keys_are_on_two_servers_goes_to_both(client: Client, move: Move) -> None:
+    """Validations of one user, say: none has to wait until all the user's sessions have moved."""
+    keys = [move.one, move.two, move.missing]
+    await asyncio.gather(*(NAMES.run(client, key, ()) for key in keys))
+    move.begin(moved=1)
+    values = await asyncio.gather(*(NAMES.run(client, key, ()) for key in keys))
+    assert values == [move.one.encode(), move.two.encode(), None]
+
+
 async def test_a_script_that_waits_keeps_its_deadline(cluster: ClusterServers, move: Move) -> None:
     client = Client(f"{cluster.url}?socket_timeout=0.3")
     await BOTH.run(client, (move.one, move.two), ())

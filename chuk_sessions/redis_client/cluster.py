@@ -4,7 +4,8 @@ Rules this file keeps:
 
 * One ``Node`` per master, connected when first needed. Replicas are never read.
 * Redirections are per command: MOVED corrects the one slot and sends the command on; ASK sends it on once, right
-  after ASKING; TRYAGAIN and CLUSTERDOWN have it wait ``RETRY_PAUSE`` and begin anew. It keeps its deadline.
+  after ASKING; TRYAGAIN splits a batch into its keys; else it and CLUSTERDOWN have the command wait ``RETRY_PAUSE`` and
+  begin anew. It keeps its deadline.
 * The slots are asked for by one task at a time: at the start, after a MOVED, and for as long as a master cannot be
   reached or a slot that is needed has none; with growing pauses, whatever the number of callers.
 * A command whose master was lost waits there as it would for a lone server, and moves to the new master when one is
@@ -18,8 +19,9 @@ import contextvars
 import logging
 import random
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from typing import Protocol, runtime_checkable
 
 from chuk_sessions.exceptions import NotSent, ProviderError, ServerError
 from chuk_sessions.redis_client.config import Address, RedisConfig, shown
@@ -184,7 +186,11 @@ class Cluster:
             self._owners[slot] = target
         if words[0] in ("MOVED", "CLUSTERDOWN"):
             self._refresh()
-        if target is None or hops > MAX_HOPS:
+        parts = waiter.split() if words[0] == "TRYAGAIN" and isinstance(waiter, Divisible) else ()
+        if parts:  # some keys are here and some there: each goes its own way
+            for part in parts:
+                self._dispatch((part, part.pack, born, replay, slot))
+        elif target is None or hops > MAX_HOPS:
             self._try_later((waiter, packed, born, replay, slot), str(error))
         else:
             packed = Asking(packed) if words[0] == "ASK" else packed
@@ -329,6 +335,17 @@ class Cluster:
                 settle(command, NotSent(f"{self._config.address} took no command within {seconds}{words}"))
         if self._waiting:
             self._waiting = deque(command for command in self._waiting if not command[0].done())
+
+
+@runtime_checkable
+class Divisible(Waiter, Protocol):
+    """Waits for a command with several keys that could as well be several commands."""
+
+    def split(self) -> Sequence[Divisible]:
+        """One for each key; none if there is only one key."""
+
+    def pack(self) -> bytes:
+        """The bytes of its command."""
 
 
 class Redirected:
