@@ -268,9 +268,13 @@ async def test_a_batch_whose_reply_has_another_shape_settles_all_its_callers(rep
 
 
 async def test_a_server_that_is_full_says_so(own_server: RedisServer) -> None:
-    own_server.command("CONFIG", "SET", "maxclients", "1")
     holder = Client(own_server.url)
-    await holder.call(b"PING")
+    await holder.call(b"CONFIG", "SET", "maxclients", "1")
+
+    async def is_alone() -> bool:
+        return b"connected_clients:1\r\n" in await holder.call(b"INFO", "clients")
+
+    await eventually(is_alone)
     with pytest.raises(NotSent, match="max number of clients"):
         await Client(own_server.url).call(b"PING")
 
