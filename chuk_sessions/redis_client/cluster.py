@@ -39,6 +39,7 @@ from chuk_sessions.redis_client.connection import (
 )
 from chuk_sessions.redis_client.node import FIRST_PAUSE, MAX_PAUSE, Node, State, settle
 from chuk_sessions.redis_client.slots import SLOTS, SlotRange, key_of, parse_address, parse_slots, slot_of
+from chuk_sessions.redis_client.transport import answer_within
 from chuk_sessions.redis_client.watchdog import TICKS, Watchdog
 
 __all__ = ["Cluster"]
@@ -75,6 +76,7 @@ class Cluster:
         self._refreshing: asyncio.Task[None] | None = None
         self._refresh_wanted = False
         self._pause = 0.0
+        self._suspect: Address | None = None  # said CLUSTERDOWN last
         self._leaving: set[Node] = set()  # closing, as they have no slots any more
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._context = contextvars.Context()
@@ -137,7 +139,7 @@ class Cluster:
         self._fail_waiting(reason)
 
     def _sum(self, name: str) -> int:
-        return sum(getattr(node, name) for node in self._nodes.values())
+        return sum(getattr(node, name) for node in list(self._nodes.values()))  # another thread may ask
 
     def _total(self, name: str) -> int:
         return self._past[name] + self._sum(name)
@@ -175,7 +177,7 @@ class Cluster:
         if words[0] in ("MOVED", "ASK"):
             with suppress(ValueError, IndexError):
                 target = self._node_at(parse_address(words[2], asked))
-        if command[4] == NO_SLOT or (target is None and words[0] not in ("TRYAGAIN", "CLUSTERDOWN")):
+        if self._closed or command[4] == NO_SLOT or (target is None and words[0] not in ("TRYAGAIN", "CLUSTERDOWN")):
             settle_with_error(command, error)
             return
         self.redirects += 1
@@ -184,6 +186,8 @@ class Cluster:
         packed = packed.packed if isinstance(packed, Asking) else packed
         if words[0] == "MOVED":
             self._owners[slot] = target
+        if words[0] == "CLUSTERDOWN":
+            self._suspect = asked
         if words[0] in ("MOVED", "CLUSTERDOWN"):
             self._refresh()
         parts = waiter.split() if words[0] == "TRYAGAIN" and isinstance(waiter, Divisible) else ()
@@ -233,6 +237,9 @@ class Cluster:
     def _refresh_ended(self, task: asyncio.Task[None]) -> None:
         if task.cancelled():  # by a framework that cancels all tasks: the next command begins anew
             self._fail_waiting(f"asking {self._config.address} for its slots was given up")
+        elif task.exception() is not None:
+            logger.error("asking %s for its slots failed", self._config.address, exc_info=task.exception())
+            self._fail_waiting(f"asking {self._config.address} for its slots failed")
 
     async def _keep_refreshing(self) -> None:
         while self._refresh_wanted or self._is_troubled():
@@ -262,26 +269,32 @@ class Cluster:
     async def _ask(self) -> list[SlotRange]:
         """What the first server that answers says; those that are up come first, in random order."""
         self.refreshes += 1
-        reasons = {}
-        for address in sorted({*self._nodes, *self._config.hosts}, key=self._rank):
-            question: asyncio.Future[Reply] = self._loop.create_future()
-            self._node_at(address).send(question, pack((b"CLUSTER", b"SLOTS")), Replay.NEVER, NO_SLOT)
-            try:
-                async with asyncio.timeout(min(ASK_TIMEOUT, self._config.timeout)):
-                    ranges = parse_slots(await question, address)
-                if ranges:
-                    return ranges
-                reasons[address] = "it has no slots"
-            except TimeoutError:
-                reasons[address] = "no answer"
-            except ProviderError as exc:
-                reasons[address] = str(exc)
+        reasons: dict[Address, str] = {}
+        addresses = sorted({*self._nodes, *self._config.hosts}, key=self._rank)
+        for seconds in (min(ASK_TIMEOUT, self._config.timeout), self._config.connect_timeout):
+            for address in addresses:
+                try:
+                    return await self._ask_one(address, seconds)
+                except TimeoutError:
+                    reasons[address] = "no answer"
+                except ProviderError as exc:
+                    reasons[address] = str(exc)
+            addresses = [address for address in addresses if reasons[address] == "no answer"]  # these may be slow
         details = "; ".join(f"{shown(address)}: {reason}" for address, reason in reasons.items())
         raise NotSent(f"no server of {self._config.address} told where the slots are ({details})")
 
-    def _rank(self, address: Address) -> tuple[bool, float]:
+    async def _ask_one(self, address: Address, seconds: float) -> list[SlotRange]:
+        question: asyncio.Future[Reply] = self._loop.create_future()
+        self._node_at(address).send(question, pack((b"CLUSTER", b"SLOTS")), Replay.NEVER, NO_SLOT)
+        ranges = parse_slots(await answer_within(seconds, question), address)
+        if not ranges:
+            raise NotSent("it has no slots")
+        return ranges
+
+    def _rank(self, address: Address) -> tuple[bool, bool, float]:
+        """Who is asked first: those that are up, and last who said CLUSTERDOWN: its map may be the reason."""
         node = self._nodes.get(address)
-        return node is None or node.state is not State.UP, self._jitter()
+        return address == self._suspect, node is None or node.state is not State.UP, self._jitter()
 
     def _not_told(self, reason: str) -> None:
         if self._known:

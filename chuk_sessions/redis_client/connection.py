@@ -282,6 +282,7 @@ class Connection(asyncio.BufferedProtocol):
                 if not isinstance(packed, bytes):
                     if isinstance(packed, Asking):
                         sent.append(ASKING_ITSELF)
+                        free -= 1
                     packed = packed()
                 sent.append(command)
                 chunks.append(packed)

@@ -5,7 +5,7 @@ Rules this file keeps:
 * At most one connection, made by at most one attempt at a time.
 * UP -> RECONNECTING when the connection is lost and for ``reconnect_grace``: commands wait within their deadline.
   -> DOWN: commands fail at once, while attempts go on with full jitter, capped at ``MAX_PAUSE``. -> UP. One log line
-  per transition. A server that was never reached is DOWN at the first failure.
+  per transition, unless they come in floods. A server that was never reached is DOWN at the first failure.
 * A command is given up ``socket_timeout`` after it was made, wherever it is then, by the ticks of the ``Watchdog``.
 * A connection is dead after a full timeout of ticks without a byte while commands wait for it.
 * A command whose reply was lost with its connection is sent again only if ``Replay`` allows it, once; it
@@ -46,6 +46,7 @@ logger = logging.getLogger(__name__)
 FIRST_PAUSE = 0.05  # seconds between attempts at the most, doubled each time
 MAX_PAUSE = 1.0
 MAX_PAUSE_IN_GRACE = 0.25  # callers wait then: a server that is back before they are told must be found before that
+MAX_LINES, LINES_PERIOD = 9, 60.0  # three outages in a minute are told line by line
 RENEW_PAUSE = 10.0  # seconds that a connection is kept at least, though its server is a replica
 
 
@@ -101,6 +102,8 @@ class Node:
         self._context = contextvars.Context()  # empty: what runs on must not keep the first caller's variables alive
         self._silent_ticks = 0
         self._written = self._writes = 0  # to be added to what the connection counts
+        self._logged: deque[float] = deque(maxlen=MAX_LINES)  # when
+        self._unlogged = 0
         self.state = State.NEW
         self.open_batch: object = None  # of scripts: the one that calls may join
         self.reconnects = 0
@@ -265,7 +268,7 @@ class Node:
         self._up_since = self._loop.time()
         if self.state is not State.NEW:
             self.reconnects += 1
-            logger.warning("Redis at %s is back", self._config.address)
+            self._log(logging.WARNING, f"Redis at {self._config.address} is back")
         self.state = State.UP
         self._refusal = None
         self._silent_ticks = 0
@@ -291,7 +294,7 @@ class Node:
 
     def _go_down(self) -> None:
         if self.state is not State.DOWN:
-            logger.error("%s; calls fail at once until it is back", self._reason)
+            self._log(logging.ERROR, f"{self._reason}; calls fail at once until it is back")
         self.state = State.DOWN
         self._fail_waiting(self._reason)
 
@@ -309,7 +312,7 @@ class Node:
             self._pause = 0.0  # it was of use: no reason to hesitate
         if self.state is State.UP:
             self.state = State.RECONNECTING
-            logger.warning("%s; reconnecting", reason)
+            self._log(logging.WARNING, f"{reason}; reconnecting")
         for command in sent:
             if command[3] is Replay.NEVER:
                 settle(command, OutcomeUnknown(f"{reason}, before the reply came"))
@@ -322,6 +325,17 @@ class Node:
         else:
             self._connect_if_needed()
             self._on_trouble()
+
+    def _log(self, level: int, text: str) -> None:
+        """One line; ``MAX_LINES`` in ``LINES_PERIOD``, so that a server that comes and goes does not fill the log."""
+        now = self._loop.time()
+        if len(self._logged) == MAX_LINES and now - self._logged[0] < LINES_PERIOD:
+            self._unlogged += 1
+            return
+        left_out = f" ({self._unlogged} such lines were left out)" if self._unlogged else ""
+        logger.log(level, "%s%s", text, left_out)
+        self._logged.append(now)
+        self._unlogged = 0
 
     def _fail_waiting(self, reason: str) -> None:
         while self._waiting:

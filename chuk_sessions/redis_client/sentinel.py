@@ -14,11 +14,13 @@ from chuk_sessions.exceptions import NotSent, ProviderError, ReadOnlyError, Serv
 from chuk_sessions.redis_client.config import Address, RedisConfig, shown
 from chuk_sessions.redis_client.connection import Command, Connection, settle_with_error
 from chuk_sessions.redis_client.node import Node
-from chuk_sessions.redis_client.transport import OnLost, open_connection
+from chuk_sessions.redis_client.transport import OnLost, answer_within, open_connection
 
 __all__ = ["Sentinels", "leave_a_replica"]
 
 PATIENCE = 1.0  # seconds for a Sentinel to answer, and between two questions while a master does not answer
+
+SHAPES = (ValueError, TypeError, LookupError, AttributeError)  # of an answer that is no pair of host and port
 
 
 class Sentinels:
@@ -81,25 +83,25 @@ class Sentinels:
         connection = await open_connection(config, self._loop, _drop)
         try:
             question = connection.request(b"SENTINEL", b"GET-MASTER-ADDR-BY-NAME", self._config.master or "")
-            async with asyncio.timeout(config.connect_timeout):
-                reply = await question
+            reply = await answer_within(config.connect_timeout, question)
+            if not reply:
+                raise NotSent(f"the Sentinel at {config.address} knows no master of that name")
+            return reply[0].decode(), int(reply[1])
         except TimeoutError:
             raise NotSent(f"no answer from the Sentinel at {config.address}") from None
         except ServerError as exc:
             raise NotSent(f"the Sentinel at {config.address} says {exc}") from exc
+        except SHAPES:
+            raise NotSent(f"the Sentinel at {config.address} gave an answer of an unknown shape") from None
         finally:
             connection.abort("the question was answered")
-        if not reply:
-            raise NotSent(f"the Sentinel at {config.address} knows no master of that name")
-        return reply[0].decode(), int(reply[1])
 
     async def _open(self, address: Address, on_lost: OnLost) -> Connection:
         config = self._config.at(address)
         connection = await open_connection(config, self._loop, on_lost)
         try:
-            async with asyncio.timeout(config.connect_timeout):
-                role = await connection.request(b"ROLE")
-            if role[0] != b"master":
+            role = await answer_within(config.connect_timeout, connection.request(b"ROLE"))
+            if not isinstance(role, list) or role[:1] != [b"master"]:
                 raise NotSent("it is a replica, though a Sentinel names it")
         except BaseException as exc:
             connection.abort("it is not used")

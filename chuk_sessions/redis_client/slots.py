@@ -42,7 +42,7 @@ def parse_slots(reply: Any, asked: Address) -> list[SlotRange]:
     """
     try:
         return [_range(row, asked) for row in reply]
-    except (ValueError, TypeError, IndexError, AttributeError) as exc:
+    except (ValueError, TypeError, LookupError, AttributeError, OverflowError) as exc:
         raise ProviderError("the reply to CLUSTER SLOTS has an unknown shape") from exc
 
 

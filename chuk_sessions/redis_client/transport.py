@@ -17,7 +17,7 @@ from chuk_sessions.redis_client.config import Credentials, RedisConfig, TLSConfi
 from chuk_sessions.redis_client.connection import Command, Connection, Reply
 from chuk_sessions.redis_client.url import INSECURE_VARIABLE
 
-__all__ = ["OnLost", "open_connection"]
+__all__ = ["OnLost", "answer_within", "open_connection"]
 
 logger = logging.getLogger(__name__)
 
@@ -66,6 +66,21 @@ async def open_connection(
     raise NotSent(f"cannot connect to Redis at {config.address}: {reason}") from cause
 
 
+async def answer_within(seconds: float, question: asyncio.Future[Reply]) -> Reply:
+    """The reply, or TimeoutError. Time in which the application held up the loop does not count: one more such wait."""
+    loop = asyncio.get_running_loop()
+    begun = loop.time()
+    try:
+        done, _ = await asyncio.wait([question], timeout=seconds)
+        if not done and loop.time() - begun > 1.5 * seconds:
+            done, _ = await asyncio.wait([question], timeout=seconds)
+        if not done:
+            raise TimeoutError
+        return question.result()
+    finally:
+        question.cancel()
+
+
 def _reason(exc: OSError) -> str:
     """The system's words, where there is a number of the system's: asyncio's own hide why."""
     if exc.errno is not None and exc.errno > 0 and not isinstance(exc, socket.gaierror):
@@ -105,6 +120,10 @@ async def _ask_for_login(credentials: Credentials) -> tuple[str | None, str]:
     pair: object = (None, login) if isinstance(login, str) else login
     match pair:
         case (str() | None as username, str() as password):
+            try:
+                f"{username}{password}".encode()
+            except UnicodeEncodeError:
+                raise ProviderError("the credentials callable returned what cannot be encoded as UTF-8") from None
             return username, password
     raise ProviderError("the credentials callable must return a password or (user, password), as str")
 
