@@ -14,7 +14,7 @@ from chuk_sessions.exceptions import NotSent, ProviderError
 from chuk_sessions.providers import redis
 from chuk_sessions.redis_client.client import Client
 from chuk_sessions.redis_client.connection import Replay
-from chuk_sessions.redis_client.node import MAX_LINES
+from chuk_sessions.redis_client.limited_log import MAX_LINES
 from tests.helpers import eventually
 
 Answer = Callable[[list[bytes]], bytes]

@@ -37,7 +37,8 @@ from chuk_sessions.redis_client.connection import (
     pack,
     settle_with_error,
 )
-from chuk_sessions.redis_client.node import FIRST_PAUSE, MAX_PAUSE, Node, State, settle
+from chuk_sessions.redis_client.node import FIRST_PAUSE, MAX_PAUSE, Node, State
+from chuk_sessions.redis_client.outcomes import settle
 from chuk_sessions.redis_client.slots import SLOTS, SlotRange, key_of, parse_address, parse_slots, slot_of
 from chuk_sessions.redis_client.transport import answer_within
 from chuk_sessions.redis_client.watchdog import TICKS, Watchdog

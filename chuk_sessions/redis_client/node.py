@@ -36,17 +36,18 @@ from chuk_sessions.redis_client.connection import (
     clear_given_up,
     pack,
 )
+from chuk_sessions.redis_client.limited_log import LimitedLog
+from chuk_sessions.redis_client.outcomes import SecondTry, settle
 from chuk_sessions.redis_client.transport import OnLost, open_connection
 from chuk_sessions.redis_client.watchdog import TICKS, Watchdog
 
-__all__ = ["Node", "State", "settle"]
+__all__ = ["Node", "State"]
 
 logger = logging.getLogger(__name__)
 
 FIRST_PAUSE = 0.05  # seconds between attempts at the most, doubled each time
 MAX_PAUSE = 1.0
 MAX_PAUSE_IN_GRACE = 0.25  # callers wait then: a server that is back before they are told must be found before that
-MAX_LINES, LINES_PERIOD = 9, 60.0  # three outages in a minute are told line by line
 RENEW_PAUSE = 10.0  # seconds that a connection is kept at least, though its server is a replica
 
 
@@ -102,8 +103,7 @@ class Node:
         self._context = contextvars.Context()  # empty: what runs on must not keep the first caller's variables alive
         self._silent_ticks = 0
         self._written = self._writes = 0  # to be added to what the connection counts
-        self._logged: deque[float] = deque(maxlen=MAX_LINES)  # when
-        self._unlogged = 0
+        self._log = LimitedLog(logger, loop.time)
         self.state = State.NEW
         self.open_batch: object = None  # of scripts: the one that calls may join
         self.reconnects = 0
@@ -268,7 +268,7 @@ class Node:
         self._up_since = self._loop.time()
         if self.state is not State.NEW:
             self.reconnects += 1
-            self._log(logging.WARNING, f"Redis at {self._config.address} is back")
+            self._log.line(logging.WARNING, f"Redis at {self._config.address} is back")
         self.state = State.UP
         self._refusal = None
         self._silent_ticks = 0
@@ -294,7 +294,7 @@ class Node:
 
     def _go_down(self) -> None:
         if self.state is not State.DOWN:
-            self._log(logging.ERROR, f"{self._reason}; calls fail at once until it is back")
+            self._log.line(logging.ERROR, f"{self._reason}; calls fail at once until it is back")
         self.state = State.DOWN
         self._fail_waiting(self._reason)
 
@@ -312,7 +312,7 @@ class Node:
             self._pause = 0.0  # it was of use: no reason to hesitate
         if self.state is State.UP:
             self.state = State.RECONNECTING
-            self._log(logging.WARNING, f"{reason}; reconnecting")
+            self._log.line(logging.WARNING, f"{reason}; reconnecting")
         for command in sent:
             if command[3] is Replay.NEVER:
                 settle(command, OutcomeUnknown(f"{reason}, before the reply came"))
@@ -325,17 +325,6 @@ class Node:
         else:
             self._connect_if_needed()
             self._on_trouble()
-
-    def _log(self, level: int, text: str) -> None:
-        """One line; ``MAX_LINES`` in ``LINES_PERIOD``, so that a server that comes and goes does not fill the log."""
-        now = self._loop.time()
-        if len(self._logged) == MAX_LINES and now - self._logged[0] < LINES_PERIOD:
-            self._unlogged += 1
-            return
-        left_out = f" ({self._unlogged} such lines were left out)" if self._unlogged else ""
-        logger.log(level, "%s%s", text, left_out)
-        self._logged.append(now)
-        self._unlogged = 0
 
     def _fail_waiting(self, reason: str) -> None:
         while self._waiting:
@@ -387,12 +376,6 @@ class Node:
             connection.abort(f"not a byte within {self._config.timeout:g} s")
 
 
-def settle(command: Command, error: ProviderError) -> None:
-    """Tell whoever still waits for ``command``."""
-    if not command[0].done():
-        command[0].set_exception(error)
-
-
 def _refusal_in(exc: BaseException | None) -> ServerError | None:
     while exc is not None and not isinstance(exc, ServerError):
         exc = exc.__cause__
@@ -404,30 +387,3 @@ def tell(node: Node, command: Command, error: ServerError) -> None:
     settle(command, error)
     if isinstance(error, ReadOnlyError):
         node.renew("it is a replica now")
-
-
-class SecondTry:
-    """Waits in the place of a caller whose command was sent, and is to be sent once more."""
-
-    __slots__ = ("_reason", "_replay", "_waiter")
-
-    def __init__(self, waiter: Waiter, replay: Replay, reason: str) -> None:
-        self._waiter = waiter
-        self._replay = replay
-        self._reason = reason
-
-    def done(self) -> bool:
-        """Whether the caller has given up."""
-        return self._waiter.done()
-
-    def set_result(self, result: Reply) -> None:
-        """Hand on the reply; if the key to delete was gone this time, one of the two removed it."""
-        self._waiter.set_result(result or 1 if self._replay is Replay.DELETE else result)
-
-    def set_exception(self, exception: Exception) -> None:
-        """Hand on the error; that the second try was not sent says nothing of the first."""
-        if isinstance(exception, NotSent):
-            exception = OutcomeUnknown(
-                f"{self._reason}, before the reply came, and the server could not be asked again"
-            )
-        self._waiter.set_exception(exception)
