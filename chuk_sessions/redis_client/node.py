@@ -169,7 +169,11 @@ class Node:
         watchdog = self._watchdog
         if watchdog.asleep:
             watchdog.wake()
-        self.submit((waiter, packed, watchdog.tick if born is None else born, replay, slot))
+        command = (waiter, packed, watchdog.tick if born is None else born, replay, slot)
+        if self._connection is not None:  # as in submit, without the call: this is every command's way
+            self._connection.send(command)
+        else:
+            self.submit(command)
 
     def submit(self, command: Command) -> None:
         """Send a command that may have waited elsewhere."""
