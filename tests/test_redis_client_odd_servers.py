@@ -184,3 +184,28 @@ def test_credentials_that_cannot_be_hashed_are_shared_by_identity() -> None:
     login = Login()
     one, two = (redis.factory("redis://unhashable", login) for _ in range(2))
     assert one._client is two._client
+
+
+@pytest.mark.redis
+async def test_a_url_of_one_server_that_is_part_of_a_cluster(cluster_url: str) -> None:
+    client = Client(cluster_url.split(",")[0])
+    outcomes = await asyncio.gather(*(client.call(b"GET", f"k{i}") for i in range(20)), return_exceptions=True)
+    assert "add cluster=true to the Redis URL" in str(outcomes)
+
+
+@pytest.mark.redis
+async def test_a_url_of_several_servers_that_are_no_cluster_or_no_sentinels(redis_url: str) -> None:
+    host = redis_url.removesuffix("/0")
+    with pytest.raises(NotSent, match="several hosts without a name mean a cluster"):
+        await Client(f"{host},{host.removeprefix('redis://')}").call(b"GET", "k")
+    with pytest.raises(NotSent, match="a name in the path of the Redis URL means Sentinel"):
+        await Client(f"{host}/mymaster").call(b"GET", "k")
+
+
+async def test_a_server_that_hangs_up_on_a_client_without_tls() -> None:
+    async with server(lambda _: b"", hang_up_after=b"AUTH") as port:
+        client = Client(f"redis://:pw@127.0.0.1:{port}")
+        with pytest.raises(NotSent, match="if that port speaks TLS, the URL must begin with rediss://") as caught:
+            await client.call(b"GET", "k")
+        assert str(caught.value).count(str(port)) == 1
+        await client.deployment().close()

@@ -282,6 +282,8 @@ class Cluster:
                     reasons[address] = str(exc)
             addresses = [address for address in addresses if reasons[address] == "no answer"]  # these may be slow
         details = "; ".join(f"{shown(address)}: {reason}" for address, reason in reasons.items())
+        if any(reason.startswith("ERR ") for reason in reasons.values()):
+            details += "); several hosts without a name mean a cluster (Sentinels: end the URL with /name-of-the-master"
         raise NotSent(f"no server of {self._config.address} told where the slots are ({details})")
 
     async def _ask_one(self, address: Address, seconds: float) -> list[SlotRange]:

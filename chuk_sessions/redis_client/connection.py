@@ -160,6 +160,12 @@ class Connection(asyncio.BufferedProtocol):
         return f"<Connection {state} unsent={len(self._unsent)} sent={len(self._sent)}>"
 
     @property
+    def peer(self) -> str:
+        """The address at the other end, for messages."""
+        name = None if self._transport is None else self._transport.get_extra_info("peername")
+        return f"{name[0]}:{name[1]}" if isinstance(name, tuple) else "an unknown address"
+
+    @property
     def in_flight(self) -> int:
         """Commands written and not answered yet."""
         return len(self._sent)

@@ -272,7 +272,8 @@ class Node:
         self._up_since = self._loop.time()
         if self.state is not State.NEW:
             self.reconnects += 1
-            self._log.line(logging.WARNING, f"Redis at {self._config.address} is back")
+            at = "" if self._config.master is None else f", at {connection.peer}"
+            self._log.line(logging.WARNING, f"Redis at {self._config.address} is back{at}")
         self.state = State.UP
         self._refusal = None
         self._silent_ticks = 0
@@ -306,7 +307,7 @@ class Node:
         reason = f"the connection to Redis at {self._config.address} was lost: {connection.reason}"
         if connection is not self._connection:  # it did not get beyond the handshake: nothing of callers is on it
             for command in sent + unsent:
-                settle(command, NotSent(reason))
+                settle(command, NotSent(connection.reason))
             return
         self._connection = None
         self._written += connection.commands_written
@@ -388,6 +389,8 @@ def _refusal_in(exc: BaseException | None) -> ServerError | None:
 
 def tell(node: Node, command: Command, error: ServerError) -> None:
     """On an error reply: the caller gets it; a server that became a replica is connected to anew."""
+    if str(error).startswith("MOVED "):
+        error = ServerError(f"{error}; this server is one of a cluster: add cluster=true to the Redis URL")
     settle(command, error)
     if isinstance(error, ReadOnlyError):
         node.renew("it is a replica now")

@@ -90,7 +90,8 @@ class Sentinels:
         except TimeoutError:
             raise NotSent(f"no answer from the Sentinel at {config.address}") from None
         except ServerError as exc:
-            raise NotSent(f"the Sentinel at {config.address} says {exc}") from exc
+            hint = "; a name in the path of the Redis URL means Sentinel" if "unknown command" in str(exc) else ""
+            raise NotSent(f"the Sentinel at {config.address} says {exc}{hint}") from exc
         except SHAPES:
             raise NotSent(f"the Sentinel at {config.address} gave an answer of an unknown shape") from None
         finally:

@@ -21,6 +21,7 @@ __all__ = ["OnLost", "answer_within", "open_connection"]
 
 logger = logging.getLogger(__name__)
 
+NAME_MISMATCHES = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
 OnLost = Callable[[Connection, list[Command], list[Command]], None]
 
 
@@ -48,7 +49,10 @@ async def open_connection(
         hint = "" if config.tls is None else "; does that port speak TLS?"
         reason = f"no answer within {config.connect_timeout:g} s{hint}"
     except ssl.SSLCertVerificationError as exc:
-        reason = f"the server's certificate is not trusted: {exc.verify_message}"
+        hint = "the name can go unchecked with ssl_check_hostname=false"
+        if exc.verify_code not in NAME_MISMATCHES:
+            hint = "ssl_ca_certs names the authority to trust"
+        reason = f"the server's certificate is not trusted: {exc.verify_message}; {hint}"
     except ssl.SSLError as exc:
         reason = f"TLS failed: {exc.reason or type(exc).__name__}"
     except OSError as exc:
@@ -57,6 +61,8 @@ async def open_connection(
         reason = "the host name is not valid"
     except ProviderError as exc:
         reason, cause = str(exc), exc.with_traceback(None)  # which would hold this frame, and this frame it
+        if connection.lost.done() and not connection.heard and config.tls is None and config.path is None:
+            reason += "; if that port speaks TLS, the URL must begin with rediss://"
     except BaseException:
         connection.abort("connecting was given up")
         raise
