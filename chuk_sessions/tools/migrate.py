@@ -32,7 +32,8 @@ from chuk_sessions.redis_client.client import Client
 from chuk_sessions.redis_client.connection import Replay
 from chuk_sessions.redis_client.scripts import Script
 from chuk_sessions.session_ids import quote_part, session_key
-from chuk_sessions.tools.stored import Problem, Stored, read, read_batch, session_keys
+from chuk_sessions.tools.enumeration import session_keys
+from chuk_sessions.tools.stored import Problem, Stored, read, read_batch
 from chuk_sessions.tools.targets import RedisTarget
 
 if TYPE_CHECKING:
