@@ -86,6 +86,7 @@ class TestMasters:
         (master,) = [each for each in await client.masters() if each.address == f"{lost.host}:{lost.port}"]
         await master.call(b"PING")
         lost.kill()
+        await eventually(lambda: f"{lost.port} reconnecting" in repr(client))
         call = master.call(b"CLUSTER", b"MYID")
         await eventually(lambda: client.stats()["waiting"] == 1)
         cluster.wait_for_promotion(lost)
