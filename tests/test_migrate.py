@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import sys
 import time
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -16,11 +18,13 @@ from chuk_sessions.session_ids import session_key
 from chuk_sessions.tools.migrate import REMOVE, migrate, same_database
 from chuk_sessions.tools.targets import ProviderTarget
 from tests import custom_provider, published
+from tests.cluster_servers import slot_of
 from tests.meddler import Meddler
 from tests.migrations import METADATA, OURS, info_of, manager_of, run, settled, totals
 from tests.places import PLACES, place
 
 if TYPE_CHECKING:
+    from tests.cluster_servers import ClusterServers
     from tests.servers import Server
 
 pytestmark = pytest.mark.redis
@@ -177,6 +181,40 @@ class TestAcross:
         target.command("HSET", OURS, "v", "9")
         assert await run(redis_url, target.url) == {"seen": 1, "left_behind": 1}
         assert target.command("HGETALL", OURS) == ["v", "9"]
+
+
+class TestToACluster:
+    """By the command, from a server or another cluster, in both layouts."""
+
+    async def test_as_it_was(
+        self, redis_server: Server, redis_url: str, cluster: ClusterServers, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        published.put(redis_server, "theirs")
+        await manager_of(redis_url).allocate_session("ours", "alice", 2, METADATA)
+        before = await info_of(redis_url, "ours")
+        command = [sys.executable, "-m", "chuk_sessions", "migrate", "--from", redis_url, "--to", cluster.url]
+        process = await asyncio.create_subprocess_exec(*command)
+        assert await process.wait() == 0
+        assert "moved: 2" in capfd.readouterr().out
+        assert {**await info_of(cluster.url, "ours"), "expires_at": 0} == {**before, "expires_at": 0}
+        assert (await info_of(cluster.url, "theirs"))["custom_metadata"] == METADATA
+        assert redis_server.command("DBSIZE") == 0
+
+    async def test_while_slots_move(self, redis_server: Server, redis_url: str, cluster: ClusterServers) -> None:
+        """From a cluster that is being changed: every session arrives."""
+        manager = manager_of(cluster.url)
+        ids = [await manager.allocate_session(f"id-{number}") for number in range(200)]
+        slots = iter(sorted({slot_of(session_key("box", session_id)) for session_id in ids}))
+
+        def move_one(_: object) -> None:
+            slot = next(slots, None)
+            if slot is not None:
+                cluster.migrate(slot, cluster.another_master(slot))
+
+        counts = await migrate(Client(cluster.url), Client(redis_url), batch=5, progress=move_one)
+        assert (counts.moved, counts.left_behind) == (200, 0)
+        assert redis_server.command("DBSIZE") == 200
+        assert all(await asyncio.gather(*map(manager_of(redis_url).validate_session, ids)))
 
 
 async def test_metadata_that_the_target_does_not_take(
