@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from chuk_sessions import legacy
+from chuk_sessions.adoption import Adoption
 from chuk_sessions.providers import redis
 from chuk_sessions.providers.redis_legacy import END, LegacyReadingStore
-from chuk_sessions.providers.redis_move import DROP, TAKE, UNDO, note_key
+from chuk_sessions.providers.redis_move import DROP, TAKE, UNDO, Move, note_key
 from chuk_sessions.providers.redis_session_store import RedisSessionStore
 from chuk_sessions.providers.redis_transfer import ADOPT, tombstone_key
 from chuk_sessions.redis_client.client import Client
@@ -146,7 +148,8 @@ class TestTakingOver:
 
     async def test_another_process_was_quicker(self, place: ClusterPlace) -> None:
         """The original is gone, but not because the session was ended."""
-        store = store_at(place, TAKE, lambda: other_process(place.url, take_over))
+        text = str(place.command("GET", "session:id"))
+        store = store_at(place, TAKE, lambda: take_over(place, text))
         assert await store.update("id", {"new": 1}, False) is True
         assert place.command("DBSIZE") == 1
 
@@ -154,7 +157,7 @@ class TestTakingOver:
         """What is there is put together."""
 
         def change() -> None:
-            other_process(place.url, take_over)
+            take_over(place, text)
             write_back(place, text, last_accessed=LATER, custom_metadata={"role": "guest"})
 
         text = str(place.command("GET", "session:id"))
@@ -190,8 +193,17 @@ class TestTakingOver:
         assert record.user_id == "bob"
 
 
-async def take_over(store: SessionStore) -> None:
-    assert await store.touch("id", 0) is True
+def take_over(place: ClusterPlace, text: str) -> None:
+    """What another process of ours does that had looked when the session was not under our key yet."""
+    found = legacy.decode(text.encode())
+    assert found is not None
+    record = found.record
+
+    async def attempt(_: SessionStore) -> Adoption:
+        return await Move(Client(place.url), "id").attempt("box", record, text.encode(), 5000)
+
+    assert other_process(place.url, attempt) is Adoption.MERGED
+    assert not published.is_there(place, "id")
 
 
 class Chained(Meddler):
