@@ -39,7 +39,7 @@ class ClusterPlace(Server):
         """By its key; DBSIZE is of all, without the notes that moving leaves for some minutes."""
         if parts[0] == "DBSIZE":
             return sum(int(str(node.command("EVAL", COUNT, "0"))) for node in self.nodes)
-        if parts[0] == "CONFIG":
+        if parts[0] in ("CONFIG", "SCRIPT"):
             return [node.command(*parts) for node in self.nodes]
         if parts[0] == "EVAL":  # of a test that writes this very key, whose name is no text
             return self._owners[binascii.crc_hqx(b"session:\xff", 0) % SLOTS].command(*parts)
