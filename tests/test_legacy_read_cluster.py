@@ -233,6 +233,28 @@ class TestDeleting:
         assert not published.is_there(place, "id")
         assert place.command("EXISTS", OURS) == 0
 
+    async def test_made_by_a_clock_that_is_ahead(self, place: ClusterPlace) -> None:
+        """The tombstone keeps it out as any other."""
+        published.put(place, "id", created_at=LATER, last_accessed=LATER, expires_at=None)
+
+        def meddle() -> None:
+            assert other_process(place.url, lambda store: store.touch("id", 0)) is False
+
+        assert await store_at(place, DROP, meddle).delete("id") is True
+        assert place.command("EXISTS", OURS) == 0
+
+    async def test_on_a_full_server(self, place: ClusterPlace) -> None:
+        """Ending a session is possible when nothing else is."""
+        try:
+            for node in place.nodes:
+                node.command("CONFIG", "SET", "maxmemory", "1")
+            assert await redis.factory(place.url).session_store("box").delete("id") is True
+        finally:
+            for node in place.nodes:
+                node.command("CONFIG", "SET", "maxmemory", "0")
+        assert not published.is_there(place, "id")
+        assert place.command("EXISTS", tombstone_key(OURS)) == 1
+
     @pytest.mark.parametrize("step", [END, DROP], ids=["before", "between"])
     async def test_by_two(self, place: ClusterPlace, step: Script) -> None:
         """One of them ended it."""

@@ -74,13 +74,14 @@ return {text, redis.call('PTTL', KEYS[1])}
 
 # KEYS: ours, the tombstone. ARGV: when the session under the published key was created, or nothing if there is none of
 # ours; how long that has to live; what the tombstone lives longer. 1 if this ended a session: ours, or one that had not
-# been ended before. UNLINK comes first, as a full server refuses nothing once a script has written.
+# been ended before. UNLINK comes first, as a full server refuses nothing once a script has written. The tombstone must
+# keep that session out, also if the clock of the application that made it is ahead of the server's.
 END = Script("""
 local clock, ended = redis.call('TIME'), tonumber(redis.call('GET', KEYS[2]) or nil)
 local left = math.max(redis.call('PTTL', KEYS[1]), tonumber(ARGV[2]), 0)
 local removed, created = redis.call('UNLINK', KEYS[1]), tonumber(ARGV[1])
 if removed > 0 or created then
-  local now = string.format('%.0f', clock[1] * 1000000 + clock[2])
+  local now = string.format('%.0f', math.max(clock[1] * 1000000 + clock[2], created or 0))
   redis.call('SET', KEYS[2], now, 'PX', string.format('%.0f', left + ARGV[3]))
 end
 return (removed > 0 or (created and not (ended and created <= ended))) and 1 or 0
