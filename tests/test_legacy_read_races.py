@@ -85,6 +85,26 @@ class TestTwoProcesses:
         assert not any(await asyncio.gather(*(one.validate_session(session_id) for session_id in ids)))
         assert not any(published.is_there(redis_server, session_id) for session_id in ids)
 
+    async def test_a_logout_by_a_published_process(
+        self, redis_server: Server, redis_url: str, open_process: Callable[[], SessionManager]
+    ) -> None:
+        """While two processes of ours read: what it removed is ended; what it came too late for lives on."""
+        ids = [f"id-{number}" for number in range(200)]
+        for session_id in ids:
+            published.put(redis_server, session_id)
+        one, other, writer = open_process(), open_process(), Client(redis_url)
+        removed: dict[str, int] = {}
+
+        async def log_out(session_id: str, later: int) -> None:
+            for _ in range(later):  # in round trips, as the steps of the others are
+                await writer.call(b"EXISTS", f"session:{session_id}")
+            removed[session_id] = await writer.call(b"DEL", f"session:{session_id}")
+
+        reads = [each.validate_session(session_id) for session_id in ids for each in (one, other)]
+        await asyncio.gather(*reads, *(log_out(session_id, number % 10) for number, session_id in enumerate(ids)))
+        lives = await asyncio.gather(*(one.validate_session(session_id) for session_id in ids))
+        assert [not removed[session_id] for session_id in ids] == lives
+
     @pytest.mark.parametrize("then", ["SETEX", "DEL"])
     async def test_what_was_read_is_not_there_any_more(self, redis_server: Server, redis_url: str, then: str) -> None:
         """Between our reading and our moving it: nothing is written, and the other's change stays."""
