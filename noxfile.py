@@ -129,7 +129,7 @@ def compat(session: nox.Session) -> None:
     """One table of calls against 0.2, 0.6.3 and this version. `-- --write` makes the README's table anew."""
     session.install("-e", ".[redis-server]")
     old = [f"{version}={old_release(session, version)}" for version in ("0.2", "0.6.3")]
-    session.run("python", "-m", "compat", *old, "this=python", *session.posargs)
+    session.run("python", "-m", "tests.compat", *old, "this=python", *session.posargs)
 
 
 @nox.session
@@ -152,7 +152,7 @@ def dependants(session: nox.Session) -> None:
     session.install("chuk-artifacts", "chuk-mcp-server", "chuk-mcp-runtime")
     session.install("-e", ".[redis-server]")
     session.run("python", "-m", "pip", "check")
-    session.run("python", "-m", "dependants")
+    session.run("python", "-m", "tests.dependants")
 
 
 def install_peers(session: nox.Session) -> Path:

@@ -29,5 +29,10 @@ def totals(counts: Counts) -> dict[str, int]:
     return {name: number for name, number in vars(counts).items() if isinstance(number, int) and number}
 
 
+def settled(counts: Counts) -> dict[str, int]:
+    """Those of what became of sessions: in a cluster, one that was moved may come again at the server it is on now."""
+    return {name: number for name, number in totals(counts).items() if name not in ("seen", "here")}
+
+
 async def run(source: str, target: str, **options: Any) -> dict[str, int]:
     return totals(await migrate(Client(source), Client(target), **options))

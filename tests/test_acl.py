@@ -12,9 +12,15 @@ import pytest
 from chuk_sessions import SessionManager
 from chuk_sessions.exceptions import NoPermissionError, ProviderError, SessionError
 from chuk_sessions.providers import redis
+from chuk_sessions.providers.redis_legacy import LegacyReadingStore
+from chuk_sessions.providers.redis_move import TAKE
+from chuk_sessions.providers.redis_session_store import RedisSessionStore
 from chuk_sessions.redis_client.slots import slot_of
 from chuk_sessions.session_ids import session_key
+from tests import published
 from tests.cluster_servers import ClusterServers
+from tests.meddler import Meddler
+from tests.places import ClusterPlace
 from tests.readme_blocks import README
 from tests.sentinel_servers import SentinelServers
 from tests.servers import Server, login_part
@@ -33,6 +39,7 @@ RULES = readme(r"\n  user app on >password (.+)\n")
 SENTINEL_RULES = readme(r"Add `([^`]+)` with Sentinel")
 CLUSTER_RULES = readme(r"with Sentinel,\s+`([^`]+)` with Cluster")
 PROVIDER_RULES = readme(r"with Cluster, and `([^`]+)` and your own key patterns for the provider")
+LEGACY_RULES = readme(r"`SESSION_LEGACY_READ` needs `([^`]+)` besides")
 RULES_AT_SENTINELS = readme(r"The login at the\s+Sentinels needs `([^`]+)`")
 OPTIONAL = "+ping"
 
@@ -179,3 +186,36 @@ async def test_each_rule_is_needed_in_a_cluster(cluster: ClusterServers, rules: 
     """Without ``asking``, a server that a slot moves to sends its commands back, until time is up."""
     with pytest.raises(ProviderError):
         await use_while_a_slot_moves(cluster, [*RULES, *rules])
+
+
+async def use_legacy_read(url: str, place: ClusterPlace) -> None:
+    """Taking over, a change meanwhile included, and ending; raises the first refusal."""
+    place.command("SCRIPT", "FLUSH")
+    published.put(place, "id")
+    text = str(place.command("GET", "session:id"))
+    client = Meddler(url, TAKE, lambda: place.command("SETEX", "session:id", "100", text + " "))
+    store = LegacyReadingStore(RedisSessionStore(client, "box"), client, "box")
+    assert await store.touch("id", 0)
+    assert await store.delete("id")
+    place.command("SETEX", "session:id", "100", text)
+    assert not await store.touch("id", 0)
+    assert not published.is_there(place, "id")
+
+
+async def test_legacy_read_in_a_cluster(calm_cluster: ClusterServers, cluster_url: str) -> None:
+    place = ClusterPlace(calm_cluster)
+    with user(calm_cluster.nodes, [*RULES, *CLUSTER_RULES, *LEGACY_RULES]):
+        await use_legacy_read(calm_cluster.url_for("app", "password"), place)
+
+
+@pytest.mark.parametrize("rules", without(LEGACY_RULES))
+async def test_each_rule_of_legacy_read_is_needed(
+    calm_cluster: ClusterServers, cluster_url: str, rules: list[str]
+) -> None:
+    place = ClusterPlace(calm_cluster)
+    with (
+        user(calm_cluster.nodes, [*RULES, *CLUSTER_RULES, *rules]),
+        pytest.raises((ProviderError, AssertionError)) as caught,
+    ):
+        await use_legacy_read(calm_cluster.url_for("app", "password"), place)
+    assert isinstance(caught.value, (NoPermissionError, AssertionError))

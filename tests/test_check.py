@@ -13,6 +13,8 @@ from chuk_sessions.tools.checklist import Finding, Level, check
 from tests.servers import RedisServer
 
 if TYPE_CHECKING:
+    from chuk_sessions.redis_client.master import Master
+    from tests.cluster_servers import ClusterServers
     from tests.servers import Server
 
 pytestmark = pytest.mark.redis
@@ -21,6 +23,11 @@ GOOD = ("appendonly yes", "maxmemory 200mb", "maxmemory-policy noeviction", "has
 
 async def findings_of(url: str) -> dict[str, Finding]:
     return {finding.name: finding for finding in await check(Client(url))}
+
+
+async def server_at(url: str) -> Master:
+    (server,) = await Client(url).masters()
+    return server
 
 
 @pytest.fixture(autouse=True)
@@ -139,7 +146,9 @@ def test_versions(name: str) -> None:
 
 
 async def test_a_disk_that_fails(redis_url: str) -> None:
-    finding = await checklist._persistence(Client(redis_url), {"aof_enabled": "1", "aof_last_write_status": "err"})
+    finding = await checklist._persistence(
+        await server_at(redis_url), {"aof_enabled": "1", "aof_last_write_status": "err"}
+    )
     assert finding.level is Level.FAIL
     assert "disk" in finding.advice
 
@@ -147,9 +156,48 @@ async def test_a_disk_that_fails(redis_url: str) -> None:
 async def test_a_slow_line(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """By the measure of a line that is always slow."""
     monkeypatch.setattr(checklist, "SLOW", 0.0)
-    finding = await checklist._latency(Client(redis_url), {})
+    finding = await checklist._latency(await server_at(redis_url), {})
     assert finding.level is Level.WARN
     assert "median" in finding.value
+
+
+class TestCluster:
+    """Every master is looked at: settings and users are each server's own."""
+
+    async def test_what_is_the_same(self, calm_cluster: ClusterServers, cluster_url: str) -> None:
+        """Is said once, and what is not with the server that it is of; nothing is left behind."""
+        found = await check(Client(cluster_url))
+        masters = {f"{node.host}:{node.port}" for node in calm_cluster.nodes}
+        assert [each.servers for each in found if each.name in ("version", "role", "commands")] == [(), (), ()]
+        assert {server for each in found if each.name == "latency" for server in each.servers} == masters
+        assert all(each.level is Level.OK for each in found if each.name == "commands")
+        assert [node.command("DBSIZE") for node in calm_cluster.nodes] == [0, 0, 0]
+
+    async def test_one_that_differs(self, calm_cluster: ClusterServers, cluster_url: str) -> None:
+        """It is named, whichever it is."""
+        for node in calm_cluster.nodes:
+            node.command("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+            try:
+                found = [each for each in await check(Client(cluster_url)) if each.name == "maxmemory-policy"]
+            finally:
+                node.command("CONFIG", "SET", "maxmemory-policy", "noeviction")
+            (failed,) = [each for each in found if each.level is Level.FAIL]
+            assert failed.servers == (f"{node.host}:{node.port}",)
+            assert len(found) == 2
+            assert f"({node.host}:{node.port}): " in str(failed)
+
+    async def test_permissions_of_one_server(self, calm_cluster: ClusterServers, cluster_url: str) -> None:
+        """A user that lacks a command on one server only."""
+        for node in calm_cluster.nodes:
+            denied = "-hgetall" if node is calm_cluster.nodes[1] else "+hgetall"
+            node.command("ACL", "SETUSER", "limited", "on", ">pw", "~*", "+@all", denied)
+        try:
+            found = await check(Client(calm_cluster.url_for("limited", "pw")))
+        finally:
+            for node in calm_cluster.nodes:
+                node.command("ACL", "DELUSER", "limited")
+        (failed,) = [each for each in found if each.name == "commands" and each.level is Level.FAIL]
+        assert failed.servers == (f"127.0.0.1:{calm_cluster.nodes[1].port}",)
 
 
 class TestCommand:
@@ -167,7 +215,7 @@ class TestCommand:
         assert cli.main(["check", redis_url, "--json"]) == 1
         findings = json.loads(capsys.readouterr().out)
         assert len(findings) == 9
-        assert list(findings[0]) == ["level", "name", "value", "advice"]
+        assert list(findings[0]) == ["level", "name", "value", "advice", "servers"]
 
     def test_all_is_well(self, capsys: pytest.CaptureFixture[str]) -> None:
         """0 if there is nothing to do."""

@@ -8,9 +8,9 @@ from typing import NoReturn
 
 import pytest
 
-from dependants import __main__ as command
-from dependants import expect
-from dependants.expect import Steps, Unmet
+from tests.dependants import __main__ as command
+from tests.dependants import expect
+from tests.dependants.expect import Steps, Unmet
 
 FOLDER = Path(command.__file__).parent
 

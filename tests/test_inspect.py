@@ -15,12 +15,18 @@ from chuk_sessions.session_ids import fingerprint, session_key
 from chuk_sessions.tools import cli
 from chuk_sessions.tools.survey import SandboxTotals, Survey, as_text
 from tests import published
+from tests.places import PLACES, place
 from tests.servers import RedisServer
 
 if TYPE_CHECKING:
     from tests.servers import Server
 
 pytestmark = pytest.mark.redis
+
+
+@pytest.fixture(params=PLACES)
+def redis_server(request: pytest.FixtureRequest, redis_server: Server) -> Server:
+    return place(request, redis_server)
 
 
 async def allocate(url: str, hours: dict[str, float], sandbox_id: str, user_id: str) -> None:

@@ -12,12 +12,14 @@ from chuk_sessions import ProviderError, SessionManager, legacy
 from chuk_sessions.adoption import Adoption
 from chuk_sessions.providers import redis
 from chuk_sessions.providers.redis_legacy import DELETE, LegacyReadingStore
+from chuk_sessions.providers.redis_move import DROP, Move
 from chuk_sessions.providers.redis_session_store import RedisSessionStore
-from chuk_sessions.providers.redis_transfer import ADOPT, adopt
+from chuk_sessions.providers.redis_transfer import ADOPT
 from chuk_sessions.redis_client.client import Client
 from chuk_sessions.session_ids import session_key
 from tests import published
 from tests.meddler import Meddler
+from tests.places import PLACES, ClusterPlace, place
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,6 +29,16 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.redis, pytest.mark.usefixtures("legacy_read")]
 OURS = session_key("box", "id")
+
+
+@pytest.fixture(params=PLACES)
+def redis_server(request: pytest.FixtureRequest, redis_server: Server) -> Server:
+    return place(request, redis_server)
+
+
+def removal_at(server: Server) -> Script:
+    """What a deletion sends to remove what it has read under the published key."""
+    return DROP if isinstance(server, ClusterPlace) else DELETE
 
 
 class TestTwoProcesses:
@@ -73,6 +85,26 @@ class TestTwoProcesses:
         assert not any(await asyncio.gather(*(one.validate_session(session_id) for session_id in ids)))
         assert not any(published.is_there(redis_server, session_id) for session_id in ids)
 
+    async def test_a_logout_by_a_published_process(
+        self, redis_server: Server, redis_url: str, open_process: Callable[[], SessionManager]
+    ) -> None:
+        """While two processes of ours read: what it removed is ended; what it came too late for lives on."""
+        ids = [f"id-{number}" for number in range(200)]
+        for session_id in ids:
+            published.put(redis_server, session_id)
+        one, other, writer = open_process(), open_process(), Client(redis_url)
+        removed: dict[str, int] = {}
+
+        async def log_out(session_id: str, later: int) -> None:
+            for _ in range(later):  # in round trips, as the steps of the others are
+                await writer.call(b"EXISTS", f"session:{session_id}")
+            removed[session_id] = await writer.call(b"DEL", f"session:{session_id}")
+
+        reads = [each.validate_session(session_id) for session_id in ids for each in (one, other)]
+        await asyncio.gather(*reads, *(log_out(session_id, number % 10) for number, session_id in enumerate(ids)))
+        lives = await asyncio.gather(*(one.validate_session(session_id) for session_id in ids))
+        assert [not removed[session_id] for session_id in ids] == lives
+
     @pytest.mark.parametrize("then", ["SETEX", "DEL"])
     async def test_what_was_read_is_not_there_any_more(self, redis_server: Server, redis_url: str, then: str) -> None:
         """Between our reading and our moving it: nothing is written, and the other's change stays."""
@@ -81,8 +113,7 @@ class TestTwoProcesses:
         assert found is not None
         if then == "SETEX":
             published.put(redis_server, "id", custom_metadata={"role": "guest"})
-        source = (b"session:id", text)
-        assert await adopt(Client(redis_url), "box", "id", found.record, 0, source) is Adoption.CHANGED
+        assert await Move(Client(redis_url), "id").attempt("box", found.record, text, 9000) is Adoption.CHANGED
         assert redis_server.command("EXISTS", OURS) == 0
         assert published.is_there(redis_server, "id") is (then == "SETEX")
 
@@ -112,7 +143,7 @@ class TestBetweenReadingAndMoving:
     @pytest.mark.parametrize("times", [1, 5])
     async def test_deleting(self, redis_server: Server, redis_url: str, times: int) -> None:
         """What was just written is deleted too."""
-        store = self.open(redis_server, DELETE, times)
+        store = self.open(redis_server, removal_at(redis_server), times)
         assert await store.delete("id") is True
         assert not published.is_there(redis_server, "id")
         assert await store.read("id") is None
@@ -122,7 +153,7 @@ class TestBetweenReadingAndMoving:
         with pytest.raises(ProviderError, match="changed 20 times"):
             await self.open(redis_server, ADOPT, 1000).touch("id", 0)
         with pytest.raises(ProviderError, match="changed 20 times"):
-            await self.open(redis_server, DELETE, 1000).delete("id")
+            await self.open(redis_server, removal_at(redis_server), 1000).delete("id")
         assert published.is_there(redis_server, "id")
 
     async def test_another_process_takes_it_over(self, redis_server: Server, redis_url: str) -> None:

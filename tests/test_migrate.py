@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import sys
 import time
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -16,13 +18,21 @@ from chuk_sessions.session_ids import session_key
 from chuk_sessions.tools.migrate import REMOVE, migrate, same_database
 from chuk_sessions.tools.targets import ProviderTarget
 from tests import custom_provider, published
+from tests.cluster_servers import slot_of
 from tests.meddler import Meddler
-from tests.migrations import METADATA, OURS, info_of, manager_of, run, totals
+from tests.migrations import METADATA, OURS, info_of, manager_of, run, settled, totals
+from tests.places import PLACES, place
 
 if TYPE_CHECKING:
+    from tests.cluster_servers import ClusterServers
     from tests.servers import Server
 
 pytestmark = pytest.mark.redis
+
+
+@pytest.fixture(params=PLACES)
+def redis_server(request: pytest.FixtureRequest, redis_server: Server) -> Server:
+    return place(request, redis_server)
 
 
 class TestInPlace:
@@ -31,7 +41,7 @@ class TestInPlace:
     async def test_as_it_was(self, redis_server: Server, redis_url: str) -> None:
         """All fields and the remaining lifetime; the original is gone."""
         before = published.put(redis_server, "id", ttl=5000, status="invalidated")
-        assert await run(redis_url, redis_url) == {"seen": 1, "moved": 1}
+        assert settled(await migrate(Client(redis_url), Client(redis_url))) == {"moved": 1}
         info = await info_of(redis_url, "id")
         assert {**info, "expires_at": None} == {**before, "expires_at": None}
         assert 4_900_000 < int(str(redis_server.command("PTTL", OURS))) <= 5_000_001
@@ -59,14 +69,15 @@ class TestInPlace:
     async def test_sandboxes(self, redis_server: Server, redis_url: str) -> None:
         for sandbox_id in "abc":
             published.put(redis_server, f"id-{sandbox_id}", sandbox_id)
-        assert await run(redis_url, redis_url, sandboxes=["a", "c"]) == {"seen": 3, "moved": 2, "other_sandbox": 1}
+        counts = await migrate(Client(redis_url), Client(redis_url), sandboxes=["a", "c"])
+        assert settled(counts) == {"moved": 2, "other_sandbox": 1}
         assert published.is_there(redis_server, "id-b")
 
     async def test_into_a_sandbox(self, redis_server: Server, redis_url: str) -> None:
         """Of processes that were given none: each session has a random one."""
         for number in range(3):
             published.put(redis_server, f"id-{number}", f"sandbox-{number}{number}")
-        assert await run(redis_url, redis_url, into="shop") == {"seen": 3, "moved": 3}
+        assert settled(await migrate(Client(redis_url), Client(redis_url), into="shop")) == {"moved": 3}
         for number in range(3):
             assert (await info_of(redis_url, f"id-{number}", "shop"))["sandbox_id"] == "shop"
 
@@ -93,7 +104,7 @@ class TestInPlace:
         await run(redis_url, redis_url)
         await manager_of(redis_url).update_session_metadata("id", {"ours": 1})
         published.put(redis_server, "id", custom_metadata={"theirs": 1})
-        assert await run(redis_url, redis_url) == {"seen": 2, "moved": 1, "merged": 1, "here": 1}
+        assert settled(await migrate(Client(redis_url), Client(redis_url))) == {"moved": 1, "merged": 1}
         assert (await info_of(redis_url, "id"))["custom_metadata"] == {**METADATA, "ours": 1, "theirs": 1}
 
 
@@ -115,7 +126,7 @@ async def test_left_in_place(redis_server: Server, redis_url: str, target: Serve
     redis_server.command(*LEFT_IN_PLACE[name])
     published.put(redis_server, "id")
     counts = await migrate(Client(redis_url), Client(target.url if across else redis_url))
-    assert totals(counts) == {"seen": 2, "moved": 1, "left_behind": 1}
+    assert settled(counts) == {"moved": 1, "left_behind": 1}
     (problem,) = counts.problems
     assert str(problem).startswith("key ")
     assert "x" not in str(problem).split()
@@ -170,6 +181,40 @@ class TestAcross:
         target.command("HSET", OURS, "v", "9")
         assert await run(redis_url, target.url) == {"seen": 1, "left_behind": 1}
         assert target.command("HGETALL", OURS) == ["v", "9"]
+
+
+class TestToACluster:
+    """By the command, from a server or another cluster, in both layouts."""
+
+    async def test_as_it_was(
+        self, redis_server: Server, redis_url: str, cluster: ClusterServers, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        published.put(redis_server, "theirs")
+        await manager_of(redis_url).allocate_session("ours", "alice", 2, METADATA)
+        before = await info_of(redis_url, "ours")
+        command = [sys.executable, "-m", "chuk_sessions", "migrate", "--from", redis_url, "--to", cluster.url]
+        process = await asyncio.create_subprocess_exec(*command)
+        assert await process.wait() == 0
+        assert "moved: 2" in capfd.readouterr().out
+        assert {**await info_of(cluster.url, "ours"), "expires_at": 0} == {**before, "expires_at": 0}
+        assert (await info_of(cluster.url, "theirs"))["custom_metadata"] == METADATA
+        assert redis_server.command("DBSIZE") == 0
+
+    async def test_while_slots_move(self, redis_server: Server, redis_url: str, cluster: ClusterServers) -> None:
+        """From a cluster that is being changed: every session arrives."""
+        manager = manager_of(cluster.url)
+        ids = [await manager.allocate_session(f"id-{number}") for number in range(200)]
+        slots = iter(sorted({slot_of(session_key("box", session_id)) for session_id in ids}))
+
+        def move_one(_: object) -> None:
+            slot = next(slots, None)
+            if slot is not None:
+                cluster.migrate(slot, cluster.another_master(slot))
+
+        counts = await migrate(Client(cluster.url), Client(redis_url), batch=5, progress=move_one)
+        assert (counts.moved, counts.left_behind) == (200, 0)
+        assert redis_server.command("DBSIZE") == 200
+        assert all(await asyncio.gather(*map(manager_of(redis_url).validate_session, ids)))
 
 
 async def test_metadata_that_the_target_does_not_take(

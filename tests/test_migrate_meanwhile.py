@@ -21,12 +21,18 @@ from tests import published
 from tests.helpers import eventually
 from tests.meddler import Meddler
 from tests.migrations import METADATA, OURS, info_of, manager_of, run, totals
+from tests.places import PLACES, place
 from tests.servers import RedisServer
 
 if TYPE_CHECKING:
     from tests.servers import Server
 
 pytestmark = pytest.mark.redis
+
+
+@pytest.fixture(params=PLACES)
+def redis_server(request: pytest.FixtureRequest, redis_server: Server) -> Server:
+    return place(request, redis_server)
 
 
 class TestMeanwhile:
@@ -105,6 +111,7 @@ class TestMeanwhile:
         """What a published process wrote back after the logout is no session, wherever it would go."""
         monkeypatch.setenv("SESSION_LEGACY_READ", "1")
         for url in (target.url, redis_url):
+            redis_server.flush()
             text = published.document("id")
             redis_server.command("SETEX", "session:id", "100", text)
             assert await manager_of(redis_url).delete_session("id") is True

@@ -3,9 +3,11 @@
 Rules this file keeps:
 
 * Our layout is asked first. Only an id that is not there is looked for under the published key; what is found there is
-  moved by one script (see ``redis_transfer``), if its sandbox is ours, and then served as any other session.
+  moved (see ``redis_move``), if its sandbox is ours, and then served as any other session.
 * Whatever is decided about a published key is decided about the text that was read: if it changed, we read again.
 * Deleting ends both copies in one step, and remembers it for as long as a published process could write one back.
+  Where the two are in different slots of a cluster, that is remembered first, in the step that ends ours: from then on
+  nobody takes the other copy over, and it is removed next.
 * What cannot be decoded, and what belongs to another sandbox, is left alone.
 """
 
@@ -17,7 +19,9 @@ from typing import TYPE_CHECKING
 from chuk_sessions import legacy
 from chuk_sessions.adoption import Adoption
 from chuk_sessions.exceptions import ProviderError, SessionError
-from chuk_sessions.providers.redis_transfer import adopt, tombstone_key
+from chuk_sessions.models import MICROSECONDS
+from chuk_sessions.providers.redis_move import DROP, Move
+from chuk_sessions.providers.redis_transfer import tombstone_key
 from chuk_sessions.redis_client.connection import Replay
 from chuk_sessions.redis_client.scripts import Script
 from chuk_sessions.session_ids import quote_part, session_key
@@ -59,6 +63,28 @@ if removed > 0 then
   redis.call('SET', KEYS[2], now, 'PX', string.format('%.0f', math.max(left, 0) + ARGV[3]))
 end
 return removed
+""")
+
+# The same in two steps. KEYS: the published one. Its text, and how long it has to live.
+TEXT = Script("""
+local text = redis.pcall('GET', KEYS[1])
+if type(text) == 'table' then text = false end
+return {text, redis.call('PTTL', KEYS[1])}
+""")
+
+# KEYS: ours, the tombstone. ARGV: when the session under the published key was created, or nothing if there is none of
+# ours; how long that has to live; what the tombstone lives longer. 1 if this ended a session: ours, or one that had not
+# been ended before. UNLINK comes first, as a full server refuses nothing once a script has written. The tombstone must
+# keep that session out, also if the clock of the application that made it is ahead of the server's.
+END = Script("""
+local clock, ended = redis.call('TIME'), tonumber(redis.call('GET', KEYS[2]) or nil)
+local left = math.max(redis.call('PTTL', KEYS[1]), tonumber(ARGV[2]), 0)
+local removed, created = redis.call('UNLINK', KEYS[1]), tonumber(ARGV[1])
+if removed > 0 or created then
+  local now = string.format('%.0f', math.max(clock[1] * 1000000 + clock[2], created or 0))
+  redis.call('SET', KEYS[2], now, 'PX', string.format('%.0f', left + ARGV[3]))
+end
+return (removed > 0 or (created and not (ended and created <= ended))) and 1 or 0
 """)
 
 _told = False
@@ -103,6 +129,8 @@ class LegacyReadingStore:
 
     async def delete(self, session_id: str) -> bool:
         ours, published = session_key(self._quoted, session_id), legacy.published_key(session_id)
+        if not self._client.is_together(ours, published):
+            return await self._delete_apart(ours, published)
         for _ in range(ATTEMPTS):
             text, _ = await PEEK.run(self._client, (ours, published), (), Replay.READ)
             goes = text is not None and self._decode(text) is not None
@@ -123,20 +151,47 @@ class LegacyReadingStore:
 
     async def _import(self, session_id: str) -> bool:
         """Take the session over if it is there; whether our layout may have it now."""
-        ours, published = session_key(self._quoted, session_id), legacy.published_key(session_id)
+        move = Move(self._client, session_id)
         for _ in range(ATTEMPTS):
-            text, exists = await PEEK.run(self._client, (ours, published), (), Replay.READ)
+            text, left, exists = await self._look(session_id)
             record = None if text is None else self._decode(text)
             if text is None or record is None:
-                return bool(exists)
+                await move.abandon()
+                return exists
             try:
-                outcome = await adopt(self._client, self._quoted, session_id, record, 0, (published, text))
+                outcome = await move.attempt(self._quoted, record, text, left)
             except SessionError:  # metadata that is beyond what we store
                 self._report()
-                return bool(exists)
+                await move.abandon()
+                return exists
             if outcome is not Adoption.CHANGED:
                 _tell(outcome)
                 return outcome > 0
+        raise _restless()
+
+    async def _look(self, session_id: str) -> tuple[bytes | None, float, bool]:
+        """The text under the published key, how long that lives (0: without end), and whether ours may be there.
+
+        Whoever moves a session puts it under our key before it leaves the other, so we look in the other order.
+        """
+        ours, published = session_key(self._quoted, session_id), legacy.published_key(session_id)
+        if self._client.is_together(ours, published):
+            text, exists = await PEEK.run(self._client, (ours, published), (), Replay.READ)
+            return text, 0.0, bool(exists)
+        text, left = await TEXT.run(self._client, (published,), (), Replay.READ)
+        return text, 0.0 if left < 0 else max(left, 1) / 1000, True
+
+    async def _delete_apart(self, ours: str, published: bytes) -> bool:
+        ended = False
+        for _ in range(ATTEMPTS):
+            text, left = await TEXT.run(self._client, (published,), (), Replay.READ)
+            record = None if text is None else self._decode(text)
+            created = b"" if record is None else round(record.created * MICROSECONDS)
+            args = (created, left, GRACE)
+            outcome: int = await END.run(self._client, (ours, tombstone_key(ours)), args)
+            ended = ended or outcome > 0
+            if record is None or await DROP.run(self._client, (published,), (text,)) != 0:
+                return ended
         raise _restless()
 
     def _decode(self, text: bytes) -> SessionRecord | None:

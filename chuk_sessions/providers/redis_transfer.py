@@ -28,14 +28,14 @@ if TYPE_CHECKING:
     from chuk_sessions.redis_client.client import Client
     from chuk_sessions.redis_client.connection import Argument
 
-__all__ = ["ADOPT", "adopt", "tombstone_key"]
+__all__ = ["ADOPT", "adopt", "record_fields", "tombstone_key"]
 
 MAX_LEFT = 90_000_000_000 * MICROSECONDS  # so that a deadline has the digits that the record format allows
 
 
 # The replies are those of Adoption. KEYS: ours, the tombstone, and perhaps the published one. ARGV: version, published
-# text, microseconds left (for want of a published key with a TTL, 0 if there is none), its own deadline or 0, user?,
-# user, created, accessed, status, fields and values.
+# text, microseconds left (for want of a published key with a TTL; 0: up to its own deadline), its own deadline or 0,
+# user?, user, created, accessed, status, fields and values.
 ADOPT = Script(
     WRITE
     + """
@@ -45,6 +45,8 @@ if KEYS[3] then
   if text ~= ARGV[2] then return -3 end
   local pttl = redis.call('PTTL', KEYS[3])
   if pttl >= 0 then left = math.min(pttl * 1000, 9e16) elseif ends > 0 then left = ends - now end
+elseif left == 0 and ends > 0 then
+  left = ends - now
 end
 if left <= 0 or (ends > 0 and ends <= now) then return 0 end
 local ended = tonumber(redis.call('GET', KEYS[2]) or nil)
@@ -99,7 +101,8 @@ async def adopt(
     """Put a session here that lives ``left`` seconds from now.
 
     ``published`` is the key and text it was decoded from, on the same server: then the key's own TTL counts, and
-    ``left`` only if it has none. ``record.expires`` is looked at only in so far as a session past it is expired.
+    ``left`` only if it has none. ``record.expires`` is looked at only in so far as a session past it is expired, and
+    if ``left`` is 0.
     Raises SessionError for metadata that cannot be stored, else as ``Client.call``.
     """
     key = session_key(quoted_sandbox, session_id)
@@ -123,6 +126,23 @@ async def adopt(
     if published:
         keys = (*keys, published[0])
     return Adoption(await ADOPT.run(client, keys, tuple(args)))
+
+
+def record_fields(record: SessionRecord) -> list[Argument]:
+    """Fields and values of what ``adopt`` creates, but for ``created`` and ``expires``."""
+    user = [] if record.user_id is None else [b"user", record.user_id.encode("utf-8", "surrogatepass")]
+    items: list[Argument] = [
+        b"v",
+        VERSION,
+        b"accessed",
+        _microseconds(record.accessed),
+        b"status",
+        record.status,
+        *user,
+    ]
+    for name, value in encode_fields(record.metadata).items():
+        items += (METADATA + name.encode("utf-8", "surrogatepass"), value)
+    return items
 
 
 def _microseconds(seconds: float) -> int:

@@ -7,7 +7,8 @@ Rules this file keeps:
   after ASKING; TRYAGAIN splits a batch into its keys; else it and CLUSTERDOWN have the command wait ``RETRY_PAUSE`` and
   begin anew. It keeps its deadline.
 * The slots are asked for by one task at a time: at the start, after a MOVED, and for as long as a master cannot be
-  reached or a slot that is needed has none; with growing pauses, whatever the number of callers.
+  reached or a slot that is needed has none; with growing pauses, whatever the number of callers. Only ``masters``,
+  which no request of an application calls, asks by itself.
 * A command whose master was lost waits there as it would for a lone server, and moves to the new master when one is
   known. If no server of the cluster has ever answered, calls fail at once, as for a lone server that is down.
 """
@@ -105,9 +106,25 @@ class Cluster:
     written = property(lambda self: self._total("written"), doc="Commands written so far.")
     writes = property(lambda self: self._total("writes"), doc="Writes to sockets so far.")
 
-    def slot_of(self, key: str) -> int:
+    def slot_of(self, key: Argument) -> int:
         """What keys must have in common to be in one command."""
         return slot_of(key)
+
+    async def masters(self) -> list[Node]:
+        """The servers that have slots, by address; asked for now. Raises NotSent if none tells within the timeout."""
+        if self._closed:
+            raise NotSent(self._reason)
+        try:
+            async with asyncio.timeout(self._config.timeout):
+                ranges = await self._ask()
+        except TimeoutError as exc:
+            raise NotSent(f"no server of {self._config.address} told where the slots are in time") from exc
+        self._install(ranges)
+        return [self._node_at(address) for address in sorted({address for _, _, address in ranges})]
+
+    def node_of(self, key: Argument) -> Node | None:
+        """The master that commands for ``key`` go to now; None if that is not known."""
+        return self._owners[slot_of(key)]
 
     def is_up(self, slot: int) -> bool:
         """Whether commands for ``slot`` go to a connection now."""

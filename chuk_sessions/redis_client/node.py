@@ -26,6 +26,7 @@ from chuk_sessions.exceptions import NotSent, OutcomeUnknown, ProviderError, Rea
 from chuk_sessions.redis_client.config import RedisConfig
 from chuk_sessions.redis_client.connection import (
     MANY,
+    NO_SLOT,
     Argument,
     Command,
     Connection,
@@ -145,9 +146,22 @@ class Node:
         """Writes to the socket so far."""
         return self._writes + (0 if self._connection is None else self._connection.writes)
 
-    def slot_of(self, key: str) -> int:
+    @property
+    def address(self) -> str:
+        """Where it is, as messages name it."""
+        return self._config.address
+
+    def slot_of(self, key: Argument) -> int:
         """What keys must have in common to be in one command: here they are all on one server."""
         return 0
+
+    async def masters(self) -> list[Node]:
+        """Itself: all keys are here."""
+        return [self]
+
+    def node_of(self, key: Argument) -> Node:
+        """Itself."""
+        return self
 
     def is_up(self, slot: int) -> bool:
         """Whether commands go to a connection now."""
@@ -189,9 +203,11 @@ class Node:
                 self._many = clear_given_up(self._waiting)
 
     def take_waiting(self) -> list[Command]:
-        """Hand over the commands that wait for a connection."""
-        taken = [command for command in self._waiting if not command[0].done()]
+        """Hand over the commands that wait for a connection; those that are for this server alone stay."""
+        taken = [command for command in self._waiting if not command[0].done() and command[4] != NO_SLOT]
+        kept = [command for command in self._waiting if command[4] == NO_SLOT]
         self._waiting.clear()
+        self._waiting.extend(kept)
         return taken
 
     def leave(self, command: Command, reason: str) -> None:

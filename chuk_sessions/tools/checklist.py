@@ -8,7 +8,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from os import urandom
 from typing import TYPE_CHECKING
@@ -17,9 +17,11 @@ from chuk_sessions.exceptions import ProviderError, ServerError
 from chuk_sessions.providers.redis import RedisFactory
 from chuk_sessions.providers.redis_session_store import RedisSessionStore
 from chuk_sessions.redis_client.connection import Replay
+from chuk_sessions.session_ids import session_key
 
 if TYPE_CHECKING:
     from chuk_sessions.redis_client.client import Client
+    from chuk_sessions.redis_client.master import Master
 
 __all__ = ["Finding", "Level", "check"]
 
@@ -29,6 +31,7 @@ FULL = 0.8  # of maxmemory: from here on somebody should look
 PINGS = 200
 SLOW = 2.0  # milliseconds of a median round trip: within a data centre it is under one
 SANDBOX = "chuk-sessions-check"
+MANY_NAMES = 200_000  # of which one is in the slots of a certain server, even if it has a single one
 
 Info = dict[str, str]
 
@@ -44,37 +47,59 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line of the checklist: what was looked at, what it is, and what to do; ``advice`` is empty if all is well."""
+    """One line of the checklist: what was looked at, what it is, and what to do; ``advice`` is empty if all is well.
+
+    ``servers`` are those of a cluster for which it is so, if it is not so for all.
+    """
 
     level: Level
     name: str
     value: str
     advice: str = ""
+    servers: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return f"{self.level:<8}{self.name:<24}{self.value}" + (f": {self.advice}" if self.advice else "")
+        where = f" ({', '.join(self.servers)})" if self.servers else ""
+        return f"{self.level:<8}{self.name:<24}{self.value}{where}" + (f": {self.advice}" if self.advice else "")
 
 
 async def check(client: Client) -> list[Finding]:
-    """Look at everything. Raises ProviderError if the server cannot be reached."""
-    await client.call(b"PING", replay=Replay.READ)
-    info = await _info(client)
-    return [_version(info), _role(info), *[await look(client, info) for look in LOOKS]]
+    """Look at everything, in a cluster at every master. Raises ProviderError if a server cannot be reached."""
+    masters = await client.masters()
+    return _together({master.address: await _check_server(client, master) for master in masters})
 
 
-async def _info(client: Client) -> Info:
+async def _check_server(client: Client, master: Master) -> list[Finding]:
+    await master.call(b"PING", replay=Replay.READ)
+    info = await _info(master)
+    looks = [await look(master, info) for look in LOOKS]
+    return [_version(info), _role(info), *looks, await _permissions(client, master)]
+
+
+def _together(found: dict[str, list[Finding]]) -> list[Finding]:
+    """What is the same on all servers, once; what is not, with the servers that it is so on."""
+    result = []
+    for point in zip(*found.values(), strict=True):
+        servers: dict[Finding, list[str]] = {}
+        for address, finding in zip(found, point, strict=True):
+            servers.setdefault(finding, []).append(address)
+        result += [replace(each, servers=tuple(names)) if len(servers) > 1 else each for each, names in servers.items()]
+    return result
+
+
+async def _info(server: Master) -> Info:
     """INFO as a dict; empty if the server does not give it."""
     try:
-        text: bytes = await client.call(b"INFO", replay=Replay.READ)
+        text: bytes = await server.call(b"INFO", replay=Replay.READ)
     except ServerError:
         return {}
     return dict(line.split(":", 1) for line in text.decode(errors="replace").splitlines() if ":" in line)
 
 
-async def _setting(client: Client, name: str) -> str | None:
+async def _setting(server: Master, name: str) -> str | None:
     """A setting; None if the server does not know or tell it."""
     try:
-        reply = await client.call(b"CONFIG", b"GET", name, replay=Replay.READ)
+        reply = await server.call(b"CONFIG", b"GET", name, replay=Replay.READ)
     except ServerError:
         return None
     values = list(reply.values()) if isinstance(reply, dict) else reply[1::2]
@@ -101,8 +126,8 @@ def _role(info: Info) -> Finding:
     return Finding(Level.OK, "role", role)
 
 
-async def _policy(client: Client, info: Info) -> Finding:
-    policy = info.get("maxmemory_policy") or await _setting(client, "maxmemory-policy")
+async def _policy(server: Master, info: Info) -> Finding:
+    policy = info.get("maxmemory_policy") or await _setting(server, "maxmemory-policy")
     if policy is None:
         return Finding(Level.UNKNOWN, "maxmemory-policy", "not told", "it should be noeviction")
     if policy != "noeviction":
@@ -111,7 +136,7 @@ async def _policy(client: Client, info: Info) -> Finding:
     return Finding(Level.OK, "maxmemory-policy", policy)
 
 
-async def _memory(client: Client, info: Info) -> Finding:
+async def _memory(server: Master, info: Info) -> Finding:
     used, limit = int(info.get("used_memory", 0)), int(info.get("maxmemory", 0))
     value = f"{info.get('used_memory_human', 'not told')} of {info.get('maxmemory_human', 'not told')}"
     if not info:
@@ -124,7 +149,7 @@ async def _memory(client: Client, info: Info) -> Finding:
     return Finding(Level.OK, "memory", value)
 
 
-async def _persistence(client: Client, info: Info) -> Finding:
+async def _persistence(server: Master, info: Info) -> Finding:
     if "aof_enabled" not in info:
         return Finding(Level.UNKNOWN, "persistence", "not told", "appendonly yes is advised; allow INFO")
     for name in ("aof_last_write_status", "aof_last_bgrewrite_status", "rdb_last_bgsave_status"):
@@ -135,19 +160,19 @@ async def _persistence(client: Client, info: Info) -> Finding:
     if info["aof_enabled"] != "1":
         advice = "a crash loses all sessions since the last snapshot: CONFIG SET appendonly yes, and in redis.conf"
         return Finding(Level.WARN, "persistence", "appendonly no", advice)
-    fsync = await _setting(client, "appendfsync") or "not told"
+    fsync = await _setting(server, "appendfsync") or "not told"
     if fsync == "no":
         advice = "a crash of the machine loses up to 30 s: CONFIG SET appendfsync everysec, and in redis.conf"
         return Finding(Level.WARN, "persistence", "appendonly yes, appendfsync no", advice)
     return Finding(Level.OK, "persistence", f"appendonly yes, appendfsync {fsync}")
 
 
-async def _listpack(client: Client, info: Info) -> Finding:
+async def _listpack(server: Master, info: Info) -> Finding:
     name = "hash-max-listpack-value"
-    value = await _setting(client, name)
+    value = await _setting(server, name)
     if value is None:  # Redis 6.2 has only the old name
         name = "hash-max-ziplist-value"
-        value = await _setting(client, name)
+        value = await _setting(server, name)
     if value is None:
         return Finding(Level.UNKNOWN, name, "not told", f"{LISTPACK} halves the memory of most sessions")
     if int(value) < LISTPACK:
@@ -156,17 +181,17 @@ async def _listpack(client: Client, info: Info) -> Finding:
     return Finding(Level.OK, name, value)
 
 
-async def _access(client: Client, info: Info) -> Finding:
+async def _access(server: Master, info: Info) -> Finding:
     """Who we are: the default user without a password is anybody."""
     try:
-        user = (await client.call(b"ACL", b"WHOAMI", replay=Replay.READ)).decode()
+        user = (await server.call(b"ACL", b"WHOAMI", replay=Replay.READ)).decode()
     except ServerError:
         return Finding(Level.OK, "user", "one that may not use ACL")
     if user != "default":
         return Finding(Level.OK, "user", user)
     advice = "anybody who reaches the server has all sessions: make a user with a password, and put both in the URL"
     try:
-        reply = await client.call(b"ACL", b"GETUSER", b"default", replay=Replay.READ)
+        reply = await server.call(b"ACL", b"GETUSER", b"default", replay=Replay.READ)
     except ServerError:
         return Finding(Level.UNKNOWN, "user", "default", f"if it has no password, {advice}")
     flags = (reply if isinstance(reply, dict) else dict(zip(reply[::2], reply[1::2], strict=True)))[b"flags"]
@@ -175,9 +200,13 @@ async def _access(client: Client, info: Info) -> Finding:
     return Finding(Level.OK, "user", "default, with a password")
 
 
-async def _permissions(client: Client, info: Info) -> Finding:
-    """Every operation for real, on a session and a value of our own that are gone afterwards."""
-    store, name = RedisSessionStore(client, SANDBOX), urandom(16).hex()
+async def _permissions(client: Client, server: Master) -> Finding:
+    """Every operation for real, on a session and a value of our own on that server that are gone afterwards."""
+    names = (urandom(16).hex() for _ in range(MANY_NAMES))
+    name = next((name for name in names if server.has(session_key(SANDBOX, name))), None)
+    if name is None:
+        return Finding(Level.UNKNOWN, "commands", "its slots have just moved", "run it again")
+    store, value = RedisSessionStore(client, SANDBOX), f"{SANDBOX}:{session_key(SANDBOX, name)}"
     calls: dict[str, Callable[[], Awaitable[object]]] = {
         "allocate": lambda: store.create(name, "check", 60.0, {"a": 1}),
         "validate": lambda: store.touch(name, 0),
@@ -188,9 +217,9 @@ async def _permissions(client: Client, info: Info) -> Finding:
         "delete": lambda: store.delete(name),
     }
     async with RedisFactory(client)() as values:
-        calls["set"] = lambda: values.setex(f"{SANDBOX}:{name}", 60, "value")
-        calls["get"] = lambda: values.get(f"{SANDBOX}:{name}")
-        calls["remove"] = lambda: values.delete(f"{SANDBOX}:{name}")
+        calls["set"] = lambda: values.setex(value, 60, "value")
+        calls["get"] = lambda: values.get(value)
+        calls["remove"] = lambda: values.delete(value)
         for what, call in calls.items():
             try:
                 await call()
@@ -200,11 +229,11 @@ async def _permissions(client: Client, info: Info) -> Finding:
     return Finding(Level.OK, "commands", "every call works")
 
 
-async def _latency(client: Client, info: Info) -> Finding:
+async def _latency(server: Master, info: Info) -> Finding:
     times = []
     for _ in range(PINGS):
         begun = time.perf_counter()
-        await client.call(b"PING", replay=Replay.READ)
+        await server.call(b"PING", replay=Replay.READ)
         times.append((time.perf_counter() - begun) * 1000)
     median = statistics.median(times)
     value = f"median {median:.2f} ms, longest {max(times):.2f} ms of {PINGS}"
@@ -213,12 +242,11 @@ async def _latency(client: Client, info: Info) -> Finding:
     return Finding(Level.OK, "latency", value)
 
 
-LOOKS: tuple[Callable[[Client, Info], Awaitable[Finding]], ...] = (
+LOOKS: tuple[Callable[[Master, Info], Awaitable[Finding]], ...] = (
     _policy,
     _memory,
     _persistence,
     _listpack,
     _access,
-    _permissions,
     _latency,
 )

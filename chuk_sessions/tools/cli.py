@@ -16,8 +16,8 @@ from chuk_sessions import grid
 from chuk_sessions.exceptions import ProviderError
 from chuk_sessions.provider_factory import BUILT_IN, factory_named
 from chuk_sessions.redis_client.client import Client
-from chuk_sessions.redis_client.connection import Replay
 from chuk_sessions.tools.checklist import Level, check
+from chuk_sessions.tools.enumeration import count_keys
 from chuk_sessions.tools.migrate import BATCH, Counts, migrate
 from chuk_sessions.tools.progress import show_progress
 from chuk_sessions.tools.survey import LISTED, as_json, as_text, survey
@@ -165,7 +165,7 @@ async def _migrate(options: argparse.Namespace) -> int:
     source = client(options.source)
     target = source if options.target == options.source else _target(options.target)
     stopped = _stop_at_signal()
-    total = await source.call(b"DBSIZE", replay=Replay.READ)
+    total = await count_keys(source)
     with show_progress(total) as progress:
         counts = await migrate(
             source,

@@ -3,7 +3,7 @@
 How one session moves, and why in this order:
 
 * Within one database a published session is moved by one script: it is in one layout or the other at any moment, and
-  nothing that happens at the same time is lost.
+  nothing that happens at the same time is lost. In a cluster it takes several steps: see ``redis_move``.
 * Between two databases there is no such step. The session is put at the target first, and the original is removed only
   if it is still what was read: an interruption at any point leaves it at least once, and the next run puts the two
   together (see ``redis_transfer``). If the original changed meanwhile, it is read again.
@@ -27,12 +27,14 @@ from typing import TYPE_CHECKING
 from chuk_sessions.adoption import Adoption
 from chuk_sessions.exceptions import ProviderError, SessionError
 from chuk_sessions.models import MICROSECONDS
-from chuk_sessions.providers.redis_transfer import adopt, tombstone_key
+from chuk_sessions.providers.redis_move import Move
+from chuk_sessions.providers.redis_transfer import tombstone_key
 from chuk_sessions.redis_client.client import Client
 from chuk_sessions.redis_client.connection import Replay
 from chuk_sessions.redis_client.scripts import Script
 from chuk_sessions.session_ids import quote_part, session_key
-from chuk_sessions.tools.stored import Problem, Stored, read, read_batch, session_keys
+from chuk_sessions.tools.enumeration import session_keys
+from chuk_sessions.tools.stored import Problem, Stored, read, read_batch
 from chuk_sessions.tools.targets import RedisTarget
 
 if TYPE_CHECKING:
@@ -206,22 +208,23 @@ class _Run:
             await self._move_stored(found)
 
     async def _move_stored(self, found: Stored) -> None:
-        kind = b"string" if found.published else b"hash"
+        kind, move = b"string" if found.published else b"hash", Move(self._source, found.session_id)
         for _ in range(ATTEMPTS):
             found.sandbox_id = self._into or found.sandbox_id
-            if await (self._move_in_place(found) if self._in_place else self._move_across(found)):
+            if await (self._move_in_place(found, move) if self._in_place else self._move_across(found)):
                 return
             again = await read(self._source, found.key, kind)
             if not isinstance(again, Stored):
+                await move.abandon()
                 await self._move(again)
                 return
             found = again
         self.counts.add_problem(Problem(found.key, f"changed {ATTEMPTS} times while it was read; run again"))
 
-    async def _move_in_place(self, found: Stored) -> bool:
+    async def _move_in_place(self, found: Stored, move: Move) -> bool:
         """Whether that is settled; False if the session changed."""
-        published, sandbox = (found.key, found.raw[0]), quote_part(found.sandbox_id)
-        outcome = await self._report(found, adopt(self._source, sandbox, found.session_id, found.record, 0, published))
+        sandbox = quote_part(found.sandbox_id)
+        outcome = await self._report(found, move.attempt(sandbox, found.record, found.raw[0], found.left))
         if outcome > 0:
             self._count(outcome)
         elif outcome is Adoption.EXPIRED:

@@ -13,7 +13,8 @@ from chuk_sessions.exceptions import ServerError
 from chuk_sessions.models import iso_timestamp
 from chuk_sessions.redis_client.connection import Replay
 from chuk_sessions.session_ids import fingerprint
-from chuk_sessions.tools.stored import Problem, Stored, read_batch, session_keys
+from chuk_sessions.tools.enumeration import session_keys
+from chuk_sessions.tools.stored import Problem, Stored, read_batch
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -63,7 +64,10 @@ async def survey(
     listed: int = LISTED,
     show_ids: bool = False,
 ) -> Survey:
-    """Look at every session, or at those of ``sandboxes`` and ``user_id``. Raises as ``Client.call``."""
+    """Look at every session, or at those of ``sandboxes`` and ``user_id``. Raises as ``session_keys``.
+
+    What comes and goes, or moves to another server of a cluster meanwhile, may be missed or counted twice.
+    """
     result, order = Survey(), count()
     first: list[tuple[float, int, dict[str, Any]]] = []  # a heap with the latest end on top
     seen: set[bytes] = set()

@@ -10,7 +10,7 @@ from chuk_artifacts import ArtifactStore
 from chuk_sessions.session_manager import SessionManager
 
 if TYPE_CHECKING:
-    from dependants.expect import Steps
+    from tests.dependants.expect import Steps
 
 SANDBOX = "dependants-artifacts"
 

@@ -1,4 +1,4 @@
-"""`python -m compat NAME=PYTHON ...`: run the table in each environment and compare with the last of them.
+"""`python -m tests.compat NAME=PYTHON ...`: run the table in each environment and compare with the last of them.
 
 Then sessions that the others stored are taken over. With `--write` the README's table is made anew; without, an old
 one is a failure too.
@@ -12,12 +12,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from compat.report import Outcomes, columns, problems, read_differences, readme_table, with_table
-from compat.rollover import roll_over
-from compat.rows import ROWS
+from tests.compat.report import Outcomes, columns, problems, read_differences, readme_table, with_table
+from tests.compat.rollover import roll_over
+from tests.compat.rows import ROWS
 from tests.servers import RedisServer
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 PROBE = Path(__file__).with_name("probe.py")
 README = ROOT / "README.md"
 SECONDS = 120.0
@@ -60,7 +60,7 @@ def check_readme(write: bool) -> list[str]:
 
 def main() -> int:
     """Print the columns, then what is wrong; 1 if anything is."""
-    parser = argparse.ArgumentParser(prog="python -m compat", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.compat", description=__doc__)
     parser.add_argument("environments", nargs="+", metavar="NAME=PYTHON")
     parser.add_argument("--write", action="store_true", help="write the README's table")
     options = parser.parse_args()

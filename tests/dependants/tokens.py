@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from chuk_mcp_server.oauth.token_store import TokenStore
 
 if TYPE_CHECKING:
-    from dependants.expect import Steps
+    from tests.dependants.expect import Steps
 
 REDIRECT = "https://client.example/callback"
 

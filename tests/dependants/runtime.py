@@ -26,7 +26,7 @@ from chuk_mcp_runtime.session import (
 import chuk_sessions
 
 if TYPE_CHECKING:
-    from dependants.expect import Steps
+    from tests.dependants.expect import Steps
 
 SANDBOX = "dependants-runtime"
 

@@ -1,6 +1,6 @@
-"""`python -m dependants`: each library on memory and on a Redis server of its own, a fresh process for each.
+"""`python -m tests.dependants`: each library on memory and on a Redis server of its own, a fresh process for each.
 
-`python -m dependants NAME` is such a process.
+`python -m tests.dependants NAME` is such a process.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sys
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from dependants.expect import Steps
+from tests.dependants.expect import Steps
 from tests.servers import RedisServer
 
 if TYPE_CHECKING:
@@ -29,14 +29,14 @@ def run_one(name: str) -> None:
     """Drive one library in this process, and say how much was checked."""
     logging.disable()
     steps = Steps()
-    asyncio.run(importlib.import_module(f"dependants.{name}").drive(steps))
+    asyncio.run(importlib.import_module(f"tests.dependants.{name}").drive(steps))
     print(f"{LIBRARIES[name]} {version(LIBRARIES[name])}: {steps.count} steps")
 
 
 def run_apart(name: str, settings: Mapping[str, str]) -> bool:
     """The same in a process of its own, with nothing but these settings of ours; whether it went well."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith(VARIABLES)}
-    command = [sys.executable, "-m", "dependants", name]
+    command = [sys.executable, "-m", "tests.dependants", name]
     result = subprocess.run(command, env=environment | dict(settings), timeout=SECONDS, check=False)
     return result.returncode == 0
 
