@@ -43,7 +43,8 @@ GRACE = 86_400_000  # milliseconds that a tombstone outlives the session: a publ
 # process is moving is found in one place or the other.
 PEEK = Script("""
 local text = redis.pcall('GET', KEYS[2])
-if type(text) == 'table' then text = false end
+if type(text) == 'table' and string.find(text.err, 'WRONGTYPE ', 1, true) then text = false end
+if type(text) == 'table' then return text end
 return {text, redis.call('EXISTS', KEYS[1])}
 """)
 
@@ -51,7 +52,8 @@ return {text, redis.call('EXISTS', KEYS[1])}
 # what the tombstone lives longer than both.
 DELETE = Script("""
 local clock, text = redis.call('TIME'), redis.pcall('GET', KEYS[3])
-if type(text) == 'table' then text = false end
+if type(text) == 'table' and string.find(text.err, 'WRONGTYPE ', 1, true) then text = false end
+if type(text) == 'table' then return text end
 if (text or '') ~= ARGV[1] then return -1 end
 local left, removed = redis.call('PTTL', KEYS[1]), redis.call('UNLINK', KEYS[1])
 if text and ARGV[2] == '1' then
@@ -68,7 +70,8 @@ return removed
 # The same in two steps. KEYS: the published one. Its text, and how long it has to live.
 TEXT = Script("""
 local text = redis.pcall('GET', KEYS[1])
-if type(text) == 'table' then text = false end
+if type(text) == 'table' and string.find(text.err, 'WRONGTYPE ', 1, true) then text = false end
+if type(text) == 'table' then return text end
 return {text, redis.call('PTTL', KEYS[1])}
 """)
 
