@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from chuk_sessions.redis_client.client import Client
 from chuk_sessions.tools import checklist, cli
 from chuk_sessions.tools.checklist import Finding, Level, check
+from tests.readme_blocks import README
 from tests.servers import RedisServer
 
 if TYPE_CHECKING:
@@ -102,6 +104,17 @@ async def test_a_user_that_lacks_a_command(denied: str) -> None:
     assert finding.level is Level.FAIL
     assert "ACL SETUSER" in finding.advice
     assert "pass-word" not in str(finding)
+
+
+async def test_the_user_of_the_readme() -> None:
+    """A user with rights for sessions alone has all that it needs."""
+    rules = re.search(r"user app on >password ([^`\n]+)\n", README.read_text(encoding="utf-8"))
+    assert rules
+    with RedisServer(*GOOD, f"user app on >password {rules.group(1)}") as server:
+        found = await findings_of(server.url_for("app", "password"))
+    assert found["commands"].level is Level.OK
+    assert found["provider API"].level is Level.UNKNOWN
+    assert not {Level.FAIL, Level.WARN} & {finding.level for finding in found.values()}
 
 
 async def test_a_server_that_tells_nothing() -> None:
@@ -207,21 +220,21 @@ class TestCommand:
         """A line per finding; 1 if there is something to do."""
         assert cli.main(["check", redis_url]) == 1
         lines = capsys.readouterr().out.splitlines()
-        assert len(lines) == 9
+        assert len(lines) == 10
         assert {line.split()[0] for line in lines} <= {"ok", "warn", "fail", "unknown"}
         assert redis_server.command("DBSIZE") == 0
 
     def test_json(self, redis_url: str, capsys: pytest.CaptureFixture[str]) -> None:
         assert cli.main(["check", redis_url, "--json"]) == 1
         findings = json.loads(capsys.readouterr().out)
-        assert len(findings) == 9
+        assert len(findings) == 10
         assert list(findings[0]) == ["level", "name", "value", "advice", "servers"]
 
     def test_all_is_well(self, capsys: pytest.CaptureFixture[str]) -> None:
         """0 if there is nothing to do."""
         with RedisServer(*GOOD, users={"app": "pw"}) as server:
             assert cli.main(["check", server.url_for("app", "pw")]) == 0
-        assert capsys.readouterr().out.count("ok ") == 9
+        assert capsys.readouterr().out.count("ok ") == 10
 
     def test_no_server(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert cli.main(["check", "redis://127.0.0.1:1"]) == 2

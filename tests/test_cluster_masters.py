@@ -17,7 +17,7 @@ from tests.helpers import eventually
 from tests.servers import RedisServer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from tests.cluster_servers import ClusterNode
     from tests.servers import Server
@@ -127,6 +127,16 @@ class Moving:
         return found
 
 
+@pytest.fixture
+def moving(cluster: ClusterServers) -> Iterator[Moving]:
+    """With its slot where it was, after the test."""
+    moving = Moving(cluster)
+    home = moving.last
+    yield moving
+    if home.running and cluster.owner_of(moving.slot) is not home:
+        cluster.migrate(moving.slot, home)
+
+
 class TestAllKeys:
     async def test_of_all_masters(self, calm_cluster: ClusterServers, cluster_url: str) -> None:
         """Once each, while nothing moves; other keys are not looked at, but counted."""
@@ -143,15 +153,13 @@ class TestAllKeys:
         assert [batch async for batch in session_keys(client, 20)] == [[(b"session:1", b"string")]]
         assert await count_keys(client) == 1
 
-    async def test_a_slot_that_moves(self, cluster: ClusterServers) -> None:
+    async def test_a_slot_that_moves(self, cluster: ClusterServers, moving: Moving) -> None:
         """To a server that has been looked through already."""
-        moving = Moving(cluster)
         found = await moving.find(lambda: cluster.migrate(moving.slot, moving.first))
         assert set(found) == moving.keys
 
-    async def test_a_slot_that_goes_and_comes_back(self, cluster: ClusterServers) -> None:
+    async def test_a_slot_that_goes_and_comes_back(self, cluster: ClusterServers, moving: Moving) -> None:
         """What the server owns is the same as before; the epoch is not."""
-        moving = Moving(cluster)
         (master,) = [each for each in await Client(cluster.url).masters() if str(moving.last.port) in each.address]
         before = await master.ownership()
         cluster.migrate(moving.slot, moving.first)
@@ -160,25 +168,24 @@ class TestAllKeys:
         assert before.split()[1:] == after.split()[1:]
         assert before != after
 
-    async def test_a_slot_that_is_on_its_way(self, cluster: ClusterServers) -> None:
+    async def test_a_slot_that_is_on_its_way(self, cluster: ClusterServers, moving: Moving) -> None:
         """For as long as it may take: its keys go to a server that would be looked through first."""
-        moving = Moving(cluster)
         cluster.migrate_begin(moving.slot, moving.first)
         cluster.migrate_keys(moving.slot, moving.first, 10)
         found = await moving.find(lambda: cluster.migrate_keys(moving.slot, moving.first))
         assert set(found) == moving.keys
         cluster.migrate_end(moving.slot, moving.first)
 
-    async def test_slots_that_never_rest(self, cluster: ClusterServers, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_slots_that_never_rest(
+        self, cluster: ClusterServers, moving: Moving, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """It is said, rather than that a session is left out."""
         monkeypatch.setattr(enumeration, "ROUNDS", 1)
-        moving = Moving(cluster)
         with pytest.raises(ProviderError, match="went on moving"):
             await moving.find(lambda: cluster.migrate(moving.slot, moving.first))
 
-    async def test_a_master_that_is_lost(self, cluster: ClusterServers) -> None:
+    async def test_a_master_that_is_lost(self, cluster: ClusterServers, moving: Moving) -> None:
         """Its replica has the keys, and is looked through instead."""
-        moving = Moving(cluster)
         cluster.wait_until_ok()
         assert int(str(moving.last.command("WAIT", "1", "5000"))) >= 1
 

@@ -13,7 +13,7 @@ from enum import StrEnum
 from os import urandom
 from typing import TYPE_CHECKING
 
-from chuk_sessions.exceptions import ProviderError, ServerError
+from chuk_sessions.exceptions import NoPermissionError, OutOfMemoryError, ProviderError, ReadOnlyError, ServerError
 from chuk_sessions.providers.redis import RedisFactory
 from chuk_sessions.providers.redis_session_store import RedisSessionStore
 from chuk_sessions.redis_client.connection import Replay
@@ -33,7 +33,10 @@ SLOW = 2.0  # milliseconds of a median round trip: within a data centre it is un
 SANDBOX = "chuk-sessions-check"
 MANY_NAMES = 200_000  # of which one is in the slots of a certain server, even if it has a single one
 
+CALLS = ("commands", "provider API")
+
 Info = dict[str, str]
+Calls = dict[str, Callable[[], Awaitable[object]]]
 
 
 class Level(StrEnum):
@@ -73,7 +76,7 @@ async def _check_server(client: Client, master: Master) -> list[Finding]:
     await master.call(b"PING", replay=Replay.READ)
     info = await _info(master)
     looks = [await look(master, info) for look in LOOKS]
-    return [_version(info), _role(info), *looks, await _permissions(client, master)]
+    return [_version(info), _role(info), *looks, *await _permissions(client, master)]
 
 
 def _together(found: dict[str, list[Finding]]) -> list[Finding]:
@@ -200,14 +203,14 @@ async def _access(server: Master, info: Info) -> Finding:
     return Finding(Level.OK, "user", "default, with a password")
 
 
-async def _permissions(client: Client, server: Master) -> Finding:
+async def _permissions(client: Client, server: Master) -> list[Finding]:
     """Every operation for real, on a session and a value of our own on that server that are gone afterwards."""
     names = (urandom(16).hex() for _ in range(MANY_NAMES))
     name = next((name for name in names if server.has(session_key(SANDBOX, name))), None)
     if name is None:
-        return Finding(Level.UNKNOWN, "commands", "its slots have just moved", "run it again")
+        return [Finding(Level.UNKNOWN, what, "its slots have just moved", "run it again") for what in CALLS]
     store, value = RedisSessionStore(client, SANDBOX), f"{SANDBOX}:{session_key(SANDBOX, name)}"
-    calls: dict[str, Callable[[], Awaitable[object]]] = {
+    sessions: Calls = {
         "allocate": lambda: store.create(name, "check", 60.0, {"a": 1}),
         "validate": lambda: store.touch(name, 0),
         "validate seldom": lambda: store.touch(name, 60),
@@ -217,16 +220,30 @@ async def _permissions(client: Client, server: Master) -> Finding:
         "delete": lambda: store.delete(name),
     }
     async with RedisFactory(client)() as values:
-        calls["set"] = lambda: values.setex(value, 60, "value")
-        calls["get"] = lambda: values.get(value)
-        calls["remove"] = lambda: values.delete(value)
-        for what, call in calls.items():
-            try:
-                await call()
-            except ProviderError as exc:
-                advice = "give the user what it lacks (ACL SETUSER), or end what hinders it"
-                return Finding(Level.FAIL, "commands", f"{what} failed: {exc}", advice)
-    return Finding(Level.OK, "commands", "every call works")
+        provider: Calls = {
+            "set": lambda: values.setex(value, 60, "value"),
+            "get": lambda: values.get(value),
+            "remove": lambda: values.delete(value),
+        }
+        return [await _try("commands", sessions), await _try("provider API", provider)]
+
+
+async def _try(name: str, calls: Calls) -> Finding:
+    """The first that fails. A user for sessions alone may have no right to keys of the provider API, and needs none."""
+    for what, call in calls.items():
+        try:
+            await call()
+        except NoPermissionError as exc:
+            if name == "provider API":
+                return Finding(Level.UNKNOWN, name, f"not for this user ({what}: {exc})", "fine unless you use it")
+            return Finding(Level.FAIL, name, f"{what} failed: {exc}", "give the user what it lacks (ACL SETUSER)")
+        except OutOfMemoryError as exc:
+            return Finding(Level.FAIL, name, f"{what} failed: {exc}", "raise maxmemory")
+        except ReadOnlyError as exc:
+            return Finding(Level.FAIL, name, f"{what} failed: {exc}", "the URL must lead to the master")
+        except ProviderError as exc:
+            return Finding(Level.FAIL, name, f"{what} failed: {exc}", "end what hinders it")
+    return Finding(Level.OK, name, "every call works")
 
 
 async def _latency(server: Master, info: Info) -> Finding:
