@@ -21,7 +21,15 @@ from orjson import OPT_PASSTHROUGH_DATACLASS, OPT_PASSTHROUGH_DATETIME, OPT_PASS
 
 from chuk_sessions.exceptions import SessionError
 
-__all__ = ["Metadata", "decode_document", "decode_fields", "encode_document", "encode_fields", "merge_document"]
+__all__ = [
+    "Metadata",
+    "decode_document",
+    "decode_fields",
+    "encode_document",
+    "encode_fields",
+    "merge_document",
+    "text_key",
+]
 
 Metadata = dict[Any, Any]
 
@@ -69,7 +77,7 @@ def merge_document(text: str, metadata: Metadata) -> str:
 def encode_fields(metadata: Metadata) -> dict[str, str]:
     """Each top-level key of ``metadata`` with its value as JSON. Raises SessionError as ``encode_document`` does."""
     try:
-        return {_text_key(key): _encode(value) for key, value in check_dict(metadata).items()}
+        return {text_key(key): _encode(value) for key, value in check_dict(metadata).items()}
     except REFUSALS as exc:
         raise _refusal(metadata, exc) from exc
 
@@ -120,7 +128,8 @@ def _json_value(value: object) -> object:
     raise TypeError(f"{type(value).__name__} is no JSON type")
 
 
-def _text_key(key: object) -> str:
+def text_key(key: object) -> str:
+    """The text that JSON makes of a key. Raises TypeError for what cannot be one."""
     if type(key) is str and (key.isascii() or _is_utf8(key)):
         return key
     return next(iter(json.loads(json.dumps({key: None}))))  # type: ignore[no-any-return]
@@ -166,7 +175,7 @@ def _find_refused(metadata: object) -> tuple[str, str] | None:
                 return "".join(path[:10]) + "...", "nested too deeply"
             if isinstance(value, dict):
                 for key in value:
-                    if _why_refused(_text_key, key):
+                    if _why_refused(text_key, key):
                         return f"a key of {''.join(path)}", f"{type(key).__name__} cannot be a JSON key"
             levels.append((id(value), _steps(value)))
         elif why := _why_refused(_encode, value):

@@ -14,11 +14,11 @@ from weakref import WeakValueDictionary
 
 from chuk_sessions.adoption import Adoption
 from chuk_sessions.codec import Metadata, decode_document, encode_document
-from chuk_sessions.exceptions import ProviderError
+from chuk_sessions.exceptions import ProviderError, SessionError
 from chuk_sessions.models import SessionRecord
 from chuk_sessions.provider import Factory, Provider
 from chuk_sessions.session_ids import quote_part, session_key
-from chuk_sessions.session_store import Existing
+from chuk_sessions.session_store import Existing, counted
 
 __all__ = ["ProviderSessionStore"]
 
@@ -109,6 +109,15 @@ class ProviderSessionStore:
 
         return await self._change(session_id, change)
 
+    async def increment(self, session_id: str, field: str, amount: int) -> int | None:
+        value = 0
+
+        def change(record: SessionRecord) -> None:
+            nonlocal value
+            value = record.metadata[field] = counted(record.metadata, field, amount)
+
+        return value if await self._change(session_id, change) else None
+
     async def extend(self, session_id: str, lifetime: float) -> bool:
         def change(record: SessionRecord) -> None:
             record.expires += lifetime
@@ -164,7 +173,7 @@ class ProviderSessionStore:
                 if task is not None and task.cancelling():
                     raise
                 raise ProviderError("the custom provider cancelled a call that nobody had given up") from exc
-            except ProviderError:
+            except (ProviderError, SessionError):
                 raise
             except Exception as exc:
                 if not done:

@@ -12,13 +12,14 @@ from os import urandom
 from typing import Any, TypeVar
 
 from chuk_sessions import grid
+from chuk_sessions.codec import text_key
 from chuk_sessions.exceptions import ProviderError, SessionError
 from chuk_sessions.models import SessionMetadata, session_info
 from chuk_sessions.provider import Factory
 from chuk_sessions.provider_factory import factory_for_env
 from chuk_sessions.provider_session_store import ProviderSessionStore
 from chuk_sessions.session_ids import fingerprint, new_session_id
-from chuk_sessions.session_store import SessionStore, SessionStoreFactory
+from chuk_sessions.session_store import INT64, SessionStore, SessionStoreFactory
 
 __all__ = ["SessionManager", "SessionMetadata"]
 
@@ -161,6 +162,27 @@ class SessionManager:
             return await self._store.update(session_id, custom_metadata, not merge)
         except ProviderError as exc:
             return self._failed(exc, "update", session_id, False)
+
+    async def increment_session_metadata(self, session_id: str, field: str, amount: int = 1) -> int | None:
+        """Add ``amount`` to one top-level key of a session's metadata, in one atomic step, and touch the session.
+
+        Returns the new value, None if the session is not found. A missing key counts as 0; values and ``amount`` are
+        signed integers of 64 bits, as HINCRBY of Redis takes them. Raises SessionError, and changes nothing, if the
+        key holds anything else (a float, a bool, null) or the sum would leave that range; ValueError for an
+        ``amount`` out of range, TypeError for one that is no int or a ``field`` that is no str. Raises SessionError
+        if the storage fails, strict or not: after OutcomeUnknown it may have been counted.
+        """
+        if type(amount) is not int:
+            raise TypeError(f"amount must be an int, got {type(amount).__name__}")
+        if amount not in INT64:
+            raise ValueError("amount must be a signed integer of 64 bits")
+        if not isinstance(field, str):
+            raise TypeError(f"field must be a str, got {type(field).__name__}")
+        session_id = grid.plain(session_id)
+        try:
+            return await self._store.increment(session_id, text_key(field), amount)
+        except ProviderError as exc:
+            raise SessionError(f"could not count in session {fingerprint(session_id)}: {exc}") from exc
 
     async def extend_session_ttl(self, session_id: str, additional_hours: float) -> bool:
         """Move the deadline later by ``additional_hours`` and touch the session; False if it is not found.

@@ -18,15 +18,34 @@ from __future__ import annotations
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from chuk_sessions.codec import Metadata
+from chuk_sessions.exceptions import SessionError
 from chuk_sessions.models import SessionRecord
 
-__all__ = ["Existing", "SessionStore", "SessionStoreFactory"]
+__all__ = ["INT64", "Existing", "SessionStore", "SessionStoreFactory", "cannot_count", "counted"]
+
+INT64 = range(-(2**63), 2**63)  # what a counter may hold: the integers of Redis
+NO_INTEGER, TOO_LARGE = "is no integer of 64 bits", "would leave the range of 64 bits"
 
 
 class Existing(NamedTuple):
     """The live session that ``create`` found in the place of a new one."""
 
     user_id: str | None
+
+
+def cannot_count(field: str, reason: str) -> SessionError:
+    """What ``increment`` raises when the field cannot be counted on."""
+    return SessionError(f"custom_metadata[{field!r}] {reason}; nothing was changed")
+
+
+def counted(metadata: Metadata, field: str, amount: int) -> int:
+    """What ``increment`` makes of that field. Raises SessionError as it does."""
+    value = metadata.get(field, 0)
+    if type(value) is not int or value not in INT64:
+        raise cannot_count(field, NO_INTEGER)
+    if value + amount not in INT64:
+        raise cannot_count(field, TOO_LARGE)
+    return value + amount
 
 
 class SessionStore(Protocol):
@@ -45,6 +64,13 @@ class SessionStore(Protocol):
 
     async def update(self, session_id: str, metadata: Metadata, replace: bool) -> bool:
         """Set the keys of ``metadata`` and touch; with ``replace`` drop all others. False if not found."""
+
+    async def increment(self, session_id: str, field: str, amount: int) -> int | None:
+        """Add ``amount`` to one key of the metadata and touch; the new value, None if not found.
+
+        A missing key counts as 0. Raises SessionError, and changes nothing, if its value is no integer of 64 bits or
+        the sum would be none. ``field`` is as ``codec.text_key`` gives it, ``amount`` in ``INT64``.
+        """
 
     async def extend(self, session_id: str, lifetime: float) -> bool:
         """Move the deadline ``lifetime`` later and touch. False if not found."""

@@ -145,6 +145,7 @@ async def one_session(manager: SessionManager) -> str:
     await manager.validate_session(session_id)
     await manager.get_session_info(session_id)
     await manager.update_session_metadata(session_id, UPDATE)
+    await manager.increment_session_metadata(session_id, "used")
     await manager.extend_session_ttl(session_id, 1)
     await manager.delete_session(await manager.allocate_session(user_id=USER, custom_metadata=METADATA))
     return session_id
@@ -157,6 +158,7 @@ OPERATIONS: dict[str, tuple[Operation, str, int]] = {
     "info": (lambda m, s: m.get_session_info(s), "HGETALL", 108),
     "update": (lambda m, s: m.update_session_metadata(s, UPDATE), "EVALSHA", 227),
     "replace": (lambda m, s: m.update_session_metadata(s, UPDATE, merge=False), "EVALSHA", 227),
+    "increment": (lambda m, s: m.increment_session_metadata(s, "used"), "EVALSHA", 188),
     "extend": (lambda m, s: m.extend_session_ttl(s, 1), "EVALSHA", 186),
     "delete": (lambda m, s: m.delete_session(s), "UNLINK", 107),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
+from collections.abc import Awaitable, Callable
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from tests.failing_provider import failing_factory
 from tests.helpers import Clock
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Iterator
 
     from chuk_sessions.provider import Factory
 
@@ -75,6 +76,24 @@ async def test_allocation_always_raises(broken_factory: Factory, strict: bool) -
         assert isinstance(caught.value.__cause__, ProviderError)
         assert ID not in str(caught.value)
         assert "pass-word" not in str(caught.value)
+
+
+# Calls that 0.2 does not have: "nothing was found" must never mean "do not know".
+ALWAYS_RAISING: dict[str, Callable[[SessionManager], Awaitable[Any]]] = {
+    "increment": lambda manager: manager.increment_session_metadata(ID, "used"),
+}
+
+
+@pytest.mark.parametrize("strict", [False, True])
+@pytest.mark.parametrize("name", ALWAYS_RAISING)
+async def test_new_calls_always_raise(broken_factory: Factory, name: str, strict: bool) -> None:
+    """With the cause, or the word that this provider cannot do it; without id or password."""
+    manager = SessionManager("box", broken_factory, strict=strict)
+    with pytest.raises(SessionError) as caught:
+        await ALWAYS_RAISING[name](manager)
+    assert isinstance(caught.value.__cause__, ProviderError) or "not supported by this provider" in str(caught.value)
+    assert ID not in str(caught.value)
+    assert "pass-word" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", CALLS)

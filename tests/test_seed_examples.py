@@ -340,6 +340,26 @@ async def test_api_gateway(tier: str, limit: int) -> None:
     assert await check_rate_limit("unknown") is False
 
 
+@pytest.mark.parametrize(("tier", "limit"), [("free", 100), ("standard", 1000)])
+async def test_api_gateway_with_requests_that_arrive_together(tier: str, limit: int) -> None:
+    """The example above with its two steps made one: exactly as many pass as the limit says."""
+    api_mgr = SessionManager(sandbox_id="api-gateway", default_ttl_hours=1)
+    rate_limits = {"free": 100, "standard": 1000, "premium": 10000}
+    metadata = {"client_id": "client-1", "tier": tier, "rate_limit": rate_limits[tier], "requests_made": 0}
+    session_id = await api_mgr.allocate_session(user_id="client-1", custom_metadata=metadata)
+
+    async def check_rate_limit(session_id: str) -> bool:
+        requests_made = await api_mgr.increment_session_metadata(session_id, "requests_made")
+        if requests_made is None:
+            return False
+        session_info = await info_of(api_mgr, session_id)
+        return bool(requests_made <= session_info["custom_metadata"]["rate_limit"])
+
+    allowed = await asyncio.gather(*[check_rate_limit(session_id) for _ in range(limit + 50)])
+    assert allowed.count(True) == limit
+    assert await check_rate_limit("unknown") is False
+
+
 async def test_multi_tenant_saas() -> None:
     tenant_sessions: dict[str, SessionManager] = {}
 

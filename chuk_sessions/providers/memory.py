@@ -18,7 +18,7 @@ from chuk_sessions.exceptions import ProviderError
 from chuk_sessions.expiring_map import SWEEP_SLICE, ExpiringMap
 from chuk_sessions.models import SessionRecord
 from chuk_sessions.provider import DEFAULT_TTL, ProviderSession, default_ttl_from_env
-from chuk_sessions.session_store import Existing
+from chuk_sessions.session_store import Existing, counted
 
 __all__ = ["MemoryFactory", "MemoryStore", "factory"]
 
@@ -119,6 +119,15 @@ class _Session:
                 self.document = after
                 return
 
+    def increment(self, field: str, amount: int) -> int:
+        while True:
+            before = self.document
+            value = counted(decode_document(before), field, amount)
+            after = merge_document(before, {field: value})
+            if self.document is before:  # as above
+                self.document = after
+                return value
+
 
 class MemorySessionStore:
     """The sessions of one sandbox in memory; see ``SessionStore``."""
@@ -172,6 +181,14 @@ class MemorySessionStore:
             session.merge(metadata)
         session.touch(self._wall_clock())
         return True
+
+    async def increment(self, session_id: str, field: str, amount: int) -> int | None:
+        entry = self._map.live(session_id)
+        if entry is None:
+            return None
+        value: int = entry[0].increment(field, amount)
+        entry[0].touch(self._wall_clock())
+        return value
 
     async def extend(self, session_id: str, lifetime: float) -> bool:
         while (entry := self._map.live(session_id)) is not None:

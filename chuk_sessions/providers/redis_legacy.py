@@ -125,6 +125,12 @@ class LegacyReadingStore:
             return True
         return await self._import(session_id) and await self._store.update(session_id, metadata, replace)
 
+    async def increment(self, session_id: str, field: str, amount: int) -> int | None:
+        value = await self._store.increment(session_id, field, amount)
+        if value is None and await self._import(session_id):
+            return await self._store.increment(session_id, field, amount)
+        return value
+
     async def extend(self, session_id: str, lifetime: float) -> bool:
         if await self._store.extend(session_id, lifetime):
             return True

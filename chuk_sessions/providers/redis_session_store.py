@@ -17,7 +17,7 @@ from chuk_sessions.redis_client.client import Client
 from chuk_sessions.redis_client.connection import Argument, Replay
 from chuk_sessions.redis_client.scripts import BatchScript, Script
 from chuk_sessions.session_ids import is_random, quote_part, session_key
-from chuk_sessions.session_store import Existing
+from chuk_sessions.session_store import NO_INTEGER, TOO_LARGE, Existing, cannot_count
 
 __all__ = ["RedisSessionStore", "decode_record"]
 
@@ -27,6 +27,7 @@ VERSION = b"1"
 METADATA = b"m:"
 MAX_FIELDS = 500_000  # Redis 6.2 takes 1,048,576 arguments and cuts the connection, everybody's, at one more
 ABSENT, UNREADABLE = 0, -1
+UNCOUNTABLE = {-2: NO_INTEGER, -3: TOO_LARGE}
 
 # For any number of keys. Looks at no more than it needs, because it runs for every request: version, last access, end.
 # Being full or unable to save must not end sessions: the touch is then left out. Redis 6.2 puts the place in the script
@@ -152,6 +153,22 @@ return 1
 """
 )
 
+# HINCRBY is what may be refused, so it comes first. Its result is read as text: a number of Lua has 53 bits.
+INCREMENT = Script(
+    WRITE
+    + """
+if not found then return 0 end
+local sum = redis.pcall('HINCRBY', key, ARGV[2], ARGV[3])
+if type(sum) == 'table' then
+  if string.find(sum.err, 'not an integer', 1, true) then return -2 end
+  if string.find(sum.err, 'overflow', 1, true) then return -3 end
+  return sum
+end
+redis.call('HSET', key, 'accessed', touched)
+return {redis.call('HGET', key, ARGV[2])}
+"""
+)
+
 EXTEND = Script(
     WRITE
     + """
@@ -214,6 +231,16 @@ class RedisSessionStore:
     async def update(self, session_id: str, metadata: Metadata, replace: bool) -> bool:
         args = (VERSION, b"1" if replace else b"0", *_hash_fields(metadata))
         return self._found(await UPDATE.run(self._client, (self._key(session_id),), args))
+
+    async def increment(self, session_id: str, field: str, amount: int) -> int | None:
+        args = (VERSION, METADATA + _to_bytes(field), amount)
+        reply = await INCREMENT.run(self._client, (self._key(session_id),), args)
+        if isinstance(reply, list):
+            return int(reply[0])
+        if reply in UNCOUNTABLE:
+            raise cannot_count(field, UNCOUNTABLE[reply])
+        self._found(reply)
+        return None
 
     async def extend(self, session_id: str, lifetime: float) -> bool:
         args = (VERSION, _microseconds(lifetime))

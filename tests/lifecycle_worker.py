@@ -1,0 +1,79 @@
+"""What one of several processes does in the tests of the session lifecycle: `python -m tests.lifecycle_worker JOB ...`.
+
+It says `ready`, waits for a line from the test, so that all begin together, and prints its result as JSON.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+from chuk_sessions import SessionManager
+from chuk_sessions.providers import redis
+from tests.readme_blocks import REPOSITORY
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+PATIENCE = 120.0  # seconds; only a test that fails waits so long
+
+
+class Workers:
+    """Processes that all do one job at the same time."""
+
+    def __init__(self, processes: int, job: str, url: str, *arguments: object) -> None:
+        command = [sys.executable, "-m", "tests.lifecycle_worker", job, url, *map(str, arguments)]
+        pipe = subprocess.PIPE
+        self._processes = [
+            subprocess.Popen(command, cwd=REPOSITORY, stdin=pipe, stdout=pipe, text=True) for _ in range(processes)
+        ]
+
+    def go(self) -> None:
+        """Begin, once all are ready."""
+        for process in self._processes:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+        for process in self._processes:
+            assert process.stdin is not None
+            process.stdin.write("go\n")
+            process.stdin.flush()
+
+    def running(self) -> bool:
+        """Whether any has not ended."""
+        return any(process.poll() is None for process in self._processes)
+
+    def results(self) -> list[Any]:
+        """What each printed; AssertionError if one failed."""
+        try:
+            outputs = [process.communicate(timeout=PATIENCE)[0] for process in self._processes]
+        finally:
+            for process in self._processes:
+                process.kill()
+        assert [process.returncode for process in self._processes] == [0] * len(self._processes)
+        return [json.loads(output) for output in outputs]
+
+
+async def count(url: str, session_id: str, tasks: str, times: str) -> list[int | None]:
+    """Count in one session from many tasks; every value that was returned."""
+    manager = SessionManager("box", redis.factory(url))
+
+    async def task() -> list[int | None]:
+        return [await manager.increment_session_metadata(session_id, "used") for _ in range(int(times))]
+
+    return [value for values in await asyncio.gather(*[task() for _ in range(int(tasks))]) for value in values]
+
+
+JOBS: dict[str, Callable[..., Awaitable[Any]]] = {"count": count}
+
+
+async def main(job: str, url: str, *arguments: str) -> None:
+    print("ready", flush=True)
+    await asyncio.to_thread(sys.stdin.readline)
+    print(json.dumps(await JOBS[job](url, *arguments)))
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))
