@@ -61,15 +61,20 @@ return text == ARGV[1] and redis.call('UNLINK', KEYS[1]) or 0
 # KEYS: ours. ARGV: when the session was created, and all fields and values but that and the deadline, if it is to be
 # removed only as it was put. 1 if it was removed.
 UNDO = Script("""
-local key = KEYS[1]
-if redis.pcall('HGET', key, 'created') ~= ARGV[1] then return 0 end
+local flat, fields = redis.pcall('HGETALL', KEYS[1]), {}
+if flat.err then
+  if string.find(flat.err, 'WRONGTYPE ', 1, true) then return 0 end
+  return flat
+end
+for i = 1, #flat, 2 do fields[flat[i]] = flat[i + 1] end
+if fields['created'] ~= ARGV[1] then return 0 end
 if #ARGV > 1 then
-  if redis.call('HLEN', key) ~= 2 + (#ARGV - 1) / 2 then return 0 end
+  if #flat / 2 ~= 2 + (#ARGV - 1) / 2 then return 0 end
   for i = 2, #ARGV, 2 do
-    if redis.call('HGET', key, ARGV[i]) ~= ARGV[i + 1] then return 0 end
+    if fields[ARGV[i]] ~= ARGV[i + 1] then return 0 end
   end
 end
-return redis.call('UNLINK', key)
+return redis.call('UNLINK', KEYS[1])
 """)
 
 

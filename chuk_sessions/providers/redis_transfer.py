@@ -61,7 +61,7 @@ if found then
   local newer = tonumber(accessed) >= tonumber(old[2])
   if newer then items[1], items[2] = 'accessed', accessed end
   for i = 10, #ARGV, 2 do
-    if newer or redis.call('HEXISTS', key, ARGV[i]) == 0 then
+    if newer or not redis.call('HMGET', key, ARGV[i])[1] then
       items[#items + 1], items[#items + 2] = ARGV[i], ARGV[i + 1]
     end
   end
