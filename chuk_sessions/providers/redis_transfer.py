@@ -112,7 +112,7 @@ async def adopt(
         VERSION,
         published[1] if published else b"",
         min(_microseconds(left), MAX_LEFT) if math.isfinite(left) else 0,
-        min(_microseconds(record.expires), MAX_LEFT) if math.isfinite(record.expires) else 0,
+        max(1, min(_microseconds(record.expires), MAX_LEFT)) if math.isfinite(record.expires) else 0,
         *user,
         _microseconds(record.created),
         _microseconds(record.accessed),

@@ -127,7 +127,7 @@ async def migrate(
     in_place = isinstance(target, Client) and await same_database(source, target)
     to = RedisTarget(target) if isinstance(target, Client) else target
     run = _Run(source, to, in_place, sandboxes, into, dry_run)
-    lock = None if dry_run else await _Lock.take(source)
+    run.lock = lock = None if dry_run else await _Lock.take(source)
     try:
         async for keys in session_keys(source, batch):
             if lock is not None:
@@ -177,6 +177,7 @@ class _Run:
         dry_run: bool,
     ) -> None:
         self.counts = Counts()
+        self.lock: _Lock | None = None
         self._source = source
         self._target = target
         self._in_place = in_place
@@ -185,6 +186,7 @@ class _Run:
         self._dry_run = dry_run
 
     async def move_batch(self, keys: list[tuple[bytes, bytes]]) -> None:
+        keys = list(dict.fromkeys(keys))  # SCAN may give one twice, and the second move would take it for ended
         self.counts.seen += len(keys)
         found = await read_batch(self._source, keys)
         # All settle before an error is told: nothing may go on when the lock has been given back.
@@ -248,6 +250,8 @@ class _Run:
         elif removed != 0:
             self.counts.ended += 1
         if removed < 0 and outcome > 0 and time.monotonic() - begun < found.left:
+            if self.lock is not None:
+                await self.lock.renew()  # raises if it is lost: then it may be another run that has moved the session
             await self._end_at_target(found)
         return removed != 0
 
