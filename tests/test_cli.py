@@ -39,6 +39,8 @@ ERRORS = {
     "no such variable": (("env:NO_SUCH_VARIABLE", "redis://localhost"), "variable NO_SUCH_VARIABLE is not set"),
     "memory": (("redis://localhost", "memory"), "would end with this process"),
     "no such module": (("redis://localhost", "no_such_module"), "--to='no_such_module' is no known provider"),
+    "a mistyped URL": (("redis://localhost", "redis:pass-word@localhost"), "neither a URL"),
+    "another": (("redis://localhost", "redis//:pass-word@localhost"), "neither a URL"),
     "no provider": (("redis://localhost", "json"), "--to='json': module json has no factory()"),
     "no server": (("redis://:pass-word@127.0.0.1:1", "redis://localhost"), "cannot connect"),
 }

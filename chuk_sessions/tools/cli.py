@@ -73,9 +73,11 @@ def client(text: str) -> Client:
 
 
 def _target(text: str) -> Client | ProviderTarget:
-    """Where ``--to`` leads. Raises as ``client``, and UnknownProvider for what is neither URL nor module."""
+    """Where ``--to`` leads. Raises as ``client``, ValueError for neither, UnknownProvider for no such module."""
     if "://" in text or text.startswith("env:"):
         return client(text)
+    if not all(map(str.isidentifier, text.split("."))):  # perhaps a mistyped URL, with a password in it
+        raise ValueError("--to is neither a URL (redis://...) nor the dotted path of a module")
     if text.lower() in BUILT_IN:
         raise ValueError("--to needs the URL of a Redis server; sessions in memory would end with this process")
     return ProviderTarget(factory_named(text, "--to"))
