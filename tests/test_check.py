@@ -182,9 +182,10 @@ class TestCluster:
         found = await check(Client(cluster_url))
         masters = {f"{node.host}:{node.port}" for node in calm_cluster.nodes}
         assert [each.servers for each in found if each.name in ("version", "role", "commands")] == [(), (), ()]
-        assert {server for each in found if each.name == "latency" for server in each.servers} == masters
-        assert all(each.level is Level.OK for each in found if each.name == "commands")
-        assert [node.command("DBSIZE") for node in calm_cluster.nodes] == [0, 0, 0]
+        latency = {server for each in found if each.name == "latency" for server in each.servers}
+        assert latency in (masters, set())  # three times the same to a hundredth of a millisecond is one line
+        assert [each.value for each in found if each.name == "commands"] == ["every call works"]
+        assert [node.command("KEYS", f"*{checklist.SANDBOX}*") for node in calm_cluster.nodes] == [[], [], []]
 
     async def test_one_that_differs(self, calm_cluster: ClusterServers, cluster_url: str) -> None:
         """It is named, whichever it is."""
