@@ -182,10 +182,11 @@ class TestCluster:
         found = await check(Client(cluster_url))
         masters = {f"{node.host}:{node.port}" for node in calm_cluster.nodes}
         assert [each.servers for each in found if each.name in ("version", "role", "commands")] == [(), (), ()]
-        latency = {server for each in found if each.name == "latency" for server in each.servers}
-        assert latency in (masters, set())  # three times the same to a hundredth of a millisecond is one line
+        latency = [each for each in found if each.name == "latency"]
+        if len(latency) > 1:  # three times the same to a hundredth of a millisecond is one line, for all of them
+            assert {server for each in latency for server in each.servers} == masters
         assert [each.value for each in found if each.name == "commands"] == ["every call works"]
-        assert [node.command("KEYS", f"*{checklist.SANDBOX}*") for node in calm_cluster.nodes] == [[], [], []]
+        assert [node.command("KEYS", "*") for node in calm_cluster.nodes] == [[], [], []]
 
     async def test_one_that_differs(self, calm_cluster: ClusterServers, cluster_url: str) -> None:
         """It is named, whichever it is."""
