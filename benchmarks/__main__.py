@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import random
 import subprocess
 import sys
 import tempfile
@@ -14,19 +16,21 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from benchmarks import report, servers
+from benchmarks import servers, session_footprint
 from benchmarks.environment import environment, load
 from benchmarks.goals import Results
 from benchmarks.peers import MATCHES, Match, play
 from benchmarks.placement import PLACEMENTS, possible
 from benchmarks.processes import ROOT, ask
+from benchmarks.publications import BENCH, bench_text, publish
 from benchmarks.scale import FULL, QUICK, Scale
-from tests.servers import ServerError
+from tests.servers import RedisServer, ServerError
 
 # Figures of a quick run mean little and must not take the place of published ones.
 QUICK_FOLDER = ROOT / ".benchmarks" / "quick"
 FULL_FOLDER = ROOT / "results"
 STAGES = 4
+SCHEMA = 2  # 1 had one process per case and no sessions
 
 
 def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -53,8 +57,16 @@ def stage(number: int, title: str) -> None:
     print(f"\n[{number} of {STAGES}] {title}", flush=True)
 
 
-def published_cases(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Run the pytest-benchmark cases; what pytest-benchmark says of each."""
+def published_cases(options: argparse.Namespace, scale: Scale) -> list[dict[str, Any]]:
+    """The pytest-benchmark cases, in several fresh processes with hash seeds of their own, put together."""
+    launches = []
+    for launch in range(scale.processes):
+        say(f"process {launch + 1} of {scale.processes}")
+        launches.append(_published_cases(options, hash_seed=random.SystemRandom().randrange(1, 2**32)))
+    return merged(launches)
+
+
+def _published_cases(options: argparse.Namespace, hash_seed: int) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory(prefix="chuk-bench-") as folder:
         output = Path(folder, "pytest-benchmark.json")
         command = [sys.executable, "-m", "pytest", "benchmarks", "-q", "--no-header", "-p", "no:cacheprovider"]
@@ -63,11 +75,20 @@ def published_cases(options: argparse.Namespace) -> list[dict[str, Any]]:
         command += ["--bench-quick"] if options.quick else []
         command += ["--bench-no-redis"] if options.no_redis else []
         command += [f"--bench-redis-url={options.redis_url}"] if options.redis_url else []
-        done = subprocess.run(command, cwd=ROOT, check=False)
+        done = subprocess.run(command, cwd=ROOT, env=os.environ | {"PYTHONHASHSEED": str(hash_seed)}, check=False)
         if done.returncode:
             sys.exit(done.returncode)
         cases: list[dict[str, Any]] = json.loads(output.read_text(encoding="utf-8"))["benchmarks"]
         return cases
+
+
+def merged(launches: Sequence[Sequence[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Of each case the process with the best median, and the medians of all of them, in seconds."""
+    found = []
+    for same in zip(*launches, strict=True):
+        best = min(same, key=lambda case: case["stats"]["median"])
+        found.append(best | {"processes": [case["stats"]["median"] for case in same]})
+    return found
 
 
 def matches(options: argparse.Namespace) -> list[Match]:
@@ -99,11 +120,21 @@ def footprint(scale: Scale) -> list[dict[str, float]]:
     return found
 
 
+def sessions(options: argparse.Namespace, scale: Scale) -> dict[str, Any]:
+    """Bytes per stored session, in memory and on a server of our own; a given one is not ours to empty."""
+    say(f"{scale.footprint_sessions:,} sessions")
+    found = {"memory": ask("session_footprint", sessions=scale.footprint_sessions)["answer"]}
+    if not options.no_redis and not options.redis_url:
+        with RedisServer() as server:
+            found["redis"] = session_footprint.on_server(server) | {"version": server.version}
+    return found
+
+
 def run(options: argparse.Namespace) -> Results:
     """Everything, in order."""
     scale = QUICK if options.quick else FULL
     results: Results = {
-        "schema": report.SCHEMA,
+        "schema": SCHEMA,
         "quick": options.quick,
         "scale": asdict(scale),
         "environment": environment(),
@@ -112,13 +143,14 @@ def run(options: argparse.Namespace) -> Results:
         "peers": {},
     }
     stage(1, "published tables (pytest-benchmark)")
-    results["cases"] = published_cases(options)
+    results["cases"] = published_cases(options, scale)
     stage(2, "speed to reach: this version beside its peers")
     _compare(options, scale, results)
     stage(3, f"speed to reach: churn of {scale.churn_keys:,} keys")
     results["churn"] = churn(scale)
-    stage(4, "memory per item")
+    stage(4, "memory per item and per session")
     results["footprint"] = footprint(scale)
+    results["sessions"] = sessions(options, scale)
     results["load_after"] = load()
     return results
 
@@ -157,12 +189,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     results = run(options)
     results["seconds"] = round(time.monotonic() - start, 1)
     folder: Path = options.out or (QUICK_FOLDER if options.quick else FULL_FOLDER)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / report.JSON_NAME).write_text(report.dumped(results), encoding="utf-8")
-    (folder / report.MARKDOWN_NAME).write_text(report.document(results), encoding="utf-8")
-    print(f"\n{report.text(results)}\nWritten to {folder} in {results['seconds']:.0f} s.")
+    publish(BENCH.name, results, folder)
+    print(f"\n{bench_text(results)}\nWritten to {folder} in {results['seconds']:.0f} s.")
     if folder == FULL_FOLDER:
-        print("python -m benchmarks.report puts these tables into README.md.")
+        print("nox -s report puts these tables into README.md.")
     return 0
 
 

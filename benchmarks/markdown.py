@@ -8,8 +8,6 @@ from dataclasses import dataclass
 
 from benchmarks.units import NOTHING
 
-BEGIN = "<!-- bench:begin -->"
-END = "<!-- bench:end -->"
 WIDTH = 120
 
 
@@ -53,10 +51,16 @@ def _is_figure(cell: str) -> bool:
     return cell == NOTHING or cell.lstrip("~<>+-")[:1].isdigit()
 
 
-def between_markers(document: str, text: str) -> str:
-    """The document with ``text`` between its markers."""
-    if document.count(BEGIN) != 1 or document.count(END) != 1 or document.index(BEGIN) > document.index(END):
-        raise MarkersMissing(f"there must be one {BEGIN} and, after it, one {END}")
-    head, rest = document.split(BEGIN)
-    tail = rest.split(END)[1]
-    return f"{head}{BEGIN}\n\n{text.strip()}\n\n{END}{tail}"
+def markers(name: str) -> tuple[str, str]:
+    """Between which a document holds what is made from results."""
+    return f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+
+
+def between_markers(document: str, text: str, name: str) -> str:
+    """The document with ``text`` between the markers of that name."""
+    begin, end = markers(name)
+    if document.count(begin) != 1 or document.count(end) != 1 or document.index(begin) > document.index(end):
+        raise MarkersMissing(f"there must be one {begin} and, after it, one {end}")
+    head, rest = document.split(begin)
+    tail = rest.split(end)[1]
+    return f"{head}{begin}\n\n{text.strip()}\n\n{end}{tail}"

@@ -28,16 +28,19 @@ def environment_without_ours() -> dict[str, str]:
 def ask(task: str, python: str | None = None, **question: Any) -> dict[str, Any]:
     """Run one task in a fresh process; its ``answer`` and the ``versions`` it had."""
     command = [python or sys.executable, "-P", "-c", BOOT, str(ROOT)]
-    done = subprocess.run(
-        command,
-        input=json.dumps({"task": task, **question}),
-        capture_output=True,
-        text=True,
-        timeout=SECONDS,
-        env=environment_without_ours(),
-        cwd=ROOT,
-        check=False,
-    )
+    try:
+        done = subprocess.run(
+            command,
+            input=json.dumps({"task": task, **question}),
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            env=environment_without_ours(),
+            cwd=ROOT,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise WorkerFailed(f"not done within {SECONDS:.0f} s") from error
     if done.returncode:
         raise WorkerFailed(f"{task} of {question.get('library', 'ours')} failed:\n{done.stderr[-2000:]}")
     answer: dict[str, Any] = json.loads(done.stdout)

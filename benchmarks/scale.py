@@ -9,7 +9,8 @@ from dataclasses import dataclass
 class Scale:
     """Sizes of a run. Blocks are the same at any scale, there are only fewer of them."""
 
-    memory_rounds: int  # blocks per pytest-benchmark case
+    processes: int  # fresh ones, of the published tables; they scatter more than rounds do
+    memory_rounds: int  # blocks per pytest-benchmark case and process
     redis_rounds: int
     latency_runs: int  # runs with a clock around every operation
     launches: int  # fresh processes per side, for every comparison
@@ -21,12 +22,14 @@ class Scale:
     churn_operations: int
     churn_launches: int
     footprint_items: tuple[int, ...]
+    footprint_sessions: int
 
 
 FULL = Scale(
-    memory_rounds=50,
-    redis_rounds=20,
-    latency_runs=20,
+    processes=5,
+    memory_rounds=25,
+    redis_rounds=10,
+    latency_runs=10,
     launches=5,
     slow_launches=3,
     least_blocks=3,
@@ -36,9 +39,11 @@ FULL = Scale(
     churn_operations=10_000_000,
     churn_launches=3,
     footprint_items=(1_000, 10_000, 100_000, 1_000_000),
+    footprint_sessions=10_000,
 )
 
 QUICK = Scale(
+    processes=1,
     memory_rounds=3,
     redis_rounds=2,
     latency_runs=2,
@@ -51,4 +56,5 @@ QUICK = Scale(
     churn_operations=200_000,
     churn_launches=1,
     footprint_items=(1_000, 10_000),
+    footprint_sessions=1_000,
 )

@@ -9,9 +9,12 @@ import asyncio
 import gc
 import tracemalloc
 from sys import getsizeof
+from typing import TYPE_CHECKING
 
 from benchmarks.manager_bodies import METADATA, USER
-from tests.servers import Server
+
+if TYPE_CHECKING:
+    from tests.servers import Server
 
 SANDBOX = "my-app"
 

@@ -6,18 +6,29 @@ from collections.abc import Mapping
 from typing import Any
 
 from benchmarks import placement, published
-from benchmarks.case import KINDS
+from benchmarks.case import KINDS, Workload
 from benchmarks.goals import Results
 from benchmarks.markdown import Table
 from benchmarks.published import Figure
 from benchmarks.speed_table import speed
 from benchmarks.units import NOTHING, rate, time, times
-from benchmarks.workloads import WORKLOADS
+from benchmarks.workloads import SIZES, WORKLOADS
 
 PUBLISHED = (
     f"*Published* is chuk-sessions 0.2 on {published.MACHINE}: another machine, so a ratio compares both at once."
 )
+BEST = (
+    "*Measured* is the median block of the best of several fresh processes; *spread* is how far the slowest process's "
+    "median lies above it."
+)
 LOOPS = ("asyncio", "uvloop")
+CALLERS = ("memory.cycle.5", "redis.cycle.5", "redis.get", "redis.get.5", "redis.get.50", "redis.get.500")
+# The published sizes among others, smallest first, memory before Redis.
+PAYLOADS = [
+    f"{kind}.{call}"
+    for kind in ("memory", "redis")
+    for call in ("set-over", "get", *[f"{do}-{what}" for what in (*SIZES, "json") for do in ("set", "get")])
+]
 
 
 class Run:
@@ -39,6 +50,11 @@ class Run:
         median: float = case["stats"]["median"]
         operations: int = case["extra_info"]["operations"]
         return median * 1e9 / operations
+
+    def spread(self, name: str, loop: str = "asyncio") -> str:
+        """How far the processes lie apart, as text."""
+        medians = self._cases.get((name, loop), {}).get("processes", [])
+        return f"{max(medians) / min(medians) - 1:.0%}" if len(medians) > 1 else NOTHING
 
     def latency(self, name: str, loop: str, what: str, rank: str) -> float | None:
         """A quantile of the pass with a clock around every operation, in nanoseconds."""
@@ -70,6 +86,7 @@ def tables(results: Results) -> list[Table]:
         concurrent(run),
         payloads(run),
         footprint(results),
+        *sessions(results),
         speed(results),
     ]
 
@@ -86,17 +103,18 @@ def providers(run: Run, results: Results) -> Table:
         for loop in loops:
             ns = run.ns(name, loop)
             cells += [time(ns), rate(_per_second(ns)), times(_ratio(_per_second(ns), figure.throughput))]
+            cells.append(run.spread(name, loop))
         rows.append(tuple(cells))
     servers = "; ".join(f"{KINDS[kind]}: {_server(server)}" for kind, server in results["servers"].items())
     caption = (
         "One operation is one call with a value of 100 bytes, on 1,000 keys, one caller. As the published figure is "
         "understood, 1,000 calls in a row are timed together; *one call* is a single call of them, in the median "
-        f"of all blocks. On memory nothing suspends, so the loop does not matter. {PUBLISHED}"
+        f"of all blocks. On memory nothing suspends, so the loop does not matter. {BEST} {PUBLISHED}"
         + (f" {placement.TEXT[results['placement']]} Servers: {servers}." if servers else "")
     )
     header = ["Provider", "Operation", "Published, one call", "Published"]
     for loop in loops:
-        header += [f"One call, {loop}", f"Measured, {loop}", "Ratio"]
+        header += [f"One call, {loop}", f"Measured, {loop}", "Ratio", "Spread"]
     return Table("Providers", caption, tuple(header), rows)
 
 
@@ -112,19 +130,20 @@ def manager(run: Run) -> Table:
                     continue
                 figure = published.OVERHEAD.get(call, Figure())
                 where = KINDS[WORKLOADS[name].kind] + (f", {loop}" if kind == "redis" else "")
-                rows.append((where, call, figure.text or NOTHING, *_overhead(ns, base, figure)))
+                cells = _overhead(ns, base, figure)
+                rows.append((where, call, figure.text or NOTHING, *cells, run.spread(name, loop)))
     path = run.ns("grid.artifact-key")
     if path is not None:
-        gain = times(_ratio(_ns(published.GRID_PATH), path))
-        rows.append((NOTHING, "grid path", published.GRID_PATH.text, time(path), NOTHING, NOTHING, f">{gain}"))
+        gain, spread = times(_ratio(_ns(published.GRID_PATH), path)), run.spread("grid.artifact-key")
+        rows.append((NOTHING, "grid path", published.GRID_PATH.text, time(path), NOTHING, NOTHING, f">{gain}", spread))
     caption = (
         "One operation is one call of SessionManager, on 1,000 sessions (250 on Redis) of user alice with the metadata "
         "of the quick start (role, department, permissions). *Overhead* is that call less one call of the provider on "
         "the same store, measured in turns with it (allocate: SET of a new key, update: SET over one, validate and "
         "info: GET, 100 bytes each). Validation writes the time of last access. Grid path: one generate_artifact_key, "
-        f"its prefix cached. {PUBLISHED}"
+        f"its prefix cached. {BEST} {PUBLISHED}"
     )
-    header = ("Store", "Call", "Published overhead", "Manager call", "Provider call", "Overhead", "Ratio")
+    header = ("Store", "Call", "Published overhead", "Manager call", "Provider call", "Overhead", "Ratio", "Spread")
     return Table("Session manager", caption, header, rows)
 
 
@@ -139,7 +158,7 @@ def _overhead(ns: float, base: float, figure: Figure) -> tuple[str, ...]:
 def concurrent(run: Run) -> Table:
     """Five workers, as published; and more callers."""
     rows = []
-    for name in ("memory.cycle.5", "redis.cycle.5", "redis.get.50", "redis.get.500"):
+    for name in CALLERS:
         workload = WORKLOADS[name]
         for loop in run.loops():
             ns = run.ns(name, loop)
@@ -154,7 +173,7 @@ def concurrent(run: Run) -> Table:
             rows.append(
                 (
                     where,
-                    f"{workload.callers} {'x 100 cycles' if is_cycle else 'callers, GET'}",
+                    _callers(workload),
                     rate(figure.throughput),
                     rate(1e9 / ns),
                     times(_ratio(1e9 / ns, figure.throughput)),
@@ -163,33 +182,62 @@ def concurrent(run: Run) -> Table:
                     times(promised / p95 if promised and p95 else None),
                     rate(3e9 / ns if is_cycle else 1e9 / ns),
                     time(single),
+                    run.spread(name, loop),
                 )
             )
     caption = (
         "One operation is one cycle of SET, GET and DELETE of a key of its own, 100 bytes, as the published figure is "
         "understood: 5 workers of 100 cycles. The last two columns count every call of a cycle for itself. Latencies "
         "come from a pass of their own with a clock around each operation, exact ranks. On memory nothing suspends: "
-        f"the workers run one after the other. The rows of GET with more callers have no published figure. {PUBLISHED}"
+        f"the workers run one after the other. The rows of GET have no published figure. {BEST} {PUBLISHED}"
     )
     header = ("Provider", "Concurrent", "Published", "Measured", "Ratio", "Published P95", "P95", "Ratio")
-    return Table("Concurrent access", caption, (*header, "Single calls", "Single call P95"), rows)
+    return Table("Concurrent access", caption, (*header, "Single calls", "Single call P95", "Spread"), rows)
+
+
+def _callers(workload: Workload) -> str:
+    if workload.unit == "cycle":
+        return f"{workload.callers} x 100 cycles"
+    return f"{workload.callers} caller{'s' * (workload.callers > 1)}, GET"
 
 
 def payloads(run: Run) -> Table:
-    """Large values, and objects."""
+    """Values of all sizes, and objects."""
     rows = []
-    for name, figure in published.PAYLOADS.items():
+    for name in PAYLOADS:
         for loop in run.loops():
             ns = run.ns(name, loop)
             if ns is not None:
+                figure = published.PAYLOADS.get(name, Figure())
                 where = KINDS[WORKLOADS[name].kind] + (f", {loop}" if name.startswith("redis") else "")
                 promised = _ns(figure)
                 text = figure.text or _ms(figure)
                 ratio = times(promised / ns if promised else None)
-                rows.append((where, WORKLOADS[name].operation, text, time(ns), rate(1e9 / ns), ratio))
-    caption = f"One operation is what the second column says, on 1,000 keys (500 on Redis), one caller. {PUBLISHED}"
-    header = ("Provider", "Operation", "Published", "Measured", "Throughput", "Ratio")
-    return Table("Large values and JSON", caption, header, rows)
+                operation = WORKLOADS[name].operation + (", 100 bytes" if name.endswith((".get", ".set-over")) else "")
+                rows.append((where, operation, text, time(ns), rate(1e9 / ns), ratio, run.spread(name, loop)))
+    caption = (
+        "One operation is what the second column says, on 1,000 keys (on Redis 500 of those over 100 bytes), one "
+        f"caller. Memory keeps values as they are, whatever their size. {BEST} {PUBLISHED}"
+    )
+    header = ("Provider", "Operation", "Published", "Measured", "Throughput", "Ratio", "Spread")
+    return Table("Values of all sizes, and JSON", caption, header, rows)
+
+
+def sessions(results: Results) -> list[Table]:
+    """Bytes per stored session, where they were measured."""
+    found = results.get("sessions", {})
+    rows = []
+    if "memory" in found:
+        figure = found["memory"]
+        rows.append(("Memory", f"{figure['bytes_per_session']:.0f} B", f"{figure['id_bytes']:.0f} B of it are the id"))
+    if "redis" in found:
+        figure = found["redis"]
+        rows.append((f"Redis {figure['version']}", f"{figure['bytes_per_session']:.0f} B", "with key and keyspace"))
+    caption = (
+        "A session of user alice with the quick start's role, department and permissions: on memory what Python "
+        "allocated for it (tracemalloc), on the server its MEMORY USAGE."
+    )
+    return [Table("Memory per session", caption, ("Store", "Bytes per session", ""), rows)] if rows else []
 
 
 def footprint(results: Results) -> Table:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.conftest import Measure, cases
+from benchmarks.tables import PAYLOADS
 from benchmarks.timing import stopwatch
 
 
@@ -30,14 +31,14 @@ def test_manager(measure: Measure, name: str, loop: str) -> None:
 
 
 @pytest.mark.benchmark(group="concurrent", timer=stopwatch)
-@cases("memory.cycle.5", "redis.cycle.5", "redis.get.50", "redis.get.500")
+@cases("memory.cycle.5", "redis.cycle.5", "redis.get.5", "redis.get.50", "redis.get.500")
 def test_concurrent(measure: Measure, name: str, loop: str) -> None:
     """Five workers, and more."""
     measure(name, loop)
 
 
 @pytest.mark.benchmark(group="payloads", timer=stopwatch)
-@cases(*[f"{kind}.{call}" for kind in ("memory", "redis") for call in ("set-10kb", "get-10kb", "set-json", "get-json")])
+@cases(*[name for name in PAYLOADS if not name.endswith((".get", ".set-over"))])
 def test_payloads(measure: Measure, name: str, loop: str) -> None:
     """Large values and objects."""
     measure(name, loop)

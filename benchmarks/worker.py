@@ -22,7 +22,10 @@ from benchmarks.placement import Placement, placed
 from benchmarks.timing import run_block
 from benchmarks.workloads import WORKLOADS
 
-LIBRARIES = ("chuk-sessions", "redis", "hiredis", "orjson", "uvloop")
+LIBRARIES = (
+    *("chuk-sessions", "redis", "hiredis", "orjson", "uvloop"),
+    *("aiocache", "cachetools", "cashews", "coredis", "litestar", "moka-py", "starsessions", "valkey-glide"),
+)
 
 
 def main() -> None:
@@ -90,10 +93,22 @@ def _footprint(items: int) -> dict[str, float]:
     return footprint(items)
 
 
+def _session_footprint(sessions: int) -> dict[str, float]:
+    from benchmarks.session_footprint import in_memory
+
+    return in_memory(sessions)
+
+
 def _latency(**question: Any) -> dict[str, Any]:
     from benchmarks.latency.run import latency
 
     return latency(**question)
 
 
-TASKS: dict[str, Callable[..., Any]] = {"blocks": blocks, "churn": _churn, "footprint": _footprint, "latency": _latency}
+TASKS: dict[str, Callable[..., Any]] = {
+    "blocks": blocks,
+    "churn": _churn,
+    "footprint": _footprint,
+    "session_footprint": _session_footprint,
+    "latency": _latency,
+}

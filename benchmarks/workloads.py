@@ -12,7 +12,7 @@ from benchmarks.bodies import Body
 from benchmarks.case import Kind, Workload
 
 VALUE = "x" * 100
-LARGE_VALUE = "x" * 10_240
+SIZES = {"1kb": 1_024, "10kb": 10_240, "100kb": 102_400}  # bytes, beside the 100 of all others
 MEMORY_BLOCK = 10_000
 WITH_50_CALLERS: tuple[Kind, ...] = ("redis", "redis-tls", "redis-cluster")
 
@@ -56,12 +56,13 @@ def _manager(kind: Kind) -> list[Workload]:
 def _payloads(kind: Kind) -> list[Workload]:
     """Values larger than usual, and objects as JSON."""
     items, repeats = (1_000, MEMORY_BLOCK // 1_000) if kind == "memory" else (500, 1)
-    calls: list[tuple[str, str, Body]] = [
-        ("set-10kb", "setex of 10,240 bytes over a key that is there", bodies.SetOver(LARGE_VALUE)),
-        ("get-10kb", "get of 10,240 bytes", bodies.Get(LARGE_VALUE)),
-        ("set-json", "json.dumps of an object and setex", bodies.SetJson()),
-        ("get-json", "get and json.loads of it", bodies.GetJson()),
-    ]
+    calls: list[tuple[str, str, Body]] = []
+    for name, size in SIZES.items():
+        value = "x" * size
+        calls.append((f"set-{name}", f"setex of {size:,} bytes over a key that is there", bodies.SetOver(value)))
+        calls.append((f"get-{name}", f"get of {size:,} bytes", bodies.Get(value)))
+    calls.append(("set-json", "json.dumps of an object and setex", bodies.SetJson()))
+    calls.append(("get-json", "get and json.loads of it", bodies.GetJson()))
     return [
         Workload(f"{kind}.{name}", text, body, kind=kind, items=items, repeats=repeats) for name, text, body in calls
     ]
@@ -86,6 +87,7 @@ def _many_callers() -> list[Workload]:
     """Concurrent callers on Redis."""
     get, validate = bodies.Get(VALUE), manager_bodies.Validate()
     return [
+        Workload("redis.get.5", "get of a key that is there", get, kind="redis", callers=5, items=100, passes=2),
         *[
             Workload(f"{kind}.get.50", "get of a key that is there", get, kind=kind, callers=50, items=20, passes=2)
             for kind in WITH_50_CALLERS
@@ -113,6 +115,11 @@ def _paths() -> list[Workload]:
     ]
 
 
+def _floor() -> Workload:
+    """What awaiting costs when there is nothing to do."""
+    return Workload("floor.await", "await of an async def", bodies.Bare(), repeats=MEMORY_BLOCK // 1_000)
+
+
 def _expiry() -> Workload:
     """Writes of keys while older ones expire: the store's clock is moved with each write, so it is always the same."""
     return Workload(
@@ -134,6 +141,7 @@ def _registry() -> dict[str, Workload]:
         ],
         *[workload for workload in _provider("redis-aof") if ".set-" in workload.name],
         _expiry(),
+        _floor(),
         *_many_callers(),
         *_paths(),
     ]

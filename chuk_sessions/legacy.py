@@ -33,6 +33,7 @@ def decode(text: bytes) -> Published | None:
         document = json.loads(text)
         sandbox_id, user_id, metadata = document["sandbox_id"], document.get("user_id"), document["custom_metadata"]
         status = document.get("status", ACTIVE)
+        status.encode()  # what cannot be stored here is no session of ours
         created = _seconds(document["created_at"])
         accessed = max(created, _seconds(document.get("last_accessed") or document["created_at"]))
         expires = _seconds(document["expires_at"]) if document.get("expires_at") else math.inf

@@ -10,7 +10,7 @@ from typing import Any
 from chuk_sessions.exceptions import UnknownProvider
 from chuk_sessions.provider import Factory
 
-__all__ = ["factory_for_env"]
+__all__ = ["BUILT_IN", "factory_for_env", "factory_named"]
 
 PACKAGE = "chuk_sessions.providers"
 BUILT_IN = {
@@ -31,15 +31,20 @@ def factory_for_env() -> Factory:
     or no ``factory`` in it; whatever goes wrong inside the module is not hidden.
     """
     name = os.environ.get("SESSION_PROVIDER", "").strip() or "memory"
+    return factory_named(name, "SESSION_PROVIDER")
+
+
+def factory_named(name: str, where: str) -> Factory:
+    """The factory of the provider of that name; ``where`` says in errors where the name stands. Raises likewise."""
     built_in = BUILT_IN.get(name.lower())
-    module = import_module(f"{PACKAGE}.{built_in}") if built_in else _custom_module(name)
+    module = import_module(f"{PACKAGE}.{built_in}") if built_in else _custom_module(name, where)
     make: Any = getattr(module, "factory", None)
     if not callable(make):
-        raise UnknownProvider(f"SESSION_PROVIDER={name!r}: module {module.__name__} has no factory() function")
+        raise UnknownProvider(f"{where}={name!r}: module {module.__name__} has no factory() function")
     return make()  # type: ignore[no-any-return]
 
 
-def _custom_module(name: str) -> ModuleType:
+def _custom_module(name: str, where: str) -> ModuleType:
     paths = (f"{PACKAGE}.{name}", name) if all(map(str.isidentifier, name.split("."))) else ()
     for path in paths:
         try:
@@ -49,6 +54,6 @@ def _custom_module(name: str) -> ModuleType:
                 raise  # the module is there; something that it imports is not
     known = ", ".join(BUILT_IN)
     raise UnknownProvider(
-        f"SESSION_PROVIDER={name!r} is no known provider ({known}), no module of {PACKAGE}"
+        f"{where}={name!r} is no known provider ({known}), no module of {PACKAGE}"
         " and no importable module; set it to one of these or to the dotted path of a module with factory()"
     )

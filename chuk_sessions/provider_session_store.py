@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import logging
 import math
@@ -11,6 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
+from chuk_sessions.adoption import Adoption
 from chuk_sessions.codec import Metadata, decode_document, encode_document
 from chuk_sessions.exceptions import ProviderError, SessionError
 from chuk_sessions.models import SessionRecord
@@ -65,6 +67,27 @@ class ProviderSessionStore:
                 record.idle_expires = now + min(lifetime, idle)
             await self._save(provider, key, record)
             return None
+
+        return await self._in_turn(session_id, run)
+
+    async def adopt(self, session_id: str, record: SessionRecord, left: float) -> Adoption:
+        """Put a session that exists elsewhere here, to live ``left`` seconds; what became of it."""
+        metadata = decode_document(encode_document(record.metadata))
+
+        async def run(provider: Provider, key: str) -> Adoption:
+            text, here = await self._load(provider, key)
+            if left <= 0:
+                return Adoption.EXPIRED
+            if text is not None and here is None:
+                return Adoption.UNREADABLE
+            coming = dataclasses.replace(record, metadata=metadata, expires=self._wall_clock() + left)
+            if here is None:
+                await self._save(provider, key, coming)
+                return Adoption.CREATED
+            if here.user_id != coming.user_id:
+                return Adoption.CONFLICT
+            await self._save(provider, key, _merged(here, coming))
+            return Adoption.MERGED
 
         return await self._in_turn(session_id, run)
 
@@ -210,6 +233,16 @@ class ProviderSessionStore:
 
 def _end(record: SessionRecord) -> float:
     return record.expires if record.idle_expires is None else record.idle_expires
+
+
+def _merged(here: SessionRecord, coming: SessionRecord) -> SessionRecord:
+    older, newer = (here, coming) if coming.accessed >= here.accessed else (coming, here)
+    return dataclasses.replace(
+        here,
+        metadata=older.metadata | newer.metadata,
+        accessed=newer.accessed,
+        expires=max(here.expires, coming.expires),
+    )
 
 
 def _encode(record: SessionRecord) -> str:

@@ -43,11 +43,12 @@ VARIABLES = (
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("redis")
     group.addoption("--redis", action="store_true", help="also run the tests that need a Redis server, on our own")
+    group.addoption("--faults", action="store_true", help="also the slow tests of faults; implies --redis")
     group.addoption("--redis-url", metavar="URL", help="run them on this server; empties that database")
 
 
 def wants_redis(config: pytest.Config) -> bool:
-    return bool(config.getoption("--redis") or config.getoption("--redis-url"))
+    return any(config.getoption(name) for name in ("--redis", "--redis-url", "--faults"))
 
 
 def make_server(config: pytest.Config) -> Server:
@@ -73,16 +74,25 @@ def pytest_report_header(config: pytest.Config) -> str:
 @pytest.hookimpl(tryfirst=True)  # before pytest applies -m, so that `-m redis` finds what is marked here
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
-        if "redis_server" in getattr(item, "fixturenames", ()):
+        if {"redis_server", "second_server"} & set(getattr(item, "fixturenames", ())):
             item.add_marker("redis")
         if item.get_closest_marker("redis") and not wants_redis(config):
             item.add_marker(pytest.mark.skip(reason="needs a Redis server: pytest --redis"))
+        elif item.get_closest_marker("faults") and not config.getoption("--faults"):
+            item.add_marker(pytest.mark.skip(reason="takes longer than a few seconds: pytest --faults"))
 
 
 @pytest.fixture(scope="session")
 def redis_server(request: pytest.FixtureRequest) -> Iterator[Server]:
     """The server of this run: the given one, else one of our own. A test that breaks it starts its own."""
     with make_server(request.config) as server:
+        yield server
+
+
+@pytest.fixture
+def own_server() -> Iterator[RedisServer]:
+    """A server that a test may kill, freeze or change."""
+    with RedisServer() as server:
         yield server
 
 
@@ -148,6 +158,40 @@ def cluster(started_cluster: ClusterServers) -> Iterator[ClusterServers]:
     started_cluster.flush()
     yield started_cluster
     started_cluster.revive()
+
+
+@pytest.fixture(scope="session")
+def second_server() -> Iterator[RedisServer]:
+    """Another server of our own, for what goes between two."""
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture
+def target(second_server: RedisServer) -> RedisServer:
+    """The second server, empty when the test begins."""
+    second_server.flush()
+    return second_server
+
+
+@pytest.fixture
+def legacy_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SESSION_LEGACY_READ is on, and nothing was said about it in this process yet."""
+    monkeypatch.setenv("SESSION_LEGACY_READ", "1")
+    monkeypatch.setattr("chuk_sessions.providers.redis_legacy._told", False)
+
+
+@pytest.fixture
+def open_process(redis_url: str, legacy_read: None) -> Callable[[], SessionManager]:
+    """Makes managers of the sandbox `box`; each has a connection of its own, as if it were another process."""
+    count = iter(range(1000))
+
+    def make() -> SessionManager:
+        from chuk_sessions.providers import redis
+
+        return SessionManager("box", redis.factory(f"{redis_url}?client_name=test-{next(count)}"), strict=True)
+
+    return make
 
 
 @pytest.fixture(autouse=True)

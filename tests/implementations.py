@@ -45,6 +45,12 @@ def make_cluster(request: pytest.FixtureRequest) -> Factory:
     return redis.factory(request.getfixturevalue("cluster_url"))
 
 
+def make_legacy_cluster(request: pytest.FixtureRequest) -> Factory:
+    """The same in a cluster, where it goes another way."""
+    request.getfixturevalue("monkeypatch").setenv("SESSION_LEGACY_READ", "1")
+    return make_cluster(request)
+
+
 def make_custom(request: pytest.FixtureRequest) -> Factory:
     return custom_provider.factory()
 
@@ -57,6 +63,10 @@ PROVIDERS = (
     pytest.param(make_cluster, id="cluster", marks=pytest.mark.redis),
 )
 # What can keep more than one key at a time, and so knows which sessions belong to whom.
-INDEXED = (*PROVIDERS, pytest.param(make_legacy, id="redis-legacy", marks=pytest.mark.redis))
+INDEXED = (
+    *PROVIDERS,
+    pytest.param(make_legacy, id="redis-legacy", marks=pytest.mark.redis),
+    pytest.param(make_legacy_cluster, id="cluster-legacy", marks=pytest.mark.redis),
+)
 # What sessions can be kept in.
 STORES = (*INDEXED, pytest.param(make_custom, id="custom"))

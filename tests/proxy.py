@@ -7,14 +7,23 @@ from typing import Self
 
 
 class Proxy:
-    """Forwards bytes both ways. `passing` bytes of replies more are let through, then the connection is cut."""
+    """Forwards bytes both ways, in one of these ways:
+
+    * `passing` bytes of replies more are let through; then come the bytes of `garbage`, or else the connection is cut;
+    * replies are dropped while `swallowing`;
+    * replies wait while `holding`, until `release` lets some bytes through.
+    """
 
     def __init__(self, host: str, port: int) -> None:
         self._target = (host, port)
         self._server: asyncio.Server | None = None
         self._links: set[asyncio.Task[None]] = set()
         self.passing: int | None = None
+        self.garbage = b""
         self.swallowing = False
+        self.holding = False
+        self._held = bytearray()
+        self._writer: asyncio.StreamWriter | None = None  # to whom the held bytes go
         self.accepted = 0
         self.requests = bytearray()
 
@@ -37,6 +46,13 @@ class Proxy:
         """End every connection."""
         for link in self._links:
             link.cancel()
+
+    def release(self, size: int) -> None:
+        """Let so many of the bytes that wait through, or as many as there are."""
+        data = self._held[:size]
+        del self._held[:size]
+        if self._writer is not None:
+            self._writer.write(data)
 
     async def _link(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1
@@ -70,10 +86,17 @@ class Proxy:
         while data := await replies.read(65536):
             if self.swallowing:
                 continue
+            if self.holding:
+                self._held += data
+                self._writer = writer
+                continue
             if self.passing is not None:
                 data = data[: self.passing]
                 self.passing -= len(data)
-            writer.write(data)
+            done = self.passing == 0
+            writer.write(data + self.garbage if done else data)
             await writer.drain()
-            if self.passing == 0:
+            if done and not self.garbage:
                 return
+            if done:
+                self.passing, self.garbage = None, b""

@@ -23,7 +23,8 @@ from benchmarks.placement import placed, possible
 from benchmarks.worker import blocks
 from benchmarks.workloads import WORKLOADS
 
-MEMORY = [name for name, workload in WORKLOADS.items() if workload.in_memory and name != "grid.f-string"]
+FLOORS = ("grid.f-string", "floor.await")
+MEMORY = [name for name, workload in WORKLOADS.items() if workload.in_memory and name not in FLOORS]
 
 
 class LazyProvider(DictProvider):

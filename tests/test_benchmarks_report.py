@@ -9,25 +9,31 @@ from typing import Any
 import pytest
 
 from benchmarks import report, units
+from benchmarks.__main__ import merged
 from benchmarks.goals import GOALS, Measured, Speed
-from benchmarks.markdown import BEGIN, END, MarkersMissing, Table, between_markers, grid
+from benchmarks.markdown import MarkersMissing, Table, between_markers, grid, markers
+from benchmarks.publications import BENCH, bench_text
+from benchmarks.results_file import dumped
 from benchmarks.scale import FULL
 from benchmarks.tables import tables
+from benchmarks.workloads import WORKLOADS
 
-README = f"# Title\n\n{BEGIN}\nold\n{END}\n\nThe end.\n"
+BEGIN, END = markers("bench")
+OTHERS = "\n".join(line for name in ("compare", "latency") for line in markers(name))
+README = f"# Title\n\n{BEGIN}\nold\n{END}\n{OTHERS}\n\nThe end.\n"
 
 
 def case(workload: str, loop: str, seconds: float, operations: int, **extra: Any) -> dict[str, Any]:
     """One pytest-benchmark case, as far as the tables read it."""
     info = {"workload": workload, "loop": loop, "operations": operations, **extra}
-    return {"extra_info": info, "stats": {"median": seconds}}
+    return {"extra_info": info, "stats": {"median": seconds}, "processes": [seconds, seconds * 1.25]}
 
 
 def results() -> dict[str, Any]:
     """A run with a figure or two in every table."""
     latency = {"cycle": {"p95": 1_000.0}, "call": {"p95": 400.0}}
     return {
-        "schema": report.SCHEMA,
+        "schema": max(BENCH.schemas),
         "quick": False,
         "placement": "shared",
         "scale": {"churn_keys": FULL.churn_keys, "churn_operations": FULL.churn_operations},
@@ -62,6 +68,10 @@ def results() -> dict[str, Any]:
             store: [{"after_load_kib": 1_024, "peak_kib": 2_048, "longest_stall_ms": 40.0, "most_stale_per_live": 1.5}]
             for store in ("memory", "dict")
         },
+        "sessions": {
+            "memory": {"sessions": 1_000, "bytes_per_session": 514.06, "id_bytes": 109},
+            "redis": {"sessions": 20, "bytes_per_session": 328.0, "version": "7.0.15"},
+        },
         "footprint": [{"items": 1_000, "bytes_per_item": 345.4, "payload_bytes": 214}],
     }
 
@@ -69,7 +79,7 @@ def results() -> dict[str, Any]:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Results and a README of their own."""
-    (tmp_path / report.JSON_NAME).write_text(json.dumps(results()))
+    (tmp_path / BENCH.json_name).write_text(json.dumps(results()))
     (tmp_path / "README.md").write_text(README)
     return tmp_path
 
@@ -88,24 +98,52 @@ def cells(title: str, first: str) -> tuple[str, ...]:
 def test_published_stands_beside_measured_and_the_ratio() -> None:
     """200 ns a GET is 5 million a second, 2.75 times what was published."""
     row = cells("Providers", "Memory")
-    assert row == ("Memory", "GET", "0.000 ms", "1,818k/s", "200 ns", "5,000k/s", "2.75x", "-", "-", "-")
+    assert row == ("Memory", "GET", "0.000 ms", "1,818k/s", "200 ns", "5,000k/s", "2.75x", "25%", "-", "-", "-", "-")
 
 
 def test_overhead_is_the_manager_call_less_the_provider_call() -> None:
     """300 ns less 200 ns, against 0.05 ms."""
     row = cells("Session manager", "Memory")
-    assert row == ("Memory", "validate", "~0.05 ms", "300 ns", "200 ns", "100 ns", "500x")
+    assert row == ("Memory", "validate", "~0.05 ms", "300 ns", "200 ns", "100 ns", "500x", "25%")
 
 
 def test_cycles_and_single_calls_are_both_given() -> None:
     """One cycle is one operation as published; its three calls are counted as well."""
     row = cells("Concurrent access", "Memory")
-    assert row[2:] == ("609k/s", "2,000k/s", "3.28x", "2 µs", "1 µs", "2.00x", "6,000k/s", "400 ns")
+    assert row[2:] == ("609k/s", "2,000k/s", "3.28x", "2 µs", "1 µs", "2.00x", "6,000k/s", "400 ns", "25%")
+
+
+def row_of(name: str) -> tuple[str, ...]:
+    """The row of a payload."""
+    table = next(table for table in tables(results()) if table.title == "Values of all sizes, and JSON")
+    return next(row for row in table.rows if row[1].startswith(WORKLOADS[name].operation))
+
+
+def test_older_results_can_still_be_read(folder: Path) -> None:
+    """One process per case has no spread, and what was not measured has no table."""
+    old = results() | {"schema": 1}
+    del old["sessions"]
+    for one in old["cases"]:
+        del one["processes"]
+    (folder / BENCH.json_name).write_text(json.dumps(old))
+    assert run(folder) == 0
+    assert "Memory per session" not in (folder / "README.md").read_text()
+
+
+def test_the_best_process_is_shown_and_all_are_kept() -> None:
+    """Of three processes; the figures beside the median are of the same process."""
+    launches = [[case("memory.get", "asyncio", seconds, 10_000, beside_ns=seconds)] for seconds in (3.0, 1.0, 2.0)]
+    found = merged(launches)
+    assert len(found) == 1
+    assert found[0]["stats"]["median"] == found[0]["extra_info"]["beside_ns"] == 1.0
+    assert found[0]["processes"] == [3.0, 1.0, 2.0]
 
 
 def test_large_values_and_footprint_are_there() -> None:
     """The other two tables."""
-    assert cells("Large values and JSON", "Memory")[2:] == ("0.001 ms", "300 ns", "3,333k/s", "3.33x")
+    assert row_of("memory.set-10kb")[2:] == ("0.001 ms", "300 ns", "3,333k/s", "3.33x", "25%")
+    assert cells("Memory per session", "Memory")[1] == "514 B"
+    assert cells("Memory per session", "Redis 7.0.15")[1] == "328 B"
     assert cells("Memory per item", "1,000")[1:3] == ("345 B", "131 B")
 
 
@@ -132,7 +170,7 @@ def test_a_goal_is_reached_at_its_bound(at_most: bool, ratio: float, reached: bo
 
 def test_the_setting_says_what_a_reader_needs() -> None:
     """Machine, versions, date, commit and that it was not committed."""
-    text = report.text(results())
+    text = bench_text(results())
     for words in ("Example CPU", "CPython 3.11.7", "redis 8.1.0", "2025-01-02", "0123456789ab, with uncommitted"):
         assert words in text
     assert "7.0.15 (save '', appendonly no)" in text
@@ -161,15 +199,15 @@ def test_check_notices_an_edited_readme_and_newer_results(folder: Path, capsys: 
     assert run(folder) == 0
     newer = results()
     newer["cases"][0]["stats"]["median"] = 0.001
-    (folder / report.JSON_NAME).write_text(json.dumps(newer))
+    (folder / BENCH.json_name).write_text(json.dumps(newer))
     assert run(folder, "--check") == 1
 
 
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        (report.JSON_NAME, None, "run nox -s bench first"),
-        (report.JSON_NAME, '{"schema": 99}', "schema 99"),
+        (BENCH.json_name, None, "run nox -s bench first"),
+        (BENCH.json_name, '{"schema": 99}', "schema 99"),
         ("README.md", "no markers", "there must be one"),
     ],
 )
@@ -188,15 +226,15 @@ def test_what_cannot_be_reported_is_said(
 def test_a_list_of_figures_is_one_line_of_the_json() -> None:
     """Thousands of blocks stay readable, and equal to what was measured."""
     found = {"text": "[1, 2]", "blocks": [[1.5, 2e-05, -3], []], "more": [{"a": 1}]}
-    assert "[1.5,2e-05,-3]" in report.dumped(found)
-    assert json.loads(report.dumped(found)) == found
+    assert "[1.5,2e-05,-3]" in dumped(found)
+    assert json.loads(dumped(found)) == found
 
 
 @pytest.mark.parametrize("document", ["", BEGIN, f"{END}{BEGIN}", f"{BEGIN}{BEGIN}{END}"])
 def test_markers_must_be_one_pair_in_order(document: str) -> None:
     """Rather no text than a README cut in pieces."""
     with pytest.raises(MarkersMissing):
-        between_markers(document, "text")
+        between_markers(document, "text", "bench")
 
 
 def test_columns_of_figures_stand_to_the_right() -> None:

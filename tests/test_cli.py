@@ -37,6 +37,11 @@ def test_the_module_runs() -> None:
 ERRORS = {
     "no URL": (("nonsense", "redis://localhost"), "unknown scheme"),
     "no such variable": (("env:NO_SUCH_VARIABLE", "redis://localhost"), "variable NO_SUCH_VARIABLE is not set"),
+    "memory": (("redis://localhost", "memory"), "would end with this process"),
+    "no such module": (("redis://localhost", "no_such_module"), "--to='no_such_module' is no known provider"),
+    "a mistyped URL": (("redis://localhost", "redis:pass-word@localhost"), "neither a URL"),
+    "another": (("redis://localhost", "redis//:pass-word@localhost"), "neither a URL"),
+    "no provider": (("redis://localhost", "json"), "--to='json': module json has no factory()"),
     "no server": (("redis://:pass-word@127.0.0.1:1", "redis://localhost"), "cannot connect"),
 }
 
@@ -61,18 +66,31 @@ def test_a_batch_that_is_none(batch: str, capsys: pytest.CaptureFixture[str]) ->
     assert "1 to 10000" in capsys.readouterr().err
 
 
+def test_a_sandbox_that_is_none(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["migrate", "--from", "redis://a", "--to", "redis://a", "--into", "a/b"])
+    assert "must not contain '/'" in capsys.readouterr().err
+
+
 @pytest.mark.redis
 class TestMigrate:
     def test_all_is_well(self, redis_server: Server, redis_url: str, capsys: pytest.CaptureFixture[str]) -> None:
         for name in ("one", "two"):
             published.put(redis_server, f"id-{name}")
         command = ["migrate", "--from", redis_url, "--to", redis_url]
-        assert cli.main([*command, "--dry-run"]) == 0
+        assert cli.main([*command, "--dry-run", "--into", "shop"]) == 0
         assert "to move: 2" in capsys.readouterr().out
         assert cli.main(command) == 0
         assert capsys.readouterr().out.split() == ["moved:", "2"]
         assert cli.main(command) == 0
         assert "in our layout: 2" in capsys.readouterr().out
+
+    def test_to_a_module(self, redis_server: Server, redis_url: str, capsys: pytest.CaptureFixture[str]) -> None:
+        """A provider of one's own, as SESSION_PROVIDER would name it."""
+        published.put(redis_server, "id")
+        assert cli.main(["migrate", "--from", redis_url, "--to", "tests.custom_provider"]) == 0
+        assert capsys.readouterr().out.split() == ["moved:", "1"]
+        assert redis_server.command("DBSIZE") == 0
 
     def test_something_is_left(self, redis_server: Server, redis_url: str, capsys: pytest.CaptureFixture[str]) -> None:
         """Exit code 1, each by a fingerprint up to a number of them, no id."""

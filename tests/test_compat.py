@@ -7,13 +7,22 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from compat import __main__ as command
-from compat import probe
-from compat.report import Difference, cells, check_list, columns, problems, read_differences, readme_table, with_table
-from compat.rows import ROWS
+from tests.compat import __main__ as command
+from tests.compat import probe
+from tests.compat.report import (
+    Difference,
+    cells,
+    check_list,
+    columns,
+    problems,
+    read_differences,
+    readme_table,
+    with_table,
+)
+from tests.compat.rows import ROWS
 
 if TYPE_CHECKING:
-    from compat.report import Outcomes
+    from tests.compat.report import Outcomes
 
 MISTAKES = {"raises NameError", "raises SyntaxError", "raises KeyError", "raises IndexError", "raises AssertionError"}
 EVERY_ROW = {row.name: "1" for row in ROWS}

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.count import __main__ as program
 from benchmarks.count.__main__ import COUNTED, count_all, main
-from benchmarks.count.callgrind import CountFailed, has_valgrind, instructions, per_operation, rehearse
+from benchmarks.count.callgrind import ARGUMENT, CountFailed, has_valgrind, instructions, per_operation, rehearse
 from benchmarks.count.changes import Count, Verdict, exit_code, table
 from benchmarks.gate.trees import PACKAGE, Trees, copy_package
 from benchmarks.processes import ROOT
@@ -40,6 +40,12 @@ def test_the_difference_is_of_one_run_of_the_block() -> None:
     """Not of its repeats."""
     assert WORKLOADS["memory.get"].operations == 10_000
     assert per_operation("memory.get", 5_000_000, 7_000_000) == 2_000
+
+
+def test_both_points_start_alike() -> None:
+    """The words that tell them apart are equally long: the length of the arguments changes what start-up costs."""
+    assert len(set(ARGUMENT.values())) == 2
+    assert len(set(map(len, ARGUMENT.values()))) == 1
 
 
 def test_every_point_is_counted_once_and_put_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

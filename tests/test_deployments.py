@@ -160,14 +160,15 @@ def test_slots_are_as_the_specification_and_the_server_count_them(
     assert slot_of(key) == cluster.nodes[0].command("CLUSTER", "KEYSLOT", key)
 
 
-def test_a_cluster_is_ready_once_it_is_started(cluster: ClusterServers) -> None:
-    first = cluster.nodes[:3]
-    assert cluster.url == "redis://" + ",".join(f"127.0.0.1:{node.port}" for node in first)
-    assert len(cluster.masters) == 3
-    assert len(cluster.nodes) == 6
-    assert {node.cluster_info()["cluster_state"] for node in cluster.nodes} == {"ok"}
-    assert sorted(len(master.claim().slots) for master in cluster.masters) == [5461, 5461, 5462]
-    assert {master.info("replication")["connected_slaves"] for master in cluster.masters} == {"1"}
+def test_a_cluster_is_ready_once_it_is_started() -> None:
+    with ClusterServers() as group:
+        first = group.nodes[:3]
+        assert group.url == "redis://" + ",".join(f"127.0.0.1:{node.port}" for node in first)
+        assert len(group.masters) == 3
+        assert len(group.nodes) == 6
+        assert {node.cluster_info()["cluster_state"] for node in group.nodes} == {"ok"}
+        assert sorted(len(master.claim().slots) for master in group.masters) == [5461, 5461, 5462]
+        assert {master.info("replication")["connected_slaves"] for master in group.masters} == {"1"}
 
 
 def test_a_key_is_moved_for_all_but_its_owner(cluster: ClusterServers) -> None:

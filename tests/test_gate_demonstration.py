@@ -41,6 +41,15 @@ def test_a_hot_path_that_is_gone_is_said(tmp_path: Path) -> None:
         slow_down(tmp_path / "tree", HotPath("memory.get", "expiring_map.py", "ExpiringMap", "fetch"), 1)
 
 
+@pytest.mark.parametrize(
+    ("statements", "slower", "expected"),
+    [(20, 0.2, 10), (5, 0.08, 6), (10, 0.105, 9), (10, 0.095, 11), (10, -0.5, 40), (1, 0.5, 1)],
+)
+def test_calibration_scales_and_always_moves(statements: int, slower: float, expected: int) -> None:
+    """In proportion, at least by one, at most fourfold, never to none."""
+    assert demonstration.scaled(statements, slower) == expected
+
+
 def test_an_interrupted_demonstration_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """What was run is not run again; the page has every run, and the state is gone at the end."""
     state, out = tmp_path / "state.json", tmp_path / "out"

@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from chuk_sessions import SessionManager, legacy
+from chuk_sessions import ProviderError, SessionError, SessionManager, legacy
+from chuk_sessions.adoption import Adoption
 from chuk_sessions.providers import redis
+from chuk_sessions.providers.redis_move import Move
 from chuk_sessions.providers.redis_session_store import RedisSessionStore
-from chuk_sessions.providers.redis_transfer import Adoption, adopt, tombstone_key
+from chuk_sessions.providers.redis_transfer import tombstone_key
 from chuk_sessions.redis_client.client import Client
 from chuk_sessions.session_ids import session_key
 from tests import published
+from tests.places import PLACES, place
+from tests.servers import RedisServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.servers import Server
 
-pytestmark = pytest.mark.redis
+pytestmark = [pytest.mark.redis, pytest.mark.usefixtures("legacy_read")]
 OURS = session_key("box", "id")
+
+
+@pytest.fixture(params=PLACES)
+def redis_server(request: pytest.FixtureRequest, redis_server: Server) -> Server:
+    return place(request, redis_server)
+
+
 UNDECODABLE: dict[str, dict[str, Any]] = {
     "no sandbox": {"sandbox_id": None},
     "a user that is no text": {"user_id": 5},
@@ -36,28 +46,9 @@ UNDECODABLE: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.fixture(autouse=True)
-def legacy_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On, and nothing said about it in this process yet."""
-    monkeypatch.setenv("SESSION_LEGACY_READ", "1")
-    monkeypatch.setattr("chuk_sessions.providers.redis_legacy._told", False)
-
-
 @pytest.fixture
-def open_manager(redis_url: str) -> Callable[..., SessionManager]:
-    """Makes managers; each has a connection of its own, as if it were another process."""
-    count = iter(range(1000))
-
-    def make(sandbox_id: str = "box") -> SessionManager:
-        factory = redis.factory(f"{redis_url}?client_name=test-{next(count)}")
-        return SessionManager(sandbox_id, factory, strict=True)
-
-    return make
-
-
-@pytest.fixture
-def manager(open_manager: Callable[..., SessionManager]) -> SessionManager:
-    return open_manager()
+def manager(open_process: Callable[[], SessionManager]) -> SessionManager:
+    return open_process()
 
 
 def milliseconds_left(server: Server) -> int:
@@ -138,6 +129,19 @@ async def test_undecodable(
     for name in ("validate", "info", "update", "extend"):
         assert not await CALLS[name](manager)
     assert await manager.delete_session("id") is False
+    assert published.is_there(redis_server, "id")
+    (line,) = caplog.records
+    assert "cannot be decoded" in line.getMessage()
+
+
+async def test_more_metadata_than_we_store(
+    redis_server: Server, manager: SessionManager, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Absent and left alone, and nobody's connection is lost over it."""
+    monkeypatch.setattr("chuk_sessions.providers.redis_transfer.MAX_FIELDS", 2)
+    published.put(redis_server, "id")
+    for _ in range(2):
+        assert await manager.validate_session("id") is False
     assert published.is_there(redis_server, "id")
     (line,) = caplog.records
     assert "cannot be decoded" in line.getMessage()
@@ -229,66 +233,6 @@ class TestDeleting:
         assert info["user_id"] == "bob"
 
 
-class TestTwoProcesses:
-    async def test_one_import(self, redis_server: Server, open_manager: Callable[..., SessionManager]) -> None:
-        """Both find every session, and there is one record of each."""
-        ids = [f"id-{number}" for number in range(100)]
-        for session_id in ids:
-            published.put(redis_server, session_id)
-        one, other = open_manager(), open_manager()
-        found = await asyncio.gather(*(each.validate_session(i) for i in ids for each in (one, other)))
-        assert all(found)
-        keys = redis_server.command("KEYS", "session:*")
-        assert isinstance(keys, list)
-        assert len(keys) == 100
-        assert not any(published.is_there(redis_server, session_id) for session_id in ids)
-
-    async def test_no_lost_update(self, redis_server: Server, open_manager: Callable[..., SessionManager]) -> None:
-        """The first update of each process takes the session over; both are there."""
-        ids = [f"id-{number}" for number in range(50)]
-        for session_id in ids:
-            published.put(redis_server, session_id, custom_metadata={"old": 0})
-        managers = [open_manager() for _ in range(4)]
-        updates = [
-            manager.update_session_metadata(session_id, {f"by-{number}": number})
-            for session_id in ids
-            for number, manager in enumerate(managers)
-        ]
-        assert all(await asyncio.gather(*updates))
-        for session_id in ids:
-            info = await managers[0].get_session_info(session_id)
-            assert info is not None
-            assert info["custom_metadata"] == {"old": 0, **{f"by-{number}": number for number in range(4)}}
-
-    async def test_no_revival(self, redis_server: Server, open_manager: Callable[..., SessionManager]) -> None:
-        """One reads while the other ends the session: whoever is first, it is ended."""
-        ids = [f"id-{number}" for number in range(200)]
-        for session_id in ids:
-            published.put(redis_server, session_id)
-        one, other = open_manager(), open_manager()
-        calls = [
-            call
-            for number, session_id in enumerate(ids)
-            for call in (one.validate_session(session_id), other.delete_session(session_id))[:: (-1) ** number]
-        ]
-        await asyncio.gather(*calls)
-        assert not any(await asyncio.gather(*(one.validate_session(session_id) for session_id in ids)))
-        assert not any(published.is_there(redis_server, session_id) for session_id in ids)
-
-    @pytest.mark.parametrize("then", ["SETEX", "DEL"])
-    async def test_what_was_read_is_not_there_any_more(self, redis_server: Server, redis_url: str, then: str) -> None:
-        """Between our reading and our moving it: nothing is written, and the other's change stays."""
-        text = published.document("id").encode()
-        found = legacy.decode(text)
-        assert found is not None
-        if then == "SETEX":
-            published.put(redis_server, "id", custom_metadata={"role": "guest"})
-        source = (b"session:id", text)
-        assert await adopt(Client(redis_url), "box", "id", found.record, 0, source) is Adoption.CHANGED
-        assert redis_server.command("EXISTS", OURS) == 0
-        assert published.is_there(redis_server, "id") is (then == "SETEX")
-
-
 class TestBothThere:
     """The id lives here and a published process wrote its own."""
 
@@ -297,7 +241,7 @@ class TestBothThere:
         server.command("SETEX", "session:id", "9000", text.decode())
         found = legacy.decode(text)
         assert found is not None
-        return await adopt(Client(url), "box", "id", found.record, 0, (b"session:id", text))
+        return await Move(Client(url), "id").attempt("box", found.record, text, 9000)
 
     @pytest.mark.parametrize("newer", [True, False])
     async def test_merged(self, redis_server: Server, redis_url: str, manager: SessionManager, newer: bool) -> None:
@@ -333,12 +277,12 @@ class TestBothThere:
 
 
 async def test_it_is_said_once(
-    redis_server: Server, open_manager: Callable[..., SessionManager], caplog: pytest.LogCaptureFixture
+    redis_server: Server, open_process: Callable[[], SessionManager], caplog: pytest.LogCaptureFixture
 ) -> None:
     """How to move the rest; no id and no address in it."""
     for session_id in ("id-one", "id-two"):
         published.put(redis_server, session_id)
-        assert await open_manager().validate_session(session_id) is True
+        assert await open_process().validate_session(session_id) is True
     (line,) = caplog.records
     assert line.levelno == logging.WARNING
     assert "python -m chuk_sessions migrate" in line.getMessage()
@@ -346,13 +290,28 @@ async def test_it_is_said_once(
     assert "redis://" not in line.getMessage()
 
 
+@pytest.mark.parametrize("name", ["validate", "info", "update", "extend", "delete"])
+async def test_a_server_that_is_away(name: str) -> None:
+    """An outage is an outage, not a session that is not found."""
+    with RedisServer() as server:
+        manager = SessionManager("box", redis.factory(f"{server.url}?reconnect_grace=0"), strict=True)
+        assert await manager.validate_session("id") is False
+        server.kill()
+        with pytest.raises(SessionError) as caught:
+            await (manager.delete_session("id") if name == "delete" else CALLS[name](manager))
+    assert isinstance(caught.value.__cause__, ProviderError)
+
+
 async def test_an_unknown_id_costs_one_command_more(redis_server: Server, manager: SessionManager) -> None:
-    """Counted by the server: the script that validates, and the one that looks."""
+    """Counted by the server: the script that validates, and the one that looks; in a cluster a second validation."""
     await manager.validate_session("known to the connection")
     redis_server.command("CONFIG", "RESETSTAT")
     assert await manager.validate_session("unknown") is False
-    stats = redis_server.info("commandstats")
-    assert stats["cmdstat_evalsha"].startswith("calls=2,")
+    stats = [server.info("commandstats") for server in getattr(redis_server, "nodes", [redis_server])]
+    calls = [
+        int(each["cmdstat_evalsha"].split(",")[0].removeprefix("calls=")) for each in stats if "cmdstat_evalsha" in each
+    ]
+    assert sum(calls) == (2 if len(stats) == 1 else 3)
 
 
 @pytest.mark.parametrize("session_id", ["a/b", "{box}:x", "é ☃", "\ud800", "*"])

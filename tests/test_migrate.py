@@ -3,65 +3,36 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import os
-import signal
-import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+import time
+from datetime import datetime
+from typing import TYPE_CHECKING
 
 import pytest
 
-from chuk_sessions import ProviderError, SessionManager
-from chuk_sessions.providers import redis
+from chuk_sessions import SessionManager
+from chuk_sessions.adoption import Adoption
+from chuk_sessions.models import SessionRecord
 from chuk_sessions.redis_client.client import Client
 from chuk_sessions.session_ids import session_key
-from chuk_sessions.tools import stored
-from chuk_sessions.tools.migrate import LOCK, Counts, _Run, migrate, same_database
-from tests import published
-from tests.helpers import eventually
-from tests.servers import RedisServer
+from chuk_sessions.tools.migrate import REMOVE, migrate, same_database
+from chuk_sessions.tools.targets import ProviderTarget
+from tests import custom_provider, published
+from tests.cluster_servers import slot_of
+from tests.meddler import Meddler
+from tests.migrations import METADATA, OURS, info_of, manager_of, run, settled, totals
+from tests.places import PLACES, place
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
+    from tests.cluster_servers import ClusterNode, ClusterServers
     from tests.servers import Server
 
 pytestmark = pytest.mark.redis
-OURS = session_key("box", "id")
-METADATA = {"role": "admin", "n": [1, None], "big": 2**70}
 
 
-@pytest.fixture(scope="module")
-def other_server() -> Iterator[RedisServer]:
-    with RedisServer() as server:
-        yield server
-
-
-@pytest.fixture
-def target(other_server: RedisServer) -> RedisServer:
-    """An empty server that is not the source."""
-    other_server.flush()
-    return other_server
-
-
-def manager_of(url: str, sandbox_id: str = "box") -> SessionManager:
-    return SessionManager(sandbox_id, redis.factory(url), strict=True)
-
-
-async def info_of(url: str, session_id: str, sandbox_id: str = "box") -> dict[str, Any]:
-    info = await manager_of(url, sandbox_id).get_session_info(session_id)
-    assert info is not None
-    return info
-
-
-def totals(counts: Counts) -> dict[str, int]:
-    """The counts that are not zero."""
-    return {name: number for name, number in vars(counts).items() if isinstance(number, int) and number}
-
-
-async def run(source: str, target: str, **options: Any) -> dict[str, int]:
-    return totals(await migrate(Client(source), Client(target), **options))
+@pytest.fixture(params=PLACES)
+def redis_server(request: pytest.FixtureRequest, redis_server: Server) -> Server:
+    return place(request, redis_server)
 
 
 def keys_on(server: Server) -> int:
@@ -77,7 +48,7 @@ class TestInPlace:
     async def test_as_it_was(self, redis_server: Server, redis_url: str) -> None:
         """All fields and the remaining lifetime; the original is gone."""
         before = published.put(redis_server, "id", ttl=5000, status="invalidated")
-        assert await run(redis_url, redis_url) == {"seen": 1, "moved": 1}
+        assert settled(await migrate(Client(redis_url), Client(redis_url))) == {"moved": 1}
         info = await info_of(redis_url, "id")
         assert {**info, "expires_at": None} == {**before, "expires_at": None}
         assert 4_900_000 < int(str(redis_server.command("PTTL", OURS))) <= 5_000_001
@@ -105,8 +76,17 @@ class TestInPlace:
     async def test_sandboxes(self, redis_server: Server, redis_url: str) -> None:
         for sandbox_id in "abc":
             published.put(redis_server, f"id-{sandbox_id}", sandbox_id)
-        assert await run(redis_url, redis_url, sandboxes=["a", "c"]) == {"seen": 3, "moved": 2, "other_sandbox": 1}
+        counts = await migrate(Client(redis_url), Client(redis_url), sandboxes=["a", "c"])
+        assert settled(counts) == {"moved": 2, "other_sandbox": 1}
         assert published.is_there(redis_server, "id-b")
+
+    async def test_into_a_sandbox(self, redis_server: Server, redis_url: str) -> None:
+        """Of processes that were given none: each session has a random one."""
+        for number in range(3):
+            published.put(redis_server, f"id-{number}", f"sandbox-{number}{number}")
+        assert settled(await migrate(Client(redis_url), Client(redis_url), into="shop")) == {"moved": 3}
+        for number in range(3):
+            assert (await info_of(redis_url, f"id-{number}", "shop"))["sandbox_id"] == "shop"
 
     async def test_a_dry_run(self, redis_server: Server, redis_url: str) -> None:
         """Counts and changes nothing, and leaves no key of its own."""
@@ -131,7 +111,7 @@ class TestInPlace:
         await run(redis_url, redis_url)
         await manager_of(redis_url).update_session_metadata("id", {"ours": 1})
         published.put(redis_server, "id", custom_metadata={"theirs": 1})
-        assert await run(redis_url, redis_url) == {"seen": 2, "moved": 1, "merged": 1, "here": 1}
+        assert settled(await migrate(Client(redis_url), Client(redis_url))) == {"moved": 1, "merged": 1}
         assert (await info_of(redis_url, "id"))["custom_metadata"] == {**METADATA, "ours": 1, "theirs": 1}
 
 
@@ -153,7 +133,7 @@ async def test_left_in_place(redis_server: Server, redis_url: str, target: Serve
     redis_server.command(*LEFT_IN_PLACE[name])
     published.put(redis_server, "id")
     counts = await migrate(Client(redis_url), Client(target.url if across else redis_url))
-    assert totals(counts) == {"seen": 2, "moved": 1, "left_behind": 1}
+    assert settled(counts) == {"moved": 1, "left_behind": 1}
     (problem,) = counts.problems
     assert str(problem).startswith("key ")
     assert "x" not in str(problem).split()
@@ -210,209 +190,141 @@ class TestAcross:
         assert target.command("HGETALL", OURS) == ["v", "9"]
 
 
-class TestMeanwhile:
-    """Something happens to a session between its reading and its removal; each run begins with a reading of before."""
+class TestToACluster:
+    """By the command, from a server or another cluster, in both layouts."""
 
-    async def begin(self, url: str, key: str) -> stored.Stored:
-        client = Client(url)
-        kind = await client.call(b"TYPE", key)
-        found = await stored.read(client, key.encode(), kind)
-        assert isinstance(found, stored.Stored)
-        return found
-
-    async def finish(self, found: stored.Stored, source: str, target: str) -> dict[str, int]:
-        run = _Run(Client(source), Client(target), source == target, (), False)
-        await run._move_stored(found)
-        return totals(run.counts)
-
-    @pytest.mark.parametrize("layout", ["ours", "published"])
-    async def test_changed(self, redis_server: Server, redis_url: str, target: Server, layout: str) -> None:
-        """The change arrives too."""
-        key = await self.prepare(redis_server, redis_url, layout)
-        found = await self.begin(redis_url, key)
-        if layout == "ours":
-            await manager_of(redis_url).update_session_metadata("id", {"role": "guest", "new": 1})
-        else:
-            accessed = "2100-01-01T00:00:00.000000Z"
-            published.put(redis_server, "id", last_accessed=accessed, custom_metadata={"role": "guest", "new": 1})
-        assert (await self.finish(found, redis_url, target.url))["moved"] == 1
-        metadata = (await info_of(target.url, "id"))["custom_metadata"]
-        assert (metadata["role"], metadata["new"]) == ("guest", 1)
-        assert keys_on(redis_server) == 0
-
-    @pytest.mark.parametrize("layout", ["ours", "published"])
-    @pytest.mark.parametrize("interrupted_before", [False, True])
-    async def test_deleted(
-        self, redis_server: Server, redis_url: str, target: Server, layout: str, interrupted_before: bool
+    async def test_as_it_was(
+        self, redis_server: Server, redis_url: str, cluster: ClusterServers, capfd: pytest.CaptureFixture[str]
     ) -> None:
-        """A logout at the source holds at the target, also if an earlier run had brought the session there."""
-        key = await self.prepare(redis_server, redis_url, layout)
-        if interrupted_before:
-            await manager_of(target.url).allocate_session("id", "alice")
-        found = await self.begin(redis_url, key)
-        redis_server.command("DEL", key)
-        assert await self.finish(found, redis_url, target.url) == {"ended": 1}
-        assert keys_on(target) == 0
+        published.put(redis_server, "theirs")
+        await manager_of(redis_url).allocate_session("ours", "alice", 2, METADATA)
+        before = await info_of(redis_url, "ours")
+        command = [sys.executable, "-m", "chuk_sessions", "migrate", "--from", redis_url, "--to", cluster.url]
+        process = await asyncio.create_subprocess_exec(*command)
+        assert await process.wait() == 0
+        assert "moved: 2" in capfd.readouterr().out
+        assert {**await info_of(cluster.url, "ours"), "expires_at": 0} == {**before, "expires_at": 0}
+        assert (await info_of(cluster.url, "theirs"))["custom_metadata"] == METADATA
+        assert redis_server.command("DBSIZE") == 0
 
-    async def test_deleted_in_place(self, redis_server: Server, redis_url: str) -> None:
-        key = await self.prepare(redis_server, redis_url, "published")
-        found = await self.begin(redis_url, key)
-        redis_server.command("DEL", key)
-        assert await self.finish(found, redis_url, redis_url) == {"ended": 1}
-        assert keys_on(redis_server) == 0
+    async def test_while_slots_move(self, redis_server: Server, redis_url: str, cluster: ClusterServers) -> None:
+        """From a cluster that is being changed: every session arrives."""
+        manager = manager_of(cluster.url)
+        ids = [await manager.allocate_session(f"id-{number}") for number in range(200)]
+        slots = iter(sorted({slot_of(session_key("box", session_id)) for session_id in ids[:20]}))
+        homes: dict[int, ClusterNode] = {}
 
-    async def test_changed_in_place(self, redis_server: Server, redis_url: str) -> None:
-        key = await self.prepare(redis_server, redis_url, "published")
-        found = await self.begin(redis_url, key)
-        published.put(redis_server, "id", custom_metadata={"role": "guest"})
-        assert await self.finish(found, redis_url, redis_url) == {"moved": 1}
-        assert (await info_of(redis_url, "id"))["custom_metadata"] == {"role": "guest"}
+        def move_one(_: object) -> None:
+            slot = next(slots, None)
+            if slot is not None:
+                homes[slot] = cluster.owner_of(slot)
+                cluster.migrate(slot, cluster.another_master(slot))
 
-    async def test_taken_over_at_the_source(
-        self, redis_server: Server, redis_url: str, target: Server, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """A process with SESSION_LEGACY_READ was quicker. It lives on there, and the next run moves it."""
-        monkeypatch.setenv("SESSION_LEGACY_READ", "1")
-        key = await self.prepare(redis_server, redis_url, "published")
-        found = await self.begin(redis_url, key)
-        assert await manager_of(redis_url).update_session_metadata("id", {"new": 1})
-        assert await self.finish(found, redis_url, target.url) == {"ended": 1}
-        assert await run(redis_url, target.url) == {"seen": 1, "moved": 1, "merged": 1}
-        assert (await info_of(target.url, "id"))["custom_metadata"] == {**METADATA, "new": 1}
-
-    async def test_a_logout_that_a_cache_undid(
-        self, redis_server: Server, redis_url: str, target: Server, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """What a published process wrote back after the logout is no session, wherever it would go."""
-        monkeypatch.setenv("SESSION_LEGACY_READ", "1")
-        for url in (target.url, redis_url):
-            text = published.document("id")
-            redis_server.command("SETEX", "session:id", "100", text)
-            assert await manager_of(redis_url).delete_session("id") is True
-            redis_server.command("SETEX", "session:id", "100", text)
-            assert await run(redis_url, url) == {"seen": 1, "ended": 1}
-            assert not published.is_there(redis_server, "id")
-            assert keys_on(target) == 0
-
-    async def prepare(self, server: Server, url: str, layout: str) -> str:
-        if layout == "ours":
-            await manager_of(url).allocate_session("id", "alice", 2, METADATA)
-            return OURS
-        published.put(server, "id")
-        return "session:id"
+        try:
+            counts = await migrate(Client(cluster.url), Client(redis_url), batch=5, progress=move_one)
+        finally:
+            for slot, home in homes.items():
+                cluster.migrate(slot, home)
+        assert homes
+        assert (counts.moved, counts.left_behind) == (200, 0)
+        assert redis_server.command("DBSIZE") == 200
+        assert all(await asyncio.gather(*map(manager_of(redis_url).validate_session, ids)))
 
 
-class TestWhileServing:
-    async def test_our_processes(self, redis_server: Server, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Updates through SESSION_LEGACY_READ at the same time: none is lost, nobody is logged out."""
-        monkeypatch.setenv("SESSION_LEGACY_READ", "1")
-        ids = [f"id-{number}" for number in range(200)]
-        for session_id in ids:
-            published.put(redis_server, session_id)
-        manager = manager_of(redis_url)
-        updates = [manager.update_session_metadata(session_id, {"new": session_id}) for session_id in ids]
-        done = await asyncio.gather(migrate(Client(redis_url), Client(redis_url), batch=10), *updates)
-        assert all(done[1:])
-        for session_id in ids:
-            assert (await info_of(redis_url, session_id))["custom_metadata"] == {**METADATA, "new": session_id}
-        assert keys_on(redis_server) == 200
-
-    async def test_published_processes(self, redis_server: Server, redis_url: str) -> None:
-        """They read, change and write back whole documents, from a cache as well. After another run all is one."""
-        ids = [f"id-{number}" for number in range(200)]
-        cached = {session_id: published.put(redis_server, session_id) for session_id in ids}
-        writer = Client(redis_url)
-
-        async def write_back(session_id: str) -> None:
-            fields = cached[session_id]
-            fields["custom_metadata"]["theirs"] = session_id
-            fields["last_accessed"] = "2100-01-01T00:00:00.000000Z"
-            await writer.call(b"SETEX", f"session:{session_id}", 5000, json.dumps(fields))
-
-        await asyncio.gather(migrate(Client(redis_url), Client(redis_url), batch=10), *map(write_back, ids))
-        await run(redis_url, redis_url)
-        for session_id in ids:
-            assert (await info_of(redis_url, session_id))["custom_metadata"] == {**METADATA, "theirs": session_id}
-        assert keys_on(redis_server) == 200
-
-
-class TestInterrupted:
-    def start(self, source: str, target: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "chuk_sessions", "migrate", "--from", "env:SOURCE", "--to", target]
-        environment = {**os.environ, "SOURCE": source}
-        pipe = subprocess.PIPE
-        return subprocess.Popen(
-            [*command, "--batch", "1"], env=environment, stdout=pipe, stderr=pipe, text=True, start_new_session=True
-        )
-
-    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-    async def test_and_run_again(
-        self, redis_server: Server, redis_url: str, target: Server, number: signal.Signals
-    ) -> None:
-        """Asked to end, it ends after a batch and says so; killed, it loses nothing either."""
-        ids = [f"id-{number}" for number in range(2000)]
-        for session_id in ids:
-            published.put(redis_server, session_id)
-        with self.start(redis_url, target.url) as process:
-            await eventually(lambda: int(str(keys_on(target))) > 0)
-            process.send_signal(number)
-            output, _ = process.communicate(timeout=30)
-        assert 0 < int(str(keys_on(target))) < 2000
-        if number is signal.SIGKILL:
-            assert redis_server.command("EXISTS", LOCK.decode()) == 1
-            with pytest.raises(ProviderError, match="another migration"):
-                await run(redis_url, target.url)
-            redis_server.command("DEL", LOCK.decode())  # as a minute does
-        else:
-            assert process.returncode == 130
-            assert "interrupted: run it again to go on" in output
-        await run(redis_url, target.url)
-        assert keys_on(redis_server) == 0
-        assert keys_on(target) == 2000
-        manager = manager_of(target.url)
-        assert all(await asyncio.gather(*map(manager.validate_session, ids)))
-
-    async def test_put_and_not_removed(self, redis_server: Server, redis_url: str, target: Server) -> None:
-        """The one state that an interruption can leave: the session is at both, and was used at the target since."""
-        published.put(redis_server, "id")
-        dump = redis_server.command("GET", "session:id")
-        await run(redis_url, target.url)
-        await manager_of(target.url).update_session_metadata("id", {"role": "guest"})
-        redis_server.command("SETEX", "session:id", "5000", str(dump))
-        assert await run(redis_url, target.url) == {"seen": 1, "moved": 1, "merged": 1}
-        assert (await info_of(target.url, "id"))["custom_metadata"] == {**METADATA, "role": "guest"}
-
-    async def test_stopping(self, redis_server: Server, redis_url: str) -> None:
-        """Asked after each batch; the lock is given back."""
-        for number in range(100):
-            published.put(redis_server, f"id-{number}")
-        counts = await migrate(Client(redis_url), Client(redis_url), batch=5, stop=lambda: True)
-        assert 0 < counts.moved < 100
-        assert redis_server.command("EXISTS", LOCK.decode()) == 0
-
-    async def test_a_target_that_refuses(self, redis_server: Server, redis_url: str, target: Server) -> None:
-        """The error is told, nothing is lost, the lock is given back."""
-        with RedisServer("maxmemory 1", "maxmemory-policy noeviction") as full:
-            published.put(redis_server, "id")
-            with pytest.raises(ProviderError, match="OOM"):
-                await run(redis_url, full.url)
+async def test_metadata_that_the_target_does_not_take(
+    redis_server: Server, redis_url: str, target: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reported and left; the others are moved."""
+    monkeypatch.setattr("chuk_sessions.providers.redis_transfer.MAX_FIELDS", 2)
+    published.put(redis_server, "id")
+    published.put(redis_server, "small", custom_metadata={})
+    for url in (target.url, redis_url):
+        published.put(redis_server, "small", custom_metadata={})
+        counts = await migrate(Client(redis_url), Client(url))
+        assert (counts.moved, counts.left_behind) == (1, 1)
+        assert "more than 2 keys" in str(counts.problems[0])
         assert published.is_there(redis_server, "id")
-        assert await run(redis_url, target.url) == {"seen": 1, "moved": 1}
 
-    async def test_one_at_a_time(self, redis_server: Server, redis_url: str, target: Server) -> None:
-        for number in range(50):
-            published.put(redis_server, f"id-{number}")
-        one, other = Client(redis_url), Client(redis_url)
-        results = await asyncio.gather(
-            *(migrate(client, Client(target.url), batch=1) for client in (one, other)), return_exceptions=True
-        )
-        refused = [result for result in results if isinstance(result, ProviderError)]
-        assert len(refused) == 1
-        assert keys_on(target) == 50
+
+async def test_the_third_version_of_the_protocol(redis_server: Server, redis_url: str, target: Server) -> None:
+    """Where replies have other shapes."""
+    published.put(redis_server, "id-one")
+    await manager_of(redis_url).allocate_session("id-two", "alice", 1, METADATA)
+    options = "?protocol=3"
+    assert await run(redis_url + options, target.url + options) == {"seen": 2, "moved": 2}
+    assert (await info_of(target.url, "id-two"))["custom_metadata"] == METADATA
 
 
 async def test_same_database(redis_server: Server, redis_url: str, target: Server) -> None:
     """Told apart by looking, not by name; no trace of it."""
     assert await same_database(Client(redis_url), Client(f"{redis_url}?client_name=x")) is True
     assert await same_database(Client(redis_url), Client(target.url)) is False
-    assert keys_on(redis_server) == 0 == keys_on(target)
+    assert redis_server.command("DBSIZE") == 0 == target.command("DBSIZE")
+
+
+class TestToAProviderOfOnesOwn:
+    """Which gets one document per session, as if it had been made there."""
+
+    def open(self, data: custom_provider.Data) -> tuple[ProviderTarget, SessionManager]:
+        factory = custom_provider.factory(data)
+        return ProviderTarget(factory), SessionManager("box", factory, strict=True)
+
+    async def test_as_it_was(self, redis_server: Server, redis_url: str) -> None:
+        await manager_of(redis_url).allocate_session("ours", "alice", 2, METADATA)
+        infos = {"ours": await info_of(redis_url, "ours"), "theirs": published.put(redis_server, "theirs", ttl=7200)}
+        target, manager = self.open({})
+        assert totals(await migrate(Client(redis_url), target)) == {"seen": 2, "moved": 2}
+        for session_id, before in infos.items():
+            info = await manager.get_session_info(session_id)
+            assert info is not None
+            assert {**info, "expires_at": 0} == {**before, "expires_at": 0}
+            assert abs(seconds_of(info["expires_at"]) - seconds_of(before["expires_at"])) < 60
+        assert redis_server.command("DBSIZE") == 0
+
+    @pytest.mark.parametrize("newer", [True, False])
+    async def test_merged(self, redis_server: Server, redis_url: str, newer: bool) -> None:
+        """Keys of both, of common ones the side used last; the later deadline."""
+        accessed = "2100-01-01T00:00:00.000000Z" if newer else "2020-01-01T00:00:00.000000Z"
+        times = {"created_at": "2020-01-01T00:00:00.000000Z", "last_accessed": accessed}
+        published.put(redis_server, "id", ttl=9000, custom_metadata={"b": "there", "c": "there"}, **times)
+        target, manager = self.open({})
+        await manager.allocate_session("id", "alice", 1, {"a": "here", "b": "here"})
+        assert totals(await migrate(Client(redis_url), target)) == {"seen": 1, "moved": 1, "merged": 1}
+        info = await manager.get_session_info("id")
+        assert info is not None
+        assert info["custom_metadata"] == {"a": "here", "b": "there" if newer else "here", "c": "there"}
+        assert (info["last_accessed"] == accessed) is newer
+        assert 8000 < seconds_of(info["expires_at"]) - time.time() <= 9000
+
+    async def test_refused(self, redis_server: Server, redis_url: str) -> None:
+        """Another user's session, and a document that cannot be read, stay as they are, and so does the source."""
+        data: custom_provider.Data = {session_key("box", "id-b"): ("text", 1e12)}
+        target, manager = self.open(data)
+        await manager.allocate_session("id-a", "bob")
+        for session_id in ("id-a", "id-b"):
+            published.put(redis_server, session_id)
+        assert totals(await migrate(Client(redis_url), target)) == {"seen": 2, "left_behind": 2}
+        info = await manager.get_session_info("id-a")
+        assert info is not None
+        assert info["user_id"] == "bob"
+        assert data[session_key("box", "id-b")][0] == "text"
+        assert redis_server.command("DBSIZE") == 2
+
+    async def test_deleted_at_the_last_moment(self, redis_server: Server, redis_url: str) -> None:
+        published.put(redis_server, "id")
+        data: custom_provider.Data = {}
+        target, _ = self.open(data)
+        source = Meddler(redis_url, REMOVE, lambda: redis_server.command("DEL", "session:id"))
+        assert totals(await migrate(source, target)) == {"seen": 1, "ended": 1}
+        assert data == {}
+
+    async def test_expired(self) -> None:
+        """Nothing is written."""
+        data: custom_provider.Data = {}
+        target, _ = self.open(data)
+        assert await target.adopt("box", "id", SessionRecord(None, 1.0, 2.0, 1.0, {}), 0.0) is Adoption.EXPIRED
+        assert data == {}
+
+
+def seconds_of(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()

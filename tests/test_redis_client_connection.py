@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from chuk_sessions.exceptions import ServerError
-from chuk_sessions.redis_client.connection import Command, Connection, Replay, Reply, pack
+from chuk_sessions.redis_client.connection import MANY, Command, Connection, Replay, Reply, pack
 
 GET_A = b"*2\r\n$3\r\nGET\r\n$1\r\na\r\n"
 GET_B = b"*2\r\n$3\r\nGET\r\n$1\r\nb\r\n"
@@ -191,6 +191,22 @@ async def test_nothing_is_written_while_the_transport_is_full(peer: Peer) -> Non
     await turn()
     assert peer.transport.writes == [GET_A]
     assert not first.done()
+
+
+async def test_given_up_commands_do_not_add_up_while_nothing_may_be_written() -> None:
+    """Neither while the transport is full nor while the bound of commands is reached; the others keep their order."""
+    for peer in (Peer(), Peer(max_in_flight=1)):
+        first = peer.get("a")
+        if peer.connection._max_in_flight > 1:
+            peer.connection.pause_writing()
+        await turn()
+        waiting = [peer.get(str(number)) for number in range(50)]
+        for _ in range(2000):
+            peer.get("given up").cancel()
+            await turn()
+        assert peer.connection.queued <= 2 * len(waiting) + MANY
+        peer.connection.connection_lost(None)
+        assert [command[0] for command in peer.sent + peer.unsent if not command[0].done()] == [first, *waiting]
 
 
 async def test_a_large_batch_is_written_in_parts(peer: Peer) -> None:

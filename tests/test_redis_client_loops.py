@@ -111,6 +111,7 @@ SHUTDOWN = """
     from chuk_sessions.providers.redis import factory
 
     async def main():
+        asyncio.get_running_loop().slow_callback_duration = 60.0  # or a busy machine has debug mode talk
         manager = SessionManager("app", factory(sys.argv[1]), strict=True)
         session_id = await manager.allocate_session(user_id="alice")
         pending = [asyncio.create_task(manager.validate_session(session_id)) for _ in range(100)]

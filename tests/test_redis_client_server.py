@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 import socket
-from collections.abc import Iterator
 
 import pytest
 
@@ -24,13 +23,6 @@ def calls_of(server: Server, command: str) -> int:
     """How often the server ran a command."""
     stats = server.info("commandstats").get(f"cmdstat_{command}", "calls=0")
     return int(stats.partition("calls=")[2].partition(",")[0])
-
-
-@pytest.fixture
-def own_server() -> Iterator[RedisServer]:
-    """A server that a test may kill."""
-    with RedisServer() as server:
-        yield server
 
 
 async def test_replies_come_as_bytes_numbers_lists_and_none(redis_url: str) -> None:

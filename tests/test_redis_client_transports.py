@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from chuk_sessions import SessionManager
 from chuk_sessions.exceptions import NotSent, ProviderError
 from chuk_sessions.providers import redis
 from chuk_sessions.redis_client.client import Client
+from tests.peer import peer
 from tests.servers import RedisServer, ServerError
 
 pytestmark = pytest.mark.redis
@@ -118,6 +120,37 @@ async def test_a_server_that_asks_for_a_certificate(secured: Secured) -> None:
     assert await client.call(b"PING") == b"PONG"
 
 
+@pytest.mark.parametrize("secured", [True], indirect=True)
+async def test_certificate_files_that_were_replaced_are_used_by_the_next_connection(secured: Secured) -> None:
+    """The connection that is there goes on; the old files, which the client had read, are not used again."""
+    query = f"ssl_ca_certs={secured.trusted}&ssl_certfile={secured.certificate}&ssl_keyfile={secured.key}"
+    client = Client(f"{secured.url}?{query}&socket_connect_timeout=2&reconnect_grace=10")
+    first = await client.call(b"CLIENT", "ID")
+    good = secured.certificate.read_bytes(), secured.key.read_bytes()
+    strange = trustme.CA().issue_cert("client")
+    strange.cert_chain_pems[0].write_to_path(secured.certificate)
+    strange.private_key_pem.write_to_path(secured.key)
+    assert await client.call(b"CLIENT", "ID") == first
+    await client.call(b"CLIENT", "KILL", "ID", first, "SKIPME", "no")
+    refused = Client(f"{secured.url}?{query}&socket_connect_timeout=2&client_name=other")
+    with pytest.raises(NotSent):
+        await refused.call(b"PING")  # by the server, which does not know who issued the new ones
+    assert client.stats()["reconnects"] == 0
+    for path, content in zip((secured.certificate, secured.key), good, strict=True):
+        path.write_bytes(content)
+    assert await client.call(b"CLIENT", "ID") != first
+    assert client.stats()["reconnects"] == 1
+
+
+@without_client_certificate
+async def test_an_authority_that_was_replaced_is_used_by_the_next_connection(secured: Secured) -> None:
+    url = f"{secured.url}?ssl_ca_certs={secured.trusted}"
+    assert await Client(url).call(b"PING") == b"PONG"
+    trustme.CA().cert_pem.write_to_path(secured.trusted)
+    with pytest.raises(NotSent, match="certificate is not trusted"):
+        await Client(url).call(b"PING")
+
+
 async def test_certificate_files_that_are_not_there() -> None:
     with pytest.raises(
         ProviderError, match=r"certificate files of the Redis URL \(/nowhere/authority\.pem\) cannot be used"
@@ -148,6 +181,31 @@ async def test_sessions_over_the_third_protocol(redis_url: str) -> None:
     assert info is not None
     assert (info["user_id"], info["custom_metadata"]) == ("alice", {"a": 1})
     assert await manager.get_session_info("another") is None
+
+
+async def test_an_application_that_blocks_its_loop_while_connecting_is_not_told_of_no_answer(redis_url: str) -> None:
+    """For longer than the connect timeout: the server has answered meanwhile, and nobody could look."""
+    client = Client(f"{redis_url}?socket_connect_timeout=0.1")
+    waiting = client.call(b"ECHO", "in time")
+    for _ in range(3):  # it is connecting now
+        await asyncio.sleep(0)
+    time.sleep(0.3)  # noqa: ASYNC251 - the fault itself: the application blocks the loop
+    assert await waiting == b"in time"
+
+
+async def test_a_server_that_does_not_answer_is_told_of_after_one_timeout() -> None:
+    asked = []
+
+    def say_nothing(data: bytes) -> bytes:
+        asked.append(data)
+        return b""
+
+    async with peer(say_nothing) as address:
+        client = Client(f"redis://{address}?socket_connect_timeout=0.1")
+        with pytest.raises(NotSent, match=r"no answer within 0\.1 s"):
+            await client.call(b"PING")
+        assert len(asked) == 1
+        await client.deployment().close()
 
 
 async def test_the_clients_name_is_the_urls(redis_url: str) -> None:

@@ -106,6 +106,11 @@ def test_parts_of_a_url(url: str, expected: RedisConfig) -> None:
         ("redis://one/mymaster?sentinel_username=s", "sentinel_password"),
         (f"redis://one?sentinel_password={SECRET}", "sentinel_password"),
         (f"redis:{SECRET}", "unknown scheme"),
+        ("redis://one/0?db=3", "the option db .* database in the path"),
+        ("redis://one/0?ssl_ca_certs=/x.pem", "ssl_ca_certs .* needs a URL that begins with rediss://"),
+        (f"redis://one/0?sentinel_username={SECRET}", "needs the URL of Sentinels"),
+        ("redis://one:99999/0", "up to 65535"),
+        ("redis://::1:7000/0", "in brackets"),
     ],
 )
 def test_a_url_that_cannot_be_used_says_why_and_shows_no_password(url: str, reason: str) -> None:

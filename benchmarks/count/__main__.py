@@ -16,7 +16,7 @@ from benchmarks.environment import environment
 from benchmarks.gate.scenarios import FAMILIES
 from benchmarks.gate.trees import NoBase, NothingBefore, Trees, choose_base, side_by_side
 from benchmarks.processes import ROOT
-from benchmarks.report import dumped
+from benchmarks.results_file import dumped
 
 FOLDER = ROOT / ".benchmarks" / "count"
 SCHEMA = 1

@@ -51,6 +51,6 @@ async def count(workload: str, with_run: bool) -> None:
 
 
 def main() -> None:
-    """The arguments after the root of the path: the workload, and ``with`` or ``without``."""
+    """The arguments after the root of the path: the workload, and ``with_run`` or another word."""
     take_out_chance()
-    asyncio.run(count(sys.argv[2], sys.argv[3] == "with"))
+    asyncio.run(count(sys.argv[2], sys.argv[3] == "with_run"))

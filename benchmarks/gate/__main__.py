@@ -17,7 +17,7 @@ from benchmarks.gate.scenarios import Family, chosen
 from benchmarks.gate.trees import NoBase, NothingBefore, Trees, choose_base, commit_of, side_by_side
 from benchmarks.gate.verdicts import summary, tables
 from benchmarks.processes import ROOT
-from benchmarks.report import dumped
+from benchmarks.results_file import dumped
 from tests.servers import ServerError
 
 FOLDER = ROOT / ".benchmarks" / "gate"

@@ -27,13 +27,15 @@ from benchmarks.gate.slowed import HOT_PATHS, HotPath, slow_down
 from benchmarks.gate.trees import PACKAGE, Trees, side_by_side
 from benchmarks.placement import possible
 from benchmarks.processes import ROOT
-from benchmarks.report import dumped
+from benchmarks.publications import publish
 
 SCHEMA = 1
 FOLDER = ROOT / "results"
 STATE = ROOT / ".benchmarks" / "gate-demonstration.json"
 SLOWER = 0.10
-TRIAL_STATEMENTS = {"memory.get": 20, "redis.get.50": 300}
+NEAR = 0.008
+CALIBRATIONS = 5
+TRIAL_STATEMENTS = {"memory.get": 7, "redis.get.50": 170}
 KINDS = ("slowed", "honest")
 
 
@@ -64,9 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 trees = Trees(honest.base, slowed if kind == "slowed" else honest.head, honest.base_name, kind)
                 one_run(state, options, families, trees, urls, kind, number)
     state["load_after"] = load()
-    options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "gate.json").write_text(dumped(state), encoding="utf-8")
-    (options.out / "GATE.md").write_text(page(state), encoding="utf-8")
+    publish("gate", state, options.out)
     options.state.unlink()
     print(f"\n{page(state)}\nWritten to {options.out}.")
     return 0
@@ -117,26 +117,51 @@ def calibrate(
     honest: Path,
     urls: Mapping[str, Mapping[str, str]],
 ) -> None:
-    """How many statements are 10 %: measured with a guess, and scaled."""
+    """How many statements are 10 %: from a guess on, scaled until it is near enough."""
     for hot, family in zip(hot_paths, families, strict=True):
         if hot.scenario in state["statements"]:
             continue
-        guess = TRIAL_STATEMENTS[hot.scenario]
-        with tempfile.TemporaryDirectory(prefix="chuk-gate-") as folder:
-            trial = Path(folder, "slow")
-            shutil.copytree(honest, trial)
-            slow_down(trial, hot, guess)
-            question = Question(
-                hot.scenario,
-                urls if family.needs_server else {},
-                placement=possible(family.placement),
-                clock=family.clock,
-            )
-            count = max(1, round(family.launches * options.share))
-            found = launches(count, honest, trial, question, options.pairs, lambda text: say(f"calibration: {text}"))
-        added = max(median_ratio(found) - 1, 0.01)
-        state["statements"][hot.scenario] = max(1, round(guess * SLOWER / added))
-    save(state, options)
+        statements = TRIAL_STATEMENTS[hot.scenario]
+        for _ in range(CALIBRATIONS):
+            slower = added(options, hot, family, honest, urls, statements)
+            say(f"calibration: {statements} statements are {slower:+.1%}")
+            if abs(slower - SLOWER) <= NEAR:
+                break
+            statements = scaled(statements, slower)
+        state["statements"][hot.scenario] = statements
+        save(state, options)
+
+
+def scaled(statements: int, slower: float) -> int:
+    """How many would be 10 %, if each costs as much as these did; at least one more or less than before."""
+    wanted = round(statements * SLOWER / max(slower, SLOWER / 4))
+    if wanted == statements:
+        wanted += 1 if slower < SLOWER else -1
+    return max(1, wanted)
+
+
+def added(
+    options: argparse.Namespace,
+    hot: HotPath,
+    family: Family,
+    honest: Path,
+    urls: Mapping[str, Mapping[str, str]],
+    statements: int,
+) -> float:
+    """By how much the scenario is slower with so many statements."""
+    question = Question(
+        hot.scenario,
+        urls if family.needs_server else {},
+        placement=possible(family.placement),
+        clock=family.clock,
+    )
+    count = max(1, round(family.launches * options.share))
+    with tempfile.TemporaryDirectory(prefix="chuk-gate-") as folder:
+        trial = Path(folder, "slow")
+        shutil.copytree(honest, trial)
+        slow_down(trial, hot, statements)
+        found = launches(count, honest, trial, question, options.pairs, lambda text: say(f"calibration: {text}"))
+    return median_ratio(found) - 1
 
 
 def prepare(slowed: Path, hot_paths: Sequence[HotPath], statements: Mapping[str, int]) -> None:

@@ -18,7 +18,7 @@ from benchmarks.environment import environment, load
 from benchmarks.latency.page import page
 from benchmarks.placement import Placement, possible
 from benchmarks.processes import ROOT, ask
-from benchmarks.report import dumped
+from benchmarks.publications import publish
 from benchmarks.workloads import WORKLOADS
 from tests.servers import Server, ServerError
 
@@ -57,9 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     results |= {"load_after": load(), "seconds": round(time.monotonic() - start, 1)}
     folder: Path = options.out or (QUICK_FOLDER if options.quick else FULL_FOLDER)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "latency.json").write_text(dumped(results), encoding="utf-8")
-    (folder / "LATENCY.md").write_text(page(results), encoding="utf-8")
+    publish("latency", results, folder)
     print(f"\n{page(results)}\nWritten to {folder} in {results['seconds']:.0f} s.")
     return 0
 

@@ -113,7 +113,7 @@ class RedisFactory:
         return LegacyReadingStore(store, self._client, sandbox_id)
 
 
-_shared: dict[tuple[str, Credentials | None], Client] = {}
+_shared: dict[tuple[str, int | None], Client] = {}  # by URL and identity of credentials, which the client keeps alive
 
 
 def factory(url: str | None = None, credentials: Credentials | None = None) -> RedisFactory:
@@ -123,9 +123,13 @@ def factory(url: str | None = None, credentials: Credentials | None = None) -> R
     ProviderError. The URL is parsed and the server contacted at the first call, which raises ProviderError if that
     fails; ``parse_url`` describes its forms. ``credentials`` is called, without arguments, each time a connection is
     made, for passwords that change: it returns a password or a pair of user and password, or an awaitable of one of
-    these. All factories of one URL and ``credentials`` share their connections.
+    these; pass the same function each time, as all factories of one URL and function share their connections.
+    TypeError if it is no function.
     """
     if url is None:
         url = next((os.environ[name] for name in URL_VARIABLES if os.environ.get(name)), DEFAULT_URL)
-    client = _shared.setdefault((url, credentials), Client(url, credentials))
+    if credentials is not None and not callable(credentials):
+        raise TypeError(f"credentials must be a function without arguments, got {type(credentials).__name__}")
+    key = (url, None if credentials is None else id(credentials))
+    client = _shared.setdefault(key, Client(url, credentials))
     return RedisFactory(client, default_ttl_from_env())

@@ -3,9 +3,11 @@
 Rules this file keeps:
 
 * Our layout is asked first. Only an id that is not there is looked for under the published key; what is found there is
-  moved by one script (see ``redis_transfer``), if its sandbox is ours, and then served as any other session.
+  moved (see ``redis_move``), if its sandbox is ours, and then served as any other session.
 * Whatever is decided about a published key is decided about the text that was read: if it changed, we read again.
 * Deleting ends both copies in one step, and remembers it for as long as a published process could write one back.
+  Where the two are in different slots of a cluster, that is remembered first, in the step that ends ours: from then on
+  nobody takes the other copy over, and it is removed next.
 * What cannot be decoded, and what belongs to another sandbox, is left alone.
 """
 
@@ -15,9 +17,12 @@ import logging
 from typing import TYPE_CHECKING
 
 from chuk_sessions import legacy
-from chuk_sessions.exceptions import ProviderError
+from chuk_sessions.adoption import Adoption
+from chuk_sessions.exceptions import ProviderError, SessionError
+from chuk_sessions.models import MICROSECONDS
+from chuk_sessions.providers.redis_move import DROP, Move
 from chuk_sessions.providers.redis_scripts import ENDING, VERSION
-from chuk_sessions.providers.redis_transfer import Adoption, adopt, tombstone_key
+from chuk_sessions.providers.redis_transfer import tombstone_key
 from chuk_sessions.providers.redis_user_index import UserIndex, target_of
 from chuk_sessions.redis_client.connection import Replay
 from chuk_sessions.redis_client.scripts import Script
@@ -42,7 +47,8 @@ GRACE = 86_400_000  # milliseconds that a tombstone outlives the session: a publ
 # process is moving is found in one place or the other.
 PEEK = Script("""
 local text = redis.pcall('GET', KEYS[2])
-if type(text) == 'table' then text = false end
+if type(text) == 'table' and string.find(text.err, 'WRONGTYPE ', 1, true) then text = false end
+if type(text) == 'table' then return text end
 return {text, redis.call('EXISTS', KEYS[1])}
 """)
 
@@ -52,7 +58,8 @@ DELETE = Script(
     ENDING
     + """
 local clock, text = redis.call('TIME'), redis.pcall('GET', KEYS[4])
-if type(text) == 'table' then text = false end
+if type(text) == 'table' and string.find(text.err, 'WRONGTYPE ', 1, true) then text = false end
+if type(text) == 'table' then return text end
 if (text or '') ~= ARGV[1] then return -1 end
 local left = redis.call('PTTL', KEYS[1])
 local removed, member = ending(KEYS[1], KEYS[2], ARGV[4])
@@ -75,6 +82,35 @@ local clock = redis.call('TIME')
 redis.call('SET', KEYS[1], string.format('%.0f', clock[1] * 1000000 + clock[2]), 'PX', ARGV[1])
 return 1
 """)
+
+# The same in two steps. KEYS: the published one. Its text, and how long it has to live.
+TEXT = Script("""
+local text = redis.pcall('GET', KEYS[1])
+if type(text) == 'table' and string.find(text.err, 'WRONGTYPE ', 1, true) then text = false end
+if type(text) == 'table' then return text end
+return {text, redis.call('PTTL', KEYS[1])}
+""")
+
+# KEYS: ours, the index in its slot, the tombstone. ARGV: the version of our records; when the session under the
+# published key was created, or nothing if there is none of ours; how long that has to live; what the tombstone lives
+# longer. 1 if this ended a session: ours, or one that had not been ended before; or what to take out of its user's
+# index if that is elsewhere. UNLINK comes before SET, as a full server refuses nothing once a script has written. The
+# tombstone must keep that session out, also if the clock of the application that made it is ahead of the server's.
+END = Script(
+    ENDING
+    + """
+local clock, ended = redis.call('TIME'), tonumber(redis.call('GET', KEYS[3]) or nil)
+local left, created = math.max(redis.call('PTTL', KEYS[1]), tonumber(ARGV[3]), 0), tonumber(ARGV[2])
+local removed, member = ending(KEYS[1], KEYS[2], ARGV[1])
+if type(removed) == 'table' then return removed end
+if removed > 0 or created then
+  local now = string.format('%.0f', math.max(clock[1] * 1000000 + clock[2], created or 0))
+  redis.call('SET', KEYS[3], now, 'PX', string.format('%.0f', left + ARGV[4]))
+end
+if member then return {member} end
+return (removed > 0 or (created and not (ended and created <= ended))) and 1 or 0
+"""
+)
 
 _told = False
 
@@ -124,6 +160,8 @@ class LegacyReadingStore:
 
     async def delete(self, session_id: str) -> bool:
         ours, published = session_key(self._quoted, session_id), legacy.published_key(session_id)
+        if not self._client.is_together(ours, published):
+            return await self._delete_apart(session_id, ours, published)
         for _ in range(ATTEMPTS):
             text, _ = await PEEK.run(self._client, (ours, published), (), Replay.READ)
             goes = text is not None and self._decode(text) is not None
@@ -167,25 +205,64 @@ class LegacyReadingStore:
 
     async def _import(self, session_id: str) -> bool:
         """Take the session over if it is there; whether our layout may have it now."""
-        ours, published = session_key(self._quoted, session_id), legacy.published_key(session_id)
+        move = Move(self._client, session_id)
         for _ in range(ATTEMPTS):
-            text, exists = await PEEK.run(self._client, (ours, published), (), Replay.READ)
+            text, left, exists = await self._look(session_id)
             record = None if text is None else self._decode(text)
             if text is None or record is None:
-                return bool(exists)
-            outcome = await adopt(self._client, self._quoted, session_id, record, 0, (published, text))
+                await move.abandon()
+                return exists
+            try:
+                outcome = await move.attempt(self._quoted, record, text, left)
+            except SessionError:  # metadata that is beyond what we store
+                self._report()
+                await move.abandon()
+                return exists
             if outcome is not Adoption.CHANGED:
                 _tell(outcome)
                 return outcome > 0
         raise _restless()
 
+    async def _look(self, session_id: str) -> tuple[bytes | None, float, bool]:
+        """The text under the published key, how long that lives (0: without end), and whether ours may be there.
+
+        Whoever moves a session puts it under our key before it leaves the other, so we look in the other order.
+        """
+        ours, published = session_key(self._quoted, session_id), legacy.published_key(session_id)
+        if self._client.is_together(ours, published):
+            text, exists = await PEEK.run(self._client, (ours, published), (), Replay.READ)
+            return text, 0.0, bool(exists)
+        text, left = await TEXT.run(self._client, (published,), (), Replay.READ)
+        return text, 0.0 if left < 0 else max(left, 1) / 1000, True
+
+    async def _delete_apart(self, session_id: str, ours: str, published: bytes) -> bool:
+        keys = (ours, index_key(self._quoted, slot_tag(session_id)), tombstone_key(ours))
+        ended = False
+        for _ in range(ATTEMPTS):
+            text, left = await TEXT.run(self._client, (published,), (), Replay.READ)
+            record = None if text is None else self._decode(text)
+            created = b"" if record is None else round(record.created * MICROSECONDS)
+            reply: int | list[bytes] = await END.run(self._client, keys, (VERSION, created, left, GRACE))
+            if (target := target_of(reply)) is not None:
+                return await self.delete(target)
+            if isinstance(reply, list):
+                await UserIndex(self._client, self._sandbox_id).forget(reply[0])
+            ended = ended or isinstance(reply, list) or reply > 0
+            if record is None or await DROP.run(self._client, (published,), (text,)) != 0:
+                return ended
+        raise _restless()
+
     def _decode(self, text: bytes) -> SessionRecord | None:
         """The record in a published document of our sandbox; None for any other."""
         found = legacy.decode(text)
-        if found is None and not self._reported:
+        if found is None:
+            self._report()
+        return found.record if found is not None and found.sandbox_id == self._sandbox_id else None
+
+    def _report(self) -> None:
+        if not self._reported:
             self._reported = True
             logger.warning("A session that a published version stored cannot be decoded; it is left alone.")
-        return found.record if found is not None and found.sandbox_id == self._sandbox_id else None
 
 
 def _restless() -> ProviderError:

@@ -46,8 +46,12 @@ ABSENT, UNREADABLE, CONDEMNED = 0, -1, -4
 MAX_VICTIMS = 200  # sessions that one script ends: the server serves nobody else meanwhile
 
 # For any number of keys. Looks at no more than it needs, because it runs for every request: version, last access, end.
-# Being full or unable to save must not end sessions: the touch is then left out.
+# Being full or unable to save must not end sessions: the touch is then left out. Redis 6.2 puts the place in the script
+# before the code of an error. That the server is a replica is the error of the whole reply: the client acts on it.
 TOUCH = BatchScript("""
+local function says(reply, code)
+  return string.find(reply.err, '^' .. code) or string.find(reply.err, ': -' .. code, 1, true)
+end
 local version, interval, clock = ARGV[1], tonumber(ARGV[2]), redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
 local text = string.format('%.0f', now)
@@ -67,8 +71,9 @@ for i = 1, #KEYS do
       else
         done = redis.pcall('HSET', key, 'accessed', text)
       end
-      if type(done) == 'table' and string.sub(done.err, 1, 3) ~= 'OOM' and string.sub(done.err, 1, 7) ~= 'MISCONF' then
-        found[i] = done
+      if type(done) == 'table' then
+        if says(done, 'READONLY') then return done end
+        if not says(done, 'OOM') and not says(done, 'MISCONF') then found[i] = done end
       end
     end
   elseif old.err and string.sub(old.err, 1, 9) ~= 'WRONGTYPE' then
@@ -159,8 +164,10 @@ local function live_of(index, user, now)
 end
 """
 
-# HSET comes first: once a script has written, a full server refuses it nothing more. PEXPIREAT comes last: were the
-# deadline to pass in between, nothing could be written after it. If it fails, nothing must be left without a TTL.
+# What may be refused comes first: once a script has written, a full server refuses it nothing more. What an expired
+# record holds besides is removed after the HSET: without its key a script breaks off when the slot is on its way to
+# another node. PEXPIREAT comes last: were the deadline to pass in between, nothing could be written after it. If it
+# fails, nothing must be left without a TTL.
 # KEYS: the session; with a user its index, if it is in this slot, and sessions that may be ended to make room; else the
 # key that says that this incarnation was ended before it began. ARGV: version, lifetime, user?, user, incarnation or
 # '', how many sessions the user may have or 0, microseconds from a touch to its end or 0, fields and values. If there
@@ -202,7 +209,6 @@ if victims[1] then
   redis.call('ZREM', index, unpack(members))
 end
 if gone[1] then redis.call('ZREM', index, unpack(gone)) end
-if old[1] then redis.call('UNLINK', key) end
 local items = {'v', version, 'created', digits(now), 'accessed', digits(now), 'expires', digits(expires),
   'status', 'active'}
 if user then items[11], items[12] = 'user', user end
@@ -214,7 +220,15 @@ if span > 0 then
   items[#items + 1], items[#items + 2] = 'end', digits(expires)
 end
 for i = 8, #ARGV do items[#items + 1] = ARGV[i] end
+local kept, stale = {}, {}
+if old[1] then
+  for i = 1, #items, 2 do kept[items[i]] = true end
+  for _, field in ipairs(redis.call('HKEYS', key)) do
+    if not kept[field] then stale[#stale + 1] = field end
+  end
+end
 write('HSET', items)
+write('HDEL', stale)
 local set = redis.pcall('PEXPIREAT', key, milliseconds(ends))
 if type(set) == 'table' then
   redis.call('UNLINK', key)

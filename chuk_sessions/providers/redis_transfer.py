@@ -2,9 +2,10 @@
 
 What it promises: a session that is not here is created with all its fields and its remaining lifetime, in one step. One
 that is here already is merged: nothing that either side knows is lost. Metadata keys of both have the value of the side
-that was used last, the deadline is the later one. If a published key is named, all this happens only while that key
-holds exactly the text that was decoded, and removes it in the same step, so that two processes cannot both import,
-and a session that was deleted meanwhile is not brought back.
+that was used last (at the same time: the value that comes), the deadline is the later one.
+
+If a published key is named, all this happens only while that key holds exactly the text that was decoded, and removes
+it in the same step, so that two processes cannot both import, and a session that was deleted meanwhile stays so.
 
 Deleting under ``SESSION_LEGACY_READ`` leaves a tombstone with the time of it. A process of a published version that
 still has the session in its cache writes it back at the next touch; the tombstone keeps that copy out.
@@ -13,12 +14,14 @@ still has the session in its cache writes it back at the next touch; the tombsto
 from __future__ import annotations
 
 import math
-from enum import IntEnum
 from typing import TYPE_CHECKING
 
+from chuk_sessions.adoption import Adoption
 from chuk_sessions.codec import encode_fields
+from chuk_sessions.exceptions import SessionError
 from chuk_sessions.models import MICROSECONDS, SessionRecord
 from chuk_sessions.providers.redis_scripts import INDEX, METADATA, VERSION, WRITE
+from chuk_sessions.providers.redis_session_store import MAX_FIELDS
 from chuk_sessions.providers.redis_user_index import UserIndex
 from chuk_sessions.redis_client.scripts import Script
 from chuk_sessions.session_ids import index_key, session_key, slot_tag, unquote_part, user_tag
@@ -27,28 +30,15 @@ if TYPE_CHECKING:
     from chuk_sessions.redis_client.client import Client
     from chuk_sessions.redis_client.connection import Argument
 
-__all__ = ["Adoption", "adopt", "tombstone_key"]
+__all__ = ["ADOPT", "adopt", "record_fields", "tombstone_key"]
 
 MAX_LEFT = 90_000_000_000 * MICROSECONDS  # so that a deadline has the digits that the record format allows
-
-
 INCARNATION = 9  # its place in the arguments of ADOPT
 
 
-class Adoption(IntEnum):
-    """What became of a session that was to be put here."""
-
-    EXPIRED = 0  # or it was ended here since it was created: nothing was written
-    CREATED = 1
-    MERGED = 2
-    UNREADABLE = -1  # a record that this version cannot read has its key; left alone
-    CONFLICT = -2  # a live session of another user has its id; left alone
-    CHANGED = -3  # the published key no longer holds that text; nothing was written
-
-
-# KEYS: ours, the index in its slot, the tombstone, and perhaps the published one. ARGV: version, published text,
-# microseconds left (for want of a published key with a TTL, 0 if there is none), its own deadline or 0, user?, user,
-# created, accessed, status, the incarnation that was filed in an index elsewhere or '', fields and values.
+# The replies are those of Adoption. KEYS: ours, the tombstone, and perhaps the published one. ARGV: version, published
+# text, microseconds left (for want of a published key with a TTL; 0: up to its own deadline), its own deadline or 0,
+# user?, user, created, accessed, status, fields and values.
 ADOPT = Script(
     WRITE
     + INDEX
@@ -59,6 +49,8 @@ if KEYS[4] then
   if text ~= ARGV[2] then return -3 end
   local pttl = redis.call('PTTL', KEYS[4])
   if pttl >= 0 then left = math.min(pttl * 1000, 9e16) elseif ends > 0 then left = ends - now end
+elseif left == 0 and ends > 0 then
+  left = ends - now
 end
 if left <= 0 or (ends > 0 and ends <= now) then return 0 end
 local ended = tonumber(redis.call('GET', KEYS[3]) or nil)
@@ -72,10 +64,10 @@ if found then
   if (old[6] or false) ~= user then return -2 end
   if (old[7] or '') ~= inc then return -4 end
   created = old[4]
-  local newer = tonumber(accessed) > tonumber(old[2])
+  local newer = tonumber(accessed) >= tonumber(old[2])
   if newer then items[1], items[2] = 'accessed', accessed end
   for i = 11, #ARGV, 2 do
-    if newer or redis.call('HEXISTS', key, ARGV[i]) == 0 then
+    if newer or not redis.call('HMGET', key, ARGV[i])[1] then
       items[#items + 1], items[#items + 2] = ARGV[i], ARGV[i + 1]
     end
   end
@@ -121,7 +113,8 @@ async def adopt(
     """Put a session here that lives ``left`` seconds from now.
 
     ``published`` is the key and text it was decoded from, on the same server: then the key's own TTL counts, and
-    ``left`` only if it has none. ``record.expires`` is looked at only in so far as a session past it is expired.
+    ``left`` only if it has none. ``record.expires`` is looked at only in so far as a session past it is expired, and
+    if ``left`` is 0.
     Raises SessionError for metadata that cannot be stored, else as ``Client.call``.
     """
     key = session_key(quoted_sandbox, session_id)
@@ -131,14 +124,17 @@ async def adopt(
         VERSION,
         published[1] if published else b"",
         min(_microseconds(left), MAX_LEFT) if math.isfinite(left) else 0,
-        min(_microseconds(record.expires), MAX_LEFT) if math.isfinite(record.expires) else 0,
+        max(1, min(_microseconds(record.expires), MAX_LEFT)) if math.isfinite(record.expires) else 0,
         *user,
         _microseconds(record.created),
         _microseconds(record.accessed),
         record.status,
         b"",
     ]
-    for name, value in encode_fields(record.metadata).items():
+    fields = encode_fields(record.metadata)
+    if len(fields) > MAX_FIELDS:  # more arguments than the server takes would cost everybody the connection
+        raise SessionError(f"custom_metadata has more than {MAX_FIELDS} keys; nothing was stored")
+    for name, value in fields.items():
         args += (METADATA + name.encode("utf-8", "surrogatepass"), value)
     if published:
         keys = (*keys, published[0])
@@ -158,6 +154,23 @@ async def adopt(
 def _outcome(reply: int | list[bytes]) -> Adoption:
     """An alias has its key: it was given a new id since, under which it lives or has ended."""
     return Adoption(reply) if isinstance(reply, int) else Adoption.UNREADABLE
+
+
+def record_fields(record: SessionRecord) -> list[Argument]:
+    """Fields and values of what ``adopt`` creates, but for ``created`` and ``expires``."""
+    user = [] if record.user_id is None else [b"user", record.user_id.encode("utf-8", "surrogatepass")]
+    items: list[Argument] = [
+        b"v",
+        VERSION,
+        b"accessed",
+        _microseconds(record.accessed),
+        b"status",
+        record.status,
+        *user,
+    ]
+    for name, value in encode_fields(record.metadata).items():
+        items += (METADATA + name.encode("utf-8", "surrogatepass"), value)
+    return items
 
 
 def _microseconds(seconds: float) -> int:

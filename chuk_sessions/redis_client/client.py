@@ -12,7 +12,8 @@ from typing import Protocol
 
 from chuk_sessions.redis_client.cluster import Cluster
 from chuk_sessions.redis_client.config import Credentials, RedisConfig
-from chuk_sessions.redis_client.connection import Argument, Packed, Replay, Reply, Waiter
+from chuk_sessions.redis_client.connection import Argument, Packed, Replay, Reply, Waiter, pack
+from chuk_sessions.redis_client.master import Master
 from chuk_sessions.redis_client.node import Node
 from chuk_sessions.redis_client.sentinel import Sentinels, leave_a_replica
 from chuk_sessions.redis_client.url import parse_url
@@ -34,7 +35,7 @@ class Deployment(Protocol):
     def tick(self) -> int:
         """Of its watchdog, now."""
 
-    def slot_of(self, key: str) -> int:
+    def slot_of(self, key: Argument) -> int:
         """What keys must have in common to be in one command."""
 
     @property
@@ -42,7 +43,10 @@ class Deployment(Protocol):
         """Whether slots can move between several masters."""
 
     async def masters(self) -> list[Node]:
-        """The servers that have keys now, each to be asked by ``Node.send``. Raises NotSent if that cannot be told."""
+        """The servers that have keys now; in a cluster asked for anew. Raises NotSent if none tells."""
+
+    def node_of(self, key: Argument) -> Node | None:
+        """The server that commands for ``key`` go to now; None if that is not known."""
 
     def is_up(self, slot: int) -> bool:
         """Whether commands for that slot go to a connection now."""
@@ -85,6 +89,34 @@ class Client:
         used, RuntimeError outside an event loop.
         """
         return self.deployment().call(args, replay)
+
+    async def masters(self) -> list[Master]:
+        """The servers that have keys now, each to be spoken to by itself: one, or the masters of a cluster.
+
+        A cluster is asked for them each time, as they change. Raises as ``call`` does.
+        """
+        deployment = self.deployment()
+        in_cluster = self._config is not None and self._config.cluster
+        return [Master(node, deployment.node_of, in_cluster) for node in await deployment.masters()]
+
+    async def time_at(self, key: Argument) -> float:
+        """The clock of the server that has ``key``, in seconds since the epoch; those of a cluster may differ.
+
+        Raises as ``call`` does.
+        """
+        deployment = self.deployment()
+        future: asyncio.Future[Reply] = get_running_loop().create_future()
+        deployment.send(future, pack((b"TIME",)), Replay.READ, deployment.slot_of(key))
+        seconds, microseconds = await future
+        return int(seconds) + int(microseconds) / 1_000_000
+
+    def is_together(self, *keys: Argument) -> bool:
+        """Whether one command or script may have all these keys: in a cluster, whether they share a slot.
+
+        Raises as ``call`` does.
+        """
+        slot_of = self.deployment().slot_of
+        return len({slot_of(key) for key in keys}) <= 1
 
     def deployment(self) -> Deployment:
         """The server or cluster as seen from the running loop. Raises as ``call`` does."""

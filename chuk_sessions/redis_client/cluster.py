@@ -4,9 +4,11 @@ Rules this file keeps:
 
 * One ``Node`` per master, connected when first needed. Replicas are never read.
 * Redirections are per command: MOVED corrects the one slot and sends the command on; ASK sends it on once, right
-  after ASKING; TRYAGAIN and CLUSTERDOWN have it wait ``RETRY_PAUSE`` and begin anew. It keeps its deadline.
+  after ASKING; TRYAGAIN splits a batch into its keys; else it and CLUSTERDOWN have the command wait ``RETRY_PAUSE`` and
+  begin anew. It keeps its deadline.
 * The slots are asked for by one task at a time: at the start, after a MOVED, and for as long as a master cannot be
-  reached or a slot that is needed has none; with growing pauses, whatever the number of callers.
+  reached or a slot that is needed has none; with growing pauses, whatever the number of callers. Only ``masters``,
+  which no request of an application calls, asks by itself.
 * A command whose master was lost waits there as it would for a lone server, and moves to the new master when one is
   known. If no server of the cluster has ever answered, calls fail at once, as for a lone server that is down.
 """
@@ -18,8 +20,9 @@ import contextvars
 import logging
 import random
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from typing import Protocol, runtime_checkable
 
 from chuk_sessions.exceptions import NotSent, ProviderError, ServerError
 from chuk_sessions.redis_client.config import Address, RedisConfig, shown
@@ -35,8 +38,10 @@ from chuk_sessions.redis_client.connection import (
     pack,
     settle_with_error,
 )
-from chuk_sessions.redis_client.node import FIRST_PAUSE, MAX_PAUSE, Node, State, settle
+from chuk_sessions.redis_client.node import FIRST_PAUSE, MAX_PAUSE, Node, State
+from chuk_sessions.redis_client.outcomes import settle
 from chuk_sessions.redis_client.slots import SLOTS, SlotRange, key_of, parse_address, parse_slots, slot_of
+from chuk_sessions.redis_client.transport import answer_within
 from chuk_sessions.redis_client.watchdog import TICKS, Watchdog
 
 __all__ = ["Cluster"]
@@ -73,7 +78,8 @@ class Cluster:
         self._refreshing: asyncio.Task[None] | None = None
         self._refresh_wanted = False
         self._pause = 0.0
-        self._closing: set[asyncio.Task[None]] = set()
+        self._suspect: Address | None = None  # said CLUSTERDOWN last
+        self._leaving: set[Node] = set()  # closing, as they have no slots any more
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._context = contextvars.Context()
         self._past = dict.fromkeys(("reconnects", "timeouts", "written", "writes"), 0)  # of servers that are gone
@@ -100,16 +106,27 @@ class Cluster:
     written = property(lambda self: self._total("written"), doc="Commands written so far.")
     writes = property(lambda self: self._total("writes"), doc="Writes to sockets so far.")
 
-    def slot_of(self, key: str) -> int:
+    def slot_of(self, key: Argument) -> int:
         """What keys must have in common to be in one command."""
         return slot_of(key)
 
     is_cluster = True
 
     async def masters(self) -> list[Node]:
-        """The servers that have slots now, as the cluster tells it. Raises NotSent if none does."""
-        self._install(await self._ask())
-        return list(dict.fromkeys(node for node in self._owners if node is not None))
+        """The servers that have slots, by address; asked for now. Raises NotSent if none tells within the timeout."""
+        if self._closed:
+            raise NotSent(self._reason)
+        try:
+            async with asyncio.timeout(self._config.timeout):
+                ranges = await self._ask()
+        except TimeoutError as exc:
+            raise NotSent(f"no server of {self._config.address} told where the slots are in time") from exc
+        self._install(ranges)
+        return [self._node_at(address) for address in sorted({address for _, _, address in ranges})]
+
+    def node_of(self, key: Argument) -> Node | None:
+        """The master that commands for ``key`` go to now; None if that is not known."""
+        return self._owners[slot_of(key)]
 
     def is_up(self, slot: int) -> bool:
         """Whether commands for ``slot`` go to a connection now."""
@@ -138,11 +155,11 @@ class Cluster:
         if self._refreshing is not None:
             self._refreshing.cancel()
             await asyncio.wait([self._refreshing])
-        await asyncio.gather(*self._closing, *(node.close(reason) for node in self._nodes.values()))
+        await asyncio.gather(*(node.close(reason) for node in (*self._nodes.values(), *self._leaving)))
         self._fail_waiting(reason)
 
     def _sum(self, name: str) -> int:
-        return sum(getattr(node, name) for node in self._nodes.values())
+        return sum(getattr(node, name) for node in list(self._nodes.values()))  # another thread may ask
 
     def _total(self, name: str) -> int:
         return self._past[name] + self._sum(name)
@@ -175,29 +192,33 @@ class Cluster:
 
     def _refused(self, asked: Address, command: Command, error: ServerError) -> None:
         """A server answered a command with an error: follow a redirection, else tell the caller."""
-        words = str(error).split()
+        words = str(error).split() or [""]
         target = None
         if words[0] in ("MOVED", "ASK"):
             with suppress(ValueError, IndexError):
                 target = self._node_at(parse_address(words[2], asked))
-        if command[4] == NO_SLOT or (target is None and words[0] not in ("TRYAGAIN", "CLUSTERDOWN")):
+        if self._closed or command[4] == NO_SLOT or (target is None and words[0] not in ("TRYAGAIN", "CLUSTERDOWN")):
             settle_with_error(command, error)
             return
         self.redirects += 1
         waiter, packed, born, replay, slot = command
-        hops = waiter.hops + 1 if isinstance(waiter, Redirected) else 1
-        waiter = Redirected(waiter.waiter if isinstance(waiter, Redirected) else waiter, hops)
-        command = (waiter, packed.packed if isinstance(packed, Asking) else packed, born, replay, slot)
+        hops, waiter = (waiter.hops + 1, waiter.waiter) if isinstance(waiter, Redirected) else (1, waiter)
+        packed = packed.packed if isinstance(packed, Asking) else packed
         if words[0] == "MOVED":
             self._owners[slot] = target
+        if words[0] == "CLUSTERDOWN":
+            self._suspect = asked
         if words[0] in ("MOVED", "CLUSTERDOWN"):
             self._refresh()
-        if target is None or hops > MAX_HOPS:
-            self._try_later(command, str(error))
-        elif words[0] == "ASK":
-            target.submit((waiter, Asking(command[1]), born, replay, slot))
+        parts = waiter.split() if words[0] == "TRYAGAIN" and isinstance(waiter, Divisible) else ()
+        if parts:  # some keys are here and some there: each goes its own way
+            for part in parts:
+                self._dispatch((part, part.pack, born, replay, slot))
+        elif target is None or hops > MAX_HOPS:
+            self._try_later((waiter, packed, born, replay, slot), str(error))
         else:
-            target.submit(command)
+            packed = Asking(packed) if words[0] == "ASK" else packed
+            target.submit((Redirected(waiter, hops), packed, born, replay, slot))
 
     def _try_later(self, command: Command, words: str) -> None:
         self._last_words = words
@@ -236,6 +257,9 @@ class Cluster:
     def _refresh_ended(self, task: asyncio.Task[None]) -> None:
         if task.cancelled():  # by a framework that cancels all tasks: the next command begins anew
             self._fail_waiting(f"asking {self._config.address} for its slots was given up")
+        elif task.exception() is not None:
+            logger.error("asking %s for its slots failed", self._config.address, exc_info=task.exception())
+            self._fail_waiting(f"asking {self._config.address} for its slots failed")
 
     async def _keep_refreshing(self) -> None:
         while self._refresh_wanted or self._is_troubled():
@@ -265,26 +289,34 @@ class Cluster:
     async def _ask(self) -> list[SlotRange]:
         """What the first server that answers says; those that are up come first, in random order."""
         self.refreshes += 1
-        reasons = {}
-        for address in sorted({*self._nodes, *self._config.hosts}, key=self._rank):
-            question: asyncio.Future[Reply] = self._loop.create_future()
-            self._node_at(address).send(question, pack((b"CLUSTER", b"SLOTS")), Replay.NEVER, NO_SLOT)
-            try:
-                async with asyncio.timeout(min(ASK_TIMEOUT, self._config.timeout)):
-                    ranges = parse_slots(await question, address)
-                if ranges:
-                    return ranges
-                reasons[address] = "it has no slots"
-            except TimeoutError:
-                reasons[address] = "no answer"
-            except ProviderError as exc:
-                reasons[address] = str(exc)
+        reasons: dict[Address, str] = {}
+        addresses = sorted({*self._nodes, *self._config.hosts}, key=self._rank)
+        for seconds in (min(ASK_TIMEOUT, self._config.timeout), self._config.connect_timeout):
+            for address in addresses:
+                try:
+                    return await self._ask_one(address, seconds)
+                except TimeoutError:
+                    reasons[address] = "no answer"
+                except ProviderError as exc:
+                    reasons[address] = str(exc)
+            addresses = [address for address in addresses if reasons[address] == "no answer"]  # these may be slow
         details = "; ".join(f"{shown(address)}: {reason}" for address, reason in reasons.items())
+        if any(reason.startswith("ERR ") for reason in reasons.values()):
+            details += "); several hosts without a name mean a cluster (Sentinels: end the URL with /name-of-the-master"
         raise NotSent(f"no server of {self._config.address} told where the slots are ({details})")
 
-    def _rank(self, address: Address) -> tuple[bool, float]:
+    async def _ask_one(self, address: Address, seconds: float) -> list[SlotRange]:
+        question: asyncio.Future[Reply] = self._loop.create_future()
+        self._node_at(address).send(question, pack((b"CLUSTER", b"SLOTS")), Replay.NEVER, NO_SLOT)
+        ranges = parse_slots(await answer_within(seconds, question), address)
+        if not ranges:
+            raise NotSent("it has no slots")
+        return ranges
+
+    def _rank(self, address: Address) -> tuple[bool, bool, float]:
+        """Who is asked first: those that are up, and last who said CLUSTERDOWN: its map may be the reason."""
         node = self._nodes.get(address)
-        return node is None or node.state is not State.UP, self._jitter()
+        return address == self._suspect, node is None or node.state is not State.UP, self._jitter()
 
     def _not_told(self, reason: str) -> None:
         if self._known:
@@ -315,9 +347,10 @@ class Cluster:
                 del self._nodes[address]
                 for name in self._past:
                     self._past[name] += getattr(node, name)
-                closing = self._loop.create_task(node.close("it has no slots any more"))
-                self._closing.add(closing)
-                closing.add_done_callback(self._closing.discard)
+                node.end("it has no slots any more")  # at once: a task could be cancelled before it begins
+                self._leaving.add(node)
+                closing = self._loop.create_task(node.close())
+                closing.add_done_callback(lambda _, node=node: self._leaving.discard(node))  # type: ignore[misc]
         if any(node not in owners for node in self._nodes.values()):
             self._set_timer("prune", PRUNE_PAUSE, self._prune)
 
@@ -335,6 +368,19 @@ class Cluster:
                 words = f"; last it said: {self._last_words}" if self._last_words else ""
                 seconds = f"{self._config.timeout:g} s"
                 settle(command, NotSent(f"{self._config.address} took no command within {seconds}{words}"))
+        if self._waiting:
+            self._waiting = deque(command for command in self._waiting if not command[0].done())
+
+
+@runtime_checkable
+class Divisible(Waiter, Protocol):
+    """Waits for a command with several keys that could as well be several commands."""
+
+    def split(self) -> Sequence[Divisible]:
+        """One for each key; none if there is only one key."""
+
+    def pack(self) -> bytes:
+        """The bytes of its command."""
 
 
 class Redirected:

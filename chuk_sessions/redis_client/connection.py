@@ -8,7 +8,8 @@ Rules this file keeps:
 * At most ``max_in_flight`` commands and about ``MAX_BYTES_IN_FLIGHT`` bytes are written and unanswered, one write holds
   about ``MAX_WRITE`` bytes, and nothing is written while the transport's buffer is full. What may not go yet waits in
   ``_unsent``, in order.
-* A caller that gives up cancels its future. Not yet written: the flush skips it. Written: its reply is dropped.
+* A caller that gives up cancels its future. Not yet written: the flush skips it, and while nothing may be written such
+  commands are cleared away, lest they and their values add up. Written: its reply is dropped.
 * Bytes that are no reply, or a reply that nobody asked for, end the connection; it is never resynchronised.
 * When the connection ends, the owner gets its commands back, the written and the others, and settles each. An error
   that the server answers is the owner's too: it may know another server for that command.
@@ -28,13 +29,25 @@ from chuk_sessions.exceptions import ServerError
 from chuk_sessions.redis_client.config import MAX_IN_FLIGHT
 from chuk_sessions.redis_client.replies import server_error
 
-__all__ = ["Argument", "Asking", "Command", "Connection", "Packed", "Replay", "Reply", "Waiter", "pack"]
+__all__ = [
+    "Argument",
+    "Asking",
+    "Command",
+    "Connection",
+    "Packed",
+    "Replay",
+    "Reply",
+    "Waiter",
+    "clear_given_up",
+    "pack",
+]
 
 INCOMPLETE = object()
 NO_REPLY = "the server sent what is no reply to a command"
 MAX_BYTES_IN_FLIGHT = 64 << 20  # of commands written and unanswered
 READ_SIZE = 1 << 16  # bytes; one buffer for good, as asyncio would allocate 256 KB anew for each read
 MAX_WRITE = 1 << 20  # bytes; joining more at once would hold up the loop
+MANY = 200  # commands that wait: from then on it is worth looking for those whose callers gave up
 NO_SLOT = -1  # of a command that has no key, or that must not be sent elsewhere
 
 
@@ -92,6 +105,14 @@ class _Nobody:
     set_result = set_exception = lambda self, outcome: None
 
 
+def clear_given_up(commands: deque[Command]) -> int:
+    """Take out the commands that nobody waits for; at how many it is worth doing again: each is seen twice at most."""
+    waiting = [command for command in commands if not command[0].done()]
+    commands.clear()
+    commands.extend(waiting)
+    return max(MANY, 2 * len(waiting))
+
+
 ASKING_ITSELF: Command = (_Nobody(), b"", 0, Replay.NEVER, NO_SLOT)
 
 
@@ -121,6 +142,7 @@ class Connection(asyncio.BufferedProtocol):
         self._buffer = bytearray(READ_SIZE)
         self._view = memoryview(self._buffer)  # asyncio's TLS reads into slices, which of a bytearray are copies
         self._unsent: deque[Command] = deque()
+        self._many = MANY  # unsent commands: more are looked through for those that were given up
         self._sent: deque[Command] = deque()
         self._flush_scheduled = False
         self._paused = False
@@ -136,6 +158,12 @@ class Connection(asyncio.BufferedProtocol):
     def __repr__(self) -> str:
         state = "closed" if self.lost.done() else "open" if self._transport else "new"
         return f"<Connection {state} unsent={len(self._unsent)} sent={len(self._sent)}>"
+
+    @property
+    def peer(self) -> str:
+        """The address at the other end, for messages."""
+        name = None if self._transport is None else self._transport.get_extra_info("peername")
+        return f"{name[0]}:{name[1]}" if isinstance(name, tuple) else "an unknown address"
 
     @property
     def in_flight(self) -> int:
@@ -246,6 +274,7 @@ class Connection(asyncio.BufferedProtocol):
     def _flush(self) -> None:
         self._flush_scheduled = False
         if self._paused or self._finishing or self._transport is None or self._transport.is_closing():
+            self._bound_unsent()
             return  # resume_writing or connection_lost goes on from here
         unsent, sent = self._unsent, self._sent
         before = len(sent)
@@ -259,6 +288,7 @@ class Connection(asyncio.BufferedProtocol):
                 if not isinstance(packed, bytes):
                     if isinstance(packed, Asking):
                         sent.append(ASKING_ITSELF)
+                        free -= 1
                     packed = packed()
                 sent.append(command)
                 chunks.append(packed)
@@ -270,5 +300,11 @@ class Connection(asyncio.BufferedProtocol):
             self._writes.append((self.commands_written, most - room))
             self.writes += 1
             self._transport.write(b"".join(chunks))
+        if unsent:
+            self._bound_unsent()
         if unsent and free > 0 and self.bytes_in_flight < MAX_BYTES_IN_FLIGHT and not self._paused:
             self._schedule_flush()
+
+    def _bound_unsent(self) -> None:
+        if len(self._unsent) > self._many:
+            self._many = clear_given_up(self._unsent)

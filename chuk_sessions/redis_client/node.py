@@ -5,7 +5,7 @@ Rules this file keeps:
 * At most one connection, made by at most one attempt at a time.
 * UP -> RECONNECTING when the connection is lost and for ``reconnect_grace``: commands wait within their deadline.
   -> DOWN: commands fail at once, while attempts go on with full jitter, capped at ``MAX_PAUSE``. -> UP. One log line
-  per transition. A server that was never reached is DOWN at the first failure.
+  per transition, unless they come in floods. A server that was never reached is DOWN at the first failure.
 * A command is given up ``socket_timeout`` after it was made, wherever it is then, by the ticks of the ``Watchdog``.
 * A connection is dead after a full timeout of ticks without a byte while commands wait for it.
 * A command whose reply was lost with its connection is sent again only if ``Replay`` allows it, once; it
@@ -24,16 +24,31 @@ from enum import Enum
 
 from chuk_sessions.exceptions import NotSent, OutcomeUnknown, ProviderError, ReadOnlyError, ServerError
 from chuk_sessions.redis_client.config import RedisConfig
-from chuk_sessions.redis_client.connection import Argument, Command, Connection, Packed, Replay, Reply, Waiter, pack
+from chuk_sessions.redis_client.connection import (
+    MANY,
+    NO_SLOT,
+    Argument,
+    Command,
+    Connection,
+    Packed,
+    Replay,
+    Reply,
+    Waiter,
+    clear_given_up,
+    pack,
+)
+from chuk_sessions.redis_client.limited_log import LimitedLog
+from chuk_sessions.redis_client.outcomes import SecondTry, settle
 from chuk_sessions.redis_client.transport import OnLost, open_connection
 from chuk_sessions.redis_client.watchdog import TICKS, Watchdog
 
-__all__ = ["Node", "State", "settle"]
+__all__ = ["Node", "State"]
 
 logger = logging.getLogger(__name__)
 
 FIRST_PAUSE = 0.05  # seconds between attempts at the most, doubled each time
 MAX_PAUSE = 1.0
+MAX_PAUSE_IN_GRACE = 0.25  # callers wait then: a server that is back before they are told must be found before that
 RENEW_PAUSE = 10.0  # seconds that a connection is kept at least, though its server is a replica
 
 
@@ -78,15 +93,18 @@ class Node:
         self._on_trouble = on_trouble
         self._jitter = jitter
         self._reason = ""
+        self._refusal: ServerError | None = None  # what the server said to the last attempt to connect
         self._connection: Connection | None = None
         self._connecting: asyncio.Task[None] | None = None
         self._waiting: deque[Command] = deque()
+        self._many = MANY  # waiting commands: more are looked through for those that were given up
         self._grace: asyncio.TimerHandle | None = None
         self._up_since = 0.0
         self._pause = 0.0  # seconds at the most before the next attempt to connect
         self._context = contextvars.Context()  # empty: what runs on must not keep the first caller's variables alive
         self._silent_ticks = 0
         self._written = self._writes = 0  # to be added to what the connection counts
+        self._log = LimitedLog(logger, loop.time)
         self.state = State.NEW
         self.open_batch: object = None  # of scripts: the one that calls may join
         self.reconnects = 0
@@ -128,15 +146,24 @@ class Node:
         """Writes to the socket so far."""
         return self._writes + (0 if self._connection is None else self._connection.writes)
 
-    def slot_of(self, key: str) -> int:
+    @property
+    def address(self) -> str:
+        """Where it is, as messages name it."""
+        return self._config.address
+
+    def slot_of(self, key: Argument) -> int:
         """What keys must have in common to be in one command: here they are all on one server."""
         return 0
 
     is_cluster = False
 
     async def masters(self) -> list[Node]:
-        """The servers that have keys: itself."""
+        """Itself: all keys are here."""
         return [self]
+
+    def node_of(self, key: Argument) -> Node:
+        """Itself."""
+        return self
 
     def is_up(self, slot: int) -> bool:
         """Whether commands go to a connection now."""
@@ -158,7 +185,11 @@ class Node:
         watchdog = self._watchdog
         if watchdog.asleep:
             watchdog.wake()
-        self.submit((waiter, packed, watchdog.tick if born is None else born, replay, slot))
+        command = (waiter, packed, watchdog.tick if born is None else born, replay, slot)
+        if self._connection is not None:  # as in submit, without the call: this is every command's way
+            self._connection.send(command)
+        else:
+            self.submit(command)
 
     def submit(self, command: Command) -> None:
         """Send a command that may have waited elsewhere."""
@@ -167,14 +198,18 @@ class Node:
             return
         self._connect_if_needed()
         if self.state in FAILING:
-            settle(command, NotSent(self._reason))
+            settle(command, self._not_sent(self._reason))
         else:
             self._waiting.append(command)
+            if len(self._waiting) > self._many:
+                self._many = clear_given_up(self._waiting)
 
     def take_waiting(self) -> list[Command]:
-        """Hand over the commands that wait for a connection."""
-        taken = [command for command in self._waiting if not command[0].done()]
+        """Hand over the commands that wait for a connection; those that are for this server alone stay."""
+        taken = [command for command in self._waiting if not command[0].done() and command[4] != NO_SLOT]
+        kept = [command for command in self._waiting if command[4] == NO_SLOT]
         self._waiting.clear()
+        self._waiting.extend(kept)
         return taken
 
     def leave(self, command: Command, reason: str) -> None:
@@ -194,8 +229,8 @@ class Node:
         if self._connection is not None and self._loop.time() - self._up_since > RENEW_PAUSE:
             self._connection.finish(reason)
 
-    async def close(self, reason: str = "the event loop is shutting down") -> None:
-        """End the connection and settle every command."""
+    def end(self, reason: str) -> None:
+        """Begin to close: nothing is sent any more."""
         if self.state is State.CLOSED:
             return
         self.state = State.CLOSED
@@ -206,9 +241,15 @@ class Node:
             self._grace.cancel()
         if self._connecting is not None:
             self._connecting.cancel()
+        if self._connection is not None:
+            self._connection.abort(reason)
+
+    async def close(self, reason: str = "the event loop is shutting down") -> None:
+        """End the connection and settle every command."""
+        self.end(reason)
+        if self._connecting is not None:
             await asyncio.wait([self._connecting])
         if self._connection is not None:
-            self._connection.abort(self._reason)
             await asyncio.wait([self._connection.lost])
         self._fail_waiting(self._reason)
 
@@ -225,12 +266,14 @@ class Node:
     async def _connect(self) -> None:
         while True:
             await asyncio.sleep(self._jitter() * self._pause)
-            self._pause = min(max(FIRST_PAUSE, 2 * self._pause), MAX_PAUSE)
+            most = MAX_PAUSE if self.state is State.DOWN else MAX_PAUSE_IN_GRACE
+            self._pause = min(max(FIRST_PAUSE, 2 * self._pause), most)
             try:
                 self._use(await self._open(self._lost))
             except Exception as exc:  # whatever it is, the next attempt may succeed
                 unexpected = f"cannot connect to Redis at {self._config.address}: {type(exc).__name__}"
                 self._reason = str(exc) if isinstance(exc, ProviderError) else unexpected
+                self._refusal = _refusal_in(exc)
                 if self.state is not State.RECONNECTING:
                     self._go_down()
                 self._on_trouble()
@@ -247,8 +290,10 @@ class Node:
         self._up_since = self._loop.time()
         if self.state is not State.NEW:
             self.reconnects += 1
-            logger.warning("Redis at %s is back", self._config.address)
+            at = "" if self._config.master is None else f", at {connection.peer}"
+            self._log.line(logging.WARNING, f"Redis at {self._config.address} is back{at}")
         self.state = State.UP
+        self._refusal = None
         self._silent_ticks = 0
         self._connection = connection
         self._written -= connection.commands_written  # the handshake is not counted
@@ -272,7 +317,7 @@ class Node:
 
     def _go_down(self) -> None:
         if self.state is not State.DOWN:
-            logger.error("%s; calls fail at once until it is back", self._reason)
+            self._log.line(logging.ERROR, f"{self._reason}; calls fail at once until it is back")
         self.state = State.DOWN
         self._fail_waiting(self._reason)
 
@@ -280,7 +325,7 @@ class Node:
         reason = f"the connection to Redis at {self._config.address} was lost: {connection.reason}"
         if connection is not self._connection:  # it did not get beyond the handshake: nothing of callers is on it
             for command in sent + unsent:
-                settle(command, NotSent(reason))
+                settle(command, NotSent(connection.reason))
             return
         self._connection = None
         self._written += connection.commands_written
@@ -290,7 +335,7 @@ class Node:
             self._pause = 0.0  # it was of use: no reason to hesitate
         if self.state is State.UP:
             self.state = State.RECONNECTING
-            logger.warning("%s; reconnecting", reason)
+            self._log.line(logging.WARNING, f"{reason}; reconnecting")
         for command in sent:
             if command[3] is Replay.NEVER:
                 settle(command, OutcomeUnknown(f"{reason}, before the reply came"))
@@ -298,12 +343,20 @@ class Node:
                 waiter, packed, born, replay, slot = command
                 self._waiting.append((SecondTry(waiter, replay, reason), packed, born, Replay.NEVER, slot))
         self._waiting.extend(command for command in unsent if not command[0].done())
-        self._connect_if_needed()
-        self._on_trouble()
+        if self.state is State.CLOSED:
+            self._fail_waiting(reason)
+        else:
+            self._connect_if_needed()
+            self._on_trouble()
 
     def _fail_waiting(self, reason: str) -> None:
         while self._waiting:
-            settle(self._waiting.popleft(), NotSent(reason))
+            settle(self._waiting.popleft(), self._not_sent(reason))
+
+    def _not_sent(self, reason: str) -> NotSent:
+        error = NotSent(reason)
+        error.__cause__ = self._refusal
+        return error
 
     # Deadlines
 
@@ -334,7 +387,7 @@ class Node:
             self.timeouts += 1
             settle(command, NotSent(f"could not send to Redis at {self._config.address} within {seconds}"))
         if self._waiting:
-            self._waiting = deque(command for command in self._waiting if not command[0].done())
+            self._many = clear_given_up(self._waiting)
 
     def _check_alive(self, connection: Connection) -> None:
         if connection.heard or not (connection.in_flight or connection.queued):
@@ -346,41 +399,16 @@ class Node:
             connection.abort(f"not a byte within {self._config.timeout:g} s")
 
 
-def settle(command: Command, error: ProviderError) -> None:
-    """Tell whoever still waits for ``command``."""
-    if not command[0].done():
-        command[0].set_exception(error)
+def _refusal_in(exc: BaseException | None) -> ServerError | None:
+    while exc is not None and not isinstance(exc, ServerError):
+        exc = exc.__cause__
+    return exc
 
 
 def tell(node: Node, command: Command, error: ServerError) -> None:
     """On an error reply: the caller gets it; a server that became a replica is connected to anew."""
+    if str(error).startswith("MOVED "):
+        error = ServerError(f"{error}; this server is one of a cluster: add cluster=true to the Redis URL")
     settle(command, error)
     if isinstance(error, ReadOnlyError):
         node.renew("it is a replica now")
-
-
-class SecondTry:
-    """Waits in the place of a caller whose command was sent, and is to be sent once more."""
-
-    __slots__ = ("_reason", "_replay", "_waiter")
-
-    def __init__(self, waiter: Waiter, replay: Replay, reason: str) -> None:
-        self._waiter = waiter
-        self._replay = replay
-        self._reason = reason
-
-    def done(self) -> bool:
-        """Whether the caller has given up."""
-        return self._waiter.done()
-
-    def set_result(self, result: Reply) -> None:
-        """Hand on the reply; if the key to delete was gone this time, one of the two removed it."""
-        self._waiter.set_result(result or 1 if self._replay is Replay.DELETE else result)
-
-    def set_exception(self, exception: Exception) -> None:
-        """Hand on the error; that the second try was not sent says nothing of the first."""
-        if isinstance(exception, NotSent):
-            exception = OutcomeUnknown(
-                f"{self._reason}, before the reply came, and the server could not be asked again"
-            )
-        self._waiter.set_exception(exception)

@@ -125,6 +125,15 @@ class Batch:
             self._keys, self._futures = [key for key, _ in waiting], [future for _, future in waiting]
         return pack((b"EVALSHA", self._sha, len(self._keys), *self._keys, *self._args))
 
+    def split(self) -> list[Batch]:
+        """A batch for each key and its caller; one that has a single key cannot be split and gives none."""
+        parts = []
+        for key, future in zip(self._keys, self._futures, strict=True) if len(self._keys) > 1 else ():
+            part = Batch(self._sha, self._args, self._tick, self._slot)
+            part._keys, part._futures, part._written = [key], [future], True
+            parts.append(part)
+        return parts
+
     def done(self) -> bool:
         """Whether nobody waits any more. Then it may never be written, so nobody may join either."""
         for future in self._futures:
@@ -151,7 +160,9 @@ class Batch:
         self._written = True
         for future in self._futures:
             if not future.done():
-                future.set_exception(type(exception)(*exception.args))
+                copy = type(exception)(*exception.args)
+                copy.__cause__ = exception.__cause__
+                future.set_exception(copy)
 
 
 def _is_missing(exc: ServerError) -> bool:

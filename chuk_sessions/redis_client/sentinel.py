@@ -1,7 +1,7 @@
 """Which server is the master now: Sentinels know, and the server itself must agree.
 
 https://redis.io/docs/latest/develop/reference/sentinel-clients/ is the source of the steps: ask the Sentinels in turn,
-connect to what the first says, and believe it only if ROLE there says ``master``.
+connect to what one says, and believe it only if ROLE there says ``master``. One that lags behind does not stop it.
 """
 
 from __future__ import annotations
@@ -11,14 +11,16 @@ from contextlib import suppress
 from dataclasses import replace
 
 from chuk_sessions.exceptions import NotSent, ProviderError, ReadOnlyError, ServerError
-from chuk_sessions.redis_client.config import Address, RedisConfig
+from chuk_sessions.redis_client.config import Address, RedisConfig, shown
 from chuk_sessions.redis_client.connection import Command, Connection, settle_with_error
 from chuk_sessions.redis_client.node import Node
-from chuk_sessions.redis_client.transport import OnLost, open_connection
+from chuk_sessions.redis_client.transport import OnLost, answer_within, open_connection
 
 __all__ = ["Sentinels", "leave_a_replica"]
 
 PATIENCE = 1.0  # seconds for a Sentinel to answer, and between two questions while a master does not answer
+
+SHAPES = (ValueError, TypeError, LookupError, AttributeError)  # of an answer that is no pair of host and port
 
 
 class Sentinels:
@@ -30,41 +32,50 @@ class Sentinels:
         self._order = list(config.hosts)
 
     async def connect(self, on_lost: OnLost) -> Connection:
-        """A connection to the master, as the Sentinels name it; if they name another meanwhile, to that.
+        """A connection to the master: each server that a Sentinel names is tried, until one can be used.
 
-        Raises NotSent that says what each Sentinel answered, or why the master cannot be used.
+        Raises NotSent that says why those that were named cannot be used, and what the other Sentinels answered.
         """
-        address = await self._ask()
+        unusable: dict[Address, str] = {}
+        while True:
+            address = await self._ask(unusable)
+            try:
+                return await self._try(address, unusable, on_lost)
+            except ProviderError as exc:
+                unusable[address] = str(exc)
+
+    async def _try(self, address: Address, unusable: dict[Address, str], on_lost: OnLost) -> Connection:
+        """Connect to ``address``, for as long as no other master is named."""
         attempt = self._loop.create_task(self._open(address, on_lost))
         try:
             while not (await asyncio.wait([attempt], timeout=PATIENCE))[0]:
-                newer = address
+                named = address
                 with suppress(ProviderError):  # nobody to ask: this attempt may still succeed
-                    newer = await self._ask()
-                if newer != address:
-                    await _give_up(attempt)
-                    address, attempt = newer, self._loop.create_task(self._open(newer, on_lost))
+                    named = await self._ask(unusable)
+                if named != address:
+                    raise NotSent(f"{shown(address)} did not answer before another was named")
         except BaseException:
             await _give_up(attempt)
             raise
-        try:
-            return attempt.result()
-        except ProviderError:
-            self._order.append(self._order.pop(0))  # that Sentinel may lag behind the others
-            raise
+        connection = attempt.result()
+        if connection.lost.done():  # since then; nobody would hear of it
+            raise NotSent(f"cannot connect to Redis at {shown(address)}: {connection.reason}")
+        return connection
 
-    async def _ask(self) -> Address:
-        reasons = []
+    async def _ask(self, unusable: dict[Address, str]) -> Address:
+        """The first server that a Sentinel names and that is not known to be unusable."""
+        reasons = list(unusable.values())
         for sentinel in list(self._order):
             try:
                 address = await self._ask_one(sentinel)
             except ProviderError as exc:
                 reasons.append(str(exc))
-            else:
+                continue
+            if address not in unusable:
                 self._order.remove(sentinel)
                 self._order.insert(0, sentinel)
                 return address
-        raise NotSent(f"no Sentinel could name the master {self._config.master!r}: {'; '.join(reasons)}")
+        raise NotSent(f"no Sentinel names a master {self._config.master!r} that can be used: {'; '.join(reasons)}")
 
     async def _ask_one(self, sentinel: Address) -> Address:
         config = self._config.of_sentinel(sentinel)
@@ -72,26 +83,27 @@ class Sentinels:
         connection = await open_connection(config, self._loop, _drop)
         try:
             question = connection.request(b"SENTINEL", b"GET-MASTER-ADDR-BY-NAME", self._config.master or "")
-            async with asyncio.timeout(config.connect_timeout):
-                reply = await question
+            reply = await answer_within(config.connect_timeout, question)
+            if not reply:
+                raise NotSent(f"the Sentinel at {config.address} knows no master of that name")
+            return reply[0].decode(), int(reply[1])
         except TimeoutError:
             raise NotSent(f"no answer from the Sentinel at {config.address}") from None
         except ServerError as exc:
-            raise NotSent(f"the Sentinel at {config.address} says {exc}") from exc
+            hint = "; a name in the path of the Redis URL means Sentinel" if "unknown command" in str(exc) else ""
+            raise NotSent(f"the Sentinel at {config.address} says {exc}{hint}") from exc
+        except SHAPES:
+            raise NotSent(f"the Sentinel at {config.address} gave an answer of an unknown shape") from None
         finally:
             connection.abort("the question was answered")
-        if not reply:
-            raise NotSent(f"the Sentinel at {config.address} knows no master of that name")
-        return reply[0].decode(), int(reply[1])
 
     async def _open(self, address: Address, on_lost: OnLost) -> Connection:
         config = self._config.at(address)
         connection = await open_connection(config, self._loop, on_lost)
         try:
-            async with asyncio.timeout(config.connect_timeout):
-                role = await connection.request(b"ROLE")
-            if role[0] != b"master":
-                raise NotSent("it is a replica, though the Sentinels name it")
+            role = await answer_within(config.connect_timeout, connection.request(b"ROLE"))
+            if not isinstance(role, list) or role[:1] != [b"master"]:
+                raise NotSent("it is a replica, though a Sentinel names it")
         except BaseException as exc:
             connection.abort("it is not used")
             if isinstance(exc, (ProviderError, TimeoutError)):
@@ -103,8 +115,12 @@ class Sentinels:
 
 async def _give_up(attempt: asyncio.Task[Connection]) -> None:
     """End an attempt; also one that has just succeeded, with a connection that nobody will use."""
+    attempt.add_done_callback(_close)  # also if this is cancelled too
     attempt.cancel()
     await asyncio.wait([attempt])
+
+
+def _close(attempt: asyncio.Task[Connection]) -> None:
     if not attempt.cancelled() and attempt.exception() is None:
         attempt.result().abort("it is not used")
 

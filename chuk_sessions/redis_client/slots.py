@@ -12,7 +12,7 @@ from chuk_sessions.exceptions import ProviderError
 from chuk_sessions.redis_client.config import Address
 from chuk_sessions.redis_client.connection import Argument
 
-__all__ = ["SLOTS", "SlotRange", "key_of", "parse_address", "parse_slots", "slot_of"]
+__all__ = ["SLOTS", "SlotRange", "hashed_part", "key_of", "parse_address", "parse_slots", "slot_of"]
 
 SLOTS = 16384
 SCRIPTS = (b"EVALSHA", b"EVAL")
@@ -25,14 +25,19 @@ def key_of(args: tuple[Argument, ...]) -> Argument:
 
 
 def slot_of(key: Argument) -> int:
-    """The slot of a key: CRC-16 (XMODEM) of what stands in its first braces, else of the whole."""
+    """The slot of a key: CRC-16 (XMODEM) of its hashed part."""
+    return crc_hqx(hashed_part(key), 0) % SLOTS
+
+
+def hashed_part(key: Argument) -> bytes:
+    """What the slot of a key follows from: what stands in its first braces, unless that is nothing, else all of it."""
     data = key if isinstance(key, bytes) else str(key).encode("utf-8", "surrogatepass")
     begin = data.find(b"{")
     if begin >= 0:
         end = data.find(b"}", begin)
         if end > begin + 1:
-            data = data[begin + 1 : end]
-    return crc_hqx(data, 0) % SLOTS
+            return data[begin + 1 : end]
+    return data
 
 
 def parse_slots(reply: Any, asked: Address) -> list[SlotRange]:
@@ -42,7 +47,7 @@ def parse_slots(reply: Any, asked: Address) -> list[SlotRange]:
     """
     try:
         return [_range(row, asked) for row in reply]
-    except (ValueError, TypeError, IndexError, AttributeError) as exc:
+    except (ValueError, TypeError, LookupError, AttributeError, OverflowError) as exc:
         raise ProviderError("the reply to CLUSTER SLOTS has an unknown shape") from exc
 
 

@@ -17,10 +17,11 @@ from chuk_sessions.redis_client.config import Credentials, RedisConfig, TLSConfi
 from chuk_sessions.redis_client.connection import Command, Connection, Reply
 from chuk_sessions.redis_client.url import INSECURE_VARIABLE
 
-__all__ = ["OnLost", "open_connection"]
+__all__ = ["OnLost", "answer_within", "open_connection"]
 
 logger = logging.getLogger(__name__)
 
+NAME_MISMATCHES = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
 OnLost = Callable[[Connection, list[Command], list[Command]], None]
 
 
@@ -30,9 +31,11 @@ async def open_connection(
     """A connection that has logged in, chosen its database and answered.
 
     Raises NotSent that names the server and the reason: refused, no answer within the connect timeout, wrong password.
+    If it was the server that said no, its error is the cause.
     """
     connection = Connection(loop, on_lost, config.max_in_flight)
     begun = loop.time()
+    cause: ProviderError | None = None
     try:
         async with asyncio.timeout(config.connect_timeout):
             await _connect(connection, config, loop)
@@ -46,7 +49,10 @@ async def open_connection(
         hint = "" if config.tls is None else "; does that port speak TLS?"
         reason = f"no answer within {config.connect_timeout:g} s{hint}"
     except ssl.SSLCertVerificationError as exc:
-        reason = f"the server's certificate is not trusted: {exc.verify_message}"
+        hint = "the name can go unchecked with ssl_check_hostname=false"
+        if exc.verify_code not in NAME_MISMATCHES:
+            hint = "ssl_ca_certs names the authority to trust"
+        reason = f"the server's certificate is not trusted: {exc.verify_message}; {hint}"
     except ssl.SSLError as exc:
         reason = f"TLS failed: {exc.reason or type(exc).__name__}"
     except OSError as exc:
@@ -54,14 +60,31 @@ async def open_connection(
     except ValueError:  # of the host: an empty or overlong label
         reason = "the host name is not valid"
     except ProviderError as exc:
-        reason = str(exc)
+        reason, cause = str(exc), exc.with_traceback(None)  # which would hold this frame, and this frame it
+        if connection.lost.done() and not connection.heard and config.tls is None and config.path is None:
+            reason += "; if that port speaks TLS, the URL must begin with rediss://"
     except BaseException:
         connection.abort("connecting was given up")
         raise
     else:
         return connection
     connection.abort(reason)
-    raise NotSent(f"cannot connect to Redis at {config.address}: {reason}")
+    raise NotSent(f"cannot connect to Redis at {config.address}: {reason}") from cause
+
+
+async def answer_within(seconds: float, question: asyncio.Future[Reply]) -> Reply:
+    """The reply, or TimeoutError. Time in which the application held up the loop does not count: one more such wait."""
+    loop = asyncio.get_running_loop()
+    begun = loop.time()
+    try:
+        done, _ = await asyncio.wait([question], timeout=seconds)
+        if not done and loop.time() - begun > 1.5 * seconds:
+            done, _ = await asyncio.wait([question], timeout=seconds)
+        if not done:
+            raise TimeoutError
+        return question.result()
+    finally:
+        question.cancel()
 
 
 def _reason(exc: OSError) -> str:
@@ -103,6 +126,10 @@ async def _ask_for_login(credentials: Credentials) -> tuple[str | None, str]:
     pair: object = (None, login) if isinstance(login, str) else login
     match pair:
         case (str() | None as username, str() as password):
+            try:
+                f"{username}{password}".encode()
+            except UnicodeEncodeError:
+                raise ProviderError("the credentials callable returned what cannot be encoded as UTF-8") from None
             return username, password
     raise ProviderError("the credentials callable must return a password or (user, password), as str")
 

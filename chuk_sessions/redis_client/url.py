@@ -27,6 +27,16 @@ SENTINEL_PORT = 26379
 ENCODE_HINT = "; in user and password, '/', '?', '#', '@', ':' and '%' must be percent-encoded"
 INSECURE_VARIABLE = "REDIS_TLS_INSECURE"
 MASTER_NAME = re.compile(r"[A-Za-z0-9._-]+")  # as in sentinel.conf, "The valid charset is ..."
+# Options that exist, where another part of the URL has to be as well: what to tell when it is not.
+MISPLACED = {
+    "db": "does not go with a database in the path",
+    **dict.fromkeys(
+        ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_check_hostname"), "needs a URL that begins with rediss://"
+    ),
+    **dict.fromkeys(
+        ("sentinel_username", "sentinel_password"), "needs the URL of Sentinels: redis://sentinel1,sentinel2/mymaster"
+    ),
+}
 NETLOC_END = re.compile(r"[/?#]")
 SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*")
 
@@ -137,7 +147,10 @@ def _check_form(parts: _Parts, credentials: Credentials | None) -> None:
 def _hosts(texts: list[str], default_port: int) -> tuple[Address, ...]:
     hosts = [_host(text, default_port) for text in texts]
     if None in hosts or (len(hosts) > 1 and "" in texts):
-        raise ProviderError(f"the Redis URL has an invalid host or port{ENCODE_HINT}")
+        raise ProviderError(
+            "the Redis URL has an invalid host or port: a port is a number up to 65535, IPv6 hosts stand in brackets"
+            f"{ENCODE_HINT}"
+        )
     return tuple(host for host in hosts if host is not None)
 
 
@@ -237,6 +250,8 @@ class _Options:
     def check_all_used(self) -> None:
         for name in self._values:
             if name not in self._known:
+                if name in MISPLACED:
+                    raise ProviderError(f"the option {name} of the Redis URL {MISPLACED[name]}")
                 shown = repr(name) if name.isidentifier() and not self._may_be_secret else "(not shown)"
                 raise ProviderError(
                     f"the Redis URL has an unknown option {shown}; known: {', '.join(sorted(self._known))}"

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import os
 import signal
 import sys
 from contextlib import suppress
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from chuk_sessions import grid
 from chuk_sessions.exceptions import ProviderError
+from chuk_sessions.provider_factory import BUILT_IN, factory_named
 from chuk_sessions.redis_client.client import Client
-from chuk_sessions.redis_client.connection import Replay
+from chuk_sessions.tools.checklist import Level, check
+from chuk_sessions.tools.enumeration import count_keys
 from chuk_sessions.tools.migrate import BATCH, Counts, migrate
 from chuk_sessions.tools.progress import show_progress
+from chuk_sessions.tools.survey import LISTED, as_json, as_text, survey
+from chuk_sessions.tools.targets import ProviderTarget
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -49,6 +56,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m chuk_sessions", description="Tools for sessions on Redis.")
     commands = parser.add_subparsers(required=True, metavar="command")
     _add_migrate(commands)
+    _add_inspect(commands)
+    _add_check(commands)
     return parser
 
 
@@ -63,6 +72,17 @@ def client(text: str) -> Client:
     return Client(url)
 
 
+def _target(text: str) -> Client | ProviderTarget:
+    """Where ``--to`` leads. Raises as ``client``, ValueError for neither, UnknownProvider for no such module."""
+    if "://" in text or text.startswith("env:"):
+        return client(text)
+    if not all(map(str.isidentifier, text.split("."))):  # perhaps a mistyped URL, with a password in it
+        raise ValueError("--to is neither a URL (redis://...) nor the dotted path of a module")
+    if text.lower() in BUILT_IN:
+        raise ValueError("--to needs the URL of a Redis server; sessions in memory would end with this process")
+    return ProviderTarget(factory_named(text, "--to"))
+
+
 def _add_migrate(commands: Any) -> None:
     parser = commands.add_parser(
         "migrate",
@@ -71,11 +91,49 @@ def _add_migrate(commands: Any) -> None:
         " into the layout of this version. May be interrupted and run again, also while applications use both.",
     )
     parser.add_argument("--from", dest="source", required=True, metavar="URL", help=URL_HELP)
-    parser.add_argument("--to", dest="target", required=True, metavar="URL", help="likewise")
+    parser.add_argument(
+        "--to", dest="target", required=True, metavar="URL", help="likewise, or the module of a provider of your own"
+    )
     parser.add_argument("--sandbox", action="append", default=[], help="only this sandbox; may be given several times")
+    parser.add_argument("--into", type=_sandbox, metavar="SANDBOX", help="give what is moved this sandbox")
     parser.add_argument("--dry-run", action="store_true", help="only count")
     parser.add_argument("--batch", type=_batch, default=BATCH, metavar="N", help=f"sessions at a time ({BATCH})")
     parser.set_defaults(run=_migrate)
+
+
+def _add_inspect(commands: Any) -> None:
+    parser = commands.add_parser(
+        "inspect",
+        help="count and list sessions",
+        description="Per sandbox: how many sessions, their memory, the oldest and the next to expire; and a list.",
+    )
+    parser.add_argument("url", metavar="URL", help=URL_HELP)
+    parser.add_argument("--sandbox", action="append", default=[], help="only this sandbox; may be given several times")
+    parser.add_argument("--user", help="only sessions of this user")
+    parser.add_argument("--list", type=_batch, default=LISTED, metavar="N", help=f"sessions in the list ({LISTED})")
+    parser.add_argument(
+        "--show-ids", action="store_true", help="ids in place of fingerprints; whoever sees an id has it"
+    )
+    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.set_defaults(run=_inspect)
+
+
+def _add_check(commands: Any) -> None:
+    parser = commands.add_parser(
+        "check",
+        help="compare a server with the production checklist",
+        description="One line for each point of the checklist, with what to do. Makes a session and removes it.",
+    )
+    parser.add_argument("url", metavar="URL", help=URL_HELP)
+    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.set_defaults(run=_check)
+
+
+def _sandbox(text: str) -> str:
+    try:
+        return grid.check_segment("a sandbox", text)
+    except ValueError as exc:
+        raise argparse.ArgumentTypeError(str(exc)) from exc
 
 
 def _batch(text: str) -> int:
@@ -84,16 +142,38 @@ def _batch(text: str) -> int:
     return int(text)
 
 
+async def _inspect(options: argparse.Namespace) -> int:
+    found = await survey(
+        client(options.url),
+        sandboxes=options.sandbox,
+        user_id=options.user,
+        listed=options.list,
+        show_ids=options.show_ids,
+    )
+    print(json.dumps(as_json(found), indent=2) if options.json else as_text(found))
+    return 0
+
+
+async def _check(options: argparse.Namespace) -> int:
+    findings = await check(client(options.url))
+    if options.json:
+        print(json.dumps([asdict(finding) for finding in findings], indent=2))
+    else:
+        print("\n".join(map(str, findings)))
+    return 1 if {Level.WARN, Level.FAIL} & {finding.level for finding in findings} else 0
+
+
 async def _migrate(options: argparse.Namespace) -> int:
     source = client(options.source)
-    target = source if options.target == options.source else client(options.target)
+    target = source if options.target == options.source else _target(options.target)
     stopped = _stop_at_signal()
-    total = await source.call(b"DBSIZE", replay=Replay.READ)
+    total = await count_keys(source)
     with show_progress(total) as progress:
         counts = await migrate(
             source,
             target,
             sandboxes=options.sandbox,
+            into=options.into,
             dry_run=options.dry_run,
             batch=options.batch,
             progress=progress,

@@ -3,7 +3,7 @@
 How one session moves, and why in this order:
 
 * Within one database a published session is moved by one script: it is in one layout or the other at any moment, and
-  nothing that happens at the same time is lost.
+  nothing that happens at the same time is lost. In a cluster it takes several steps: see ``redis_move``.
 * Between two databases there is no such step. The session is put at the target first, and the original is removed only
   if it is still what was read: an interruption at any point leaves it at least once, and the next run puts the two
   together (see ``redis_transfer``). If the original changed meanwhile, it is read again.
@@ -24,21 +24,24 @@ from dataclasses import dataclass, field, replace
 from os import urandom
 from typing import TYPE_CHECKING
 
+from chuk_sessions.adoption import Adoption
 from chuk_sessions.exceptions import ProviderError, SessionError
 from chuk_sessions.models import MICROSECONDS
-from chuk_sessions.providers.redis_session_store import RedisSessionStore
-from chuk_sessions.providers.redis_transfer import Adoption, adopt, tombstone_key
+from chuk_sessions.providers.redis_move import Move
+from chuk_sessions.providers.redis_transfer import tombstone_key
 from chuk_sessions.providers.redis_user_index import UserIndex
+from chuk_sessions.redis_client.client import Client
 from chuk_sessions.redis_client.connection import Replay
 from chuk_sessions.redis_client.scripts import Script
 from chuk_sessions.session_ids import quote_part, session_key
-from chuk_sessions.tools.stored import Problem, Stored, read, read_batch, session_keys
+from chuk_sessions.tools.enumeration import session_keys
+from chuk_sessions.tools.stored import Problem, Stored, read, read_batch
+from chuk_sessions.tools.targets import RedisTarget
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Awaitable, Callable, Collection
 
-    from chuk_sessions.models import SessionRecord
-    from chuk_sessions.redis_client.client import Client
+    from chuk_sessions.tools.targets import Target
 
 __all__ = ["BATCH", "Counts", "migrate", "same_database"]
 
@@ -104,9 +107,10 @@ async def same_database(source: Client, target: Client) -> bool:
 
 async def migrate(
     source: Client,
-    target: Client,
+    target: Client | Target,
     *,
     sandboxes: Collection[str] = (),
+    into: str | None = None,
     dry_run: bool = False,
     batch: int = BATCH,
     progress: Callable[[Counts], None] = lambda counts: None,
@@ -114,12 +118,17 @@ async def migrate(
 ) -> Counts:
     """Move all sessions, or those of ``sandboxes``; what was done. ``stop`` is asked, and ``progress`` told, per batch.
 
+    ``into`` gives the sessions that are moved another sandbox: published versions that were given none stored a random
+    one with each session, and did not look at it.
+
     A dry run counts what a run would begin with, and writes nothing but the probe that tells whether both are one
     database. Raises ProviderError if another run has the same source, or as ``Client.call``; running it again goes on
     where it ended.
     """
-    run = _Run(source, target, await same_database(source, target), sandboxes, dry_run)
-    lock = None if dry_run else await _Lock.take(source)
+    in_place = isinstance(target, Client) and await same_database(source, target)
+    to = RedisTarget(target) if isinstance(target, Client) else target
+    run = _Run(source, to, in_place, sandboxes, into, dry_run)
+    run.lock = lock = None if dry_run else await _Lock.take(source)
     try:
         async for keys in session_keys(source, batch):
             if lock is not None:
@@ -160,16 +169,25 @@ class _Run:
     """One run: its two ends and what it has done so far."""
 
     def __init__(
-        self, source: Client, target: Client, in_place: bool, sandboxes: Collection[str], dry_run: bool
+        self,
+        source: Client,
+        target: Target,
+        in_place: bool,
+        sandboxes: Collection[str],
+        into: str | None,
+        dry_run: bool,
     ) -> None:
         self.counts = Counts()
+        self.lock: _Lock | None = None
         self._source = source
         self._target = target
         self._in_place = in_place
         self._sandboxes = sandboxes
+        self._into = into
         self._dry_run = dry_run
 
     async def move_batch(self, keys: list[tuple[bytes, bytes]]) -> None:
+        keys = list(dict.fromkeys(keys))  # SCAN may give one twice, and the second move would take it for ended
         self.counts.seen += len(keys)
         found = await read_batch(self._source, keys)
         # All settle before an error is told: nothing may go on when the lock has been given back.
@@ -193,20 +211,23 @@ class _Run:
             await self._move_stored(found)
 
     async def _move_stored(self, found: Stored) -> None:
-        kind = b"string" if found.published else b"hash"
+        kind, move = b"string" if found.published else b"hash", Move(self._source, found.session_id)
         for _ in range(ATTEMPTS):
-            if await (self._move_in_place(found) if self._in_place else self._move_across(found)):
+            found.sandbox_id = self._into or found.sandbox_id
+            if await (self._move_in_place(found, move) if self._in_place else self._move_across(found)):
                 return
             again = await read(self._source, found.key, kind)
             if not isinstance(again, Stored):
+                await move.abandon()
                 await self._move(again)
                 return
             found = again
         self.counts.add_problem(Problem(found.key, f"changed {ATTEMPTS} times while it was read; run again"))
 
-    async def _move_in_place(self, found: Stored) -> bool:
+    async def _move_in_place(self, found: Stored, move: Move) -> bool:
         """Whether that is settled; False if the session changed."""
-        outcome = await self._adopt(found, found.record, 0.0, (found.key, found.raw[0]))
+        sandbox = quote_part(found.sandbox_id)
+        outcome = await self._report(found, move.attempt(sandbox, found.record, found.raw[0], found.left))
         if outcome > 0:
             self._count(outcome)
         elif outcome is Adoption.EXPIRED:
@@ -219,7 +240,9 @@ class _Run:
         outcome = Adoption.EXPIRED
         if not await self._was_ended(found):
             # The deadline as a time is the source's; what counts at the target is how much is left.
-            outcome = await self._adopt(found, replace(found.record, expires=math.inf), found.left, None)
+            record = replace(found.record, expires=math.inf)
+            putting = self._target.adopt(found.sandbox_id, found.session_id, record, found.left)
+            outcome = await self._report(found, putting)
         if outcome < 0:
             return True
         removed: int = await REMOVE.run(self._source, (found.key,), tuple(found.raw))
@@ -231,6 +254,8 @@ class _Run:
         elif removed != 0:
             self.counts.ended += 1
         if removed < 0 and outcome > 0 and time.monotonic() - begun < found.left:
+            if self.lock is not None:
+                await self.lock.renew()  # raises if it is lost: then it may be another run that has moved the session
             await self._end_at_target(found)
         return removed != 0
 
@@ -238,13 +263,10 @@ class _Run:
         self.counts.moved += 1
         self.counts.merged += outcome is Adoption.MERGED
 
-    async def _adopt(
-        self, found: Stored, record: SessionRecord, left: float, published: tuple[bytes, bytes] | None
-    ) -> Adoption:
-        """Put it at the target, and report it if that is refused."""
-        sandbox = quote_part(found.sandbox_id)
+    async def _report(self, found: Stored, putting: Awaitable[Adoption]) -> Adoption:
+        """The outcome of putting it at the target, which is reported if it is a refusal."""
         try:
-            outcome = await adopt(self._target, sandbox, found.session_id, record, left, published)
+            outcome = await putting
         except SessionError as exc:
             self.counts.add_problem(Problem(found.key, str(exc)))
             return Adoption.UNREADABLE
@@ -262,7 +284,7 @@ class _Run:
     async def _end_at_target(self, found: Stored) -> None:
         """It was deleted at the source; unless a process there took it over into our layout just now."""
         if not (found.published and await self._source.call(b"EXISTS", _key(found), replay=Replay.READ)):
-            await RedisSessionStore(self._target, found.sandbox_id).delete(found.session_id)
+            await self._target.end(found.sandbox_id, found.session_id)
 
 
 def _key(found: Stored) -> str:

@@ -1,7 +1,4 @@
-"""The sessions of a whole server, in our layout and in the published one: found by SCAN, read a batch at a time.
-
-Memory stays bounded by the batch. ``session_keys`` is the one place that knows how keys are enumerated.
-"""
+"""Sessions as they are stored, in our layout and in the published one: read by their keys, a batch at a time."""
 
 from __future__ import annotations
 
@@ -12,18 +9,15 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from chuk_sessions import legacy
-from chuk_sessions.models import MICROSECONDS
 from chuk_sessions.providers.redis_session_store import decode_record
 from chuk_sessions.redis_client.connection import Replay
 from chuk_sessions.session_ids import fingerprint, quote_part, session_key
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from chuk_sessions.models import SessionRecord
     from chuk_sessions.redis_client.client import Client
 
-__all__ = ["Problem", "Stored", "read", "read_batch", "session_keys"]
+__all__ = ["Problem", "Stored", "read", "read_batch"]
 
 OUR_KEY = re.compile(rb"session:\{[0-9a-f]{6}\}:([A-Za-z0-9._~@%-]+):([A-Za-z0-9._~@%-]*)")
 READABLE = (b"hash", b"string")
@@ -53,23 +47,6 @@ class Problem:
         return f"key {fingerprint(self.key)}: {self.reason}"
 
 
-async def session_keys(client: Client, batch: int) -> AsyncIterator[list[tuple[bytes, bytes]]]:
-    """All keys that may be sessions, with their types, about ``batch`` at a time; some may come twice.
-
-    Keys that are there all the time come for certain, others may.
-    """
-    cursor = b"0"
-    while True:
-        cursor, keys = await client.call(
-            b"SCAN", cursor, b"MATCH", legacy.PREFIX + b"*", b"COUNT", batch, replay=Replay.READ
-        )
-        types = await asyncio.gather(*(client.call(b"TYPE", key, replay=Replay.READ) for key in keys))
-        if keys:
-            yield list(zip(keys, types, strict=True))
-        if cursor == b"0":
-            return
-
-
 async def read_batch(client: Client, keys: list[tuple[bytes, bytes]]) -> list[Stored | Problem | None]:
     """What the keys hold; None for one that is gone or expired. Their commands leave together."""
     return await asyncio.gather(*(read(client, key, kind) for key, kind in keys))
@@ -88,9 +65,7 @@ async def _read_ours(client: Client, key: bytes) -> Stored | Problem | None:
     names = _our_names(key)
     if names is None:
         return Problem(key, "a hash whose key is none of ours")
-    fields, clock = await asyncio.gather(
-        client.call(b"HGETALL", key, replay=Replay.READ), client.call(b"TIME", replay=Replay.READ)
-    )
+    fields, now = await asyncio.gather(client.call(b"HGETALL", key, replay=Replay.READ), client.time_at(key))
     if not fields:
         return None
     if b"alias" in fields and b"v" not in fields:
@@ -100,7 +75,7 @@ async def _read_ours(client: Client, key: bytes) -> Stored | Problem | None:
         record = decode_record(raw)
     except (ValueError, KeyError, RecursionError):
         return Problem(key, "a record that this version cannot read")
-    left = record.expires - _seconds(clock)
+    left = record.expires - now
     return Stored(key, False, *names, record, left, raw) if left > 0 else None
 
 
@@ -115,10 +90,10 @@ def _our_names(key: bytes) -> tuple[str, str] | None:
 
 
 async def _read_published(client: Client, key: bytes) -> Stored | Problem | None:
-    text, pttl, clock = await asyncio.gather(
+    text, pttl, now = await asyncio.gather(
         client.call(b"GET", key, replay=Replay.READ),
         client.call(b"PTTL", key, replay=Replay.READ),
-        client.call(b"TIME", replay=Replay.READ),
+        client.time_at(key),
     )
     if text is None or pttl == -2:
         return None
@@ -129,14 +104,10 @@ async def _read_published(client: Client, key: bytes) -> Stored | Problem | None
         found = None
     if found is None:
         return Problem(key, "a text that is no session of 0.2 to 0.6")
-    until_end = found.record.expires - _seconds(clock)
+    until_end = found.record.expires - now
     left = pttl / 1000 if pttl >= 0 else until_end
     if left == float("inf"):
         return Problem(key, "a session of 0.2 to 0.6 without any deadline")
     if min(left, until_end) <= 0:
         return None
     return Stored(key, True, found.sandbox_id, session_id, found.record, left, [text])
-
-
-def _seconds(clock: list[bytes]) -> float:
-    return int(clock[0]) + int(clock[1]) / MICROSECONDS

@@ -121,7 +121,7 @@ update/object                  | await m.update_session_metadata(sid, {"a": obje
 update/keeps-deadline          | (a := await m.get_session_info(sid), await m.update_session_metadata(sid, {"b": 1}), (await m.get_session_info(sid))["expires_at"] == a["expires_at"])[2]
 update/list                    | await m.update_session_metadata(sid, ["a"])
 update/none                    | await m.update_session_metadata(sid, None)
-update/two-at-once             | await asyncio.gather(m.update_session_metadata(sid, {"x": 1}), make(sandbox_id="box").update_session_metadata(sid, {"y": 2})), sorted((await make(sandbox_id="box").get_session_info(sid))["custom_metadata"])
+update/after-anothers         | await make(sandbox_id="box").update_session_metadata(sid, {"x": 1}), await m.update_session_metadata(sid, {"y": 2}), sorted((await make(sandbox_id="box").get_session_info(sid))["custom_metadata"])
 update/other-sandbox           | await make(sandbox_id="other").update_session_metadata(sid, {"b": 2})
 
 extend/by-hours                | await m.extend_session_ttl(sid, 2), seconds(await m.get_session_info(sid))

@@ -1,6 +1,7 @@
-"""`python -m compat NAME=PYTHON ...`: run the table in each environment and compare with the last of them.
+"""`python -m tests.compat NAME=PYTHON ...`: run the table in each environment and compare with the last of them.
 
-With `--write` the README's table is made anew; without, an old one is a failure too.
+Then sessions that the others stored are taken over. With `--write` the README's table is made anew; without, an old
+one is a failure too.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from compat.report import Outcomes, columns, problems, read_differences, readme_table, with_table
-from compat.rows import ROWS
+from tests.compat.report import Outcomes, columns, problems, read_differences, readme_table, with_table
+from tests.compat.rollover import roll_over
+from tests.compat.rows import ROWS
 from tests.servers import RedisServer
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 PROBE = Path(__file__).with_name("probe.py")
 README = ROOT / "README.md"
 SECONDS = 120.0
@@ -39,6 +41,12 @@ def measure(python: str) -> Outcomes:
         return {"memory": probe(python, None), "redis": probe(python, server.url)}
 
 
+def roll_all_over(pythons: dict[str, str]) -> list[str]:
+    """What goes wrong with sessions of the published versions."""
+    with RedisServer() as server:
+        return [line for name, python in pythons.items() for line in roll_over(name, python, server)]
+
+
 def check_readme(write: bool) -> list[str]:
     """Make the README's table anew, or say that it has to be."""
     old = README.read_text()
@@ -52,7 +60,7 @@ def check_readme(write: bool) -> list[str]:
 
 def main() -> int:
     """Print the columns, then what is wrong; 1 if anything is."""
-    parser = argparse.ArgumentParser(prog="python -m compat", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.compat", description=__doc__)
     parser.add_argument("environments", nargs="+", metavar="NAME=PYTHON")
     parser.add_argument("--write", action="store_true", help="write the README's table")
     options = parser.parse_args()
@@ -62,6 +70,7 @@ def main() -> int:
     differences = read_differences()
     print(columns(versions))
     found = problems(versions, ours, differences) + check_readme(options.write)
+    found += roll_all_over({name: python for name, python in pythons.items() if name != ours})
     listed = sum(len(entry.rows) for entry in differences)
     print(
         f"\n{len(ROWS)} rows in {len(versions)} versions, on memory and on Redis: {listed} differ, all listed", end=""

@@ -6,7 +6,7 @@ import tomllib
 from pathlib import Path
 from typing import NamedTuple
 
-from compat.rows import ROWS
+from tests.compat.rows import ROWS
 
 __all__ = ["Difference", "cells", "check_list", "columns", "problems", "read_differences", "readme_table", "with_table"]
 

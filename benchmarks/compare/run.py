@@ -1,0 +1,143 @@
+"""Letting the sides of every contest take turns, each in a fresh process of its own environment."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from benchmarks.compare.sides import TOOL, Contest
+from benchmarks.placement import Placement, placed, possible
+from benchmarks.processes import WorkerFailed, ask
+from benchmarks.scale import Scale
+from benchmarks.workloads import WORKLOADS
+
+Say = Callable[[str], None]
+TOOL_REQUESTS = {True: 5_000, False: 100_000}
+PIPELINED = 16
+
+
+def play(
+    contests: Sequence[Contest],
+    pythons: Mapping[tuple[str, ...], str],
+    urls: Mapping[str, str],
+    scale: Scale,
+    placement: Placement,
+    say: Say,
+) -> list[dict[str, Any]]:
+    """What each side did in each contest: its versions, and blocks in nanoseconds per operation for every process.
+
+    Every other launch goes through the contests backwards. A side that fails has its error, and is not tried again.
+    """
+    found: list[dict[str, Any]] = [
+        {"workload": one.workload, "loop": one.loop, "side": one.side.name, "versions": {}, "processes": []}
+        for one in contests
+    ]
+    order = list(zip(contests, found, strict=True))
+    for launch in range(scale.launches):
+        for number, (contest, entry) in enumerate(order if launch % 2 == 0 else reversed(order)):
+            say(
+                f"launch {launch + 1} of {scale.launches}, {number + 1} of {len(order)}: "
+                f"{contest.workload} on {contest.loop}, {contest.side.name}"
+            )
+            if "error" not in entry:
+                _launch(contest, entry, pythons, urls, scale, placement)
+    return found
+
+
+def _launch(
+    contest: Contest,
+    entry: dict[str, Any],
+    pythons: Mapping[tuple[str, ...], str],
+    urls: Mapping[str, str],
+    scale: Scale,
+    placement: Placement,
+) -> None:
+    python = pythons.get(contest.side.requirements)
+    try:
+        if contest.side.requirements and python is None:
+            raise WorkerFailed("not installed")
+        if contest.side.adapter == TOOL:
+            reply = redis_benchmark(contest, urls, placement, quick=scale.launches == 1)
+        else:
+            reply = _worker(contest, python, urls, scale, placement)
+    except WorkerFailed as error:
+        entry["error"] = short(str(error))
+        return
+    entry["versions"] = reply["versions"]
+    entry["processes"].append(reply["answer"])
+
+
+def _worker(
+    contest: Contest, python: str | None, urls: Mapping[str, str], scale: Scale, placement: Placement
+) -> dict[str, Any]:
+    workload = contest.side.workload or contest.workload
+    reply = ask(
+        "blocks",
+        python=python,
+        library=contest.side.adapter,
+        workloads=[workload],
+        loop=contest.loop,
+        urls=dict(urls),
+        placement="free" if WORKLOADS[contest.workload].in_memory else possible(placement),
+        least=scale.least_blocks,
+        most=scale.most_blocks,
+        seconds=scale.seconds,
+    )
+    _must_be_the_right_one(contest, reply["versions"])
+    return {"versions": reply["versions"], "answer": reply["answer"][workload]}
+
+
+def _must_be_the_right_one(contest: Contest, versions: Mapping[str, str]) -> None:
+    """An environment of a release must not have found this checkout."""
+    wanted = [line for line in contest.side.requirements if line.startswith("chuk-sessions") and "==" in line]
+    if wanted and versions.get("chuk-sessions") != wanted[0].split("==")[1]:
+        raise WorkerFailed(f"the wrong environment: it has {versions}")
+
+
+def redis_benchmark(contest: Contest, urls: Mapping[str, str], placement: Placement, quick: bool) -> dict[str, Any]:
+    """The server's own load generator, in C, with as many connections as there are callers."""
+    program = shutil.which(TOOL)
+    name = contest.workload.split(".")[1]
+    if program is None or name not in ("get", "set-over"):
+        raise WorkerFailed(f"{TOOL} is not here" if program is None else f"{TOOL} has no such test")
+    url = urlsplit(urls[WORKLOADS[contest.workload].kind])
+    callers = WORKLOADS[contest.workload].callers
+    command = [program, "-h", str(url.hostname), "-p", str(url.port), "-c", str(callers), "-d", "100", "--csv"]
+    command += ["-n", str(TOOL_REQUESTS[quick]), "-t", name.split("-")[0]]
+    command += ["-P", str(PIPELINED)] if "pipeline" in contest.side.name else []
+    with placed(possible(placement)):
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    return {"versions": {TOOL: _version(program)}, "answer": [1e9 / per_second(done.stdout)]}
+
+
+def per_second(text: str) -> float:
+    """Requests a second in its CSV; WorkerFailed if there are none."""
+    rows = list(csv.reader(text.splitlines()))
+    for row in rows:
+        if row and row[0] in ("GET", "SET"):
+            return float(row[1])
+    raise WorkerFailed(f"{TOOL} said {text[:80]!r}")
+
+
+def _version(program: str) -> str:
+    done = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)
+    return done.stdout.split()[1] if len(done.stdout.split()) > 1 else "unknown"
+
+
+def short(error: str) -> str:
+    """The last line of a traceback, without the module of the exception."""
+    last = (error.strip().splitlines() or ["failed"])[-1]
+    name, colon, text = last.partition(": ")
+    kind = name.rsplit(".", 1)[-1]
+    return text if kind == "CannotDo" else f"{kind}{colon}{text}"
+
+
+def python_of(folder: Path) -> str:
+    """The interpreter of a virtual environment."""
+    windows = folder / "Scripts" / "python.exe"
+    return str(windows if windows.exists() else folder / "bin" / "python")

@@ -1,0 +1,90 @@
+"""What is published of each kind of results: a page, plots, and a part of the README."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.compare import page as compare_page
+from benchmarks.gate import demonstration_page
+from benchmarks.latency import page as latency_page
+from benchmarks.plots import charts
+from benchmarks.results_file import dumped
+from benchmarks.setting import setting
+from benchmarks.tables import tables
+
+RATIOS = "Ratios over 1 are better than published, or than the peer, unless a row says *at most*"
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """One kind of results, ``<name>.json``.
+
+    ``readme`` gives what stands between the README's markers of that name, None if it has none. ``session`` is how to
+    make such results.
+    """
+
+    name: str
+    session: str
+    page: Callable[[Mapping[str, Any]], str]
+    readme: Callable[[Mapping[str, Any]], str] | None = None
+    plots: Callable[[Mapping[str, Any]], dict[str, str]] = lambda results: {}
+    schemas: tuple[int, ...] = (1,)
+
+    @property
+    def json_name(self) -> str:
+        """In the folder of the results."""
+        return f"{self.name}.json"
+
+    @property
+    def page_name(self) -> str:
+        """Beside it."""
+        return f"{self.name.upper()}.md"
+
+    def documents(self, results: Mapping[str, Any]) -> dict[str, str]:
+        """File names and contents of the page and the plots."""
+        plots = self.plots(results)
+        text = self.page(results)
+        if plots:
+            text = text.rstrip("\n") + "\n\n" + "\n\n".join(f"![{name}]({name})" for name in plots) + "\n"
+        return {self.page_name: text, **plots}
+
+    def part(self, results: Mapping[str, Any] | None) -> str:
+        """What the README says of them."""
+        assert self.readme is not None
+        if results is None:
+            return f"No run is published yet: `nox -s {self.session}` makes one."
+        plots = "\n\n".join(f"![{name}](results/{name})" for name in self.plots(results))
+        more = f"All of it: [results/{self.page_name}](results/{self.page_name})."
+        return "\n\n".join(filter(None, [plots, self.readme(results).strip(), more]))
+
+
+def bench_text(results: Mapping[str, Any]) -> str:
+    """All tables of ``nox -s bench``, and what the run was made on."""
+    parts = [setting(results, RATIOS), *[str(table) for table in tables(dict(results))]]
+    return "\n\n".join(parts) + "\n"
+
+
+def bench_page(results: Mapping[str, Any]) -> str:
+    """BENCH.md."""
+    return f"# Benchmarks\n\nMade from bench.json by `nox -s report`; do not edit.\n\n{bench_text(results)}"
+
+
+def publish(name: str, results: Mapping[str, Any], folder: Path) -> None:
+    """Write the results of that kind, their page and their plots."""
+    kind = next(kind for kind in PUBLICATIONS if kind.name == name)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / kind.json_name).write_text(dumped(results), encoding="utf-8")
+    for file_name, content in kind.documents(results).items():
+        (folder / file_name).write_text(content, encoding="utf-8")
+
+
+BENCH = Publication("bench", "bench", bench_page, bench_text, charts.of_bench, (1, 2))
+PUBLICATIONS = (
+    BENCH,
+    Publication("compare", "compare", compare_page.page, compare_page.in_short, charts.of_compare),
+    Publication("latency", "latency", latency_page.page, latency_page.in_short, charts.of_latency),
+    Publication("gate", "gate_demonstration", demonstration_page.page),
+)

@@ -1,0 +1,54 @@
+"""One server of a deployment, for commands about the server itself: SCAN, INFO, CONFIG, DBSIZE."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from chuk_sessions.redis_client.connection import NO_SLOT, Argument, Replay, Reply, pack
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from chuk_sessions.redis_client.node import Node
+
+__all__ = ["Master"]
+
+
+class Master:
+    """A server that takes writes. Commands go to it and to no other, whatever their keys."""
+
+    def __init__(self, node: Node, node_of: Callable[[Argument], Node | None], in_cluster: bool) -> None:
+        self._node = node
+        self._node_of = node_of
+        self._in_cluster = in_cluster
+
+    def __repr__(self) -> str:
+        return f"<Master {self.address}>"
+
+    @property
+    def address(self) -> str:
+        """``host:port``, or what else the URL names a lone server by; without the password."""
+        return self._node.address
+
+    def has(self, key: Argument) -> bool:
+        """Whether commands of the client for ``key`` go here, as far as it knows now."""
+        return self._node_of(key) is self._node
+
+    def call(self, *args: Argument, replay: Replay = Replay.NEVER) -> asyncio.Future[Reply]:
+        """Send one command here; as ``Client.call``, but that redirections are not followed: MOVED is a ServerError."""
+        future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self._node.send(future, pack(args), replay, NO_SLOT)
+        return future
+
+    async def ownership(self) -> str:
+        """What the server says of itself: its epoch, its slots, and those on their way from or to it.
+
+        A text to compare with: as long as it is the same, so are the keys that belong here. Empty for a lone server,
+        to which all keys belong. Raises as ``call``.
+        """
+        if not self._in_cluster:
+            return ""
+        rows: bytes = await self.call(b"CLUSTER", b"NODES", replay=Replay.READ)
+        columns = (row.split() for row in rows.decode().splitlines())
+        return next((" ".join([row[6], *row[8:]]) for row in columns if "myself" in row[2]), "")

@@ -1,0 +1,41 @@
+"""How the callers of a command that a lost connection took with it are told."""
+
+from __future__ import annotations
+
+from chuk_sessions.exceptions import NotSent, OutcomeUnknown, ProviderError
+from chuk_sessions.redis_client.connection import Command, Replay, Reply, Waiter
+
+__all__ = ["SecondTry", "settle"]
+
+
+def settle(command: Command, error: ProviderError) -> None:
+    """Tell whoever still waits for ``command``."""
+    if not command[0].done():
+        command[0].set_exception(error)
+
+
+class SecondTry:
+    """Waits in the place of a caller whose command was sent, and is to be sent once more."""
+
+    __slots__ = ("_reason", "_replay", "_waiter")
+
+    def __init__(self, waiter: Waiter, replay: Replay, reason: str) -> None:
+        self._waiter = waiter
+        self._replay = replay
+        self._reason = reason
+
+    def done(self) -> bool:
+        """Whether the caller has given up."""
+        return self._waiter.done()
+
+    def set_result(self, result: Reply) -> None:
+        """Hand on the reply; if the key to delete was gone this time, one of the two removed it."""
+        self._waiter.set_result(result or 1 if self._replay is Replay.DELETE else result)
+
+    def set_exception(self, exception: Exception) -> None:
+        """Hand on the error; that the second try was not sent says nothing of the first."""
+        if isinstance(exception, NotSent):
+            exception = OutcomeUnknown(
+                f"{self._reason}, before the reply came, and the server could not be asked again"
+            )
+        self._waiter.set_exception(exception)

@@ -1,0 +1,269 @@
+"""The production checklist of the README, against a server that runs: one finding each, and what to do about it.
+
+What the server does not tell (hosted ones often refuse CONFIG) is said to be unknown, and is no failure.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from os import urandom
+from typing import TYPE_CHECKING
+
+from chuk_sessions.exceptions import NoPermissionError, OutOfMemoryError, ProviderError, ReadOnlyError, ServerError
+from chuk_sessions.providers.redis import RedisFactory
+from chuk_sessions.providers.redis_session_store import RedisSessionStore
+from chuk_sessions.redis_client.connection import Replay
+from chuk_sessions.session_ids import session_key
+
+if TYPE_CHECKING:
+    from chuk_sessions.redis_client.client import Client
+    from chuk_sessions.redis_client.master import Master
+
+__all__ = ["Finding", "Level", "check"]
+
+OLDEST = (6, 2)
+LISTPACK = 512  # bytes: the value of the README
+FULL = 0.8  # of maxmemory: from here on somebody should look
+PINGS = 200
+SLOW = 2.0  # milliseconds of a median round trip: within a data centre it is under one
+SANDBOX = "chuk-sessions-check"
+MANY_NAMES = 200_000  # of which one is in the slots of a certain server, even if it has a single one
+
+CALLS = ("commands", "provider API")
+
+Info = dict[str, str]
+Calls = dict[str, Callable[[], Awaitable[object]]]
+
+
+class Level(StrEnum):
+    """How a finding is to be taken."""
+
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the checklist: what was looked at, what it is, and what to do; ``advice`` is empty if all is well.
+
+    ``servers`` are those of a cluster for which it is so, if it is not so for all.
+    """
+
+    level: Level
+    name: str
+    value: str
+    advice: str = ""
+    servers: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        where = f" ({', '.join(self.servers)})" if self.servers else ""
+        return f"{self.level:<8}{self.name:<24}{self.value}{where}" + (f": {self.advice}" if self.advice else "")
+
+
+async def check(client: Client) -> list[Finding]:
+    """Look at everything, in a cluster at every master. Raises ProviderError if a server cannot be reached."""
+    masters = await client.masters()
+    return _together({master.address: await _check_server(client, master) for master in masters})
+
+
+async def _check_server(client: Client, master: Master) -> list[Finding]:
+    await master.call(b"PING", replay=Replay.READ)
+    info = await _info(master)
+    looks = [await look(master, info) for look in LOOKS]
+    return [_version(info), _role(info), *looks, *await _permissions(client, master)]
+
+
+def _together(found: dict[str, list[Finding]]) -> list[Finding]:
+    """What is the same on all servers, once; what is not, with the servers that it is so on."""
+    result = []
+    for point in zip(*found.values(), strict=True):
+        servers: dict[Finding, list[str]] = {}
+        for address, finding in zip(found, point, strict=True):
+            servers.setdefault(finding, []).append(address)
+        result += [replace(each, servers=tuple(names)) if len(servers) > 1 else each for each, names in servers.items()]
+    return result
+
+
+async def _info(server: Master) -> Info:
+    """INFO as a dict; empty if the server does not give it."""
+    try:
+        text: bytes = await server.call(b"INFO", replay=Replay.READ)
+    except ServerError:
+        return {}
+    return dict(line.split(":", 1) for line in text.decode(errors="replace").splitlines() if ":" in line)
+
+
+async def _setting(server: Master, name: str) -> str | None:
+    """A setting; None if the server does not know or tell it."""
+    try:
+        reply = await server.call(b"CONFIG", b"GET", name, replay=Replay.READ)
+    except ServerError:
+        return None
+    values = list(reply.values()) if isinstance(reply, dict) else reply[1::2]
+    return values[0].decode() if values else None
+
+
+def _version(info: Info) -> Finding:
+    if "valkey_version" in info:
+        return Finding(Level.OK, "version", f"Valkey {info['valkey_version']}")
+    version = info.get("redis_version")
+    if version is None:
+        return Finding(Level.UNKNOWN, "version", "not told", "it must be Redis 6.2 or newer, or Valkey; allow INFO")
+    if tuple(int(part) for part in version.split(".")[:2] if part.isdecimal()) < OLDEST:
+        return Finding(Level.FAIL, "version", f"Redis {version}", "upgrade to 6.2 or newer, or to Valkey")
+    return Finding(Level.OK, "version", f"Redis {version}")
+
+
+def _role(info: Info) -> Finding:
+    role = info.get("role")
+    if role is None:
+        return Finding(Level.UNKNOWN, "role", "not told", "the URL must lead to the master; allow INFO")
+    if role != "master":
+        return Finding(Level.FAIL, "role", role, "it takes no writes; the URL must lead to the master")
+    return Finding(Level.OK, "role", role)
+
+
+async def _policy(server: Master, info: Info) -> Finding:
+    policy = info.get("maxmemory_policy") or await _setting(server, "maxmemory-policy")
+    if policy is None:
+        return Finding(Level.UNKNOWN, "maxmemory-policy", "not told", "it should be noeviction")
+    if policy != "noeviction":
+        why = "live sessions end when memory runs out: CONFIG SET maxmemory-policy noeviction, and in redis.conf"
+        return Finding(Level.FAIL, "maxmemory-policy", policy, why)
+    return Finding(Level.OK, "maxmemory-policy", policy)
+
+
+async def _memory(server: Master, info: Info) -> Finding:
+    used, limit = int(info.get("used_memory", 0)), int(info.get("maxmemory", 0))
+    value = f"{info.get('used_memory_human', 'not told')} of {info.get('maxmemory_human', 'not told')}"
+    if not info:
+        return Finding(Level.UNKNOWN, "memory", "not told", "allow INFO")
+    if not limit:
+        advice = "set maxmemory below what the machine has, or the system may end the server"
+        return Finding(Level.WARN, "memory", f"{info.get('used_memory_human')} without a limit", advice)
+    if used > FULL * limit:
+        return Finding(Level.WARN, "memory", value, "no new session can be made once it is full: raise maxmemory")
+    return Finding(Level.OK, "memory", value)
+
+
+async def _persistence(server: Master, info: Info) -> Finding:
+    if "aof_enabled" not in info:
+        return Finding(Level.UNKNOWN, "persistence", "not told", "appendonly yes is advised; allow INFO")
+    for name in ("aof_last_write_status", "aof_last_bgrewrite_status", "rdb_last_bgsave_status"):
+        if info.get(name, "ok") != "ok":
+            return Finding(
+                Level.FAIL, "persistence", f"{name} is {info[name]}", "look at the log and disk of the server"
+            )
+    if info["aof_enabled"] != "1":
+        advice = "a crash loses all sessions since the last snapshot: CONFIG SET appendonly yes, and in redis.conf"
+        return Finding(Level.WARN, "persistence", "appendonly no", advice)
+    fsync = await _setting(server, "appendfsync") or "not told"
+    if fsync == "no":
+        advice = "a crash of the machine loses up to 30 s: CONFIG SET appendfsync everysec, and in redis.conf"
+        return Finding(Level.WARN, "persistence", "appendonly yes, appendfsync no", advice)
+    return Finding(Level.OK, "persistence", f"appendonly yes, appendfsync {fsync}")
+
+
+async def _listpack(server: Master, info: Info) -> Finding:
+    name = "hash-max-listpack-value"
+    value = await _setting(server, name)
+    if value is None:  # Redis 6.2 has only the old name
+        name = "hash-max-ziplist-value"
+        value = await _setting(server, name)
+    if value is None:
+        return Finding(Level.UNKNOWN, name, "not told", f"{LISTPACK} halves the memory of most sessions")
+    if int(value) < LISTPACK:
+        advice = f"sessions with a longer metadata value take twice the memory: CONFIG SET {name} {LISTPACK}"
+        return Finding(Level.WARN, name, value, advice)
+    return Finding(Level.OK, name, value)
+
+
+async def _access(server: Master, info: Info) -> Finding:
+    """Who we are: the default user without a password is anybody."""
+    try:
+        user = (await server.call(b"ACL", b"WHOAMI", replay=Replay.READ)).decode()
+    except ServerError:
+        return Finding(Level.OK, "user", "one that may not use ACL")
+    if user != "default":
+        return Finding(Level.OK, "user", user)
+    advice = "anybody who reaches the server has all sessions: make a user with a password, and put both in the URL"
+    try:
+        reply = await server.call(b"ACL", b"GETUSER", b"default", replay=Replay.READ)
+    except ServerError:
+        return Finding(Level.UNKNOWN, "user", "default", f"if it has no password, {advice}")
+    flags = (reply if isinstance(reply, dict) else dict(zip(reply[::2], reply[1::2], strict=True)))[b"flags"]
+    if b"nopass" in flags:
+        return Finding(Level.WARN, "user", "default, without a password", advice)
+    return Finding(Level.OK, "user", "default, with a password")
+
+
+async def _permissions(client: Client, server: Master) -> list[Finding]:
+    """Every operation for real, on a session and a value of our own on that server that are gone afterwards."""
+    names = (urandom(16).hex() for _ in range(MANY_NAMES))
+    name = next((name for name in names if server.has(session_key(SANDBOX, name))), None)
+    if name is None:
+        return [Finding(Level.UNKNOWN, what, "its slots have just moved", "run it again") for what in CALLS]
+    store, value = RedisSessionStore(client, SANDBOX), f"{SANDBOX}:{session_key(SANDBOX, name)}"
+    sessions: Calls = {
+        "allocate": lambda: store.create(name, "check", 60.0, {"a": 1}),
+        "validate": lambda: store.touch(name, 0),
+        "validate seldom": lambda: store.touch(name, 60),
+        "read": lambda: store.read(name),
+        "update": lambda: store.update(name, {"a": 2}, True),
+        "extend": lambda: store.extend(name, 60.0),
+        "delete": lambda: store.delete(name),
+    }
+    async with RedisFactory(client)() as values:
+        provider: Calls = {
+            "set": lambda: values.setex(value, 60, "value"),
+            "get": lambda: values.get(value),
+            "remove": lambda: values.delete(value),
+        }
+        return [await _try("commands", sessions), await _try("provider API", provider)]
+
+
+async def _try(name: str, calls: Calls) -> Finding:
+    """The first that fails. A user for sessions alone may have no right to keys of the provider API, and needs none."""
+    for what, call in calls.items():
+        try:
+            await call()
+        except NoPermissionError as exc:
+            if name == "provider API":
+                return Finding(Level.UNKNOWN, name, f"not for this user ({what}: {exc})", "fine unless you use it")
+            return Finding(Level.FAIL, name, f"{what} failed: {exc}", "give the user what it lacks (ACL SETUSER)")
+        except OutOfMemoryError as exc:
+            return Finding(Level.FAIL, name, f"{what} failed: {exc}", "raise maxmemory")
+        except ReadOnlyError as exc:
+            return Finding(Level.FAIL, name, f"{what} failed: {exc}", "the URL must lead to the master")
+        except ProviderError as exc:
+            return Finding(Level.FAIL, name, f"{what} failed: {exc}", "end what hinders it")
+    return Finding(Level.OK, name, "every call works")
+
+
+async def _latency(server: Master, info: Info) -> Finding:
+    times = []
+    for _ in range(PINGS):
+        begun = time.perf_counter()
+        await server.call(b"PING", replay=Replay.READ)
+        times.append((time.perf_counter() - begun) * 1000)
+    median = statistics.median(times)
+    value = f"median {median:.2f} ms, longest {max(times):.2f} ms of {PINGS}"
+    if median > SLOW:
+        return Finding(Level.WARN, "latency", value, "every call waits for it: move application and server together")
+    return Finding(Level.OK, "latency", value)
+
+
+LOOKS: tuple[Callable[[Master, Info], Awaitable[Finding]], ...] = (
+    _policy,
+    _memory,
+    _persistence,
+    _listpack,
+    _access,
+    _latency,
+)

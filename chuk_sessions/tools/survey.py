@@ -1,0 +1,189 @@
+"""What sessions a database holds: totals per sandbox, and those that expire first. Read only; bounded memory."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import time
+from dataclasses import dataclass, field
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+from chuk_sessions.exceptions import ServerError
+from chuk_sessions.models import iso_timestamp
+from chuk_sessions.redis_client.connection import Replay
+from chuk_sessions.session_ids import fingerprint
+from chuk_sessions.tools.enumeration import session_keys
+from chuk_sessions.tools.stored import Problem, Stored, read_batch
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from chuk_sessions.redis_client.client import Client
+
+__all__ = ["SandboxTotals", "Survey", "as_json", "as_text", "survey"]
+
+BATCH = 200
+LISTED = 20  # sessions, unless told otherwise
+DAY = 86_400
+
+
+@dataclass
+class SandboxTotals:
+    """Of one sandbox. ``memory`` in bytes, None if the server did not tell; times in seconds since the epoch."""
+
+    sessions: int = 0
+    published: int = 0  # of them in the layout of 0.2 to 0.6
+    memory: int | None = 0
+    oldest: float = float("inf")  # when the oldest was created
+    next_end: float = float("inf")  # when the first of them expires
+
+    def add(self, found: Stored, memory: int | None, now: float) -> None:
+        """Count one session."""
+        self.sessions += 1
+        self.published += found.published
+        self.memory = None if self.memory is None or memory is None else self.memory + memory
+        self.oldest = min(self.oldest, found.record.created)
+        self.next_end = min(self.next_end, now + found.left)
+
+
+@dataclass
+class Survey:
+    """What was found: totals, the sessions that expire first (soonest first), and how many keys could not be read."""
+
+    sandboxes: dict[str, SandboxTotals] = field(default_factory=dict)
+    sessions: list[dict[str, Any]] = field(default_factory=list)
+    unreadable: int = 0
+
+
+async def survey(
+    client: Client,
+    *,
+    sandboxes: Collection[str] = (),
+    user_id: str | None = None,
+    listed: int = LISTED,
+    show_ids: bool = False,
+) -> Survey:
+    """Look at every session, or at those of ``sandboxes`` and ``user_id``. Raises as ``session_keys``.
+
+    What comes and goes, or moves to another server of a cluster meanwhile, may be missed or counted twice.
+    """
+    result, order = Survey(), count()
+    first: list[tuple[float, int, dict[str, Any]]] = []  # a heap with the latest end on top
+    seen: set[bytes] = set()
+    async for keys in session_keys(client, BATCH):
+        fresh = [(key, kind) for key, kind in keys if key not in seen]
+        seen = {key for key, _ in keys}  # SCAN may give a key twice, mostly in one batch or the next
+        for found, memory in await _read_with_memory(client, fresh):
+            if isinstance(found, Problem):
+                result.unreadable += 1
+            elif found is not None and _is_wanted(found, sandboxes, user_id):
+                now = time.time()
+                result.sandboxes.setdefault(found.sandbox_id, SandboxTotals()).add(found, memory, now)
+                heapq.heappush(first, (-now - found.left, next(order), _row(found, memory, now, show_ids)))
+                if len(first) > listed:
+                    heapq.heappop(first)
+    result.sessions = [row for _, _, row in sorted(first, reverse=True)]
+    return result
+
+
+def _is_wanted(found: Stored, sandboxes: Collection[str], user_id: str | None) -> bool:
+    return (not sandboxes or found.sandbox_id in sandboxes) and user_id in (None, found.record.user_id)
+
+
+async def _read_with_memory(
+    client: Client, keys: list[tuple[bytes, bytes]]
+) -> list[tuple[Stored | Problem | None, int | None]]:
+    found, sizes = await asyncio.gather(
+        read_batch(client, keys), asyncio.gather(*(_memory(client, key) for key, _ in keys))
+    )
+    return list(zip(found, sizes, strict=True))
+
+
+async def _memory(client: Client, key: bytes) -> int | None:
+    """Bytes that the key takes, or None if the server does not tell."""
+    try:
+        size: int | None = await client.call(b"MEMORY", b"USAGE", key, b"SAMPLES", 0, replay=Replay.READ)
+    except ServerError:  # a user without the permission, or a hosted server
+        return None
+    return size
+
+
+def _row(found: Stored, memory: int | None, now: float, show_ids: bool) -> dict[str, Any]:
+    name = {"session_id": found.session_id} if show_ids else {"fingerprint": fingerprint(found.session_id)}
+    return {
+        **name,
+        "sandbox_id": found.sandbox_id,
+        "user_id": found.record.user_id,
+        "created_at": iso_timestamp(found.record.created),
+        "last_accessed": iso_timestamp(found.record.accessed),
+        "expires_at": iso_timestamp(now + found.left),
+        "memory": memory,
+        "layout": "published" if found.published else "current",
+    }
+
+
+def as_json(found: Survey) -> dict[str, Any]:
+    """The survey as JSON has it."""
+    sandboxes = {
+        name: {
+            "sessions": totals.sessions,
+            "published": totals.published,
+            "memory": totals.memory,
+            "oldest_created_at": iso_timestamp(totals.oldest),
+            "next_expires_at": iso_timestamp(totals.next_end),
+        }
+        for name, totals in sorted(found.sandboxes.items())
+    }
+    return {"sandboxes": sandboxes, "sessions": found.sessions, "unreadable": found.unreadable}
+
+
+def as_text(found: Survey) -> str:
+    """Two tables, and a line about what could not be read."""
+    now = time.time()
+    totals = [["sandbox", "sessions", "of 0.2-0.6", "memory", "oldest", "next to expire"]]
+    for name, each in sorted(found.sandboxes.items()):
+        ages = (f"{_span(now - each.oldest)} old", f"in {_span(each.next_end - now)}")
+        totals.append([name, f"{each.sessions:,}", f"{each.published:,}", _size(each.memory), *ages])
+    names = (
+        "session_id",
+        "fingerprint",
+        "sandbox_id",
+        "user_id",
+        "created_at",
+        "last_accessed",
+        "expires_at",
+        "memory",
+    )
+    columns = [name for name in names if found.sessions and name in found.sessions[0]]
+    rows = [[str("-" if row[name] is None else row[name]) for name in columns] for row in found.sessions]
+    parts = [_table(totals) if found.sandboxes else "no sessions"]
+    if rows:
+        parts.append(f"the {len(rows)} that expire first:\n{_table([columns, *rows])}")
+    if found.unreadable:
+        parts.append(f"{found.unreadable} keys cannot be read by this version; `migrate --dry-run` says why")
+    return "\n\n".join(parts)
+
+
+def _table(rows: list[list[str]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _span(seconds: float) -> str:
+    """A length of time in its largest unit."""
+    for unit, length in (("d", DAY), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{max(seconds, 0):.0f} s"
+
+
+def _size(size: float | None) -> str:
+    if size is None:
+        return "not told"
+    for unit in ("B", "KiB", "MiB"):
+        if size < 1024:
+            return f"{size:,.0f} {unit}" if unit == "B" else f"{size:,.1f} {unit}"
+        size /= 1024
+    return f"{size:,.1f} GiB"

@@ -1,0 +1,56 @@
+"""Something happens on the server at an exact moment: just before a client sends a certain command."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from chuk_sessions.redis_client.client import Client, Deployment
+from chuk_sessions.redis_client.connection import Argument, Replay, Reply
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from chuk_sessions.redis_client.scripts import Script
+
+
+class Meddler(Client):
+    """A client that runs ``meddle`` before it sends ``script`` by its hash, the first ``times`` times.
+
+    ``meddle`` talks to the server by itself and is done when it returns: what it does happens between the command
+    before and this one, every time, however fast anything is.
+    """
+
+    def __init__(self, url: str, script: Script, meddle: Callable[[], object], times: int = 1) -> None:
+        super().__init__(url)
+        self._sha = script.sha
+        self._meddle = meddle
+        self._times = times
+
+    def deployment(self) -> Deployment:
+        """What scripts are sent to."""
+        return _Between(super().deployment(), self)
+
+    def before(self, args: tuple[Argument, ...]) -> None:
+        """Perhaps something happens first."""
+        if self._times and args[:2] == (b"EVALSHA", self._sha):
+            self._times -= 1
+            self._meddle()
+
+
+class _Between:
+    """Passes everything on to a deployment; before a command, its meddler gets a chance."""
+
+    guard: object
+    open_batch: object
+
+    def __init__(self, deployment: Deployment, meddler: Meddler) -> None:
+        self._deployment = deployment
+        self._meddler = meddler
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._deployment, name)
+
+    def call(self, args: tuple[Argument, ...], replay: Replay, born: int | None = None) -> asyncio.Future[Reply]:
+        self._meddler.before(args)
+        return self._deployment.call(args, replay, born)
