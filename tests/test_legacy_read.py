@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import time
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,7 +19,7 @@ from chuk_sessions.providers.redis_transfer import tombstone_key
 from chuk_sessions.redis_client.client import Client
 from chuk_sessions.session_ids import session_key
 from tests import published
-from tests.places import PLACES, place
+from tests.places import PLACES, place, sessions_in
 from tests.servers import RedisServer
 
 if TYPE_CHECKING:
@@ -260,6 +262,19 @@ class TestBothThere:
         assert info["created_at"] == before["created_at"]
         assert 8_900_000 < milliseconds_left(redis_server) <= 9_000_001
         assert not published.is_there(redis_server, "id")
+
+    async def test_merged_with_an_idle_deadline(self, redis_server: Server, redis_url: str) -> None:
+        """The lifetime is the later one, and it still ends when nobody uses it."""
+        manager = SessionManager("box", redis.factory(redis_url), idle_ttl_minutes=10)
+        await manager.allocate_session("id", "alice", 1)
+        assert await self.adopt(redis_server, redis_url) is Adoption.MERGED
+        assert 590_000 < milliseconds_left(redis_server) <= 600_001
+        info = await manager.get_session_info("id")
+        assert info is not None
+        left = datetime.fromisoformat(info["expires_at"]).timestamp() - time.time()
+        assert 8_900 < left <= 9_001
+        assert info["idle_expires_at"] < info["expires_at"]
+        assert sessions_in(redis_server) == 1
 
     async def test_another_user(self, redis_server: Server, redis_url: str, manager: SessionManager) -> None:
         """Two people's sessions are not mixed: both stay as they are."""

@@ -22,15 +22,20 @@ from typing import TYPE_CHECKING
 from chuk_sessions import legacy
 from chuk_sessions.adoption import Adoption
 from chuk_sessions.models import MICROSECONDS
+from chuk_sessions.providers.redis_scripts import ENDING, VERSION
 from chuk_sessions.providers.redis_transfer import adopt, record_fields, tombstone_key
+from chuk_sessions.providers.redis_user_index import UserIndex
 from chuk_sessions.redis_client.connection import Replay
 from chuk_sessions.redis_client.scripts import Script
 from chuk_sessions.redis_client.slots import hashed_part, slot_of
-from chuk_sessions.session_ids import session_key
+from chuk_sessions.session_ids import index_key, session_key, slot_tag, unquote_part
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from chuk_sessions.models import SessionRecord
     from chuk_sessions.redis_client.client import Client
+    from chuk_sessions.redis_client.connection import Argument
 
 __all__ = ["DROP", "TAKE", "UNDO", "Move", "note_key"]
 
@@ -58,9 +63,12 @@ if not text then return -1 end
 return text == ARGV[1] and redis.call('UNLINK', KEYS[1]) or 0
 """)
 
-# KEYS: ours. ARGV: when the session was created, and all fields and values but that and the deadline, if it is to be
-# removed only as it was put. 1 if it was removed.
-UNDO = Script("""
+# KEYS: ours, the index in its slot. ARGV: when the session was created, the version of our records, and all fields and
+# values but that, the deadline and the incarnation, if it is to be removed only as it was put. Whether it was removed,
+# or what to take out of its user's index if that is elsewhere.
+UNDO = Script(
+    ENDING
+    + """
 local flat, fields = redis.pcall('HGETALL', KEYS[1]), {}
 if flat.err then
   if string.find(flat.err, 'WRONGTYPE ', 1, true) then return 0 end
@@ -68,14 +76,16 @@ if flat.err then
 end
 for i = 1, #flat, 2 do fields[flat[i]] = flat[i + 1] end
 if fields['created'] ~= ARGV[1] then return 0 end
-if #ARGV > 1 then
-  if #flat / 2 ~= 2 + (#ARGV - 1) / 2 then return 0 end
-  for i = 2, #ARGV, 2 do
+if #ARGV > 2 then
+  if #flat / 2 ~= 2 + (fields['inc'] and 1 or 0) + (#ARGV - 2) / 2 then return 0 end
+  for i = 3, #ARGV, 2 do
     if fields[ARGV[i]] ~= ARGV[i + 1] then return 0 end
   end
 end
-return redis.call('UNLINK', KEYS[1])
-""")
+local removed, member = ending(KEYS[1], KEYS[2], ARGV[2])
+return member and {member} or removed
+"""
+)
 
 
 class Move:
@@ -85,7 +95,7 @@ class Move:
         self._client = client
         self._session_id = session_id
         self._published = legacy.published_key(session_id)
-        self._put: tuple[str, SessionRecord] | None = None  # what we put whose original we have not taken
+        self._put: tuple[str, SessionRecord] | None = None  # in which sandbox what, until its original is taken
 
     async def attempt(self, quoted_sandbox: str, record: SessionRecord, text: bytes, left: float) -> Adoption:
         """Move the session that ``text`` held when it was read; CHANGED if it does not hold that any more.
@@ -95,11 +105,11 @@ class Move:
         ours = session_key(quoted_sandbox, self._session_id)
         if self._client.is_together(ours, self._published):
             return await adopt(self._client, quoted_sandbox, self._session_id, record, 0, (self._published, text))
-        if self._put is not None and not _is_same(self._put, ours, record):
+        if self._put is not None and not _is_same(self._put, quoted_sandbox, record):
             await self.abandon()
         outcome = await adopt(self._client, quoted_sandbox, self._session_id, record, left)
         if outcome is Adoption.CREATED:
-            self._put = ours, record
+            self._put = quoted_sandbox, record
         if outcome is Adoption.EXPIRED:
             await self._drop_if_ended(ours, record, text)
         if outcome <= 0:
@@ -112,8 +122,8 @@ class Move:
     async def abandon(self) -> None:
         """The original is gone, or another session's by now: what we put, if it is there, must not live on."""
         if self._put is not None:
-            (ours, record), self._put = self._put, None
-            await UNDO.run(self._client, (ours,), (_created(record),))
+            (quoted_sandbox, record), self._put = self._put, None
+            await self._undo(quoted_sandbox, record, ())
 
     async def _take(self, record: SessionRecord, text: bytes) -> bool:
         """Remove the original; False if it is none any more, and then what we put may be gone again."""
@@ -129,9 +139,18 @@ class Move:
 
     async def _undo_if_unused(self) -> None:
         if self._put is not None:
-            ours, record = self._put
-            if await UNDO.run(self._client, (ours,), (_created(record), *record_fields(record))):
+            quoted_sandbox, record = self._put
+            if await self._undo(quoted_sandbox, record, record_fields(record)):
                 self._put = None
+
+    async def _undo(self, quoted_sandbox: str, record: SessionRecord, fields: Iterable[Argument]) -> bool:
+        """Whether what we put was removed, from its user's index too."""
+        index = index_key(quoted_sandbox, slot_tag(self._session_id))
+        keys = (session_key(quoted_sandbox, self._session_id), index)
+        reply: int | list[bytes] = await UNDO.run(self._client, keys, (_created(record), VERSION, *fields))
+        if isinstance(reply, list):
+            await UserIndex(self._client, unquote_part(quoted_sandbox)).forget(reply[0])
+        return bool(reply)
 
     async def _drop_if_ended(self, ours: str, record: SessionRecord, text: bytes) -> None:
         """A session that was ended here may have been written back by a cache."""
@@ -144,9 +163,9 @@ def _created(record: SessionRecord) -> int:
     return round(record.created * MICROSECONDS)
 
 
-def _is_same(put: tuple[str, SessionRecord], ours: str, record: SessionRecord) -> bool:
-    key, before = put
-    return (key, before.created, before.user_id) == (ours, record.created, record.user_id)
+def _is_same(put: tuple[str, SessionRecord], quoted_sandbox: str, record: SessionRecord) -> bool:
+    sandbox, before = put
+    return (sandbox, before.created, before.user_id) == (quoted_sandbox, record.created, record.user_id)
 
 
 def note_key(published: bytes) -> bytes:

@@ -36,9 +36,10 @@ MAX_LEFT = 90_000_000_000 * MICROSECONDS  # so that a deadline has the digits th
 INCARNATION = 9  # its place in the arguments of ADOPT
 
 
-# The replies are those of Adoption. KEYS: ours, the tombstone, and perhaps the published one. ARGV: version, published
-# text, microseconds left (for want of a published key with a TTL; 0: up to its own deadline), its own deadline or 0,
-# user?, user, created, accessed, status, fields and values.
+# The replies are those of Adoption, and -4 if the session that is here is another incarnation than was filed.
+# KEYS: ours, the index in its slot, the tombstone, and perhaps the published one. ARGV: version, published text,
+# microseconds left (for want of a published key with a TTL; 0: up to its own deadline), its own deadline or 0, user?,
+# user, created, accessed, status, the incarnation that was filed in an index elsewhere or '', fields and values.
 ADOPT = Script(
     WRITE
     + INDEX
@@ -71,7 +72,7 @@ if found then
       items[#items + 1], items[#items + 2] = ARGV[i], ARGV[i + 1]
     end
   end
-  expires, result = math.max(expires, tonumber(old[3])), 2
+  expires, result = math.max(expires, tonumber(last or old[3])), 2
 else
   if old[1] then redis.call('UNLINK', key) end
   items = {'v', version, 'created', created, 'accessed', accessed, 'status', ARGV[9]}
@@ -79,9 +80,13 @@ else
   if inc ~= '' then items[11], items[12] = 'inc', inc end
   for i = 11, #ARGV do items[#items + 1] = ARGV[i] end
 end
-items[#items + 1], items[#items + 2] = 'expires', digits(expires)
 local member = user and inc == '' and member_of(key, user, created)
 if member then file(KEYS[2], member, now, expires) end
+if stays then
+  items[#items + 1], items[#items + 2] = 'end', digits(expires)
+  expires = math.max(tonumber(old[3]), math.min(expires, now + idle))
+end
+items[#items + 1], items[#items + 2] = 'expires', digits(expires)
 write('HSET', items)
 local set = redis.pcall('PEXPIREAT', key, milliseconds(expires))
 if type(set) == 'table' then

@@ -196,9 +196,9 @@ class UserIndex:
 
     async def _follow(self, key: str, member: Member) -> None:
         """Move the deadline in the index to that of the record."""
-        expires = (await self._client.call(b"HMGET", key, b"expires", replay=Replay.READ))[0]
+        expires, end = await self._client.call(b"HMGET", key, b"expires", b"end", replay=Replay.READ)
         if expires is not None:
-            args = (member.raw, int(expires) + CLOCK_SLACK)
+            args = (member.raw, int(end or expires) + CLOCK_SLACK)
             await MOVE.run(self._client, (self._of_member(member),), args)
 
     def _member(self, key: str, user_id: str, incarnation: bytes) -> Member:
