@@ -231,14 +231,14 @@ class TestCommand:
     def test_json(self, redis_url: str, capsys: pytest.CaptureFixture[str]) -> None:
         assert cli.main(["check", redis_url, "--json"]) == 1
         findings = json.loads(capsys.readouterr().out)
-        assert len(findings) == 10
+        assert len(findings) == 11
         assert list(findings[0]) == ["level", "name", "value", "advice", "servers"]
 
     def test_all_is_well(self, capsys: pytest.CaptureFixture[str]) -> None:
         """0 if there is nothing to do."""
         with RedisServer(*GOOD, users={"app": "pw"}) as server:
             assert cli.main(["check", server.url_for("app", "pw")]) == 0
-        assert capsys.readouterr().out.count("ok ") == 10
+        assert capsys.readouterr().out.count("ok ") == 11
 
     def test_no_server(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert cli.main(["check", "redis://127.0.0.1:1"]) == 2
