@@ -42,7 +42,7 @@ REFUSALS = (TypeError, ValueError, RecursionError)  # of json and orjson alike
 def encode_document(metadata: Metadata) -> str:
     """``metadata`` as one JSON text. Raises SessionError that names the path to what cannot be stored."""
     try:
-        return _encode(check_dict(metadata))
+        return _encode(metadata if type(metadata) is dict else check_dict(metadata))
     except REFUSALS as exc:
         raise _refusal(metadata, exc) from exc
 

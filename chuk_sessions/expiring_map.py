@@ -193,13 +193,18 @@ class ExpiringMap:
     def add(self, key: Hashable, ttl: float, value: Any) -> Entry | None:
         """Store ``value`` for ``ttl`` seconds, over 0, unless the key is live: then return the entry it has."""
         now = self.clock()
-        entry = (value, now + ttl, now + ttl)
+        deadline = now + ttl
+        entry = (value, deadline, deadline)
         while True:
             old = self.items.setdefault(key, entry)
             if old is entry:
                 if self.max_items is not None:
                     self._make_room(self.max_items)
-                self._file(key, entry[2])
+                    self._file(key, deadline)
+                elif self._second <= deadline < self._second_end:
+                    self._bucket += (key, deadline)
+                else:
+                    self._file(key, deadline)
                 break
             if old[1] > now:
                 return old

@@ -100,9 +100,9 @@ class _Sweeper:
         self._schedule(loop, items)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Session:
-    """What the map of sessions holds: changed in place, never handed out."""
+    """What the map of sessions holds: changed in place, never handed out, and equal to itself alone."""
 
     session_id: str
     user_id: str | None
@@ -169,8 +169,8 @@ class MemorySessionStore:
         if entry is None:
             if user_id is not None:
                 self._users.add(user_id, session)
-                if self._map.max_items is not None and not self._is_live(session):
-                    self._users.discard(session)  # another thread evicted it before it was listed
+                if session_id not in self._entries or self._entries[session_id][0] is not session:
+                    self._list(user_id, session)  # another thread ended it or gave it another id before it was listed
                 if limit:
                     await self._keep_newest(user_id, limit)
             return None
@@ -251,13 +251,12 @@ class MemorySessionStore:
             await self._aliases.setex(session_id, min(grace, remaining), new_id)
         if not await self._map.delete(session_id):
             return None  # another thread was first
-        self._users.discard(session)
         session.session_id = new_id
         self._map.add(new_id, remaining, session)
         if (renewed := self._map.live(new_id)) is not None:
             self._touch(renewed, self._wall_clock())
         if session.user_id is not None:
-            self._users.add(session.user_id, session)
+            self._list(session.user_id, session)
         return new_id
 
     async def list_user(self, user_id: str) -> list[tuple[str, SessionRecord]]:
@@ -300,6 +299,16 @@ class MemorySessionStore:
         later = min(session.end, now + session.idle) - session.expires
         if later > 0 and self._map.postpone(session.session_id, entry, later):
             session.expires += later
+
+    def _list(self, user_id: str, session: _Session) -> None:
+        """Leave a session in the index if it is live, whatever other threads do to it meanwhile."""
+        while True:
+            self._users.add(user_id, session)
+            if self._is_live(session):
+                return
+            self._users.discard(session)
+            if not self._is_live(session):
+                return
 
     def _live_of(self, user_id: str) -> list[_Session]:
         live = [session for session in self._users.of(user_id) if self._is_live(session)]
