@@ -53,7 +53,12 @@ def session_info(session_id: str, sandbox_id: str, record: SessionRecord) -> dic
 def iso_timestamp(unix_time: float) -> str:
     """ISO-8601 in UTC with six decimals and ``Z``: ``2026-01-31T12:00:00.000000Z``."""
     seconds, fraction = divmod(round(unix_time * MICROSECONDS), MICROSECONDS)
-    return f"{strftime('%Y-%m-%dT%H:%M:%S', gmtime(seconds))}.{fraction:06d}Z"
+    return f"{_whole_seconds(seconds)}.{fraction:06d}Z"
+
+
+@lru_cache(maxsize=4096)
+def _whole_seconds(unix_time: int) -> str:
+    return strftime("%Y-%m-%dT%H:%M:%S", gmtime(unix_time))
 
 
 def _now() -> str:

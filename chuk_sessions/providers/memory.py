@@ -209,7 +209,11 @@ class MemorySessionStore:
             session.document = encode_document(metadata)
         else:
             session.merge(metadata)
-        self._touch(entry, self._wall_clock())
+        now = self._wall_clock()
+        if now > session.accessed:  # written flat, as the map's own calls are
+            session.accessed = now
+        if session.idle:
+            self._stay(entry, now)
         return True
 
     async def increment(self, session_id: str, field: str, amount: int) -> int | None:
