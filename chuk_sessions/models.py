@@ -35,8 +35,7 @@ class SessionRecord:
 
 def session_info(session_id: str, sandbox_id: str, record: SessionRecord) -> dict[str, Any]:
     """The info dict of a record."""
-    idle = {} if record.idle_expires is None else {"idle_expires_at": iso_timestamp(record.idle_expires)}
-    return {
+    info = {
         "session_id": session_id,
         "sandbox_id": sandbox_id,
         "user_id": record.user_id,
@@ -45,8 +44,10 @@ def session_info(session_id: str, sandbox_id: str, record: SessionRecord) -> dic
         "status": record.status,
         "last_accessed": iso_timestamp(record.accessed),
         "custom_metadata": record.metadata,
-        **idle,
     }
+    if record.idle_expires is not None:
+        info["idle_expires_at"] = iso_timestamp(record.idle_expires)
+    return info
 
 
 @lru_cache(maxsize=4096)

@@ -76,6 +76,7 @@ if flat.err then
 end
 for i = 1, #flat, 2 do fields[flat[i]] = flat[i + 1] end
 if fields['created'] ~= ARGV[1] then return 0 end
+if fields['inc'] then fields['v'] = ARGV[2] end
 if #ARGV > 2 then
   if #flat / 2 ~= 2 + (fields['inc'] and 1 or 0) + (#ARGV - 2) / 2 then return 0 end
   for i = 3, #ARGV, 2 do

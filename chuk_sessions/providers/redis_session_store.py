@@ -24,9 +24,10 @@ from chuk_sessions.providers.redis_scripts import (
     UNREADABLE,
     UPDATE,
     VERSION,
+    VERSIONS,
     VISIT,
 )
-from chuk_sessions.providers.redis_user_index import UserIndex, target_of, to_bytes, to_text
+from chuk_sessions.providers.redis_user_index import UserIndex, mark_of, target_of, to_bytes, to_text
 from chuk_sessions.redis_client.client import Client
 from chuk_sessions.redis_client.connection import Argument, Replay
 from chuk_sessions.session_ids import index_key, is_random, quote_part, session_key, tag_in_key, unquote_part, user_tag
@@ -38,6 +39,7 @@ logger = logging.getLogger(__name__)
 
 MAX_FIELDS = 500_000  # Redis 6.2 takes 1,048,576 arguments and cuts the connection, everybody's, at one more
 COUNT_BATCH = 1000  # keys that the server looks at before it serves others
+ALWAYS = (VERSION, 0)  # to touch however lately it was
 UNCOUNTABLE = {-2: NO_INTEGER, -3: TOO_LARGE}
 
 
@@ -55,17 +57,19 @@ class RedisSessionStore:
     async def create(
         self, session_id: str, user_id: str | None, lifetime: float, metadata: Metadata, limit: int = 0, idle: float = 0
     ) -> Existing | None:
-        fields = [b"%d" % _microseconds(idle), *_hash_fields(metadata)]
-        span = max(1000, _microseconds(lifetime))
-        key = self._key(session_id)
+        fields, span = _hash_fields(metadata), max(1000, _microseconds(lifetime))
+        idle_span, key = _microseconds(idle), self._key(session_id)
         if user_id is None:
-            reply = await CREATE.run(self._client, (key,), (VERSION, span, b"0", b"", b"", 0, *fields))
-        elif (tag := user_tag(self._sandbox_id, user_id)) == tag_in_key(key):
-            keys = (key, index_key(self._sandbox, tag))
-            args: tuple[Argument, ...] = (VERSION, span, b"1", to_bytes(user_id), b"", limit, *fields)
-            reply = await self._users.create(keys, args)
+            reply = await CREATE.run(self._client, (key,), (VERSION, span, b"", 0, idle_span, b"", *fields))
         else:
-            reply = await self._users.create_elsewhere(key, user_id, span, fields, limit)
+            user, tag = to_bytes(user_id), user_tag(self._sandbox_id, user_id)
+            fields[:0] = b"user", user
+            if tag == tag_in_key(key):
+                keys = (key, index_key(self._sandbox, tag))
+                args: tuple[Argument, ...] = (VERSION, span, mark_of(user), limit, idle_span, b"", *fields)
+                reply = await self._users.create(keys, args)
+            else:
+                reply = await self._users.create_elsewhere(key, user_id, span, idle_span, fields, limit)
         if reply in (ABSENT, CONDEMNED):  # ended before it began is as good as ended just after
             return None
         if (target := target_of(reply)) is not None:
@@ -84,7 +88,7 @@ class RedisSessionStore:
     async def _read(self, session_id: str, follow: bool) -> SessionRecord | None:
         try:
             reply = await self._client.call(b"HGETALL", self._key(session_id), replay=Replay.READ)
-            if (alias := _alias_in(reply)) is not None:
+            if len(reply) <= 2 and (alias := _alias_in(reply)) is not None:
                 return await self._read(alias, True) if follow else None
             return decode_record(reply) if reply else None
         except ServerError as exc:
@@ -101,13 +105,14 @@ class RedisSessionStore:
             fresh = await self._is_fresh(key, interval, self._server_ahead)
             if fresh is not None:
                 return fresh
-        reply = await TOUCH.run(self._client, key, (VERSION, _microseconds(interval)), Replay.READ)
-        if isinstance(reply, bytes):
-            return await self.touch(unquote_part(reply.decode()), interval)
-        if self._found(reply):
-            self._server_ahead = reply / MICROSECONDS - time.monotonic()
-            return True
-        return False
+        args = (VERSION, _microseconds(interval)) if interval else ALWAYS
+        reply = await TOUCH.run(self._client, key, args, Replay.READ)
+        if type(reply) is int:
+            if reply > 0:
+                self._server_ahead = reply / MICROSECONDS - time.monotonic()
+                return True
+            return self._found(reply)
+        return await self.touch(unquote_part(reply.decode()), interval)
 
     async def update(self, session_id: str, metadata: Metadata, replace: bool) -> bool:
         args = (VERSION, b"1" if replace else b"0", *_hash_fields(metadata))
@@ -174,7 +179,7 @@ class RedisSessionStore:
             if number != walk:
                 walk, found = number, 0
             versions = await asyncio.gather(*map(self._version, ids))
-            found += sum(version == VERSION for version in versions)
+            found += sum(version in VERSIONS for version in versions)
         return found
 
     async def _version(self, session_id: str) -> bytes | None:
@@ -236,7 +241,7 @@ class RedisSessionStore:
             fields = await self._client.call(b"HMGET", key, b"v", b"accessed", b"expires", b"alias", replay=Replay.READ)
             if not any(fields):
                 return False
-            if fields[0] != VERSION or None in fields[:3]:
+            if fields[0] not in VERSIONS or None in fields[:3]:
                 return None
             accessed, expires = _time(fields[1]), _time(fields[2])
         except ServerError as exc:
@@ -256,9 +261,7 @@ class RedisSessionStore:
 
 
 def _alias_in(reply: list[bytes] | dict[bytes, bytes]) -> str | None:
-    """The id that a hash is an alias of; it then holds nothing else."""
-    if len(reply) > 2:
-        return None
+    """The id that a hash of one field is an alias of; it then holds nothing else."""
     name = reply.get(b"alias") if isinstance(reply, dict) else reply[1] if reply and reply[0] == b"alias" else None
     return None if name is None else unquote_part(name.decode())
 
@@ -297,18 +300,18 @@ def decode_record(reply: list[bytes] | dict[bytes, bytes]) -> SessionRecord:
             metadata[to_text(name[len(METADATA) :])] = value.decode()
         else:
             fixed[name] = value
-    if fixed[b"v"] != VERSION:
+    if fixed[b"v"] not in VERSIONS:
         raise ValueError("a record of another version")
     user = fixed.get(b"user")
-    ends = _time(fixed[b"expires"])
-    idle = _time(fixed.get(b"idle", b"0"))
-    return SessionRecord(
+    record = SessionRecord(
         user_id=None if user is None else to_text(user),
         created=_time(fixed[b"created"]),
-        expires=_time(fixed[b"end"]) if idle else ends,
-        idle=idle,
-        idle_expires=ends if idle else None,
+        expires=_time(fixed[b"expires"]),
         accessed=_time(fixed[b"accessed"]),
         metadata=decode_fields(metadata),
         status=fixed[b"status"].decode(),
     )
+    if b"idle" in fixed:
+        record.idle, record.idle_expires = _time(fixed[b"idle"]), record.expires
+        record.expires = _time(fixed[b"end"])
+    return record

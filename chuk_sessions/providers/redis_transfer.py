@@ -20,7 +20,7 @@ from chuk_sessions.adoption import Adoption
 from chuk_sessions.codec import encode_fields
 from chuk_sessions.exceptions import SessionError
 from chuk_sessions.models import MICROSECONDS, SessionRecord
-from chuk_sessions.providers.redis_scripts import INDEX, METADATA, VERSION, WRITE
+from chuk_sessions.providers.redis_scripts import FILING, METADATA, VERSION, WRITE
 from chuk_sessions.providers.redis_session_store import MAX_FIELDS
 from chuk_sessions.providers.redis_user_index import UserIndex
 from chuk_sessions.redis_client.scripts import Script
@@ -42,7 +42,7 @@ INCARNATION = 9  # its place in the arguments of ADOPT
 # user, created, accessed, status, the incarnation that was filed in an index elsewhere or '', fields and values.
 ADOPT = Script(
     WRITE
-    + INDEX
+    + FILING
     + """
 local left, ends, created, accessed = tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[7], ARGV[8]
 if KEYS[4] then
@@ -59,11 +59,11 @@ if ended and tonumber(created) <= ended then
   if KEYS[4] then redis.call('UNLINK', KEYS[4]) end
   return 0
 end
-local user, inc = ARGV[5] == '1' and ARGV[6], ARGV[10]
+local user, filed = ARGV[5] == '1' and ARGV[6], ARGV[10]
 local expires, items, result = now + left, {}, 1
 if found then
   if (old[6] or false) ~= user then return -2 end
-  if (old[7] or '') ~= inc then return -4 end
+  if (inc or '') ~= filed then return -4 end
   created = old[4]
   local newer = tonumber(accessed) >= tonumber(old[2])
   if newer then items[1], items[2] = 'accessed', accessed end
@@ -75,20 +75,20 @@ if found then
   expires, result = math.max(expires, tonumber(last or old[3])), 2
 else
   if old[1] then redis.call('UNLINK', key) end
-  items = {'v', version, 'created', created, 'accessed', accessed, 'status', ARGV[9]}
+  items = {'v', filed ~= '' and version .. '+' or version, 'created', created, 'accessed', accessed, 'status', ARGV[9]}
   if user then items[9], items[10] = 'user', user end
-  if inc ~= '' then items[11], items[12] = 'inc', inc end
+  if filed ~= '' then items[11], items[12] = 'inc', filed end
   for i = 11, #ARGV do items[#items + 1] = ARGV[i] end
 end
-local member = user and inc == '' and member_of(key, user, created)
+local member = user and filed == '' and member_of(key, KEYS[2], user, created)
 if member then file(KEYS[2], member, now, expires) end
 if stays then
-  items[#items + 1], items[#items + 2] = 'end', digits(expires)
+  items[#items + 1], items[#items + 2] = 'end', expires
   expires = math.max(tonumber(old[3]), math.min(expires, now + idle))
 end
-items[#items + 1], items[#items + 2] = 'expires', digits(expires)
+items[#items + 1], items[#items + 2] = 'expires', expires
 write('HSET', items)
-local set = redis.pcall('PEXPIREAT', key, milliseconds(expires))
+local set = redis.pcall('PEXPIREAT', key, math.ceil(expires / 1000))
 if type(set) == 'table' then
   if not found then
     redis.call('UNLINK', key)

@@ -43,7 +43,7 @@ from chuk_sessions.redis_client.client import Client
 from chuk_sessions.redis_client.connection import Argument, Replay, Reply
 from chuk_sessions.session_ids import index_key, quote_part, session_key, slot_tag, unquote_part, user_tag
 
-__all__ = ["Member", "UserIndex", "target_of", "to_bytes", "to_text"]
+__all__ = ["Member", "UserIndex", "mark_of", "target_of", "to_bytes", "to_text"]
 
 PAUSE, MAX_PAUSE = 0.001, 0.02  # seconds at the most before a change is tried again that others came before
 NOTE_MS = 3_600_000  # how long a create may be under way, and far more
@@ -93,7 +93,12 @@ def target_of(reply: Reply) -> str | None:
 
 
 def _raw_member(key: str, user: bytes, incarnation: bytes) -> bytes:
-    return b"%d:%b%b:%b" % (len(user), user, incarnation, key.rpartition(":")[2].encode())
+    return b"%b%b:%b" % (mark_of(user), incarnation, key.rpartition(":")[2].encode())
+
+
+def mark_of(user: bytes) -> bytes:
+    """How the members of a user's sessions begin."""
+    return b"%d:%b" % (len(user), user)
 
 
 class Patience:
@@ -122,7 +127,7 @@ class UserIndex:
 
     async def members(self, user_id: str) -> tuple[int, list[Member]]:
         """The time on the index's server, and the live sessions of a user, oldest first."""
-        now, raw = await MEMBERS.run(self._client, (self._of(user_id),), (to_bytes(user_id),), Replay.READ)
+        now, raw = await MEMBERS.run(self._client, (self._of(user_id),), (mark_of(to_bytes(user_id)),), Replay.READ)
         return int(now), [parse_member(member) for member in raw]
 
     async def create(self, keys: tuple[str, str], args: tuple[Argument, ...]) -> Reply:
@@ -155,15 +160,16 @@ class UserIndex:
         fields = await self._client.call(b"HMGET", self._key(member), b"created", b"inc", replay=Replay.READ)
         return member.incarnation == (fields[1] if member.elsewhere else b"%b." % (fields[0] or b""))
 
-    async def create_elsewhere(self, key: str, user_id: str, lifetime: int, fields: list[bytes], limit: int) -> Reply:
+    async def create_elsewhere(
+        self, key: str, user_id: str, lifetime: int, idle: int, fields: list[bytes], limit: int
+    ) -> Reply:
         """Create a session in another slot than its user's index; the reply of CREATE."""
         reply = await VISIT.run(self._client, (key,), (VERSION,))
         if reply != ABSENT:
             return reply
-        user = to_bytes(user_id)
         incarnation = await self._file(key, user_id, lifetime, limit)
         member = self._member(key, user_id, incarnation)
-        args: tuple[Argument, ...] = (VERSION, lifetime, b"1", user, incarnation, 0, *fields)
+        args: tuple[Argument, ...] = (VERSION, lifetime, b"", 0, idle, incarnation, *fields)
         try:
             reply = await CREATE.run(self._client, (key, self._note(member)), args)
         except ProviderError:
