@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -32,6 +33,30 @@ def test_the_module_runs() -> None:
     result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     assert "migrate" in result.stdout
     assert result.stderr == ""
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["check"]])
+@pytest.mark.redis
+def test_output_that_nobody_reads(arguments: list[str], redis_url: str) -> None:
+    """As with `| head` that has ended: no traceback."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "chuk_sessions", *arguments, *([] if "--help" in arguments else [redis_url])]
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    result = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, timeout=60, check=False, env=buffered)
+    os.close(writer)
+    assert (result.returncode, result.stderr) == (cli.OUTPUT_CLOSED, b"")
+
+
+@pytest.mark.redis
+def test_errors_that_nobody_reads(redis_url: str) -> None:
+    """As with `2>&1 | head`."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "chuk_sessions", "migrate", "--from", redis_url, "--to", "memory"]
+    result = subprocess.run(command, stdout=writer, stderr=writer, timeout=60, check=False)
+    os.close(writer)
+    assert result.returncode == cli.OUTPUT_CLOSED
 
 
 ERRORS = {

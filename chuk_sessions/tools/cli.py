@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import io
 import json
 import os
 import signal
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 INTERRUPTED = 130
+OUTPUT_CLOSED = 141  # as a shell says of a program that SIGPIPE ended
 SHOWN_PROBLEMS = 20
 URL_HELP = (
     "redis://, rediss:// or unix:// URL; env:NAME takes it from that variable, which keeps a password out of `ps`"
@@ -37,6 +39,19 @@ URL_HELP = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a name that the terminal's encoding lacks ends nothing
+    try:
+        try:
+            return _run(arguments)
+        finally:
+            print(end="", flush=True)  # here, and not at the exit of the interpreter, where nobody can catch it
+    except BrokenPipeError:
+        _discard_output()
+        return OUTPUT_CLOSED
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     options = _parser().parse_args(arguments)
     run: Callable[[argparse.Namespace], Awaitable[int]] = options.run
     try:
@@ -46,6 +61,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return INTERRUPTED
+
+
+def _discard_output() -> None:
+    """Whoever read it has read enough (``| head``): what is still buffered goes nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except BrokenPipeError:
+            os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 async def _to_end(run: Awaitable[int]) -> int:
