@@ -84,6 +84,15 @@ def test_errors(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert "pass-word" not in line
 
 
+def test_a_server_that_cannot_be_reached() -> None:
+    """Is said once, in a process of its own too, where log lines without a handler go to standard error."""
+    command = [sys.executable, "-m", "chuk_sessions", "check", "redis://127.0.0.1:1"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert result.returncode == 2
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("error: cannot connect to Redis at 127.0.0.1:1")
+
+
 @pytest.mark.parametrize("batch", ["0", "-1", "many", "10001"])
 def test_a_batch_that_is_none(batch: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):

@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import io
 import json
+import logging
 import os
 import signal
 import sys
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
+QUIET = logging.NullHandler()
 INTERRUPTED = 130
 OUTPUT_CLOSED = 141  # as a shell says of a program that SIGPIPE ended
 SHOWN_PROBLEMS = 20
@@ -39,6 +41,7 @@ URL_HELP = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code."""
+    logging.getLogger("chuk_sessions.redis_client.node").addHandler(QUIET)  # the error says the same once more
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a name that the terminal's encoding lacks ends nothing
     try:
