@@ -119,6 +119,18 @@ class TestMigrate:
         assert cli.main(command) == 0
         assert "in our layout: 2" in capsys.readouterr().out
 
+    def test_a_dry_run(self, redis_server: Server, redis_url: str, capsys: pytest.CaptureFixture[str]) -> None:
+        """How many of each sandbox, the largest first, up to a number of them."""
+        for number in range(25):
+            published.put(redis_server, f"id-{number}", f"box-{number}")
+        published.put(redis_server, "id", "box-7")
+        assert cli.main(["migrate", "--from", redis_url, "--to", redis_url, "--dry-run"]) == 0
+        first, second, *others, last = capsys.readouterr().out.splitlines()
+        assert first.split() == ["to", "move:", "26"]
+        assert second.split() == ["2", "of", "sandbox", "'box-7'"]
+        assert len(others) == cli.SHOWN_SANDBOXES - 1
+        assert last.strip() == "and 5 sandboxes more"
+
     def test_to_a_module(self, redis_server: Server, redis_url: str, capsys: pytest.CaptureFixture[str]) -> None:
         """A provider of one's own, as SESSION_PROVIDER would name it."""
         published.put(redis_server, "id")

@@ -9,6 +9,10 @@ it in the same step, so that two processes cannot both import, and a session tha
 
 Deleting under ``SESSION_LEGACY_READ`` leaves a tombstone with the time of it. A process of a published version that
 still has the session in its cache writes it back at the next touch; the tombstone keeps that copy out.
+
+Where putting it here and removing the original are two steps, an interruption leaves both, and the next run must not
+bring back what was ended here in between. So a note is left with what is put, in the same step, until the original is
+gone or the session would have expired: the note without the session means that it was ended.
 """
 
 from __future__ import annotations
@@ -28,32 +32,38 @@ if TYPE_CHECKING:
     from chuk_sessions.redis_client.client import Client
     from chuk_sessions.redis_client.connection import Argument
 
-__all__ = ["ADOPT", "adopt", "record_fields", "tombstone_key"]
+__all__ = ["ADOPT", "adopt", "arrival_key", "record_fields", "tombstone_key"]
 
 MAX_LEFT = 90_000_000_000 * MICROSECONDS  # so that a deadline has the digits that the record format allows
 
 
-# The replies are those of Adoption. KEYS: ours, the tombstone, and perhaps the published one. ARGV: version, published
-# text, microseconds left (for want of a published key with a TTL; 0: up to its own deadline), its own deadline or 0,
-# user?, user, created, accessed, status, fields and values.
+# The replies are those of Adoption. KEYS: ours, its tombstone, that of the sandbox it comes from, and perhaps the
+# published one, or the note. ARGV: version, published text or nothing, microseconds left or 0, its own deadline or 0,
+# user?, user, created, accessed, status, fields and values. What ends first counts: that time, the TTL of a published
+# key, the deadline; one without any is not taken.
 ADOPT = Script(
     WRITE
     + """
 local left, ends, created, accessed = tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[7], ARGV[8]
-if KEYS[3] then
-  local text = redis.pcall('GET', KEYS[3])
+local published, note = ARGV[2] ~= '' and KEYS[4], ARGV[2] == '' and KEYS[4]
+if left == 0 then left = math.huge end
+if published then
+  local text = redis.pcall('GET', published)
   if text ~= ARGV[2] then return -3 end
-  local pttl = redis.call('PTTL', KEYS[3])
-  if pttl >= 0 then left = math.min(pttl * 1000, 9e16) elseif ends > 0 then left = ends - now end
-elseif left == 0 and ends > 0 then
-  left = ends - now
+  local pttl = redis.call('PTTL', published)
+  if pttl >= 0 then left = math.min(left, pttl * 1000) end
 end
-if left <= 0 or (ends > 0 and ends <= now) then return 0 end
-local ended = tonumber(redis.call('GET', KEYS[2]) or nil)
-if ended and tonumber(created) <= ended then
-  if KEYS[3] then redis.call('UNLINK', KEYS[3]) end
-  return 0
+if ends > 0 then left = math.min(left, ends - now) end
+if left <= 0 or left == math.huge then return 0 end
+left = math.min(left, 9e16)
+for i = 2, 3 do
+  local ended = tonumber(redis.call('GET', KEYS[i]) or nil)
+  if ended and tonumber(created) <= ended then
+    if published then redis.call('UNLINK', published) end
+    return 0
+  end
 end
+if note and not found and redis.call('GET', note) == created then return 0 end
 local user = ARGV[5] == '1' and ARGV[6]
 local expires, items, result = now + left, {}, 1
 if found then
@@ -79,7 +89,8 @@ if type(set) == 'table' then
   if not found then redis.call('UNLINK', key) end
   return set
 end
-if KEYS[3] then redis.call('UNLINK', KEYS[3]) end
+if published then redis.call('UNLINK', published) end
+if note then redis.call('SET', note, created, 'PXAT', milliseconds(expires)) end
 return result
 """
 )
@@ -90,6 +101,11 @@ def tombstone_key(key: str) -> str:
     return "ended:" + key.removeprefix("session:")
 
 
+def arrival_key(key: str) -> str:
+    """Where it is noted that the session with that key has come while its original may not be gone; in its slot."""
+    return "taken:" + key.removeprefix("session:")
+
+
 async def adopt(
     client: Client,
     quoted_sandbox: str,
@@ -97,16 +113,20 @@ async def adopt(
     record: SessionRecord,
     left: float,
     published: tuple[bytes, bytes] | None = None,
+    *,
+    origin: str | None = None,
+    noted: bool = False,
 ) -> Adoption:
-    """Put a session here that lives ``left`` seconds from now.
+    """Put a session here that lives ``left`` seconds from now (0: as long as the rest says).
 
-    ``published`` is the key and text it was decoded from, on the same server: then the key's own TTL counts, and
-    ``left`` only if it has none. ``record.expires`` is looked at only in so far as a session past it is expired, and
-    if ``left`` is 0.
+    ``published`` is the key and text it was decoded from, on the same server: it lives no longer than that key, and in
+    no case beyond ``record.expires``. ``origin`` is the quoted sandbox that it comes from, if it is another one: what
+    was ended there stays so. ``noted``: the original is removed in a later step, so leave the note.
     Raises SessionError for metadata that cannot be stored, else as ``Client.call``.
     """
     key = session_key(quoted_sandbox, session_id)
-    keys: tuple[Argument, ...] = (key, tombstone_key(key))
+    origin_key = key if origin is None else session_key(origin, session_id)
+    keys: tuple[Argument, ...] = (key, tombstone_key(key), tombstone_key(origin_key))
     user = (b"0", b"") if record.user_id is None else (b"1", record.user_id.encode("utf-8", "surrogatepass"))
     args: list[Argument] = [
         VERSION,
@@ -125,6 +145,8 @@ async def adopt(
         args += (METADATA + name.encode("utf-8", "surrogatepass"), value)
     if published:
         keys = (*keys, published[0])
+    elif noted:
+        keys = (*keys, arrival_key(key))
     return Adoption(await ADOPT.run(client, keys, tuple(args)))
 
 

@@ -1,4 +1,7 @@
-"""The command line: arguments in, exit code out. 0: done; 1: something is left to do; 2: it could not be done."""
+"""The command line: arguments in, exit code out.
+
+0: done; 1: something is left to do; 2: it could not be done.
+"""
 
 from __future__ import annotations
 
@@ -34,6 +37,7 @@ QUIET = logging.NullHandler()
 INTERRUPTED = 130
 OUTPUT_CLOSED = 141  # as a shell says of a program that SIGPIPE ended
 SHOWN_PROBLEMS = 20
+SHOWN_SANDBOXES = 20
 URL_HELP = (
     "redis://, rediss:// or unix:// URL; env:NAME takes it from that variable, which keeps a password out of `ps`"
 )
@@ -232,6 +236,10 @@ def _stop_at_signal() -> asyncio.Event:
 def _report(counts: Counts, dry_run: bool) -> str:
     """The counts in words, and what was left in place."""
     lines = [f"{'to move' if dry_run else 'moved':>14}: {counts.moved}"]
+    by_sandbox = counts.to_move.most_common()
+    lines += [f"{'':>14}  {number} of sandbox {name!r}" for name, number in by_sandbox[:SHOWN_SANDBOXES]]
+    if len(by_sandbox) > SHOWN_SANDBOXES:
+        lines.append(f"{'':>14}  and {len(by_sandbox) - SHOWN_SANDBOXES} sandboxes more")
     more = {
         "of them merged": counts.merged,
         "in our layout": counts.here,
