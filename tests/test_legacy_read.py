@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import time
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from chuk_sessions import ProviderError, SessionError, SessionManager, legacy
+from chuk_sessions import OutOfMemoryError, ProviderError, SessionError, SessionManager, legacy
 from chuk_sessions.adoption import Adoption
 from chuk_sessions.models import iso_timestamp
 from chuk_sessions.providers import redis
@@ -23,7 +24,7 @@ from tests.places import PLACES, place
 from tests.servers import RedisServer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from tests.servers import Server
 
@@ -232,6 +233,21 @@ class TestDeleting:
         published.put(redis_server, "id", created_at="2100-01-01T00:00:00.000000Z", expires_at=None)
         assert await manager.validate_session("id") is True
 
+    @pytest.mark.parametrize("taken_over", [True, False])
+    async def test_made_by_a_clock_that_is_ahead(
+        self, redis_server: Server, manager: SessionManager, taken_over: bool
+    ) -> None:
+        """What its cache writes back was created later than the logout, by its clock, and is ended all the same."""
+        ahead = iso_timestamp(time.time() + 600)
+        text = published.document("id", created_at=ahead, last_accessed=ahead)
+        redis_server.command("SETEX", "session:id", "1000", text)
+        if taken_over:
+            assert await manager.validate_session("id") is True
+        assert await manager.delete_session("id") is True
+        redis_server.command("SETEX", "session:id", "1000", text)
+        assert await manager.validate_session("id") is False
+        assert not published.is_there(redis_server, "id")
+
     async def test_allocating_it_anew(self, manager: SessionManager, redis_server: Server) -> None:
         published.put(redis_server, "id")
         assert await manager.delete_session("id") is True
@@ -308,6 +324,42 @@ async def test_a_server_that_is_away(name: str) -> None:
         with pytest.raises(SessionError) as caught:
             await (manager.delete_session("id") if name == "delete" else CALLS[name](manager))
     assert isinstance(caught.value.__cause__, ProviderError)
+
+
+class TestAFullServer:
+    """It has no room to take a session over, which is no reason to log anybody out."""
+
+    @pytest.fixture
+    def full(self, redis_server: Server, redis_url: str) -> Iterator[Server]:
+        published.put(redis_server, "id", ttl=5000)
+        redis_server.command("CONFIG", "SET", "maxmemory", "1")
+        yield redis_server
+        redis_server.command("CONFIG", "SET", "maxmemory", "0")
+
+    @pytest.mark.parametrize("strict", [True, False])
+    async def test_it_is_served_as_it_is(self, full: Server, redis_url: str, strict: bool) -> None:
+        manager = SessionManager("box", redis.factory(redis_url), strict=strict)
+        assert await manager.validate_session("id") is True
+        info = await manager.get_session_info("id")
+        assert info is not None
+        assert (info["user_id"], info["custom_metadata"]["role"]) == ("alice", "admin")
+        assert 4_900 < datetime.fromisoformat(info["expires_at"]).timestamp() - time.time() <= 5_001
+        assert published.is_there(full, "id")
+
+    async def test_what_would_change_it_is_an_error(self, full: Server, manager: SessionManager) -> None:
+        for name in ("update", "extend", "allocate"):
+            with pytest.raises(SessionError) as caught:
+                await CALLS[name](manager)
+            assert isinstance(caught.value.__cause__, OutOfMemoryError)
+
+    async def test_a_logout_holds(self, full: Server, manager: SessionManager) -> None:
+        text = str(full.command("GET", "session:id"))
+        assert await manager.delete_session("id") is True
+        full.command("CONFIG", "SET", "maxmemory", "0")
+        full.command("SETEX", "session:id", "1000", text)
+        full.command("CONFIG", "SET", "maxmemory", "1")
+        assert await manager.validate_session("id") is False
+        assert await manager.get_session_info("id") is None
 
 
 async def test_an_unknown_id_costs_one_command_more(redis_server: Server, manager: SessionManager) -> None:

@@ -9,6 +9,7 @@ Rules this file keeps:
   Where the two are in different slots of a cluster, that is remembered first, in the step that ends ours: from then on
   nobody takes the other copy over, and it is removed next.
 * What cannot be decoded, and what belongs to another sandbox, is left alone.
+* A full server ends no sessions: one that cannot be taken over is served as it is to who only reads or validates.
 """
 
 from __future__ import annotations
@@ -18,9 +19,8 @@ from typing import TYPE_CHECKING
 
 from chuk_sessions import legacy
 from chuk_sessions.adoption import Adoption
-from chuk_sessions.exceptions import ProviderError, SessionError
-from chuk_sessions.models import MICROSECONDS
-from chuk_sessions.providers.redis_move import DROP, Move
+from chuk_sessions.exceptions import OutOfMemoryError, ProviderError, SessionError
+from chuk_sessions.providers.redis_move import DROP, Move, created_microseconds
 from chuk_sessions.providers.redis_transfer import tombstone_key
 from chuk_sessions.redis_client.connection import Replay
 from chuk_sessions.redis_client.scripts import Script
@@ -48,24 +48,42 @@ if type(text) == 'table' then return text end
 return {text, redis.call('EXISTS', KEYS[1])}
 """)
 
-# KEYS: ours, the tombstone, the published one. ARGV: the text that the last one must have, whether it goes too, and
-# what the tombstone lives longer than both.
-DELETE = Script("""
+# Ends ours. The tombstone must keep the session out, also if the clock of the application that made it is ahead of the
+# server's: so its time is no earlier than when either copy was created. UNLINK comes before SET, as a full server
+# refuses nothing once a script has written.
+ENDING = """
+local function created_here()
+  local created = redis.pcall('HGET', KEYS[1], 'created')
+  return type(created) == 'string' and #created <= 17 and tonumber(created) or 0
+end
+local function bury(clock, created, left)
+  local before = tonumber(redis.call('GET', KEYS[2]) or nil) or 0
+  local now = string.format('%.0f', math.max(clock[1] * 1000000 + clock[2], created, before))
+  redis.call('SET', KEYS[2], now, 'PX', string.format('%.0f', left))
+end
+"""
+
+# KEYS: ours, the tombstone, the published one. ARGV: the text that the last one must have; when that session was
+# created, if it is ours and goes too, or nothing; what the tombstone lives longer than both.
+DELETE = Script(
+    ENDING
+    + """
 local clock, text = redis.call('TIME'), redis.pcall('GET', KEYS[3])
 if type(text) == 'table' and string.find(text.err, 'WRONGTYPE ', 1, true) then text = false end
 if type(text) == 'table' then return text end
 if (text or '') ~= ARGV[1] then return -1 end
+local made, created = created_here(), tonumber(ARGV[2])
 local left, removed = redis.call('PTTL', KEYS[1]), redis.call('UNLINK', KEYS[1])
-if text and ARGV[2] == '1' then
+if text and created then
   left = math.max(left, redis.call('PTTL', KEYS[3]))
   removed = removed + redis.call('UNLINK', KEYS[3])
 end
 if removed > 0 then
-  local now = string.format('%.0f', clock[1] * 1000000 + clock[2])
-  redis.call('SET', KEYS[2], now, 'PX', string.format('%.0f', math.max(left, 0) + ARGV[3]))
+  bury(clock, math.max(made, created or 0), math.max(left, 0) + ARGV[3])
 end
 return removed
-""")
+"""
+)
 
 # The same in two steps. KEYS: the published one. Its text, and how long it has to live.
 TEXT = Script("""
@@ -77,18 +95,17 @@ return {text, redis.call('PTTL', KEYS[1])}
 
 # KEYS: ours, the tombstone. ARGV: when the session under the published key was created, or nothing if there is none of
 # ours; how long that has to live; what the tombstone lives longer. 1 if this ended a session: ours, or one that had not
-# been ended before. UNLINK comes first, as a full server refuses nothing once a script has written. The tombstone must
-# keep that session out, also if the clock of the application that made it is ahead of the server's.
-END = Script("""
+# been ended before.
+END = Script(
+    ENDING
+    + """
 local clock, ended = redis.call('TIME'), tonumber(redis.call('GET', KEYS[2]) or nil)
 local left = math.max(redis.call('PTTL', KEYS[1]), tonumber(ARGV[2]), 0)
-local removed, created = redis.call('UNLINK', KEYS[1]), tonumber(ARGV[1])
-if removed > 0 or created then
-  local now = string.format('%.0f', math.max(clock[1] * 1000000 + clock[2], created or 0))
-  redis.call('SET', KEYS[2], now, 'PX', string.format('%.0f', left + ARGV[3]))
-end
+local made, removed, created = created_here(), redis.call('UNLINK', KEYS[1]), tonumber(ARGV[1])
+if removed > 0 or created then bury(clock, math.max(made, created or 0), left + ARGV[3]) end
 return (removed > 0 or (created and not (ended and created <= ended))) and 1 or 0
-""")
+"""
+)
 
 _told = False
 
@@ -111,14 +128,20 @@ class LegacyReadingStore:
 
     async def read(self, session_id: str) -> SessionRecord | None:
         record = await self._store.read(session_id)
-        if record is None and await self._import(session_id):
-            return await self._store.read(session_id)
-        return record
+        if record is not None:
+            return record
+        try:
+            return await self._store.read(session_id) if await self._import(session_id) else None
+        except OutOfMemoryError:
+            return await self._read_published(session_id)
 
     async def touch(self, session_id: str, interval: float) -> bool:
         if await self._store.touch(session_id, interval):
             return True
-        return await self._import(session_id) and await self._store.touch(session_id, interval)
+        try:
+            return await self._import(session_id) and await self._store.touch(session_id, interval)
+        except OutOfMemoryError:
+            return await self._read_published(session_id) is not None
 
     async def update(self, session_id: str, metadata: Metadata, replace: bool) -> bool:
         if await self._store.update(session_id, metadata, replace):
@@ -142,8 +165,8 @@ class LegacyReadingStore:
             return await self._delete_apart(ours, published)
         for _ in range(ATTEMPTS):
             text, _ = await PEEK.run(self._client, (ours, published), (), Replay.READ)
-            goes = text is not None and self._decode(text) is not None
-            args = (text or b"", b"1" if goes else b"0", GRACE)
+            record = None if text is None else self._decode(text)
+            args = (text or b"", b"" if record is None else created_microseconds(record), GRACE)
             removed: int = await DELETE.run(self._client, (ours, tombstone_key(ours), published), args)
             if removed >= 0:
                 return removed > 0
@@ -190,12 +213,23 @@ class LegacyReadingStore:
         text, left = await TEXT.run(self._client, (published,), (), Replay.READ)
         return text, 0.0 if left < 0 else max(left, 1) / 1000, True
 
+    async def _read_published(self, session_id: str) -> SessionRecord | None:
+        """What a full server had no room to take over: it lives, or taking it over had not come as far as writing."""
+        published = legacy.published_key(session_id)
+        text, left = await TEXT.run(self._client, (published,), (), Replay.READ)
+        record = None if text is None else self._decode(text)
+        if record is None:  # another process ended it, or made room and took it over
+            return await self._store.read(session_id)
+        if left >= 0:
+            record.expires = min(record.expires, await self._client.time_at(published) + left / 1000)
+        return record
+
     async def _delete_apart(self, ours: str, published: bytes) -> bool:
         ended = False
         for _ in range(ATTEMPTS):
             text, left = await TEXT.run(self._client, (published,), (), Replay.READ)
             record = None if text is None else self._decode(text)
-            created = b"" if record is None else round(record.created * MICROSECONDS)
+            created = b"" if record is None else created_microseconds(record)
             args = (created, left, GRACE)
             outcome: int = await END.run(self._client, (ours, tombstone_key(ours)), args)
             ended = ended or outcome > 0
