@@ -14,12 +14,14 @@ from chuk_sessions import OutOfMemoryError, ProviderError, SessionError, Session
 from chuk_sessions.adoption import Adoption
 from chuk_sessions.models import iso_timestamp
 from chuk_sessions.providers import redis
+from chuk_sessions.providers.redis_legacy import TEXT, LegacyReadingStore
 from chuk_sessions.providers.redis_move import Move
 from chuk_sessions.providers.redis_session_store import RedisSessionStore
 from chuk_sessions.providers.redis_transfer import tombstone_key
 from chuk_sessions.redis_client.client import Client
 from chuk_sessions.session_ids import session_key
 from tests import published
+from tests.meddler import Meddler
 from tests.places import PLACES, place
 from tests.servers import RedisServer
 
@@ -345,6 +347,19 @@ class TestAFullServer:
         assert (info["user_id"], info["custom_metadata"]["role"]) == ("alice", "admin")
         assert 4_900 < datetime.fromisoformat(info["expires_at"]).timestamp() - time.time() <= 5_001
         assert published.is_there(full, "id")
+
+    async def test_a_key_without_an_end(self, full: Server, manager: SessionManager) -> None:
+        """Then it ends as it says itself."""
+        full.command("PERSIST", "session:id")
+        info = await manager.get_session_info("id")
+        assert info is not None
+        assert 7_100 < datetime.fromisoformat(info["expires_at"]).timestamp() - time.time() <= 7_201
+
+    async def test_ended_meanwhile(self, full: Server, redis_url: str) -> None:
+        """By another process: on a lone server between the refusal and reading it as it is."""
+        client = Meddler(redis_url, TEXT, lambda: full.command("DEL", "session:id"))
+        store = LegacyReadingStore(RedisSessionStore(client, "box"), client, "box")
+        assert await store.read("id") is None
 
     async def test_what_would_change_it_is_an_error(self, full: Server, manager: SessionManager) -> None:
         for name in ("update", "extend", "allocate"):

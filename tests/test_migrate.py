@@ -322,6 +322,19 @@ class TestToAProviderOfOnesOwn:
         assert info is not None
         assert info["custom_metadata"] == ({} if there == 1 else {"there": 1})
 
+    async def test_changed_and_ended_there(self, redis_server: Server, redis_url: str) -> None:
+        """Nothing is left to take back. What was ended is not remembered by such a provider: it comes anew."""
+        await manager_of(redis_url).allocate_session("id", "alice", 2, {"secret": 1})
+        data: custom_provider.Data = {}
+        target, _ = self.open(data)
+
+        def change() -> None:
+            redis_server.command("HDEL", OURS, "m:secret")
+            data.clear()
+
+        counts = await migrate(Meddler(redis_url, REMOVE, change), target)
+        assert totals(counts) == {"seen": 1, "moved": 1}
+
     async def test_a_lifetime_beyond_all_calendars(self, redis_server: Server, redis_url: str) -> None:
         """It gets the longest that can be read again."""
         published.put(redis_server, "id", ttl=10**12, expires_at=None)

@@ -136,6 +136,38 @@ class TestBetween:
         assert await run(redis_url, target.url) == {"seen": 1, "moved": 1}
         assert (await info_of(target.url, "id"))["user_id"] == "bob"
 
+    @pytest.mark.parametrize("merged", [True, False])
+    async def test_the_id_is_given_again_at_the_target(
+        self, redis_server: Server, redis_url: str, target: Server, layout: str, merged: bool
+    ) -> None:
+        """Ended there, with what it was merged with: nothing of it gets into the user's next session of that id."""
+        await prepare(redis_server, redis_url, layout)
+        manager = manager_of(target.url)
+        if merged:
+            await manager.allocate_session("id", "alice")
+        await interrupt(redis_url, target.url, REMOVE)
+        assert await manager.delete_session("id") is True
+        await manager.allocate_session("id", "alice", 1, {"new": 1})
+        assert await run(redis_url, target.url) == {"seen": 1, "ended": 1}
+        assert (await info_of(target.url, "id"))["custom_metadata"] == {"new": 1}
+        assert redis_server.command("DBSIZE") == 0
+
+    @pytest.mark.parametrize("ended", [True, False])
+    async def test_of_one_that_was_merged(
+        self, redis_server: Server, redis_url: str, target: Server, layout: str, ended: bool
+    ) -> None:
+        """It is merged again, unless it was ended since."""
+        await prepare(redis_server, redis_url, layout)
+        manager = manager_of(target.url)
+        await manager.allocate_session("id", "alice")
+        await interrupt(redis_url, target.url, REMOVE)
+        if ended:
+            assert await manager.delete_session("id") is True
+        await run(redis_url, target.url)
+        assert await manager.validate_session("id") is not ended
+        assert redis_server.command("DBSIZE") == 0
+        assert target.command("EXISTS", NOTE) == 0 or ended
+
     async def test_a_note_whose_session_expired(
         self, redis_server: Server, redis_url: str, target: Server, layout: str
     ) -> None:
@@ -151,7 +183,8 @@ class TestBetween:
         """A note that the interruption left where a session came from does not keep it out when it returns."""
         await prepare(redis_server, redis_url, layout)
         await run(redis_url, target.url)
-        target.command("SET", NOTE, str(target.command("HGET", OURS, "created")))
+        created = target.command("HGET", OURS, "created")
+        target.command("SET", NOTE, f"{created} {created}")
         await run(target.url, redis_url)
         assert target.command("EXISTS", NOTE) == 0
         assert await run(redis_url, target.url) == {"seen": 1, "moved": 1}

@@ -156,7 +156,7 @@ class Move:
             ended = ended or (moment is not None and created <= int(moment))
         if self._noted and not ended:
             note = await self._client.call(b"GET", arrival_key(keys[0]), replay=Replay.READ)
-            ended = note == b"%d" % created
+            ended = note is not None and note.startswith(b"%d " % created)
         if ended:
             await DROP.run(self._client, (self._published,), (text,))
 

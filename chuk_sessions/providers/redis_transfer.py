@@ -12,7 +12,8 @@ still has the session in its cache writes it back at the next touch; the tombsto
 
 Where putting it here and removing the original are two steps, an interruption leaves both, and the next run must not
 bring back what was ended here in between. So a note is left with what is put, in the same step, until the original is
-gone or the session would have expired: the note without the session means that it was ended.
+gone or the session would have expired. It says when the one that came was created, and the one that is here since: the
+note without that one means that it was ended.
 """
 
 from __future__ import annotations
@@ -63,7 +64,9 @@ for i = 2, 3 do
     return 0
   end
 end
-if note and not found and redis.call('GET', note) == created then return 0 end
+local noted, here = note and redis.call('GET', note) or '', created .. ' ' .. (found and old[4] or created)
+local came = string.find(noted, created .. ' ', 1, true) == 1
+if came and not (found and noted == here) then return 0 end
 local user = ARGV[5] == '1' and ARGV[6]
 local expires, items, result = now + left, {}, 1
 if found then
@@ -90,7 +93,7 @@ if type(set) == 'table' then
   return set
 end
 if published then redis.call('UNLINK', published) end
-if note then redis.call('SET', note, created, 'PXAT', milliseconds(expires)) end
+if note then redis.call('SET', note, here, 'PXAT', milliseconds(expires)) end
 return result
 """
 )
