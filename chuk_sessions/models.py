@@ -10,13 +10,12 @@ from time import gmtime, strftime, time
 from typing import Any
 
 from chuk_sessions.enums import SessionStatus
+from chuk_sessions.model_methods import ModelMethods
 
 __all__ = ["ACTIVE", "SessionMetadata", "SessionRecord", "iso_timestamp"]
 
 ACTIVE = SessionStatus.ACTIVE.value
 MICROSECONDS = 1_000_000
-OPTIONAL_FIELDS = ("user_id", "created_at", "expires_at", "last_accessed")
-TEXT_FIELDS = ("session_id", "sandbox_id", "status", *OPTIONAL_FIELDS)
 
 
 @dataclass(slots=True)
@@ -67,14 +66,14 @@ def _now() -> str:
 
 
 @dataclass(slots=True)
-class SessionMetadata:
+class SessionMetadata(ModelMethods):
     """A session as applications see it; timestamps are ISO-8601 in UTC, as in ``get_session_info``.
 
     Without ``created_at`` and ``last_accessed`` both are the time of the call; without ``expires_at`` it never expires.
     A ``status`` that ``SessionStatus`` knows becomes its member, which equals the text; another is kept as it is.
 
-    A dataclass, so that it can be a field of a pydantic model; the ``model_*`` methods are for code written against
-    0.6, where it was such a model itself.
+    A dataclass, so that it can be a field of a pydantic model; iteration and the ``model_*`` methods are for code
+    written against 0.6, where it was such a model itself.
     """
 
     session_id: str
@@ -112,32 +111,3 @@ class SessionMetadata:
         """The inverse of ``to_dict``; unknown keys are ignored. Raises TypeError if an id is missing."""
         known = {f.name for f in fields(cls)}
         return cls(**{key: value for key, value in data.items() if key in known})
-
-    def model_dump(self, *, exclude_none: bool = False, **options: Any) -> dict[str, Any]:
-        """``to_dict``, without the fields that are None if told so.
-
-        Raises TypeError for an option of pydantic's that is not known here, rather than leave it unheeded; ``mode`` is
-        known and makes no difference, as all fields are what JSON has.
-        """
-        unknown = options.keys() - {"mode"}
-        if unknown:
-            raise TypeError(f"model_dump of a SessionMetadata does not know the option {min(unknown)!r}")
-        return {name: value for name, value in self.to_dict().items() if not (exclude_none and value is None)}
-
-    @classmethod
-    def model_validate(cls, obj: Any) -> SessionMetadata:
-        """``obj`` itself if it is one, else ``from_dict`` of a dict whose fields have the right types.
-
-        Raises ValueError that names the first field that is missing or wrong, and does not show what it holds.
-        """
-        if isinstance(obj, cls):
-            return obj
-        if not isinstance(obj, dict):
-            raise ValueError(f"a SessionMetadata is made of a dict, got {type(obj).__name__}")
-        for name in TEXT_FIELDS:
-            value = obj.get(name, "" if name == "status" else None)
-            if not isinstance(value, str) and (name not in OPTIONAL_FIELDS or value is not None):
-                raise ValueError(f"{name} must be a str, got {type(value).__name__}")
-        if not isinstance(obj.get("custom_metadata", {}), dict):
-            raise ValueError(f"custom_metadata must be a dict, got {type(obj['custom_metadata']).__name__}")
-        return cls.from_dict(obj)

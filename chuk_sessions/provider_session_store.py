@@ -80,7 +80,8 @@ class ProviderSessionStore:
                 return Adoption.EXPIRED
             if text is not None and here is None:
                 return Adoption.UNREADABLE
-            coming = dataclasses.replace(record, metadata=metadata, expires=self._wall_clock() + left)
+            expires = min(self._wall_clock() + left, LAST_TIME - 1)  # later ones could not be read again
+            coming = dataclasses.replace(record, metadata=metadata, expires=expires)
             if here is None:
                 await self._save(provider, key, coming)
                 return Adoption.CREATED
@@ -88,6 +89,21 @@ class ProviderSessionStore:
                 return Adoption.CONFLICT
             await self._save(provider, key, _merged(here, coming))
             return Adoption.MERGED
+
+        return await self._in_turn(session_id, run)
+
+    async def undo(self, session_id: str, record: SessionRecord, unused: bool) -> bool:
+        """Remove what ``adopt`` has put here of ``record``; ``unused``: only if it is as it was put. Whether it was."""
+        put = dataclasses.replace(record, metadata=decode_document(encode_document(record.metadata)))
+
+        async def run(provider: Provider, key: str) -> bool:
+            here = (await self._load(provider, key))[1]
+            if here is None or here.created != record.created:
+                return False
+            if unused and dataclasses.replace(here, expires=put.expires) != put:
+                return False
+            await provider.delete(key)
+            return True
 
         return await self._in_turn(session_id, run)
 

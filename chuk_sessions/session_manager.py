@@ -45,9 +45,10 @@ class SessionManager:
     ``CHUK_SANDBOX_ID`` if that is unset. ``session_factory`` is a provider factory; the default is
     ``factory_for_env()``. ``default_ttl_hours`` is how long a session lives unless told otherwise; fractions work.
 
-    When the storage fails, ``allocate_session`` raises SessionError; the other calls log it and return what they
-    return for a session that is not found, so that old code runs on. With ``strict=True`` they all raise SessionError
-    with the cause: an outage can then be told from a logout.
+    When the storage fails, ``allocate_session`` and the calls that 0.2 did not have (``get_session_metadata``,
+    ``increment_session_metadata``) raise SessionError with the cause; the others log it and return what they return
+    for a session that is not found, so that old code runs on. With ``strict=True`` they all raise: an outage can then
+    be told from a logout.
 
     Validating writes the time of last access; ``touch_interval`` (seconds, default 0) writes it at most that often,
     which makes validation on Redis one plain read most of the time.
@@ -158,9 +159,17 @@ class SessionManager:
         return session_info(session_id, self.sandbox_id, record)
 
     async def get_session_metadata(self, session_id: str) -> SessionMetadata | None:
-        """What ``get_session_info`` tells, as an object; None in the same cases. Does not touch the session."""
-        info = await self.get_session_info(session_id)
-        return None if info is None else SessionMetadata.from_dict(info)
+        """What ``get_session_info`` tells, as an object; None for an unknown, expired or deleted session.
+
+        Does not touch the session. Raises SessionError if the storage fails, strict or not.
+        """
+        if type(session_id) is not str:
+            session_id = grid.plain(session_id)
+        try:
+            record = await self._store.read(session_id)
+        except ProviderError as exc:
+            raise SessionError(f"could not read session {fingerprint(session_id)}: {exc}") from exc
+        return None if record is None else SessionMetadata(**session_info(session_id, self.sandbox_id, record))
 
     async def update_session_metadata(
         self, session_id: str, custom_metadata: dict[str, Any], merge: bool = True

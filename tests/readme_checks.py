@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from chuk_sessions import ProviderError, SessionError, SessionManager, SessionMetadata, factory_for_env
+from chuk_sessions.redis_client.url import parse_url
+from tests.readme_blocks import README
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -132,6 +134,12 @@ def supply_credentials() -> Namespace:
         return "tok3n"
 
     return {"fetch_token": fetch_token}
+
+
+async def check_urls(names: Namespace) -> None:
+    config = parse_url(names["url"])
+    assert (config.username, config.password, config.host) == ("user", "p@ss/50%", "host")
+    assert f"`{names['url']}`" in README.read_text(), "as encoded by hand above"
 
 
 async def check_credentials(example: Namespace) -> None:
@@ -271,6 +279,7 @@ CHECKS: dict[str, Callable[[Namespace], Coroutine[Any, Any, None]]] = {
     "Grid paths": check_grid,
     "Memory": check_memory,
     "Redis": check_redis,
+    "URLs": check_urls,
     "Passwords that change": check_credentials,
     "Your own provider": check_custom_provider,
     "Web application": check_web_application,

@@ -17,6 +17,7 @@ from tests.servers import RedisServer
 if TYPE_CHECKING:
     from chuk_sessions.redis_client.master import Master
     from tests.cluster_servers import ClusterServers
+    from tests.sentinel_servers import SentinelServers
     from tests.servers import Server
 
 pytestmark = pytest.mark.redis
@@ -69,6 +70,23 @@ async def test_what_to_do(name: str) -> None:
     assert advice in finding.advice
     others = {each.name for each in found.values() if each.level is not Level.OK} - {finding.name}
     assert others <= {"user"}
+
+
+async def test_a_sentinel_taken_for_the_server(calm_sentinels: SentinelServers) -> None:
+    """Only that is said, with the URL to use; the rest would fail for it."""
+    (sentinel, *_) = calm_sentinels.sentinels
+    found = await findings_of(f"redis://{sentinel.host}:{sentinel.port}")
+    assert list(found) == ["version", "URL"]
+    assert found["URL"].level is Level.FAIL
+    assert found["URL"].advice.endswith(f"redis://HOST:26379/{calm_sentinels.url.rpartition('/')[2]}")
+
+
+async def test_one_server_of_a_cluster_taken_for_all(calm_cluster: ClusterServers) -> None:
+    url = f"redis://{calm_cluster.nodes[0].host}:{calm_cluster.nodes[0].port}"
+    found = await findings_of(url)
+    assert list(found) == ["version", "URL"]
+    assert "?cluster=true" in found["URL"].advice
+    assert "URL" not in await findings_of(f"{url}?cluster=true")
 
 
 async def test_persistence_without_a_sync() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -34,6 +35,30 @@ def test_the_module_runs() -> None:
     assert result.stderr == ""
 
 
+@pytest.mark.parametrize("arguments", [["--help"], ["check"]])
+@pytest.mark.redis
+def test_output_that_nobody_reads(arguments: list[str], redis_url: str) -> None:
+    """As with `| head` that has ended: no traceback."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "chuk_sessions", *arguments, *([] if "--help" in arguments else [redis_url])]
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    result = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, timeout=60, check=False, env=buffered)
+    os.close(writer)
+    assert (result.returncode, result.stderr) == (cli.OUTPUT_CLOSED, b"")
+
+
+@pytest.mark.redis
+def test_errors_that_nobody_reads(redis_url: str) -> None:
+    """As with `2>&1 | head`."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "chuk_sessions", "migrate", "--from", redis_url, "--to", "memory"]
+    result = subprocess.run(command, stdout=writer, stderr=writer, timeout=60, check=False)
+    os.close(writer)
+    assert result.returncode == cli.OUTPUT_CLOSED
+
+
 ERRORS = {
     "no URL": (("nonsense", "redis://localhost"), "unknown scheme"),
     "no such variable": (("env:NO_SUCH_VARIABLE", "redis://localhost"), "variable NO_SUCH_VARIABLE is not set"),
@@ -57,6 +82,15 @@ def test_errors(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert line.startswith("error: ")
     assert reason.lower() in line.lower()
     assert "pass-word" not in line
+
+
+def test_a_server_that_cannot_be_reached() -> None:
+    """Is said once, in a process of its own too, where log lines without a handler go to standard error."""
+    command = [sys.executable, "-m", "chuk_sessions", "check", "redis://127.0.0.1:1"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert result.returncode == 2
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("error: cannot connect to Redis at 127.0.0.1:1")
 
 
 @pytest.mark.parametrize("batch", ["0", "-1", "many", "10001"])
@@ -84,6 +118,18 @@ class TestMigrate:
         assert capsys.readouterr().out.split() == ["moved:", "2"]
         assert cli.main(command) == 0
         assert "in our layout: 2" in capsys.readouterr().out
+
+    def test_a_dry_run(self, redis_server: Server, redis_url: str, capsys: pytest.CaptureFixture[str]) -> None:
+        """How many of each sandbox, the largest first, up to a number of them."""
+        for number in range(25):
+            published.put(redis_server, f"id-{number}", f"box-{number}")
+        published.put(redis_server, "id", "box-7")
+        assert cli.main(["migrate", "--from", redis_url, "--to", redis_url, "--dry-run"]) == 0
+        first, second, *others, last = capsys.readouterr().out.splitlines()
+        assert first.split() == ["to", "move:", "26"]
+        assert second.split() == ["2", "of", "sandbox", "'box-7'"]
+        assert len(others) == cli.SHOWN_SANDBOXES - 1
+        assert last.strip() == "and 5 sandboxes more"
 
     def test_to_a_module(self, redis_server: Server, redis_url: str, capsys: pytest.CaptureFixture[str]) -> None:
         """A provider of one's own, as SESSION_PROVIDER would name it."""

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -83,6 +86,30 @@ def test_the_third_version_of_the_protocol(url: str, capsys: pytest.CaptureFixtu
     both = [inspect(capsys, url + options)["sandboxes"] for options in ("", "?protocol=3")]
     assert both[0].keys() == both[1].keys() == {"shop", "docs"}
     assert both[0]["shop"]["sessions"] == both[1]["shop"]["sessions"] == 3
+
+
+def test_names_that_would_steer_a_terminal(
+    redis_server: Server, redis_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Are escaped in the tables and exact in the JSON; letters of all languages stay as they are."""
+    user, sandbox = "\x1b[2Jé\u202e\x9b\ud800\r\n", "box\x1b]0;title\x07"
+    published.put(redis_server, "id\t\x7f", sandbox, user_id=user)
+    assert cli.main(["inspect", redis_url, "--show-ids"]) == 0
+    text = capsys.readouterr().out
+    assert all(char.isprintable() or char == "\n" for char in text)
+    for shown in (r"\x1b[2Jé\u202e\x9b\ud800\r\n", r"box\x1b]0;title\x07", r"id\t\x7f"):
+        assert shown in text
+    found = inspect(capsys, redis_url, "--show-ids")
+    assert list(found["sandboxes"]) == [sandbox]
+    assert [(row["user_id"], row["session_id"]) for row in found["sessions"]] == [(user, "id\t\x7f")]
+
+
+def test_an_output_without_some_letters(redis_server: Server, redis_url: str) -> None:
+    published.put(redis_server, "id", user_id="é\u2603")
+    command = [sys.executable, "-m", "chuk_sessions", "inspect", redis_url]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    result = subprocess.run(command, capture_output=True, timeout=60, env=environment, check=True)
+    assert rb"\xe9\u2603" in result.stdout
 
 
 def test_filters(url: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,20 +10,23 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from chuk_sessions import ProviderError, SessionError, SessionManager, legacy
+from chuk_sessions import OutOfMemoryError, ProviderError, SessionError, SessionManager, legacy
 from chuk_sessions.adoption import Adoption
+from chuk_sessions.models import iso_timestamp
 from chuk_sessions.providers import redis
+from chuk_sessions.providers.redis_legacy import TEXT, LegacyReadingStore
 from chuk_sessions.providers.redis_move import Move
 from chuk_sessions.providers.redis_session_store import RedisSessionStore
 from chuk_sessions.providers.redis_transfer import tombstone_key
 from chuk_sessions.redis_client.client import Client
 from chuk_sessions.session_ids import session_key
 from tests import published
+from tests.meddler import Meddler
 from tests.places import PLACES, place, sessions_in
 from tests.servers import RedisServer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from tests.servers import Server
 
@@ -177,6 +180,12 @@ class TestLifetimes:
         assert await manager.validate_session("id") is False
         assert redis_server.command("EXISTS", OURS) == 0
 
+    async def test_a_key_that_outlives_it(self, redis_server: Server, manager: SessionManager) -> None:
+        """Whichever end comes first is the end, as it was for the published versions."""
+        published.put(redis_server, "id", ttl=86_400, expires_at=iso_timestamp(time.time() + 600))
+        assert await manager.validate_session("id") is True
+        assert 500_000 < milliseconds_left(redis_server) <= 601_000
+
     async def test_a_millennium(self, redis_server: Server, manager: SessionManager) -> None:
         """They took such hours."""
         published.put(redis_server, "id", ttl=10**11, expires_at=None)
@@ -226,6 +235,21 @@ class TestDeleting:
         published.put(redis_server, "id", created_at="2100-01-01T00:00:00.000000Z", expires_at=None)
         assert await manager.validate_session("id") is True
 
+    @pytest.mark.parametrize("taken_over", [True, False])
+    async def test_made_by_a_clock_that_is_ahead(
+        self, redis_server: Server, manager: SessionManager, taken_over: bool
+    ) -> None:
+        """What its cache writes back was created later than the logout, by its clock, and is ended all the same."""
+        ahead = iso_timestamp(time.time() + 600)
+        text = published.document("id", created_at=ahead, last_accessed=ahead)
+        redis_server.command("SETEX", "session:id", "1000", text)
+        if taken_over:
+            assert await manager.validate_session("id") is True
+        assert await manager.delete_session("id") is True
+        redis_server.command("SETEX", "session:id", "1000", text)
+        assert await manager.validate_session("id") is False
+        assert not published.is_there(redis_server, "id")
+
     async def test_allocating_it_anew(self, manager: SessionManager, redis_server: Server) -> None:
         published.put(redis_server, "id")
         assert await manager.delete_session("id") is True
@@ -240,10 +264,10 @@ class TestBothThere:
 
     async def adopt(self, server: Server, url: str, **changed: Any) -> Adoption:
         text = published.document("id", **changed).encode()
-        server.command("SETEX", "session:id", "9000", text.decode())
+        server.command("SETEX", "session:id", "6000", text.decode())
         found = legacy.decode(text)
         assert found is not None
-        return await Move(Client(url), "id").attempt("box", found.record, text, 9000)
+        return await Move(Client(url), "id").attempt("box", found.record, text, 6000)
 
     @pytest.mark.parametrize("newer", [True, False])
     async def test_merged(self, redis_server: Server, redis_url: str, manager: SessionManager, newer: bool) -> None:
@@ -260,7 +284,7 @@ class TestBothThere:
         assert info["custom_metadata"] == {"a": "here", "b": "there" if newer else "here", "c": "there"}
         assert info["last_accessed"] == (accessed if newer else before["last_accessed"])
         assert info["created_at"] == before["created_at"]
-        assert 8_900_000 < milliseconds_left(redis_server) <= 9_000_001
+        assert 5_900_000 < milliseconds_left(redis_server) <= 6_000_001
         assert not published.is_there(redis_server, "id")
 
     async def test_merged_with_an_idle_deadline(self, redis_server: Server, redis_url: str) -> None:
@@ -272,7 +296,7 @@ class TestBothThere:
         info = await manager.get_session_info("id")
         assert info is not None
         left = datetime.fromisoformat(info["expires_at"]).timestamp() - time.time()
-        assert 8_900 < left <= 9_001
+        assert 5_900 < left <= 6_001
         assert info["idle_expires_at"] < info["expires_at"]
         assert sessions_in(redis_server) == 1
 
@@ -315,6 +339,55 @@ async def test_a_server_that_is_away(name: str) -> None:
         with pytest.raises(SessionError) as caught:
             await (manager.delete_session("id") if name == "delete" else CALLS[name](manager))
     assert isinstance(caught.value.__cause__, ProviderError)
+
+
+class TestAFullServer:
+    """It has no room to take a session over, which is no reason to log anybody out."""
+
+    @pytest.fixture
+    def full(self, redis_server: Server, redis_url: str) -> Iterator[Server]:
+        published.put(redis_server, "id", ttl=5000)
+        redis_server.command("CONFIG", "SET", "maxmemory", "1")
+        yield redis_server
+        redis_server.command("CONFIG", "SET", "maxmemory", "0")
+
+    @pytest.mark.parametrize("strict", [True, False])
+    async def test_it_is_served_as_it_is(self, full: Server, redis_url: str, strict: bool) -> None:
+        manager = SessionManager("box", redis.factory(redis_url), strict=strict)
+        assert await manager.validate_session("id") is True
+        info = await manager.get_session_info("id")
+        assert info is not None
+        assert (info["user_id"], info["custom_metadata"]["role"]) == ("alice", "admin")
+        assert 4_900 < datetime.fromisoformat(info["expires_at"]).timestamp() - time.time() <= 5_001
+        assert published.is_there(full, "id")
+
+    async def test_a_key_without_an_end(self, full: Server, manager: SessionManager) -> None:
+        """Then it ends as it says itself."""
+        full.command("PERSIST", "session:id")
+        info = await manager.get_session_info("id")
+        assert info is not None
+        assert 7_100 < datetime.fromisoformat(info["expires_at"]).timestamp() - time.time() <= 7_201
+
+    async def test_ended_meanwhile(self, full: Server, redis_url: str) -> None:
+        """By another process: on a lone server between the refusal and reading it as it is."""
+        client = Meddler(redis_url, TEXT, lambda: full.command("DEL", "session:id"))
+        store = LegacyReadingStore(RedisSessionStore(client, "box"), client, "box")
+        assert await store.read("id") is None
+
+    async def test_what_would_change_it_is_an_error(self, full: Server, manager: SessionManager) -> None:
+        for name in ("update", "extend", "allocate"):
+            with pytest.raises(SessionError) as caught:
+                await CALLS[name](manager)
+            assert isinstance(caught.value.__cause__, OutOfMemoryError)
+
+    async def test_a_logout_holds(self, full: Server, manager: SessionManager) -> None:
+        text = str(full.command("GET", "session:id"))
+        assert await manager.delete_session("id") is True
+        full.command("CONFIG", "SET", "maxmemory", "0")
+        full.command("SETEX", "session:id", "1000", text)
+        full.command("CONFIG", "SET", "maxmemory", "1")
+        assert await manager.validate_session("id") is False
+        assert await manager.get_session_info("id") is None
 
 
 async def test_an_unknown_id_costs_one_command_more(redis_server: Server, manager: SessionManager) -> None:

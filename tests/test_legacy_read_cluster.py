@@ -297,6 +297,22 @@ class TestMigrating:
         assert record.metadata == {"new": 1}
         assert sessions_in(place) == 1
 
+    async def test_ended_after_an_interruption(self, place: ClusterPlace, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A run was killed when the session was in both places: the next one does not bring back what was ended."""
+        monkeypatch.delenv("SESSION_LEGACY_READ")
+
+        def kill() -> None:
+            raise RuntimeError("killed")
+
+        with pytest.raises(RuntimeError):
+            await self.run(place, TAKE, kill)
+        assert published.is_there(place, "id")
+        assert await redis.factory(place.url).session_store("box").delete("id") is True
+        client = Client(place.url)
+        assert settled(await migrate(client, client)) == {"ended": 1}
+        assert not published.is_there(place, "id")
+        assert place.command("EXISTS", OURS) == 0
+
     async def test_to_another_sandbox_meanwhile(self, place: ClusterPlace) -> None:
         """It goes where it belongs in the end, and there only."""
         assert await self.run(place, TAKE, lambda: published.put(place, "id", "other")) == {"moved": 1}

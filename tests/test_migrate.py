@@ -76,7 +76,7 @@ class TestInPlace:
     async def test_into_a_sandbox(self, redis_server: Server, redis_url: str) -> None:
         """Of processes that were given none: each session has a random one."""
         for number in range(3):
-            published.put(redis_server, f"id-{number}", f"sandbox-{number}{number}")
+            published.put(redis_server, f"id-{number}", f"sandbox-{number:08x}")
         assert settled(await migrate(Client(redis_url), Client(redis_url), into="shop")) == {"moved": 3}
         for number in range(3):
             assert (await info_of(redis_url, f"id-{number}", "shop"))["sandbox_id"] == "shop"
@@ -279,7 +279,7 @@ class TestToAProviderOfOnesOwn:
         """Keys of both, of common ones the side used last; the later deadline."""
         accessed = "2100-01-01T00:00:00.000000Z" if newer else "2020-01-01T00:00:00.000000Z"
         times = {"created_at": "2020-01-01T00:00:00.000000Z", "last_accessed": accessed}
-        published.put(redis_server, "id", ttl=9000, custom_metadata={"b": "there", "c": "there"}, **times)
+        published.put(redis_server, "id", ttl=6000, custom_metadata={"b": "there", "c": "there"}, **times)
         target, manager = self.open({})
         await manager.allocate_session("id", "alice", 1, {"a": "here", "b": "here"})
         assert totals(await migrate(Client(redis_url), target)) == {"seen": 1, "moved": 1, "merged": 1}
@@ -287,7 +287,7 @@ class TestToAProviderOfOnesOwn:
         assert info is not None
         assert info["custom_metadata"] == {"a": "here", "b": "there" if newer else "here", "c": "there"}
         assert (info["last_accessed"] == accessed) is newer
-        assert 8000 < seconds_of(info["expires_at"]) - time.time() <= 9000
+        assert 5000 < seconds_of(info["expires_at"]) - time.time() <= 6000
 
     async def test_refused(self, redis_server: Server, redis_url: str) -> None:
         """Another user's session, and a document that cannot be read, stay as they are, and so does the source."""
@@ -302,6 +302,47 @@ class TestToAProviderOfOnesOwn:
         assert info["user_id"] == "bob"
         assert data[session_key("box", "id-b")][0] == "text"
         assert redis_server.command("DBSIZE") == 2
+
+    @pytest.mark.parametrize("there", [1, 2])
+    async def test_changed_at_the_last_moment(self, redis_server: Server, redis_url: str, there: int) -> None:
+        """What was put is removed and put anew, unless it was used: then both count."""
+        await manager_of(redis_url).allocate_session("id", "alice", 2, {"secret": 1})
+        data: custom_provider.Data = {}
+        target, manager = self.open(data)
+
+        def change() -> None:
+            redis_server.command("HDEL", OURS, "m:secret")
+            if there == 2:
+                text, deadline = data[OURS]
+                data[OURS] = (text.replace("secret", "there"), deadline)
+
+        counts = await migrate(Meddler(redis_url, REMOVE, change), target)
+        assert (counts.moved, counts.merged) == (1, there - 1)
+        info = await manager.get_session_info("id")
+        assert info is not None
+        assert info["custom_metadata"] == ({} if there == 1 else {"there": 1})
+
+    async def test_changed_and_ended_there(self, redis_server: Server, redis_url: str) -> None:
+        """Nothing is left to take back. What was ended is not remembered by such a provider: it comes anew."""
+        await manager_of(redis_url).allocate_session("id", "alice", 2, {"secret": 1})
+        data: custom_provider.Data = {}
+        target, _ = self.open(data)
+
+        def change() -> None:
+            redis_server.command("HDEL", OURS, "m:secret")
+            data.clear()
+
+        counts = await migrate(Meddler(redis_url, REMOVE, change), target)
+        assert totals(counts) == {"seen": 1, "moved": 1}
+
+    async def test_a_lifetime_beyond_all_calendars(self, redis_server: Server, redis_url: str) -> None:
+        """It gets the longest that can be read again."""
+        published.put(redis_server, "id", ttl=10**12, expires_at=None)
+        target, manager = self.open({})
+        assert totals(await migrate(Client(redis_url), target)) == {"seen": 1, "moved": 1}
+        info = await manager.get_session_info("id")
+        assert info is not None
+        assert info["expires_at"].startswith("9999-")
 
     async def test_deleted_at_the_last_moment(self, redis_server: Server, redis_url: str) -> None:
         published.put(redis_server, "id")

@@ -123,10 +123,68 @@ class TestModelMethods:
         dumped = SessionMetadata.model_validate(FIELDS).model_dump(exclude_none=True)
         assert dumped == {name: value for name, value in FIELDS.items() if value is not None}
 
-    def test_an_unknown_option(self) -> None:
+    def test_some_fields(self) -> None:
+        """Those of a set of names, without those of another; an unknown name is none of the fields."""
+        session = SessionMetadata(**FIELDS)
+        assert session.model_dump(include={"session_id", "user_id", "new"}) == {"session_id": "id", "user_id": None}
+        assert list(session.model_dump(exclude=["custom_metadata", "session_id"])) == list(FIELDS)[1:-1]
+        assert session.model_dump(include=("status", "user_id"), exclude={"status"}, exclude_none=True) == {}
+        assert session.model_dump(by_alias=True, include=None, exclude=None) == FIELDS
+
+    @pytest.mark.parametrize("names", ["user_id", {"custom_metadata": {"a"}}])
+    @pytest.mark.parametrize("option", ["include", "exclude"])
+    def test_fields_within_fields(self, option: str, names: Any) -> None:
+        """Are refused, rather than taken for something else."""
+        with pytest.raises(TypeError, match="sets of field names"):
+            SessionMetadata("id", "box").model_dump(**{option: names})
+
+    @pytest.mark.parametrize("method", ["model_dump", "model_dump_json", "model_copy"])
+    def test_an_unknown_option(self, method: str) -> None:
         """Better refused than left unheeded."""
-        with pytest.raises(TypeError, match="by_alias"):
-            SessionMetadata("id", "box").model_dump(by_alias=True)
+        with pytest.raises(TypeError, match="exclude_unset"):
+            getattr(SessionMetadata("id", "box"), method)(exclude_unset=True)
+
+    def test_pairs(self) -> None:
+        """In the order of the fields, with the values themselves; a session is true in a condition."""
+        session = SessionMetadata(**FIELDS)
+        assert dict(session) == FIELDS
+        assert [name for name, _ in session] == list(FIELDS)
+        assert dict(session)["custom_metadata"] is session.custom_metadata
+        assert bool(session)
+
+    def test_copies(self) -> None:
+        """Of the object alone, or of its metadata too; with changes that are not checked."""
+        session = SessionMetadata(**FIELDS)
+        for deep in (False, True):
+            copied = session.model_copy(deep=deep)
+            assert copied == session
+            assert copied is not session
+            assert (copied.custom_metadata is session.custom_metadata) is not deep
+        changed = session.model_copy(update={"user_id": "bob", "created_at": None})
+        assert (changed.user_id, changed.created_at, session.user_id) == ("bob", None, None)
+        with pytest.raises(AttributeError, match="colour"):
+            session.model_copy(update={"colour": "red"})
+
+    @pytest.mark.parametrize("metadata", [{"a": "\u2603\ud800"}, {"a": 2**80, "b": float("inf")}, {}])
+    def test_json_and_back(self, metadata: dict[str, Any]) -> None:
+        """Inverse of each other for whatever a stored session may hold; the text can be written anywhere."""
+        session = SessionMetadata(**{**FIELDS, "custom_metadata": metadata})
+        for text in (session.model_dump_json(), session.model_dump_json(indent=2)):
+            assert SessionMetadata.model_validate_json(text) == session
+            assert SessionMetadata.model_validate_json(text.encode("ascii")) == session
+
+    def test_the_text(self) -> None:
+        """As pydantic writes it: compact, or indented; with the options of a dump."""
+        session = SessionMetadata(**FIELDS)
+        assert session.model_dump_json(include={"session_id", "custom_metadata"}) == (
+            '{"session_id":"id","custom_metadata":{"a":[1]}}'
+        )
+        assert session.model_dump_json(indent=2, include={"session_id"}) == '{\n  "session_id": "id"\n}'
+
+    @pytest.mark.parametrize("text", ["", "nonsense", "[]", "{}", b"\xff", "[" * 100_000, '{"session_id": 5}'])
+    def test_json_that_is_none(self, text: str | bytes) -> None:
+        with pytest.raises(ValueError):  # noqa: PT011 - the words are those of json, or of model_validate
+            SessionMetadata.model_validate_json(text)
 
     @pytest.mark.parametrize("name", WRONG_FIELDS)
     def test_wrong_fields(self, name: str) -> None:

@@ -114,10 +114,26 @@ async def test_verification_can_be_turned_off_with_a_warning(
 @pytest.mark.parametrize("secured", [True], indirect=True)
 async def test_a_server_that_asks_for_a_certificate(secured: Secured) -> None:
     url = f"{secured.url}?ssl_ca_certs={secured.trusted}&socket_connect_timeout=2"
-    with pytest.raises(NotSent):
+    with pytest.raises(NotSent, match="ssl_certfile and ssl_keyfile name it"):
         await Client(url).call(b"GET", "k")
     client = Client(f"{url}&ssl_certfile={secured.certificate}&ssl_keyfile={secured.key}")
     assert await client.call(b"PING") == b"PONG"
+
+
+@pytest.mark.parametrize("secured", [True], indirect=True)
+async def test_a_client_certificate_of_another_authority(secured: Secured, tmp_path: Path) -> None:
+    strange = tmp_path / "strange.pem"
+    trustme.CA().issue_cert("client").private_key_and_cert_chain_pem.write_to_path(strange)
+    url = f"{secured.url}?ssl_ca_certs={secured.trusted}&ssl_certfile={strange}"
+    with pytest.raises(NotSent, match="may not trust the client certificate of ssl_certfile"):
+        await Client(url).call(b"GET", "k")
+
+
+@pytest.mark.parametrize("secured", [True], indirect=True)
+async def test_a_client_certificate_without_a_key(secured: Secured) -> None:
+    url = f"{secured.url}?ssl_ca_certs={secured.trusted}&ssl_certfile={secured.certificate}"
+    with pytest.raises(ProviderError, match="without ssl_keyfile the key is looked for in ssl_certfile"):
+        await Client(url).call(b"GET", "k")
 
 
 @pytest.mark.parametrize("secured", [True], indirect=True)

@@ -104,7 +104,11 @@ def session_metadata_types(session: SessionMetadata) -> None:
     assert_type(session.is_expired(), bool)
     assert_type(session.to_dict(), dict[str, Any])
     assert_type(session.model_dump(exclude_none=True), dict[str, Any])
+    assert_type(session.model_dump_json(indent=2, include={"user_id"}), str)
+    assert_type(session.model_copy(update={"user_id": None}, deep=True), SessionMetadata)
+    assert_type(dict(session), dict[str, Any])
     assert_type(SessionMetadata.model_validate({}), SessionMetadata)
+    assert_type(SessionMetadata.model_validate_json("{}"), SessionMetadata)
     SessionMetadata("id", "box", status=SessionStatus.ACTIVE, custom_metadata={"kept in": ProviderType.REDIS})
     assert_type(SessionMetadata.from_dict({}), SessionMetadata)
 

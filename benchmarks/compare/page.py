@@ -59,16 +59,21 @@ def table(group: Group, loop: str, results: Mapping[str, Any]) -> Table:
         if any((workload, side) in entries for workload in group.workloads)
     ]
     where = "" if group.kind == "memory" else f", {loop}"
-    operations = "; ".join(f"{name.split('.', 1)[1]}: {WORKLOADS[name].operation}" for name in group.workloads)
+    calls = {_call(name): WORKLOADS[name].operation for name in group.workloads}
+    operations = "; ".join(f"{call}: {operation}" for call, operation in calls.items())
     return Table(
         group.title + where, f"One operation, {operations}.", ("Library", *map(_column, group.workloads)), rows
     )
 
 
+def _call(name: str) -> str:
+    return name.removeprefix("manager.").split(".")[1]
+
+
 def _column(name: str) -> str:
     workload = WORKLOADS[name]
     callers = "" if workload.in_memory else f", {workload.callers} caller{'s' * (workload.callers > 1)}"
-    return name.removeprefix("manager.").split(".")[1] + callers
+    return _call(name) + callers
 
 
 def cell(entry: Mapping[str, Any] | None, ours: Mapping[str, Any] | None) -> str:

@@ -30,7 +30,7 @@ class Side:
 
 
 # Versions are pinned: a figure is of one of them. All that stand on redis-py have the same one.
-REDIS_PY = ("redis==8.1.0", "hiredis==3.5.0", "uvloop")
+REDIS_PY = ("redis==8.1.0", "hiredis==3.5.0", "uvloop==0.23.0")
 SIDES = {
     side.name: side
     for side in (
@@ -42,14 +42,14 @@ SIDES = {
         Side("aiocache", "aiocache", ("aiocache==0.12.3",)),
         Side("litestar stores", "litestar", ("litestar==2.25.0", *REDIS_PY)),
         Side("cachetools", "cachetools", ("cachetools==8.0.2",)),
-        Side("moka-py", "moka", ("moka-py",)),
+        Side("moka-py", "moka", ("moka-py==0.5.0",)),
         Side("dict without lifetimes (floor)", "plain_dict"),
         Side("bare async def (floor)", "bare", workload="floor.await"),
         Side("redis-py", "redis_py", REDIS_PY),
         Side("redis-py, default pool", "redis_py_default", REDIS_PY),
         Side("redis-py, explicit pipeline", "redis_py_pipeline", REDIS_PY),
-        Side("coredis", "coredis", ("coredis==6.9.0", "hiredis==3.5.0", "uvloop")),
-        Side("valkey-glide", "valkey_glide", ("valkey-glide", "uvloop")),
+        Side("coredis", "coredis", ("coredis==6.9.0", "hiredis==3.5.0", "uvloop==0.23.0")),
+        Side("valkey-glide", "valkey_glide", ("valkey-glide==2.6.0", "uvloop==0.23.0")),
         Side("starsessions' store", "starsessions", ("starsessions==2.2.1", *REDIS_PY)),
         Side("redis-benchmark (floor)", TOOL),
         Side("redis-benchmark, pipeline of 16 (floor)", TOOL),

@@ -9,6 +9,7 @@ Rules this file keeps:
   Where the two are in different slots of a cluster, that is remembered first, in the step that ends ours: from then on
   nobody takes the other copy over, and it is removed next.
 * What cannot be decoded, and what belongs to another sandbox, is left alone.
+* A full server ends no sessions: one that cannot be taken over is served as it is to who only reads or validates.
 """
 
 from __future__ import annotations
@@ -18,15 +19,14 @@ from typing import TYPE_CHECKING
 
 from chuk_sessions import legacy
 from chuk_sessions.adoption import Adoption
-from chuk_sessions.exceptions import ProviderError, SessionError
-from chuk_sessions.models import MICROSECONDS
-from chuk_sessions.providers.redis_move import DROP, Move
+from chuk_sessions.exceptions import OutOfMemoryError, ProviderError, SessionError
+from chuk_sessions.providers.redis_move import DROP, Move, created_microseconds
 from chuk_sessions.providers.redis_scripts import ENDING, VERSION
 from chuk_sessions.providers.redis_transfer import tombstone_key
 from chuk_sessions.providers.redis_user_index import UserIndex, target_of
 from chuk_sessions.redis_client.connection import Replay
 from chuk_sessions.redis_client.scripts import Script
-from chuk_sessions.session_ids import index_key, quote_part, session_key, slot_tag
+from chuk_sessions.session_ids import index_key, quote_part, session_key, tag_in_key
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -52,36 +52,44 @@ if type(text) == 'table' then return text end
 return {text, redis.call('EXISTS', KEYS[1])}
 """)
 
-# KEYS: ours, the index in its slot, the tombstone, the published one. ARGV: the text that the last one must have,
-# whether it goes too, what the tombstone lives longer than both, the version of our records.
+# The tombstone must keep the session out, also if the clock of the application that made it is ahead of the server's:
+# so its time is no earlier than when either copy was created. KEYS begin with: ours, the index in its slot, the
+# tombstone. UNLINK comes before it, as a full server refuses nothing once a script has written.
+BURYING = """
+local function created_here()
+  local created = redis.pcall('HGET', KEYS[1], 'created')
+  return type(created) == 'string' and #created <= 17 and tonumber(created) or 0
+end
+local function bury(clock, created, left)
+  local before = tonumber(redis.call('GET', KEYS[3]) or nil) or 0
+  redis.call('SET', KEYS[3], math.max(clock[1] * 1000000 + clock[2], created, before), 'PX', left)
+end
+"""
+
+# The fourth key: the published one. ARGV: the text that it must have; when that session was created, if it is ours and
+# goes too, or nothing; what the tombstone lives longer than both; the version of our records.
 DELETE = Script(
     ENDING
+    + BURYING
     + """
 local clock, text = redis.call('TIME'), redis.pcall('GET', KEYS[4])
 if type(text) == 'table' and string.find(text.err, 'WRONGTYPE ', 1, true) then text = false end
 if type(text) == 'table' then return text end
 if (text or '') ~= ARGV[1] then return -1 end
-local left = redis.call('PTTL', KEYS[1])
+local made, created, left = created_here(), tonumber(ARGV[2]), redis.call('PTTL', KEYS[1])
 local removed, member = ending(KEYS[1], KEYS[2], ARGV[4])
 if type(removed) == 'table' then return removed end
-if text and ARGV[2] == '1' then
+if text and created then
   left = math.max(left, redis.call('PTTL', KEYS[4]))
   removed = removed + redis.call('UNLINK', KEYS[4])
 end
-if removed > 0 then
-  local now = string.format('%.0f', clock[1] * 1000000 + clock[2])
-  redis.call('SET', KEYS[3], now, 'PX', string.format('%.0f', math.max(left, 0) + ARGV[3]))
-end
+if removed > 0 then bury(clock, math.max(made, created or 0), math.max(left, 0) + ARGV[3]) end
 return member and {member} or removed
 """
 )
 
-# KEYS: the tombstone. Keeps out what a published process writes back of a session that is about to have a new id.
-END_PUBLISHED = Script("""
-local clock = redis.call('TIME')
-redis.call('SET', KEYS[1], string.format('%.0f', clock[1] * 1000000 + clock[2]), 'PX', ARGV[1])
-return 1
-""")
+# Keeps out what a published process writes back of a session that is about to have a new id. ARGV: for how long.
+END_PUBLISHED = Script(BURYING + "bury(redis.call('TIME'), created_here(), tonumber(ARGV[1])) return 1")
 
 # The same in two steps. KEYS: the published one. Its text, and how long it has to live.
 TEXT = Script("""
@@ -91,22 +99,19 @@ if type(text) == 'table' then return text end
 return {text, redis.call('PTTL', KEYS[1])}
 """)
 
-# KEYS: ours, the index in its slot, the tombstone. ARGV: the version of our records; when the session under the
-# published key was created, or nothing if there is none of ours; how long that has to live; what the tombstone lives
-# longer. 1 if this ended a session: ours, or one that had not been ended before; or what to take out of its user's
-# index if that is elsewhere. UNLINK comes before SET, as a full server refuses nothing once a script has written. The
-# tombstone must keep that session out, also if the clock of the application that made it is ahead of the server's.
+# ARGV: the version of our records; when the session under the published key was created, or nothing if there is none of
+# ours; how long that has to live; what the tombstone lives longer. 1 if this ended a session: ours, or one that had not
+# been ended before; or what to take out of its user's index if that is elsewhere.
 END = Script(
     ENDING
+    + BURYING
     + """
 local clock, ended = redis.call('TIME'), tonumber(redis.call('GET', KEYS[3]) or nil)
-local left, created = math.max(redis.call('PTTL', KEYS[1]), tonumber(ARGV[3]), 0), tonumber(ARGV[2])
+local left = math.max(redis.call('PTTL', KEYS[1]), tonumber(ARGV[3]), 0)
+local made, created = created_here(), tonumber(ARGV[2])
 local removed, member = ending(KEYS[1], KEYS[2], ARGV[1])
 if type(removed) == 'table' then return removed end
-if removed > 0 or created then
-  local now = string.format('%.0f', math.max(clock[1] * 1000000 + clock[2], created or 0))
-  redis.call('SET', KEYS[3], now, 'PX', string.format('%.0f', left + ARGV[4]))
-end
+if removed > 0 or created then bury(clock, math.max(made, created or 0), left + ARGV[4]) end
 if member then return {member} end
 return (removed > 0 or (created and not (ended and created <= ended))) and 1 or 0
 """
@@ -133,14 +138,20 @@ class LegacyReadingStore:
 
     async def read(self, session_id: str) -> SessionRecord | None:
         record = await self._store.read(session_id)
-        if record is None and await self._import(session_id):
-            return await self._store.read(session_id)
-        return record
+        if record is not None:
+            return record
+        try:
+            return await self._store.read(session_id) if await self._import(session_id) else None
+        except OutOfMemoryError:
+            return await self._read_published(session_id)
 
     async def touch(self, session_id: str, interval: float) -> bool:
         if await self._store.touch(session_id, interval):
             return True
-        return await self._import(session_id) and await self._store.touch(session_id, interval)
+        try:
+            return await self._import(session_id) and await self._store.touch(session_id, interval)
+        except OutOfMemoryError:
+            return await self._read_published(session_id) is not None
 
     async def update(self, session_id: str, metadata: Metadata, replace: bool) -> bool:
         if await self._store.update(session_id, metadata, replace):
@@ -161,13 +172,12 @@ class LegacyReadingStore:
     async def delete(self, session_id: str) -> bool:
         ours, published = session_key(self._quoted, session_id), legacy.published_key(session_id)
         if not self._client.is_together(ours, published):
-            return await self._delete_apart(session_id, ours, published)
+            return await self._delete_apart(session_id, published)
         for _ in range(ATTEMPTS):
             text, _ = await PEEK.run(self._client, (ours, published), (), Replay.READ)
-            goes = text is not None and self._decode(text) is not None
-            args = (text or b"", b"1" if goes else b"0", GRACE, VERSION)
-            keys = (ours, index_key(self._quoted, slot_tag(session_id)), tombstone_key(ours), published)
-            reply: int | list[bytes] = await DELETE.run(self._client, keys, args)
+            record = None if text is None else self._decode(text)
+            args = (text or b"", b"" if record is None else created_microseconds(record), GRACE, VERSION)
+            reply: int | list[bytes] = await DELETE.run(self._client, (*self._keys(session_id), published), args)
             if (target := target_of(reply)) is not None:
                 return await self.delete(target)
             if isinstance(reply, list):
@@ -179,7 +189,7 @@ class LegacyReadingStore:
 
     async def renew(self, session_id: str, new_id: str, grace: float) -> str | None:
         await self._import(session_id)
-        await END_PUBLISHED.run(self._client, (tombstone_key(session_key(self._quoted, session_id)),), (GRACE,))
+        await END_PUBLISHED.run(self._client, self._keys(session_id), (GRACE,))
         return await self._store.renew(session_id, new_id, grace)
 
     async def list_user(self, user_id: str) -> list[tuple[str, SessionRecord]]:
@@ -235,14 +245,33 @@ class LegacyReadingStore:
         text, left = await TEXT.run(self._client, (published,), (), Replay.READ)
         return text, 0.0 if left < 0 else max(left, 1) / 1000, True
 
-    async def _delete_apart(self, session_id: str, ours: str, published: bytes) -> bool:
-        keys = (ours, index_key(self._quoted, slot_tag(session_id)), tombstone_key(ours))
+    def _keys(self, session_id: str) -> tuple[str, str, str]:
+        """Of the session, of the index that is in its slot, and of its tombstone."""
+        ours = session_key(self._quoted, session_id)
+        return ours, index_key(self._quoted, tag_in_key(ours)), tombstone_key(ours)
+
+    async def _read_published(self, session_id: str) -> SessionRecord | None:
+        """What a full server had no room to take over: it lives, or taking it over had not come as far as writing."""
+        published = legacy.published_key(session_id)
+        text, left = await TEXT.run(self._client, (published,), (), Replay.READ)
+        record = None if text is None else self._decode(text)
+        if record is None:  # another process ended it, or made room and took it over
+            return await self._store.read(session_id)
+        ended = await self._client.call(b"GET", self._keys(session_id)[2], replay=Replay.READ)
+        if ended is not None and created_microseconds(record) <= int(ended):
+            return None
+        if left >= 0:
+            record.expires = min(record.expires, await self._client.time_at(published) + left / 1000)
+        return record
+
+    async def _delete_apart(self, session_id: str, published: bytes) -> bool:
         ended = False
         for _ in range(ATTEMPTS):
             text, left = await TEXT.run(self._client, (published,), (), Replay.READ)
             record = None if text is None else self._decode(text)
-            created = b"" if record is None else round(record.created * MICROSECONDS)
-            reply: int | list[bytes] = await END.run(self._client, keys, (VERSION, created, left, GRACE))
+            created = b"" if record is None else created_microseconds(record)
+            args = (VERSION, created, left, GRACE)
+            reply: int | list[bytes] = await END.run(self._client, self._keys(session_id), args)
             if (target := target_of(reply)) is not None:
                 return await self.delete(target)
             if isinstance(reply, list):

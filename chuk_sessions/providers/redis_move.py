@@ -8,6 +8,8 @@ Else two servers have a part of it each, and nothing can be done on both at once
 3. If it is gone without such a note, somebody ended it: what we put is removed again. If it is another text, what we
    put is removed unless it has been used, and all begins anew with that text; what was used is merged with it.
 
+``migrate`` also leaves the note of ``redis_transfer`` in the first step, for a run that is killed before the second.
+
 So the session is in one place or the other at any moment, for whoever looks under the published key before ours. One
 that a published process ends at the same time may live on for a round trip, and if this process dies in just that
 moment, until it expires.
@@ -23,21 +25,18 @@ from chuk_sessions import legacy
 from chuk_sessions.adoption import Adoption
 from chuk_sessions.models import MICROSECONDS
 from chuk_sessions.providers.redis_scripts import ENDING, VERSION
-from chuk_sessions.providers.redis_transfer import adopt, record_fields, tombstone_key
+from chuk_sessions.providers.redis_transfer import adopt, arrival_key, record_fields, tombstone_key
 from chuk_sessions.providers.redis_user_index import UserIndex
 from chuk_sessions.redis_client.connection import Replay
 from chuk_sessions.redis_client.scripts import Script
 from chuk_sessions.redis_client.slots import hashed_part, slot_of
-from chuk_sessions.session_ids import index_key, session_key, slot_tag, unquote_part
+from chuk_sessions.session_ids import index_key, session_key, tag_in_key, unquote_part
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from chuk_sessions.models import SessionRecord
     from chuk_sessions.redis_client.client import Client
-    from chuk_sessions.redis_client.connection import Argument
 
-__all__ = ["DROP", "TAKE", "UNDO", "Move", "note_key"]
+__all__ = ["DROP", "TAKE", "UNDO", "Move", "created_microseconds", "is_same", "note_key", "undo"]
 
 NOTE_MILLISECONDS = 600_000  # longer than any process takes from the first step to the second
 TAKEN, TAKEN_BEFORE, GONE, CHANGED, CHANGED_AFTER = 1, 2, 0, -1, -2
@@ -63,9 +62,9 @@ if not text then return -1 end
 return text == ARGV[1] and redis.call('UNLINK', KEYS[1]) or 0
 """)
 
-# KEYS: ours, the index in its slot. ARGV: when the session was created, the version of our records, and all fields and
-# values but that, the deadline and the incarnation, if it is to be removed only as it was put. Whether it was removed,
-# or what to take out of its user's index if that is elsewhere.
+# KEYS: ours, the index in its slot, and perhaps the note. ARGV: when the session was created, the version of our
+# records, and all fields and values but that, the deadline and the incarnation, if it is to be removed only as it was
+# put. Whether it was removed, and the note with it, or what to take out of its user's index if that is elsewhere.
 UNDO = Script(
     ENDING
     + """
@@ -84,6 +83,7 @@ if #ARGV > 2 then
   end
 end
 local removed, member = ending(KEYS[1], KEYS[2], ARGV[2])
+if KEYS[3] then redis.call('UNLINK', KEYS[3]) end
 return member and {member} or removed
 """
 )
@@ -92,44 +92,52 @@ return member and {member} or removed
 class Move:
     """One session on its way; as many attempts as its original changes, and ``abandon`` if it is not there any more."""
 
-    def __init__(self, client: Client, session_id: str) -> None:
+    def __init__(self, client: Client, session_id: str, noted: bool = False) -> None:
         self._client = client
+        self._noted = noted
         self._session_id = session_id
         self._published = legacy.published_key(session_id)
         self._put: tuple[str, SessionRecord] | None = None  # in which sandbox what, until its original is taken
 
-    async def attempt(self, quoted_sandbox: str, record: SessionRecord, text: bytes, left: float) -> Adoption:
+    async def attempt(
+        self, quoted_sandbox: str, record: SessionRecord, text: bytes, left: float, origin: str | None = None
+    ) -> Adoption:
         """Move the session that ``text`` held when it was read; CHANGED if it does not hold that any more.
 
-        ``left`` are the seconds that its key had to live then, 0 for one without an end. Raises as ``adopt``.
+        ``left`` are the seconds that its key had to live then, 0 for one without an end; ``origin`` is as in
+        ``adopt``. Raises as that.
         """
         ours = session_key(quoted_sandbox, self._session_id)
+        to = (self._client, quoted_sandbox, self._session_id, record)
         if self._client.is_together(ours, self._published):
-            return await adopt(self._client, quoted_sandbox, self._session_id, record, 0, (self._published, text))
-        if self._put is not None and not _is_same(self._put, quoted_sandbox, record):
+            return await adopt(*to, 0, (self._published, text), origin=origin)
+        if self._put is not None and not is_same(self._put, quoted_sandbox, record):
             await self.abandon()
-        outcome = await adopt(self._client, quoted_sandbox, self._session_id, record, left)
+        outcome = await adopt(*to, left, origin=origin, noted=self._noted)
         if outcome is Adoption.CREATED:
             self._put = quoted_sandbox, record
         if outcome is Adoption.EXPIRED:
-            await self._drop_if_ended(ours, record, text)
+            origin_key = ours if origin is None else session_key(origin, self._session_id)
+            await self._drop_if_ended((ours, origin_key), record, text)
         if outcome <= 0:
             return outcome
         made = self._put is not None
         if not await self._take(record, text):
             return Adoption.CHANGED
+        if self._noted:
+            await self._client.call(b"UNLINK", arrival_key(ours))
         return Adoption.CREATED if made else Adoption.MERGED
 
     async def abandon(self) -> None:
         """The original is gone, or another session's by now: what we put, if it is there, must not live on."""
         if self._put is not None:
             (quoted_sandbox, record), self._put = self._put, None
-            await self._undo(quoted_sandbox, record, ())
+            await self._undo(quoted_sandbox, record, unused=False)
 
     async def _take(self, record: SessionRecord, text: bytes) -> bool:
         """Remove the original; False if it is none any more, and then what we put may be gone again."""
         keys = (self._published, note_key(self._published))
-        found = await TAKE.run(self._client, keys, (text, _created(record), NOTE_MILLISECONDS))
+        found = await TAKE.run(self._client, keys, (text, created_microseconds(record), NOTE_MILLISECONDS))
         if found == GONE:
             await self.abandon()
         elif found == CHANGED:
@@ -141,32 +149,50 @@ class Move:
     async def _undo_if_unused(self) -> None:
         if self._put is not None:
             quoted_sandbox, record = self._put
-            if await self._undo(quoted_sandbox, record, record_fields(record)):
+            if await self._undo(quoted_sandbox, record, unused=True):
                 self._put = None
 
-    async def _undo(self, quoted_sandbox: str, record: SessionRecord, fields: Iterable[Argument]) -> bool:
-        """Whether what we put was removed, from its user's index too."""
-        index = index_key(quoted_sandbox, slot_tag(self._session_id))
-        keys = (session_key(quoted_sandbox, self._session_id), index)
-        reply: int | list[bytes] = await UNDO.run(self._client, keys, (_created(record), VERSION, *fields))
-        if isinstance(reply, list):
-            await UserIndex(self._client, unquote_part(quoted_sandbox)).forget(reply[0])
-        return bool(reply)
+    async def _undo(self, quoted_sandbox: str, record: SessionRecord, unused: bool) -> bool:
+        return await undo(self._client, quoted_sandbox, self._session_id, record, unused=unused, noted=self._noted)
 
-    async def _drop_if_ended(self, ours: str, record: SessionRecord, text: bytes) -> None:
-        """A session that was ended here may have been written back by a cache."""
-        ended = await self._client.call(b"GET", tombstone_key(ours), replay=Replay.READ)
-        if ended is not None and _created(record) <= int(ended):
+    async def _drop_if_ended(self, keys: tuple[str, str], record: SessionRecord, text: bytes) -> None:
+        """A session that was ended here may have been written back by a cache, or its move interrupted."""
+        created, ended = created_microseconds(record), False
+        for key in set(keys):
+            moment = await self._client.call(b"GET", tombstone_key(key), replay=Replay.READ)
+            ended = ended or (moment is not None and created <= int(moment))
+        if self._noted and not ended:
+            note = await self._client.call(b"GET", arrival_key(keys[0]), replay=Replay.READ)
+            ended = note is not None and note.startswith(b"%d " % created)
+        if ended:
             await DROP.run(self._client, (self._published,), (text,))
 
 
-def _created(record: SessionRecord) -> int:
+def created_microseconds(record: SessionRecord) -> int:
+    """When it was created, as records and notes have it."""
     return round(record.created * MICROSECONDS)
 
 
-def _is_same(put: tuple[str, SessionRecord], quoted_sandbox: str, record: SessionRecord) -> bool:
-    sandbox, before = put
-    return (sandbox, before.created, before.user_id) == (quoted_sandbox, record.created, record.user_id)
+async def undo(
+    client: Client, quoted_sandbox: str, session_id: str, record: SessionRecord, *, unused: bool, noted: bool
+) -> bool:
+    """Remove what was put as if it had not come, from its user's index too; whether it was there.
+
+    ``unused``: only if it is as it was put. ``noted``: the note goes with it.
+    """
+    key = session_key(quoted_sandbox, session_id)
+    keys = (key, index_key(quoted_sandbox, tag_in_key(key)), *((arrival_key(key),) if noted else ()))
+    args = (created_microseconds(record), VERSION, *(record_fields(record) if unused else ()))
+    reply: int | list[bytes] = await UNDO.run(client, keys, args)
+    if isinstance(reply, list):
+        await UserIndex(client, unquote_part(quoted_sandbox)).forget(reply[0])
+    return bool(reply)
+
+
+def is_same(put: tuple[str, SessionRecord], sandbox: str, record: SessionRecord) -> bool:
+    """Whether what was put, and where, is the session that is to come now."""
+    there, before = put
+    return (there, before.created, before.user_id) == (sandbox, record.created, record.user_id)
 
 
 def note_key(published: bytes) -> bytes:

@@ -9,6 +9,11 @@ it in the same step, so that two processes cannot both import, and a session tha
 
 Deleting under ``SESSION_LEGACY_READ`` leaves a tombstone with the time of it. A process of a published version that
 still has the session in its cache writes it back at the next touch; the tombstone keeps that copy out.
+
+Where putting it here and removing the original are two steps, an interruption leaves both, and the next run must not
+bring back what was ended here in between. So a note is left with what is put, in the same step, until the original is
+gone or the session would have expired. It says when the one that came was created, and the one that is here since: the
+note without that one means that it was ended.
 """
 
 from __future__ import annotations
@@ -30,35 +35,43 @@ if TYPE_CHECKING:
     from chuk_sessions.redis_client.client import Client
     from chuk_sessions.redis_client.connection import Argument
 
-__all__ = ["ADOPT", "adopt", "record_fields", "tombstone_key"]
+__all__ = ["ADOPT", "adopt", "arrival_key", "record_fields", "tombstone_key"]
 
 MAX_LEFT = 90_000_000_000 * MICROSECONDS  # so that a deadline has the digits that the record format allows
 INCARNATION = 9  # its place in the arguments of ADOPT
 
 
 # The replies are those of Adoption, and -4 if the session that is here is another incarnation than was filed.
-# KEYS: ours, the index in its slot, the tombstone, and perhaps the published one. ARGV: version, published text,
-# microseconds left (for want of a published key with a TTL; 0: up to its own deadline), its own deadline or 0, user?,
-# user, created, accessed, status, the incarnation that was filed in an index elsewhere or '', fields and values.
+# KEYS: ours, the index in its slot, its tombstone, that of the sandbox it comes from, and perhaps the published one, or
+# the note. ARGV: version, published text or nothing, microseconds left or 0, its own deadline or 0, user?, user,
+# created, accessed, status, the incarnation that was filed in an index elsewhere or '', fields and values. What ends
+# first counts: that time, the TTL of a published key, the deadline; one without any is not taken.
 ADOPT = Script(
     WRITE
     + FILING
     + """
 local left, ends, created, accessed = tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[7], ARGV[8]
-if KEYS[4] then
-  local text = redis.pcall('GET', KEYS[4])
+local published, note = ARGV[2] ~= '' and KEYS[5], ARGV[2] == '' and KEYS[5]
+if left == 0 then left = math.huge end
+if published then
+  local text = redis.pcall('GET', published)
   if text ~= ARGV[2] then return -3 end
-  local pttl = redis.call('PTTL', KEYS[4])
-  if pttl >= 0 then left = math.min(pttl * 1000, 9e16) elseif ends > 0 then left = ends - now end
-elseif left == 0 and ends > 0 then
-  left = ends - now
+  local pttl = redis.call('PTTL', published)
+  if pttl >= 0 then left = math.min(left, pttl * 1000) end
 end
-if left <= 0 or (ends > 0 and ends <= now) then return 0 end
-local ended = tonumber(redis.call('GET', KEYS[3]) or nil)
-if ended and tonumber(created) <= ended then
-  if KEYS[4] then redis.call('UNLINK', KEYS[4]) end
-  return 0
+if ends > 0 then left = math.min(left, ends - now) end
+if left <= 0 or left == math.huge then return 0 end
+left = math.min(left, 9e16)
+for i = 3, 4 do
+  local ended = tonumber(redis.call('GET', KEYS[i]) or nil)
+  if ended and tonumber(created) <= ended then
+    if published then redis.call('UNLINK', published) end
+    return 0
+  end
 end
+local noted, here = note and redis.call('GET', note) or '', created .. ' ' .. (found and old[4] or created)
+local came = string.find(noted, created .. ' ', 1, true) == 1
+if came and not (found and noted == here) then return 0 end
 local user, filed = ARGV[5] == '1' and ARGV[6], ARGV[10]
 local expires, items, result = now + left, {}, 1
 if found then
@@ -96,7 +109,8 @@ if type(set) == 'table' then
   end
   return set
 end
-if KEYS[4] then redis.call('UNLINK', KEYS[4]) end
+if published then redis.call('UNLINK', published) end
+if note then redis.call('SET', note, here, 'PXAT', math.ceil(expires / 1000)) end
 return result
 """
 )
@@ -107,6 +121,11 @@ def tombstone_key(key: str) -> str:
     return "ended:" + key.removeprefix("session:")
 
 
+def arrival_key(key: str) -> str:
+    """Where it is noted that the session with that key has come while its original may not be gone; in its slot."""
+    return "taken:" + key.removeprefix("session:")
+
+
 async def adopt(
     client: Client,
     quoted_sandbox: str,
@@ -114,16 +133,21 @@ async def adopt(
     record: SessionRecord,
     left: float,
     published: tuple[bytes, bytes] | None = None,
+    *,
+    origin: str | None = None,
+    noted: bool = False,
 ) -> Adoption:
-    """Put a session here that lives ``left`` seconds from now.
+    """Put a session here that lives ``left`` seconds from now (0: as long as the rest says).
 
-    ``published`` is the key and text it was decoded from, on the same server: then the key's own TTL counts, and
-    ``left`` only if it has none. ``record.expires`` is looked at only in so far as a session past it is expired, and
-    if ``left`` is 0.
+    ``published`` is the key and text it was decoded from, on the same server: it lives no longer than that key, and in
+    no case beyond ``record.expires``. ``origin`` is the quoted sandbox that it comes from, if it is another one: what
+    was ended there stays so. ``noted``: the original is removed in a later step, so leave the note.
     Raises SessionError for metadata that cannot be stored, else as ``Client.call``.
     """
     key = session_key(quoted_sandbox, session_id)
-    keys: tuple[Argument, ...] = (key, index_key(quoted_sandbox, slot_tag(session_id)), tombstone_key(key))
+    index = index_key(quoted_sandbox, slot_tag(session_id))
+    origin_key = key if origin is None else session_key(origin, session_id)
+    keys: tuple[Argument, ...] = (key, index, tombstone_key(key), tombstone_key(origin_key))
     user = (b"0", b"") if record.user_id is None else (b"1", record.user_id.encode("utf-8", "surrogatepass"))
     args: list[Argument] = [
         VERSION,
@@ -143,17 +167,18 @@ async def adopt(
         args += (METADATA + name.encode("utf-8", "surrogatepass"), value)
     if published:
         keys = (*keys, published[0])
+    elif noted:
+        keys = (*keys, arrival_key(key))
     sandbox_id = unquote_part(quoted_sandbox)
     if record.user_id is None or user_tag(sandbox_id, record.user_id) == slot_tag(session_id):
         return _outcome(await ADOPT.run(client, keys, tuple(args)))
-    index = UserIndex(client, sandbox_id)
 
     async def run(incarnation: bytes) -> int:
         args[INCARNATION] = incarnation
         reply: int | list[bytes] = await ADOPT.run(client, keys, tuple(args))
         return reply if isinstance(reply, int) else Adoption.UNREADABLE
 
-    return Adoption(await index.bring(key, record.user_id, left, run))
+    return Adoption(await UserIndex(client, sandbox_id).bring(key, record.user_id, left, run))
 
 
 def _outcome(reply: int | list[bytes]) -> Adoption:

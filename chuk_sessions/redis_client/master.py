@@ -21,7 +21,7 @@ class Master:
     def __init__(self, node: Node, node_of: Callable[[Argument], Node | None], in_cluster: bool) -> None:
         self._node = node
         self._node_of = node_of
-        self._in_cluster = in_cluster
+        self.in_cluster = in_cluster
 
     def __repr__(self) -> str:
         return f"<Master {self.address}>"
@@ -47,7 +47,7 @@ class Master:
         A text to compare with: as long as it is the same, so are the keys that belong here. Empty for a lone server,
         to which all keys belong. Raises as ``call``.
         """
-        if not self._in_cluster:
+        if not self.in_cluster:
             return ""
         rows: bytes = await self.call(b"CLUSTER", b"NODES", replay=Replay.READ)
         columns = (row.split() for row in rows.decode().splitlines())

@@ -55,14 +55,16 @@ async def open_connection(
         reason = f"the server's certificate is not trusted: {exc.verify_message}; {hint}"
     except ssl.SSLError as exc:
         reason = f"TLS failed: {exc.reason or type(exc).__name__}"
+        if "ALERT" in reason:
+            reason += _certificate_hint(config.tls)
     except OSError as exc:
         reason = _reason(exc)
     except ValueError:  # of the host: an empty or overlong label
         reason = "the host name is not valid"
     except ProviderError as exc:
         reason, cause = str(exc), exc.with_traceback(None)  # which would hold this frame, and this frame it
-        if connection.lost.done() and not connection.heard and config.tls is None and config.path is None:
-            reason += "; if that port speaks TLS, the URL must begin with rediss://"
+        if connection.lost.done() and not connection.heard and config.path is None:
+            reason += _certificate_hint(config.tls)
     except BaseException:
         connection.abort("connecting was given up")
         raise
@@ -70,6 +72,15 @@ async def open_connection(
         return connection
     connection.abort(reason)
     raise NotSent(f"cannot connect to Redis at {config.address}: {reason}") from cause
+
+
+def _certificate_hint(tls: TLSConfig | None) -> str:
+    """What a server that hangs up may have missed; with TLS 1.3 it does so when the handshake is over for us."""
+    if tls is None:
+        return "; if that port speaks TLS, the URL must begin with rediss://"
+    if tls.certfile is None:
+        return "; if the server asks for a client certificate, ssl_certfile and ssl_keyfile name it"
+    return "; the server may not trust the client certificate of ssl_certfile"
 
 
 async def answer_within(seconds: float, question: asyncio.Future[Reply]) -> Reply:
@@ -167,7 +178,9 @@ def _tls_context(tls: TLSConfig, versions: tuple[int, ...]) -> ssl.SSLContext:
             context.load_cert_chain(tls.certfile, tls.keyfile, password=lambda: "")  # never ask at a terminal
     except OSError as exc:
         files = ", ".join(name for name in (tls.ca_certs, tls.certfile, tls.keyfile) if name is not None)
-        raise ProviderError(f"the certificate files of the Redis URL ({files}) cannot be used: {exc}") from exc
+        alone = tls.certfile is not None and tls.keyfile is None
+        hint = "; without ssl_keyfile the key is looked for in ssl_certfile" if alone else ""
+        raise ProviderError(f"the certificate files of the Redis URL ({files}) cannot be used: {exc}{hint}") from exc
     context.check_hostname = tls.check_hostname and tls.verify
     if not tls.verify:
         warn_insecure()

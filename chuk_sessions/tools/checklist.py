@@ -5,6 +5,7 @@ What the server does not tell (hosted ones often refuse CONFIG) is said to be un
 
 from __future__ import annotations
 
+import re
 import statistics
 import time
 from collections.abc import Awaitable, Callable
@@ -30,6 +31,7 @@ LISTPACK, INDEX_LISTPACK = 512, 128  # bytes: the values of the README
 FULL = 0.8  # of maxmemory: from here on somebody should look
 PINGS = 200
 SLOW = 2.0  # milliseconds of a median round trip: within a data centre it is under one
+MASTER_NAME = re.compile(r"name=([^,]+),")
 SANDBOX = "chuk-sessions-check"
 MANY_NAMES = 200_000  # of which one is in the slots of a certain server, even if it has a single one
 
@@ -75,6 +77,9 @@ async def check(client: Client) -> list[Finding]:
 async def _check_server(client: Client, master: Master) -> list[Finding]:
     await master.call(b"PING", replay=Replay.READ)
     info = await _info(master)
+    misled = _misled(master, info)
+    if misled is not None:
+        return [_version(info), misled]
     looks = [await look(master, info) for look in LOOKS]
     return [_version(info), _role(info), *looks, *await _permissions(client, master)]
 
@@ -107,6 +112,20 @@ async def _setting(server: Master, name: str) -> str | None:
         return None
     values = list(reply.values()) if isinstance(reply, dict) else reply[1::2]
     return values[0].decode() if values else None
+
+
+def _misled(master: Master, info: Info) -> Finding | None:
+    """If the server is not what the URL says; the rest would fail for that alone."""
+    mode = info.get("redis_mode")
+    if mode == "sentinel":
+        known = MASTER_NAME.match(info.get("master0", ""))
+        name = known[1] if known else "NAME"
+        advice = f"it has no sessions: end the URL with the name of the master, redis://HOST:26379/{name}"
+        return Finding(Level.FAIL, "URL", "leads to a Sentinel", advice)
+    if mode == "cluster" and not master.in_cluster:
+        advice = "add ?cluster=true to the URL, or name several of its servers: redis://HOST1:PORT,HOST2:PORT"
+        return Finding(Level.FAIL, "URL", "leads to one server of a cluster", advice)
+    return None
 
 
 def _version(info: Info) -> Finding:

@@ -1,10 +1,15 @@
-"""The command line: arguments in, exit code out. 0: done; 1: something is left to do; 2: it could not be done."""
+"""The command line: arguments in, exit code out.
+
+0: done; 1: something is left to do; 2: it could not be done.
+"""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import io
 import json
+import logging
 import os
 import signal
 import sys
@@ -28,8 +33,11 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
+QUIET = logging.NullHandler()
 INTERRUPTED = 130
+OUTPUT_CLOSED = 141  # as a shell says of a program that SIGPIPE ended
 SHOWN_PROBLEMS = 20
+SHOWN_SANDBOXES = 20
 URL_HELP = (
     "redis://, rediss:// or unix:// URL; env:NAME takes it from that variable, which keeps a password out of `ps`"
 )
@@ -37,6 +45,20 @@ URL_HELP = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code."""
+    logging.getLogger("chuk_sessions.redis_client.node").addHandler(QUIET)  # the error says the same once more
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a name that the terminal's encoding lacks ends nothing
+    try:
+        try:
+            return _run(arguments)
+        finally:
+            print(end="", flush=True)  # here, and not at the exit of the interpreter, where nobody can catch it
+    except BrokenPipeError:
+        _discard_output()
+        return OUTPUT_CLOSED
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     options = _parser().parse_args(arguments)
     run: Callable[[argparse.Namespace], Awaitable[int]] = options.run
     try:
@@ -46,6 +68,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return INTERRUPTED
+
+
+def _discard_output() -> None:
+    """Whoever read it has read enough (``| head``): what is still buffered goes nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except BrokenPipeError:
+            os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 async def _to_end(run: Awaitable[int]) -> int:
@@ -203,6 +236,10 @@ def _stop_at_signal() -> asyncio.Event:
 def _report(counts: Counts, dry_run: bool) -> str:
     """The counts in words, and what was left in place."""
     lines = [f"{'to move' if dry_run else 'moved':>14}: {counts.moved}"]
+    by_sandbox = counts.to_move.most_common()
+    lines += [f"{'':>14}  {number} of sandbox {name!r}" for name, number in by_sandbox[:SHOWN_SANDBOXES]]
+    if len(by_sandbox) > SHOWN_SANDBOXES:
+        lines.append(f"{'':>14}  and {len(by_sandbox) - SHOWN_SANDBOXES} sandboxes more")
     more = {
         "of them merged": counts.merged,
         "in our layout": counts.here,

@@ -5,8 +5,10 @@ How one session moves, and why in this order:
 * Within one database a published session is moved by one script: it is in one layout or the other at any moment, and
   nothing that happens at the same time is lost. In a cluster it takes several steps: see ``redis_move``.
 * Between two databases there is no such step. The session is put at the target first, and the original is removed only
-  if it is still what was read: an interruption at any point leaves it at least once, and the next run puts the two
-  together (see ``redis_transfer``). If the original changed meanwhile, it is read again.
+  if it is still what was read: an interruption at any point leaves it at least once. A note that is put with it, in one
+  step, tells the next run what to do: with the session there, the two are put together (see ``redis_transfer``); with
+  the note alone, it was ended at the target since, and the original goes too. With neither it had not come yet.
+* If the original changed meanwhile, what this run put is removed again, unless it has been used, and it is read again.
 * If the original is gone by then, and had time left, it was ended at the source: then it is ended at the target too.
   Between putting and that it lives at the target, one round trip long. If this process dies in just that moment, it
   goes on living there until it expires: two servers have no common step, so one of two wrongs must be possible, and
@@ -19,16 +21,18 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 import time
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from os import urandom
 from typing import TYPE_CHECKING
 
+from chuk_sessions import grid
 from chuk_sessions.adoption import Adoption
 from chuk_sessions.exceptions import ProviderError, SessionError
-from chuk_sessions.models import MICROSECONDS
-from chuk_sessions.providers.redis_move import Move
-from chuk_sessions.providers.redis_transfer import tombstone_key
+from chuk_sessions.providers.redis_move import Move, created_microseconds
+from chuk_sessions.providers.redis_transfer import arrival_key, tombstone_key
 from chuk_sessions.providers.redis_user_index import UserIndex
 from chuk_sessions.redis_client.client import Client
 from chuk_sessions.redis_client.connection import Replay
@@ -36,7 +40,7 @@ from chuk_sessions.redis_client.scripts import Script
 from chuk_sessions.session_ids import quote_part, session_key
 from chuk_sessions.tools.enumeration import session_keys
 from chuk_sessions.tools.stored import Problem, Stored, read, read_batch
-from chuk_sessions.tools.targets import RedisTarget
+from chuk_sessions.tools.targets import Crossing, RedisTarget
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
@@ -50,13 +54,18 @@ ATTEMPTS = 20  # readings of a session that changes each time
 LOCK = b"chuk-sessions:migrate"
 LOCK_MILLISECONDS = 60_000  # longer than any batch takes; a run that was killed blocks the next one for so long
 MAX_PROBLEMS = 1000  # that are kept for the report; all are counted
+SLACK = 1.0  # seconds: a session that had less than that to live is taken for expired, not for ended
+RANDOM_SANDBOX = re.compile(r"sandbox-[0-9a-f]{8}")
+STRANDED = "its sandbox is none that a manager here will have (%s): give it one with --into, or name it with --sandbox"
+UNUSABLE = "its sandbox is none that a manager here can have (it %s): give it one with --into"
 REFUSED = {
     Adoption.CONFLICT: "its id is live at the target, under another user",
     Adoption.UNREADABLE: "the target has a record of it that this version cannot read",
 }
 
 # 1 if the key held exactly that and was removed, 0 if it holds something else, -1 if it is gone. A hash is given as
-# its fields and values, a text as one argument.
+# its fields and values, a text as one argument. What was noted when the session came here itself goes with it, as it
+# may come back one day.
 REMOVE = Script("""
 local key = KEYS[1]
 if redis.call('EXISTS', key) == 0 then return -1 end
@@ -68,7 +77,7 @@ else
     if redis.call('HGET', key, ARGV[i]) ~= ARGV[i + 1] then return 0 end
   end
 end
-redis.call('UNLINK', key)
+redis.call('UNLINK', unpack(KEYS))
 return 1
 """)
 RENEW = Script("return redis.call('GET', KEYS[1]) == ARGV[1] and redis.call('PEXPIRE', KEYS[1], ARGV[2]) or 0")
@@ -87,6 +96,7 @@ class Counts:
     ended: int = 0  # deleted or expired before they could be moved
     left_behind: int = 0
     problems: list[Problem] = field(default_factory=list)
+    to_move: Counter[str] = field(default_factory=Counter)  # by sandbox, in a dry run
 
     def add_problem(self, problem: Problem) -> None:
         """Count it, and keep it if there are not too many."""
@@ -119,7 +129,9 @@ async def migrate(
     """Move all sessions, or those of ``sandboxes``; what was done. ``stop`` is asked, and ``progress`` told, per batch.
 
     ``into`` gives the sessions that are moved another sandbox: published versions that were given none stored a random
-    one with each session, and did not look at it.
+    one with each session, and did not look at it. Without it, published sessions of a random sandbox that is not among
+    ``sandboxes``, or of one that cannot be used here, are left in place as a problem. Within one database sessions of
+    our layout are moved only if ``sandboxes`` has theirs.
 
     A dry run counts what a run would begin with, and writes nothing but the probe that tells whether both are one
     database. Raises ProviderError if another run has the same source, or as ``Client.call``; running it again goes on
@@ -203,61 +215,109 @@ class _Run:
             counts.add_problem(found)
         elif self._sandboxes and found.sandbox_id not in self._sandboxes:
             counts.other_sandbox += 1
-        elif self._in_place and not found.published:
+        elif self._stays(found):
             counts.here += 1
+        elif problem := self._stranded(found):
+            counts.add_problem(problem)
         elif self._dry_run:
             counts.moved += 1
+            counts.to_move[found.sandbox_id] += 1
         else:
             await self._move_stored(found)
 
+    def _stays(self, found: Stored) -> bool:
+        """In our layout already, and in the sandbox it shall have."""
+        moves = self._into is not None and self._sandboxes and found.sandbox_id != self._into
+        return self._in_place and not found.published and not moves
+
+    def _stranded(self, found: Stored) -> Problem | None:
+        """Published versions did not look at the sandbox, so that any will do there; here no manager would find it."""
+        if self._into is not None or not found.published:
+            return None
+        unusable = grid.segment_problem(found.sandbox_id)
+        if unusable is not None:
+            return Problem(found.key, UNUSABLE % unusable)
+        if RANDOM_SANDBOX.fullmatch(found.sandbox_id) and not self._sandboxes:
+            return Problem(found.key, STRANDED % "a random one")
+        return None
+
     async def _move_stored(self, found: Stored) -> None:
-        kind, move = b"string" if found.published else b"hash", Move(self._source, found.session_id)
+        if self._in_place and found.published:
+            await self._move_in_place(found)
+        else:
+            await self._move_across(found)
+
+    async def _read_again(self, found: Stored) -> Stored | Problem | None:
+        return await read(self._source, found.key, b"string" if found.published else b"hash")
+
+    def _restless(self, found: Stored) -> None:
+        self.counts.add_problem(Problem(found.key, f"changed {ATTEMPTS} times while it was read; run again"))
+
+    def _sandbox(self, found: Stored) -> str:
+        return self._into or found.sandbox_id
+
+    async def _move_in_place(self, found: Stored) -> None:
+        move = Move(self._source, found.session_id, noted=True)
         for _ in range(ATTEMPTS):
-            found.sandbox_id = self._into or found.sandbox_id
-            if await (self._move_in_place(found, move) if self._in_place else self._move_across(found)):
+            origin = quote_part(found.sandbox_id)
+            attempt = move.attempt(quote_part(self._sandbox(found)), found.record, found.raw[0], found.left, origin)
+            outcome = await self._report(found, attempt)
+            if outcome > 0:
+                self._count(outcome)
+            elif outcome is Adoption.EXPIRED:
+                self.counts.ended += 1
+            if outcome is not Adoption.CHANGED:
                 return
-            again = await read(self._source, found.key, kind)
+            again = await self._read_again(found)
             if not isinstance(again, Stored):
                 await move.abandon()
                 await self._move(again)
                 return
             found = again
-        self.counts.add_problem(Problem(found.key, f"changed {ATTEMPTS} times while it was read; run again"))
+        self._restless(found)
 
-    async def _move_in_place(self, found: Stored, move: Move) -> bool:
-        """Whether that is settled; False if the session changed."""
-        sandbox = quote_part(found.sandbox_id)
-        outcome = await self._report(found, move.attempt(sandbox, found.record, found.raw[0], found.left))
-        if outcome > 0:
-            self._count(outcome)
-        elif outcome is Adoption.EXPIRED:
-            self.counts.ended += 1
-        return outcome is not Adoption.CHANGED
+    async def _move_across(self, found: Stored) -> None:
+        """To another database, or to another sandbox of this one."""
+        crossing = Crossing(self._target, found.session_id)
+        for _ in range(ATTEMPTS):
+            if await self._cross(found, crossing):
+                return
+            again = await self._read_again(found)
+            if not isinstance(again, Stored):
+                if again is None:
+                    await self._end_at_target(found, crossing)
+                await crossing.abandon()
+                await self._move(again)
+                return
+            found = again
+        self._restless(found)
 
-    async def _move_across(self, found: Stored) -> bool:
+    async def _cross(self, found: Stored, crossing: Crossing) -> bool:
         """Whether that is settled; False if the session changed."""
-        begun = time.monotonic()
         outcome = Adoption.EXPIRED
         if not await self._was_ended(found):
             # The deadline as a time is the source's; what counts at the target is how much is left.
             record = replace(found.record, expires=math.inf)
-            putting = self._target.adopt(found.sandbox_id, found.session_id, record, found.left)
+            putting = crossing.put(self._sandbox(found), record, found.left, found.sandbox_id)
             outcome = await self._report(found, putting)
         if outcome < 0:
             return True
-        removed: int = await REMOVE.run(self._source, (found.key,), tuple(found.raw))
+        keys = (found.key,) if found.published else (found.key, arrival_key(found.key.decode()))
+        removed: int = await REMOVE.run(self._source, keys, tuple(found.raw))
+        if removed == 0:
+            await crossing.retreat()
+            return False
         if removed > 0 and not found.published:
             fields = dict(zip(found.raw[::2], found.raw[1::2], strict=True))
-            await UserIndex(self._source, found.sandbox_id).forget_record(_key(found), fields)
+            await UserIndex(self._source, found.sandbox_id).forget_record(_key(found.sandbox_id, found), fields)
         if removed > 0 and outcome > 0:
             self._count(outcome)
-        elif removed != 0:
-            self.counts.ended += 1
-        if removed < 0 and outcome > 0 and time.monotonic() - begun < found.left:
-            if self.lock is not None:
-                await self.lock.renew()  # raises if it is lost: then it may be another run that has moved the session
-            await self._end_at_target(found)
-        return removed != 0
+            await crossing.settle()
+            return True
+        self.counts.ended += 1
+        if removed < 0:
+            await self._end_at_target(found, crossing)
+        return True
 
     def _count(self, outcome: Adoption) -> None:
         self.counts.moved += 1
@@ -278,14 +338,21 @@ class _Run:
         """Whether a process with SESSION_LEGACY_READ ended it at the source, and another wrote it back since."""
         if not found.published:
             return False
-        ended = await self._source.call(b"GET", tombstone_key(_key(found)), replay=Replay.READ)
-        return ended is not None and found.record.created * MICROSECONDS <= int(ended)
+        keys = {_key(sandbox_id, found) for sandbox_id in (found.sandbox_id, self._sandbox(found))}
+        asking = (self._source.call(b"GET", tombstone_key(key), replay=Replay.READ) for key in keys)
+        created = created_microseconds(found.record)
+        return any(ended is not None and created <= int(ended) for ended in await asyncio.gather(*asking))
 
-    async def _end_at_target(self, found: Stored) -> None:
-        """It was deleted at the source; unless a process there took it over into our layout just now."""
-        if not (found.published and await self._source.call(b"EXISTS", _key(found), replay=Replay.READ)):
-            await self._target.end(found.sandbox_id, found.session_id)
+    async def _end_at_target(self, found: Stored, crossing: Crossing) -> None:
+        """It is gone at the source. Not if it has expired, or a process there took it over into our layout just now."""
+        if crossing.sandbox_id is None or time.monotonic() - found.asked > found.left - SLACK:
+            return
+        if self.lock is not None:
+            await self.lock.renew()  # raises if it is lost: then it may be another run that has moved the session
+        ours = _key(found.sandbox_id, found)
+        if not (found.published and await self._source.call(b"EXISTS", ours, replay=Replay.READ)):
+            await crossing.end()
 
 
-def _key(found: Stored) -> str:
-    return session_key(quote_part(found.sandbox_id), found.session_id)
+def _key(sandbox_id: str, found: Stored) -> str:
+    return session_key(quote_part(sandbox_id), found.session_id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
@@ -19,13 +20,16 @@ if TYPE_CHECKING:
 
 __all__ = ["Problem", "Stored", "read", "read_batch"]
 
-OUR_KEY = re.compile(rb"session:\{[0-9a-f]{6}\}:([A-Za-z0-9._~@%-]+):([A-Za-z0-9._~@%-]*)")
+OUR_KEY = re.compile(rb"session:\{[0-9a-f]{6}\}:([A-Za-z0-9._~@%-]*):([A-Za-z0-9._~@%-]*)")
 READABLE = (b"hash", b"string")
 
 
 @dataclass(slots=True)
 class Stored:
-    """A session as it was read: ``left`` are the seconds it has to live, ``raw`` what the key held, to compare with."""
+    """A session as it was read: ``left`` are the seconds it has to live, ``raw`` what the key held, to compare with.
+
+    ``asked`` is the moment before it was read, by the monotonic clock: it ends no earlier than ``left`` after that.
+    """
 
     key: bytes
     published: bool
@@ -34,6 +38,7 @@ class Stored:
     record: SessionRecord = field(repr=False)
     left: float
     raw: list[bytes] = field(repr=False)
+    asked: float = 0.0
 
 
 @dataclass(slots=True)
@@ -58,7 +63,11 @@ async def read(client: Client, key: bytes, kind: bytes) -> Stored | Problem | No
         return None
     if kind not in READABLE:
         return Problem(key, f"a {kind.decode()}, which no version of this package writes")
-    return await (_read_ours(client, key) if kind == b"hash" else _read_published(client, key))
+    asked = time.monotonic()
+    found = await (_read_ours(client, key) if kind == b"hash" else _read_published(client, key))
+    if isinstance(found, Stored):
+        found.asked = asked
+    return found
 
 
 async def _read_ours(client: Client, key: bytes) -> Stored | Problem | None:
@@ -105,9 +114,9 @@ async def _read_published(client: Client, key: bytes) -> Stored | Problem | None
     if found is None:
         return Problem(key, "a text that is no session of 0.2 to 0.6")
     until_end = found.record.expires - now
-    left = pttl / 1000 if pttl >= 0 else until_end
+    left = min(pttl / 1000, until_end) if pttl >= 0 else until_end  # what ends first: the key, or what it says itself
     if left == float("inf"):
         return Problem(key, "a session of 0.2 to 0.6 without any deadline")
-    if min(left, until_end) <= 0:
+    if left <= 0:
         return None
     return Stored(key, True, found.sandbox_id, session_id, found.record, left, [text])

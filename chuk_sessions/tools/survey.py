@@ -165,7 +165,13 @@ def as_text(found: Survey) -> str:
     return "\n\n".join(parts)
 
 
+def printable(text: str) -> str:
+    """``text`` with escapes for what a terminal would obey or could not show; users choose the names of users."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
 def _table(rows: list[list[str]]) -> str:
+    rows = [[printable(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
     return "\n".join(line.rstrip() for line in lines)

@@ -55,6 +55,11 @@ def failure(call: Callable[[], object]) -> Exception | None:
     return None
 
 
+def broken() -> Any:
+    """A factory of a storage that cannot be reached."""
+    raise ConnectionError("the storage cannot be reached")
+
+
 def seconds(info: dict[str, Any] | None) -> int | None:
     """How long a session lives from its creation."""
     if info is None:
@@ -94,6 +99,7 @@ async def namespace(code: str, key: str) -> dict[str, Any]:
     """What the row uses, made anew."""
     make = use("chuk_sessions.session_manager.SessionManager")
     names: dict[str, Any] = {"use": use, "named": named, "seconds": seconds, "failure": failure, "make": make, "k": key}
+    names["broken"] = broken
     names |= {"asyncio": asyncio, "json": json, "math": math, "c": importlib.import_module("chuk_sessions")}
     names |= {"S": use("chuk_sessions.session_manager.SessionMetadata"), "m": make(sandbox_id="box")}
     if re.search(r"\bsid\b", code):

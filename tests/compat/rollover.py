@@ -128,6 +128,16 @@ async def _ended(old: OldProcess, url: str, failures: _Failures) -> None:
     failures.unless(not await _manager(url).validate_session(session_id), "a migration undid a logout")
 
 
+async def _ended_there(old: OldProcess, url: str, failures: _Failures) -> None:
+    """A logout in an old process ends nothing that was taken over, as the README says; a logout here does."""
+    session_id = _allocate(old, user_id="alice")["session_id"]
+    failures.unless(await _manager(url).validate_session(session_id), "a session does not validate")
+    failures.unless(not old.call("delete_session", session_id=session_id), "the old key is still there")
+    failures.unless(await _manager(url).validate_session(session_id), "an old logout ends a session taken over")
+    failures.unless(await _manager(url).delete_session(session_id), "a session cannot be ended")
+    failures.unless(not await _manager(url).validate_session(session_id), "a logout does not hold")
+
+
 async def _both(old: OldProcess, url: str, failures: _Failures) -> None:
     """Both processes change the session in turns; in the end all changes are in one record."""
     session_id = _allocate(old, user_id="alice")["session_id"]
@@ -142,4 +152,4 @@ async def _both(old: OldProcess, url: str, failures: _Failures) -> None:
     failures.unless(info is not None and info["custom_metadata"] == wanted, "an update was lost")
 
 
-SCENARIOS: tuple[Callable[[OldProcess, str, _Failures], Any], ...] = (_used, _moved, _ended, _both)
+SCENARIOS: tuple[Callable[[OldProcess, str, _Failures], Any], ...] = (_used, _moved, _ended, _ended_there, _both)

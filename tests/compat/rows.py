@@ -2,6 +2,7 @@
 
 In a row are: `m`, a manager of the sandbox `box`; `sid`, a session in it of alice with the metadata {"a": 1}; `p`, an
 opened provider; `c`, the package; `k`, a key or id that no other row has; `S`, SessionMetadata; `make`, SessionManager;
+`broken`, the factory of a storage that cannot be reached;
 `use(path)`, which imports a name; `asyncio`, `json` and `math`. Everything is on the same storage, memory or Redis.
 """
 
@@ -106,6 +107,8 @@ info/other-sandbox             | await make(sandbox_id="other").get_session_info
 info/metadata-object           | (await m.get_session_metadata(sid)).to_dict()
 info/metadata-object-type      | isinstance(await m.get_session_metadata(sid), S)
 info/metadata-object-unknown   | await m.get_session_metadata(k)
+info/outage                    | await make(sandbox_id="box", session_factory=broken).get_session_info(k)
+info/metadata-object-outage    | await make(sandbox_id="box", session_factory=broken).get_session_metadata(k)
 info/makes-a-metadata-object   | S(**await m.get_session_info(sid)).custom_metadata
 
 update/merge                   | await m.update_session_metadata(sid, {"b": 2}), (await m.get_session_info(sid))["custom_metadata"]
@@ -210,6 +213,23 @@ metadata/model-dump            | S(session_id="i", sandbox_id="b", created_at="2
 metadata/model-validate        | S.model_validate({"session_id": "i", "sandbox_id": "b", "status": "active", "colour": 1}).status
 metadata/model-validate-number | issubclass(type(failure(lambda: S.model_validate({"session_id": 5, "sandbox_id": "b"}))), ValueError)
 metadata/model-validate-text   | issubclass(type(failure(lambda: S.model_validate("i"))), ValueError)
+metadata/model-dump-fields     | S(session_id="i", sandbox_id="b", created_at="x").model_dump(include={"session_id", "user_id", "new"}, exclude={"user_id"})
+metadata/model-dump-no-none    | S(session_id="i", sandbox_id="b", created_at="x").model_dump(mode="json", by_alias=True, exclude_none=True)
+metadata/model-dump-within     | S(session_id="i", sandbox_id="b", custom_metadata={"a": 1, "b": 2}).model_dump(include={"custom_metadata": {"a"}})
+metadata/model-dump-unset      | S(session_id="i", sandbox_id="b", user_id="u").model_dump(exclude_unset=True)["user_id"]
+metadata/model-dump-json       | S(session_id="i", sandbox_id="b", created_at="x").model_dump_json()
+metadata/model-json-indented   | S(session_id="i", sandbox_id="b").model_dump_json(indent=2, include={"session_id", "user_id"})
+metadata/model-json-unicode    | S(session_id="\u2603", sandbox_id="b").model_dump_json(include={"session_id"})
+metadata/model-json-nan        | S(session_id="i", sandbox_id="b", custom_metadata={"a": math.nan}).model_dump_json(include={"custom_metadata"})
+metadata/model-validate-json   | S.model_validate_json('{"session_id": "i", "sandbox_id": "b", "custom_metadata": {"a": 1}}').custom_metadata
+metadata/model-json-nonsense   | issubclass(type(failure(lambda: S.model_validate_json("nonsense"))), ValueError)
+metadata/model-copy            | (s := S(session_id="i", sandbox_id="b"), t := s.model_copy(update={"user_id": "u"}), t.user_id, s.user_id, t.custom_metadata is s.custom_metadata)[2:]
+metadata/model-copy-deep       | (s := S(session_id="i", sandbox_id="b"), t := s.model_copy(deep=True), t == s, t.custom_metadata is s.custom_metadata)[2:]
+metadata/model-copy-unknown    | S(session_id="i", sandbox_id="b").model_copy(update={"colour": "red"}).session_id
+metadata/pairs                 | dict(S(session_id="i", sandbox_id="b", created_at="x"))
+metadata/model-fields          | list(S.model_fields)
+metadata/model-schema          | S.model_json_schema()["title"]
+metadata/methods-of-pydantic-1 | S(session_id="i", sandbox_id="b").dict()["session_id"]
 
 api/get-session                | (q := await c.get_session().__aenter__(), await q.set(k, "v"), await q.get(k))[2]
 api/delete                     | (q := await c.session().__aenter__(), await q.delete(k))[1]

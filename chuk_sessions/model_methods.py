@@ -1,0 +1,106 @@
+"""Methods of a pydantic model that code written against 0.6 calls on a ``SessionMetadata``, without pydantic."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import fields
+from typing import Any, Self
+
+__all__ = ["ModelMethods"]
+
+OPTIONAL_FIELDS = ("user_id", "created_at", "expires_at", "last_accessed")
+TEXT_FIELDS = ("session_id", "sandbox_id", "status", *OPTIONAL_FIELDS)
+
+
+class ModelMethods:
+    """For a dataclass with the fields of a session, ``to_dict`` and ``from_dict``.
+
+    Options of pydantic's that are not here are a TypeError, rather than left unheeded.
+    """
+
+    __slots__ = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as a new dict."""
+        raise NotImplementedError
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Self:
+        """The inverse of ``to_dict``."""
+        raise NotImplementedError
+
+    def __iter__(self) -> Iterator[tuple[str, Any]]:
+        """Pairs of field and value, not copied, so that ``dict(session)`` works."""
+        return ((field.name, getattr(self, field.name)) for field in fields(self))  # type: ignore[arg-type]
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy with the fields of ``update``, which are not checked; ``deep``: of what is in the metadata too.
+
+        Raises AttributeError for a name that is no field.
+        """
+        copied = copy.deepcopy(self) if deep else copy.copy(self)
+        for name, value in (update or {}).items():
+            setattr(copied, name, value)
+        return copied
+
+    def model_dump(
+        self,
+        *,
+        mode: str = "python",
+        include: Collection[str] | None = None,
+        exclude: Collection[str] | None = None,
+        by_alias: bool | None = None,
+        exclude_none: bool = False,
+    ) -> dict[str, Any]:
+        """``to_dict``: all fields, or those of ``include``, without those of ``exclude`` and, if told so, without None.
+
+        ``mode`` and ``by_alias`` make no difference: all is what JSON has, and no field has an alias. Raises TypeError
+        if ``include`` or ``exclude`` is a str or a mapping, by which pydantic reaches into a field.
+        """
+        for names in (include, exclude):
+            if isinstance(names, str | Mapping):
+                raise TypeError(f"include and exclude are sets of field names, got {type(names).__name__}")
+        return {
+            name: value
+            for name, value in self.to_dict().items()
+            if (include is None or name in include)
+            and (exclude is None or name not in exclude)
+            and not (exclude_none and value is None)
+        }
+
+    def model_dump_json(self, *, indent: int | None = None, **options: Any) -> str:
+        """``model_dump`` with the same options as JSON in ASCII, compact or indented by so many spaces.
+
+        NaN and Infinity are written as ``json.dumps`` does, so that they read back. Raises TypeError or ValueError for
+        metadata that JSON cannot hold, which a stored session never has.
+        """
+        separators = (",", ":") if indent is None else None
+        return json.dumps(self.model_dump(**options), indent=indent, separators=separators)
+
+    @classmethod
+    def model_validate(cls, obj: Any) -> Self:
+        """``obj`` itself if it is one, else ``from_dict`` of a dict whose fields have the right types.
+
+        Raises ValueError that names the first field that is missing or wrong, and does not show what it holds.
+        """
+        if isinstance(obj, cls):
+            return obj
+        if not isinstance(obj, dict):
+            raise ValueError(f"a {cls.__name__} is made of a dict, got {type(obj).__name__}")
+        for name in TEXT_FIELDS:
+            value = obj.get(name, "" if name == "status" else None)
+            if not isinstance(value, str) and (name not in OPTIONAL_FIELDS or value is not None):
+                raise ValueError(f"{name} must be a str, got {type(value).__name__}")
+        if not isinstance(obj.get("custom_metadata", {}), dict):
+            raise ValueError(f"custom_metadata must be a dict, got {type(obj['custom_metadata']).__name__}")
+        return cls.from_dict(obj)
+
+    @classmethod
+    def model_validate_json(cls, json_data: str | bytes | bytearray) -> Self:
+        """``model_validate`` of JSON. Raises ValueError as that does, and for a text that is no JSON."""
+        try:
+            return cls.model_validate(json.loads(json_data))
+        except RecursionError:
+            raise ValueError("the JSON is nested too deeply") from None
