@@ -45,10 +45,9 @@ class SessionManager:
     ``CHUK_SANDBOX_ID`` if that is unset. ``session_factory`` is a provider factory; the default is
     ``factory_for_env()``. ``default_ttl_hours`` is how long a session lives unless told otherwise; fractions work.
 
-    When the storage fails, ``allocate_session`` and the calls that 0.2 did not have (``get_session_metadata``,
-    ``increment_session_metadata``) raise SessionError with the cause; the others log it and return what they return
-    for a session that is not found, so that old code runs on. With ``strict=True`` they all raise: an outage can then
-    be told from a logout.
+    When the storage fails, ``allocate_session`` and the calls that 0.2 did not have raise SessionError with the cause;
+    the others log it and return what they return for a session that is not found, so that old code runs on. With
+    ``strict=True`` they all raise: an outage can then be told from a logout.
 
     Validating writes the time of last access; ``touch_interval`` (seconds, default 0) writes it at most that often,
     which makes validation on Redis one plain read most of the time.
@@ -169,7 +168,7 @@ class SessionManager:
             record = await self._store.read(session_id)
         except ProviderError as exc:
             raise SessionError(f"could not read session {fingerprint(session_id)}: {exc}") from exc
-        return None if record is None else SessionMetadata(**session_info(session_id, self.sandbox_id, record))
+        return None if record is None else SessionMetadata.from_dict(session_info(session_id, self.sandbox_id, record))
 
     async def update_session_metadata(
         self, session_id: str, custom_metadata: dict[str, Any], merge: bool = True
