@@ -45,7 +45,7 @@ def in_short(results: Mapping[str, Any]) -> str:
 def table(results: Mapping[str, Any]) -> Table:
     """For each workload and loop: the floor, the closed loop, the open loops."""
     rows = [_row(run, mode) for run in results["runs"] for mode in ("floor", *MODES)]
-    return Table("Latency", METHOD, ("Store", "One operation", "Loop", "Offered", *QUANTILES), rows)
+    return Table("Percentiles", METHOD, ("Store", "One operation", "Loop", "Offered", *QUANTILES), rows)
 
 
 def _row(run: Mapping[str, Any], mode: str) -> tuple[str, ...]:
