@@ -178,9 +178,11 @@ class MemorySessionStore:
         return Existing(entry[0].user_id)
 
     async def read(self, session_id: str) -> SessionRecord | None:
-        entry = self._live(session_id)
-        if entry is None:
-            return None
+        entry = self._entries.get(session_id)
+        if entry is None or entry[1] <= self._clock():
+            entry = self._live_as_alias(session_id)
+            if entry is None:
+                return None
         return _record(entry[0])
 
     async def touch(self, session_id: str, interval: float) -> bool:
