@@ -9,7 +9,7 @@ import asyncio
 import json
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from chuk_sessions import SessionManager
 from chuk_sessions.providers import redis
@@ -23,7 +23,7 @@ PATIENCE = 120.0  # seconds; only a test that fails waits so long
 
 
 class Workers:
-    """Processes that all do one job at the same time."""
+    """Processes that all do one job at the same time; a context, after which none is left."""
 
     def __init__(self, processes: int, job: str, url: str, *arguments: object) -> None:
         command = [sys.executable, "-m", "tests.lifecycle_worker", job, url, *map(str, arguments)]
@@ -31,6 +31,14 @@ class Workers:
         self._processes = [
             subprocess.Popen(command, cwd=REPOSITORY, stdin=pipe, stdout=pipe, text=True) for _ in range(processes)
         ]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        for process in self._processes:
+            process.kill()
+            process.communicate()
 
     def go(self) -> None:
         """Begin, once all are ready."""
@@ -48,11 +56,7 @@ class Workers:
 
     def results(self) -> list[Any]:
         """What each printed; AssertionError if one failed."""
-        try:
-            outputs = [process.communicate(timeout=PATIENCE)[0] for process in self._processes]
-        finally:
-            for process in self._processes:
-                process.kill()
+        outputs = [process.communicate(timeout=PATIENCE)[0] for process in self._processes]
         assert [process.returncode for process in self._processes] == [0] * len(self._processes)
         return [json.loads(output) for output in outputs]
 
