@@ -228,6 +228,25 @@ class TestDeleting:
         assert isinstance(left, int)
         assert left > 86_400
 
+    @pytest.mark.parametrize("before", [True, False])
+    async def test_all_of_a_user(self, redis_server: Server, manager: SessionManager, before: bool) -> None:
+        """Both copies, and what a cache writes back is kept out; what is kept stays, and works on in both."""
+        kept = published.document("kept")
+        for session_id in ("id", "kept"):
+            published.put(redis_server, session_id)
+            assert await manager.validate_session(session_id) is True
+        text = published.document("id")
+        if before:
+            redis_server.command("SETEX", "session:id", "100", text)
+        assert await manager.delete_user_sessions("alice", keep="kept") == 1
+        assert not published.is_there(redis_server, "id")
+        redis_server.command("SETEX", "session:id", "100", text)
+        redis_server.command("SETEX", "session:kept", "100", kept)
+        assert await manager.validate_session("id") is False
+        assert not published.is_there(redis_server, "id")
+        assert await manager.validate_session("kept") is True
+        assert [info["session_id"] for info in await manager.list_user_sessions("alice")] == ["kept"]
+
     async def test_a_new_session_of_that_id(self, redis_server: Server, manager: SessionManager) -> None:
         """One that a published process made after the logout is another session."""
         published.put(redis_server, "id")

@@ -14,6 +14,7 @@ Rules this file keeps:
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import TYPE_CHECKING
 
@@ -88,8 +89,15 @@ return member and {member} or removed
 """
 )
 
-# Keeps out what a published process writes back of a session that is about to have a new id. ARGV: for how long.
-END_PUBLISHED = Script(BURYING + "bury(redis.call('TIME'), created_here(), tonumber(ARGV[1])) return 1")
+# Keeps out what a published process writes back of a session that is about to end or to have a new id. ARGV: what the
+# tombstone lives longer.
+KEEP_OUT = Script(
+    BURYING
+    + """
+bury(redis.call('TIME'), created_here(), math.max(redis.call('PTTL', KEYS[1]), 0) + ARGV[1])
+return 1
+"""
+)
 
 # The same in two steps. KEYS: the published one. Its text, and how long it has to live.
 TEXT = Script("""
@@ -189,14 +197,19 @@ class LegacyReadingStore:
 
     async def renew(self, session_id: str, new_id: str, grace: float) -> str | None:
         await self._import(session_id)
-        await END_PUBLISHED.run(self._client, self._keys(session_id), (GRACE,))
+        await self._keep_out(session_id)
         return await self._store.renew(session_id, new_id, grace)
 
     async def list_user(self, user_id: str) -> list[tuple[str, SessionRecord]]:
         return await self._store.list_user(user_id)
 
     async def delete_user(self, user_id: str, keep: frozenset[str]) -> int:
-        return await self._store.delete_user(user_id, keep)
+        """Their published copies too; of what was never taken over nobody knows here whose it is."""
+        ending = [session_id for session_id, _ in await self._store.list_user(user_id) if session_id not in keep]
+        await asyncio.gather(*map(self._keep_out, ending))
+        ended = await self._store.delete_user(user_id, keep)
+        await asyncio.gather(*map(self._import, ending))  # which removes what is kept out
+        return ended
 
     def pages(self, batch: int) -> AsyncIterator[list[tuple[str, SessionRecord]]]:
         return self._store.pages(batch)
@@ -212,6 +225,9 @@ class LegacyReadingStore:
 
     def capacity(self) -> int:
         return self._store.capacity()
+
+    async def _keep_out(self, session_id: str) -> None:
+        await KEEP_OUT.run(self._client, self._keys(session_id), (GRACE,))
 
     async def _import(self, session_id: str) -> bool:
         """Take the session over if it is there; whether our layout may have it now."""
