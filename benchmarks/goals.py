@@ -104,6 +104,25 @@ def _deployed() -> list[Goal]:
     ]
 
 
+def _index_of_users() -> list[Goal]:
+    wanted = {50: 0.75, 500: 0.6}
+    kinds = {"redis": ("Redis", "index of users"), "redis-cluster": ("Cluster", "index of users in a cluster")}
+    return [
+        Speed(
+            f"manager on {name}: allocate for users, {callers} callers",
+            "for nobody",
+            needed,
+            False,
+            match,
+            f"manager.{kind}.allocate-for-users.{callers}",
+            "ours",
+            f"manager.{kind}.allocate-for-nobody.{callers}",
+        )
+        for kind, (name, match) in kinds.items()
+        for callers, needed in wanted.items()
+    ]
+
+
 def _manager_on_redis() -> list[Goal]:
     wanted = {"": ("one caller", 12.0), ".50": ("50 callers", 150.0)}
     return [
@@ -142,6 +161,7 @@ GOALS: list[Goal] = [
     *_redis_get("uvloop"),
     *_deployed(),
     *_manager_on_redis(),
+    *_index_of_users(),
     Churn("churn: peak resident memory", "that after the load", 2.2, at_most=True, field="peak"),
     Churn("churn: longest loop stall", "dict of tuples", 3, at_most=True, field="stall"),
     Churn("churn: stale entries", "live ones", 2, at_most=True, field="stale"),

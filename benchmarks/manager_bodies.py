@@ -41,6 +41,28 @@ class Allocate(ManagerBody):
             items[index] = await allocate(user_id=USER, custom_metadata=METADATA)
 
 
+class AllocateForMany(Allocate):
+    """Create sessions of many users, or of nobody, to see what the index of a user's sessions costs."""
+
+    def __init__(self, users: int) -> None:
+        self.users: list[str | None] = [f"user-{number}" for number in range(users)] or [None]
+
+    async def prepare(self, store: Any, items: list[str]) -> None:
+        """Nothing: the first run allocates."""
+
+    async def work(self, store: Any, items: list[str]) -> None:
+        allocate, users = store.allocate_session, self.users
+        first = hash(items[0]) % len(users)
+        for index in range(len(items)):
+            items[index] = await allocate(user_id=users[(first + index) % len(users)], custom_metadata=METADATA)
+
+    async def check(self, store: Any, items: list[str]) -> None:
+        for session_id in sample(items):
+            info = await store.get_session_info(session_id)
+            assert info["user_id"] in self.users
+            assert METADATA.items() <= info["custom_metadata"].items()
+
+
 class Validate(ManagerBody):
     """Validate live sessions; each validation writes the time of last access."""
 

@@ -29,6 +29,7 @@ MANAGER = [f"manager.memory.{call}" for call in ("validate", "allocate", "update
 DEPLOYED_GET = ["redis-tls.get.50", "redis-cluster.get.50"]
 REDIS_GET = ["redis.get", "redis.get.50", "redis.get.500"]
 REDIS_VALIDATE = ["manager.redis.validate", "manager.redis.validate.50"]
+INDEX = [name for name in WORKLOADS if ".allocate-for-" in name]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,14 @@ MATCHES = (
     Match("Redis on asyncio", "asyncio", {"ours": REDIS_GET, "redis-py": REDIS_GET}, redis=True),
     Match("Redis on uvloop", "uvloop", {"ours": REDIS_GET, "redis-py": REDIS_GET}, redis=True),
     Match("TLS and Cluster", "asyncio", {"ours": DEPLOYED_GET, "redis-py": DEPLOYED_GET}, redis=True, deployed=True),
+    Match("index of users", "asyncio", {"ours": [name for name in INDEX if ".redis." in name]}, redis=True),
+    Match(
+        "index of users in a cluster",
+        "asyncio",
+        {"ours": [name for name in INDEX if ".redis-cluster." in name]},
+        redis=True,
+        deployed=True,
+    ),
     Match("sessions on Redis", "asyncio", {"ours": REDIS_VALIDATE, "0.2": REDIS_VALIDATE}, slow=True, redis=True),
 )
 

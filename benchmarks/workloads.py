@@ -14,6 +14,7 @@ from benchmarks.case import Kind, Workload
 VALUE = "x" * 100
 SIZES = {"1kb": 1_024, "10kb": 10_240, "100kb": 102_400}  # bytes, beside the 100 of all others
 MEMORY_BLOCK = 10_000
+USERS = 100
 WITH_50_CALLERS: tuple[Kind, ...] = ("redis", "redis-tls", "redis-cluster")
 
 
@@ -106,6 +107,26 @@ def _many_callers() -> list[Workload]:
     ]
 
 
+def _with_and_without_user() -> list[Workload]:
+    """Allocating for users, whose sessions are indexed, and for nobody, whose are not."""
+    bodies_ = {"for-users": manager_bodies.AllocateForMany(USERS), "for-nobody": manager_bodies.AllocateForMany(0)}
+    kinds: list[Kind] = ["redis", "redis-cluster"]
+    return [
+        Workload(
+            f"manager.{kind}.allocate-{name}.{callers}",
+            f"allocate_session with metadata {name.replace('-', ' ')}",
+            body,
+            "manager",
+            kind,
+            callers=callers,
+            items=2_000 // callers,
+        )
+        for kind in kinds
+        for callers in (50, 500)
+        for name, body in bodies_.items()
+    ]
+
+
 def _paths() -> list[Workload]:
     """Grid paths, and what the text alone costs."""
     names = [("artifact-key", manager_bodies.ArtifactKey()), ("f-string", manager_bodies.BareFormat())]
@@ -143,6 +164,7 @@ def _registry() -> dict[str, Workload]:
         _expiry(),
         _floor(),
         *_many_callers(),
+        *_with_and_without_user(),
         *_paths(),
     ]
     return {workload.name: workload for workload in every}

@@ -42,7 +42,7 @@ REFUSALS = (TypeError, ValueError, RecursionError)  # of json and orjson alike
 def encode_document(metadata: Metadata) -> str:
     """``metadata`` as one JSON text. Raises SessionError that names the path to what cannot be stored."""
     try:
-        return _encode(check_dict(metadata))
+        return _encode(metadata if type(metadata) is dict else check_dict(metadata))
     except REFUSALS as exc:
         raise _refusal(metadata, exc) from exc
 
@@ -57,19 +57,19 @@ def decode_document(text: str) -> dict[str, Any]:
 
 def merge_document(text: str, metadata: Metadata) -> str:
     """``text`` with the keys of ``metadata`` set. Raises SessionError as ``encode_document`` does."""
-    if type(metadata) is not dict:
-        check_dict(metadata)
     try:
-        keys = "".join(metadata)
-        plain = keys.isascii() or _is_utf8(keys)
-    except TypeError:
-        plain = False
-    if not plain:  # keys that json writes as others: which of two that turn equal counts is for it to say
-        metadata = decode_document(encode_document(metadata))
-    merged = loads(text) if text[0] == "{" else decode_document(text)
-    merged.update(metadata)
-    try:
-        return _encode(merged)
+        if type(metadata) is dict and text[0] == "{":
+            merged = loads(text)
+            merged.update(metadata)
+            try:
+                after = dumps(merged, None, FAITHFUL).decode()
+            except TypeError:
+                pass
+            else:
+                if "null" not in after or not _has_non_finite(metadata):
+                    return after
+        # Which keys are equal once they are JSON, and which of them counts, is for json to say.
+        return _encode(decode_document(text) | decode_document(encode_document(metadata)))
     except REFUSALS as exc:
         raise _refusal(metadata, exc) from exc
 

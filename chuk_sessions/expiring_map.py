@@ -46,7 +46,8 @@ class ExpiringMap:
     ``clock`` gives seconds from zero up and never runs backwards. ``max_items`` (at least 1) bounds the number of
     keys: storing one more evicts the key that would expire first, exact to one second (see ``_make_room``).
     ``default_ttl`` is the lifetime in seconds that ``set`` gives. ``on_new_second``, if set, is called when a key is
-    filed under a second that had none, so that the owner can arrange for a ``sweep``.
+    filed under a second that had none, so that the owner can arrange for a ``sweep``. ``on_end``, if set, is called
+    with the value of a key that expired or was evicted, once it is gone.
 
     The asynchronous methods are the provider interface and never suspend. Values are returned as they were given.
     """
@@ -69,6 +70,7 @@ class ExpiringMap:
         "default_ttl",
         "items",
         "max_items",
+        "on_end",
         "on_new_second",
     )
 
@@ -85,6 +87,7 @@ class ExpiringMap:
         self.max_items = max_items
         self.default_ttl = default_ttl
         self.on_new_second: Callable[[], None] | None = None
+        self.on_end: Callable[[Any], object] | None = None
         self._buckets: dict[int, list[Any]] = {}
         self._heap: list[int] = []
         self._heap_lock = threading.RLock()  # taken once per new second and per reclaimed one, not per operation
@@ -190,18 +193,25 @@ class ExpiringMap:
     def add(self, key: Hashable, ttl: float, value: Any) -> Entry | None:
         """Store ``value`` for ``ttl`` seconds, over 0, unless the key is live: then return the entry it has."""
         now = self.clock()
-        entry = (value, now + ttl, now + ttl)
+        deadline = now + ttl
+        entry = (value, deadline, deadline)
         while True:
             old = self.items.setdefault(key, entry)
             if old is entry:
                 if self.max_items is not None:
                     self._make_room(self.max_items)
-                self._file(key, entry[2])
+                    self._file(key, deadline)
+                elif self._second <= deadline < self._second_end:
+                    self._bucket += (key, deadline)
+                else:
+                    self._file(key, deadline)
                 break
             if old[1] > now:
                 return old
             if self._swap(key, old, entry):
                 self._refiled(key, entry)
+                if self.on_end is not None:
+                    self.on_end(old[0])
                 break
         if now >= self._due:
             self.reclaim(RECLAIM_SLICE, now)
@@ -321,6 +331,8 @@ class ExpiringMap:
                 elif entry[1] <= now:
                     del items[key]
                     removed += 1
+                    if self.on_end is not None:
+                        self.on_end(entry[0])
                 elif entry[1] < second + 1:
                     cursor += 2
                     continue

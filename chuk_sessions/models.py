@@ -28,11 +28,13 @@ class SessionRecord:
     accessed: float
     metadata: dict[str, Any]
     status: str = ACTIVE
+    idle: float = 0.0  # seconds from a touch to its end, 0 if only ``expires`` ends it
+    idle_expires: float | None = None  # when it ends unless it is touched before
 
 
 def session_info(session_id: str, sandbox_id: str, record: SessionRecord) -> dict[str, Any]:
     """The info dict of a record."""
-    return {
+    info = {
         "session_id": session_id,
         "sandbox_id": sandbox_id,
         "user_id": record.user_id,
@@ -42,13 +44,21 @@ def session_info(session_id: str, sandbox_id: str, record: SessionRecord) -> dic
         "last_accessed": iso_timestamp(record.accessed),
         "custom_metadata": record.metadata,
     }
+    if record.idle_expires is not None:
+        info["idle_expires_at"] = iso_timestamp(record.idle_expires)
+    return info
 
 
 @lru_cache(maxsize=4096)
 def iso_timestamp(unix_time: float) -> str:
     """ISO-8601 in UTC with six decimals and ``Z``: ``2026-01-31T12:00:00.000000Z``."""
     seconds, fraction = divmod(round(unix_time * MICROSECONDS), MICROSECONDS)
-    return f"{strftime('%Y-%m-%dT%H:%M:%S', gmtime(seconds))}.{fraction:06d}Z"
+    return f"{_whole_seconds(seconds)}.{fraction:06d}Z"
+
+
+@lru_cache(maxsize=4096)
+def _whole_seconds(unix_time: int) -> str:
+    return strftime("%Y-%m-%dT%H:%M:%S", gmtime(unix_time))
 
 
 def _now() -> str:

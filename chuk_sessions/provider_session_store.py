@@ -8,7 +8,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
@@ -18,7 +18,7 @@ from chuk_sessions.exceptions import ProviderError, SessionError
 from chuk_sessions.models import SessionRecord
 from chuk_sessions.provider import Factory, Provider
 from chuk_sessions.session_ids import quote_part, session_key
-from chuk_sessions.session_store import Existing, counted
+from chuk_sessions.session_store import Existing, counted, not_supported
 
 __all__ = ["ProviderSessionStore"]
 
@@ -48,8 +48,10 @@ class ProviderSessionStore:
         self._reported = False
 
     async def create(
-        self, session_id: str, user_id: str | None, lifetime: float, metadata: Metadata
+        self, session_id: str, user_id: str | None, lifetime: float, metadata: Metadata, limit: int = 0, idle: float = 0
     ) -> Existing | None:
+        if limit and user_id is not None:
+            raise not_supported("max_sessions_per_user")
         stored = decode_document(encode_document(metadata))
 
         async def run(provider: Provider, key: str) -> Existing | None:
@@ -60,7 +62,10 @@ class ProviderSessionStore:
                 return Existing(record.user_id)
             if text is not None:
                 raise ProviderError("the id is taken by a record that this version cannot read; it was left alone")
-            await self._save(provider, key, SessionRecord(user_id, now, now + lifetime, now, stored))
+            record = SessionRecord(user_id, now, now + lifetime, now, stored, idle=idle)
+            if idle:
+                record.idle_expires = now + min(lifetime, idle)
+            await self._save(provider, key, record)
             return None
 
         return await self._in_turn(session_id, run)
@@ -149,6 +154,21 @@ class ProviderSessionStore:
 
         return await self._in_turn(session_id, run)
 
+    async def renew(self, session_id: str, new_id: str, grace: float) -> str | None:
+        raise not_supported("renewing a session")
+
+    async def list_user(self, user_id: str) -> list[tuple[str, SessionRecord]]:
+        raise not_supported("listing the sessions of a user")
+
+    async def delete_user(self, user_id: str, keep: frozenset[str]) -> int:
+        raise not_supported("ending the sessions of a user")
+
+    def pages(self, batch: int) -> AsyncIterator[list[tuple[str, SessionRecord]]]:
+        raise not_supported("listing all sessions")
+
+    async def count(self) -> int:
+        raise not_supported("counting sessions")
+
     async def sweep(self) -> int:
         return 0
 
@@ -208,20 +228,27 @@ class ProviderSessionStore:
         if record is None and not self._reported:
             self._reported = True
             logger.warning("A session record cannot be read by this version; it counts as absent and is left alone.")
-        if record is not None and record.expires <= self._wall_clock():
+        if record is not None and _end(record) <= self._wall_clock():
             return None, None
         return text, record
 
     async def _touch(self, provider: Provider, key: str, record: SessionRecord) -> None:
-        record.accessed = max(record.accessed, self._wall_clock())
+        now = self._wall_clock()
+        record.accessed = max(record.accessed, now)
+        if record.idle:
+            record.idle_expires = min(record.expires, max(record.idle_expires or 0, now + record.idle))
         await self._save(provider, key, record)
 
     async def _save(self, provider: Provider, key: str, record: SessionRecord) -> None:
-        remaining = record.expires - self._wall_clock()
+        remaining = _end(record) - self._wall_clock()
         if remaining <= 0:
             await provider.delete(key)
         else:
             await provider.setex(key, math.ceil(remaining), _encode(record))
+
+
+def _end(record: SessionRecord) -> float:
+    return record.expires if record.idle_expires is None else record.idle_expires
 
 
 def _merged(here: SessionRecord, coming: SessionRecord) -> SessionRecord:
@@ -244,6 +271,8 @@ def _encode(record: SessionRecord) -> str:
         "status": record.status,
         "metadata": encode_document(record.metadata),
     }
+    if record.idle:
+        document |= {"idle": record.idle, "idle_expires": record.idle_expires}
     return json.dumps(document)
 
 
@@ -257,6 +286,9 @@ def _decode(text: Any) -> SessionRecord | None:
         created, expires, accessed = (float(document[name]) for name in ("created", "expires", "accessed"))
         if not all(0 <= moment < LAST_TIME for moment in (created, expires, accessed)):
             return None
-        return SessionRecord(document["user"], created, expires, accessed, metadata, document["status"])
+        idle = float(document.get("idle", 0))
+        idle_expires = float(document["idle_expires"]) if idle else None
+        status = document["status"]
+        return SessionRecord(document["user"], created, expires, accessed, metadata, status, idle, idle_expires)
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
         return None

@@ -13,15 +13,28 @@ from collections.abc import Callable
 from functools import lru_cache
 from hashlib import blake2b
 from os import urandom
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
-__all__ = ["fingerprint", "is_random", "new_session_id", "quote_part", "session_key", "slot_tag"]
+__all__ = [
+    "fingerprint",
+    "index_key",
+    "is_random",
+    "new_session_id",
+    "quote_part",
+    "renewed_id",
+    "session_key",
+    "slot_tag",
+    "tag_in_key",
+    "unquote_part",
+    "user_tag",
+]
 
 OWN_ID = re.compile(r"sess-(?:[A-Za-z0-9]{1,8}-)?[0-9]+-[0-9a-f]{32}([0-9a-f]{6})")
 NOT_ALPHANUMERIC = re.compile(r"[^A-Za-z0-9]+")
 USER_PART_LENGTH = 8
 RANDOM_BYTES = 16
 TAG_BYTES = 3
+TAG_IN_KEY = slice(len("session:{"), len("session:{") + 2 * TAG_BYTES)
 
 
 def new_session_id(
@@ -34,10 +47,26 @@ def new_session_id(
     return f"sess-{user_part}{int(unix_time)}-{random_bytes(RANDOM_BYTES).hex()}{tag}"
 
 
+def renewed_id(session_id: str, unix_time: float, random_bytes: Callable[[int], bytes] = urandom) -> str:
+    """A new id for the session that has this one: it has the same tag, and so the same slot and index."""
+    prefix = session_id.rsplit("-", 2)[0] if is_random(session_id) else "sess"
+    return f"{prefix}-{int(unix_time)}-{random_bytes(RANDOM_BYTES).hex()}{slot_tag(session_id)}"
+
+
 @lru_cache(maxsize=4096)
 def _user_parts(sandbox_id: str, user_id: str) -> tuple[str, str]:
     letters = NOT_ALPHANUMERIC.sub("", user_id)[:USER_PART_LENGTH]
     return (f"{letters}-" if letters else ""), _hash(f"{sandbox_id}\0{user_id}", TAG_BYTES)
+
+
+def user_tag(sandbox_id: str, user_id: str) -> str:
+    """The slot tag of a user's index, and of the ids made here for that user's sessions."""
+    return _user_parts(sandbox_id, user_id)[1]
+
+
+def index_key(quoted_sandbox: str, tag: str) -> str:
+    """Where the sessions of all users with that tag are listed; in the slot of the sessions that have it."""
+    return f"user:{{{tag}}}:{quoted_sandbox}"
 
 
 def is_random(session_id: str) -> bool:
@@ -62,9 +91,19 @@ def session_key(quoted_sandbox: str, session_id: str) -> str:
     return f"session:{{{_hash(session_id, TAG_BYTES)}}}:{quoted_sandbox}:{quote_part(session_id)}"
 
 
+def tag_in_key(key: str) -> str:
+    """The slot tag of the session whose key that is."""
+    return key[TAG_IN_KEY]
+
+
 def quote_part(part: str) -> str:
     """``part`` percent-encoded outside ``[A-Za-z0-9._~@-]``."""
     return quote(part, safe="@", errors="surrogatepass")
+
+
+def unquote_part(text: str) -> str:
+    """The inverse of ``quote_part``."""
+    return unquote(text, errors="surrogatepass")
 
 
 def fingerprint(session_id: object) -> str:

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import logging
-import math
-import os
 import time
-from collections.abc import Callable
-from contextlib import suppress
-from os import urandom
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Iterable, Mapping
+from typing import Any, Self, TypeVar
 
 from chuk_sessions import grid
+from chuk_sessions.arguments import (
+    check_batch,
+    check_idle,
+    check_interval,
+    check_limit,
+    check_user,
+    choose_sandbox,
+    seconds_of,
+)
+from chuk_sessions.batches import batch, in_background, session_error
 from chuk_sessions.codec import text_key
-from chuk_sessions.exceptions import ProviderError, SessionError
+from chuk_sessions.exceptions import OutcomeUnknown, ProviderError, SessionError
 from chuk_sessions.models import SessionMetadata, session_info
 from chuk_sessions.provider import Factory
 from chuk_sessions.provider_factory import factory_for_env
 from chuk_sessions.provider_session_store import ProviderSessionStore
-from chuk_sessions.session_ids import fingerprint, new_session_id
+from chuk_sessions.session_ids import fingerprint, new_session_id, renewed_id
 from chuk_sessions.session_store import INT64, SessionStore, SessionStoreFactory
 
 __all__ = ["SessionManager", "SessionMetadata"]
@@ -27,10 +33,7 @@ T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
-MAX_HOURS = 100 * 365.25 * 24
-HOUR = 3600.0
 PREFIX_CACHE_SIZE = 4096
-SANDBOX_VARIABLES = ("CHUK_SANDBOX_ID", "CHUK_HOST_SANDBOX_ID")
 REPORT_INTERVAL = 10.0  # seconds between two log lines about a failing store
 
 
@@ -42,16 +45,22 @@ class SessionManager:
     ``CHUK_SANDBOX_ID`` if that is unset. ``session_factory`` is a provider factory; the default is
     ``factory_for_env()``. ``default_ttl_hours`` is how long a session lives unless told otherwise; fractions work.
 
-    When the storage fails, ``allocate_session`` and the calls that 0.2 did not have (``get_session_metadata``,
-    ``increment_session_metadata``) raise SessionError with the cause; the others log it and return what they return
-    for a session that is not found, so that old code runs on. With ``strict=True`` they all raise: an outage can then
-    be told from a logout.
+    When the storage fails, ``allocate_session`` and the calls that 0.2 did not have raise SessionError with the cause;
+    the others log it and return what they return for a session that is not found, so that old code runs on. With
+    ``strict=True`` they all raise: an outage can then be told from a logout.
 
     Validating writes the time of last access; ``touch_interval`` (seconds, default 0) writes it at most that often,
     which makes validation on Redis one plain read most of the time.
 
-    Raises ValueError for a sandbox that is no path segment, for hours or an interval out of range, TypeError for ones
-    that are no number, ProviderError for an unknown ``SESSION_PROVIDER``.
+    ``max_sessions_per_user`` (at least 1) is how many live sessions a user may have: one more ends the oldest, in the
+    step that creates it, also when several processes log the same user in. Sessions without a user are not counted.
+
+    ``idle_ttl_minutes`` ends a session that was not touched for so long, beside its lifetime (OWASP ASVS 5.0, 7.3.1);
+    never earlier, and at most ``touch_interval`` later, which must be at most half of it. It is written into the
+    session when it is created, and ``get_session_info`` then has ``idle_expires_at``.
+
+    Raises ValueError for a sandbox that is no path segment, for hours, an interval or a limit out of range, TypeError
+    for ones that are no number, ProviderError for an unknown ``SESSION_PROVIDER``.
     """
 
     def __init__(
@@ -62,10 +71,14 @@ class SessionManager:
         *,
         strict: bool = False,
         touch_interval: float = 0,
+        max_sessions_per_user: int | None = None,
+        idle_ttl_minutes: float | None = None,
     ) -> None:
-        self._default_lifetime = _lifetime("default_ttl_hours", default_ttl_hours)
-        self._touch_interval = _interval(touch_interval)
-        self.sandbox_id = _choose_sandbox(sandbox_id)
+        self._default_lifetime = seconds_of("default_ttl_hours", default_ttl_hours)
+        self._touch_interval = check_interval(touch_interval)
+        self._limit = check_limit(max_sessions_per_user)
+        self._idle = check_idle(idle_ttl_minutes, self._touch_interval)
+        self.sandbox_id = choose_sandbox(sandbox_id)
         self.default_ttl_hours = default_ttl_hours
         self.strict = strict
         self.session_factory = factory_for_env() if session_factory is None else session_factory
@@ -97,19 +110,20 @@ class SessionManager:
         if the storage fails and, when strict, if the live session belongs to another user. Nothing is stored then,
         unless the cause is OutcomeUnknown.
         """
-        lifetime = self._default_lifetime if ttl_hours is None else _lifetime("ttl_hours", ttl_hours)
+        lifetime = self._default_lifetime if ttl_hours is None else seconds_of("ttl_hours", ttl_hours)
         if user_id is not None and type(user_id) is not str:
-            if not isinstance(user_id, str):
-                raise TypeError(f"user_id must be a str or None, got {type(user_id).__name__}")
-            user_id = grid.plain(user_id)
+            user_id = check_user("user_id", user_id, " or None")
         metadata = {} if custom_metadata is None else custom_metadata
+        made_here = session_id is None
         if session_id is None:
             session_id = new_session_id(self.sandbox_id, user_id, time.time())
         else:
             session_id = grid.check_segment("session_id", session_id)
         try:
-            existing = await self._store.create(session_id, user_id, lifetime, metadata)
+            existing = await self._store.create(session_id, user_id, lifetime, metadata, self._limit, self._idle)
         except ProviderError as exc:
+            if made_here and isinstance(exc, OutcomeUnknown):  # nobody will have that id, and it may count for its user
+                in_background(self._store.delete(session_id))
             raise SessionError(f"the session could not be allocated: {exc}") from exc
         if self.strict and existing is not None and existing.user_id != user_id:
             raise SessionError(f"session {fingerprint(session_id)} is live and belongs to another user")
@@ -154,7 +168,7 @@ class SessionManager:
             record = await self._store.read(session_id)
         except ProviderError as exc:
             raise SessionError(f"could not read session {fingerprint(session_id)}: {exc}") from exc
-        return None if record is None else SessionMetadata(**session_info(session_id, self.sandbox_id, record))
+        return None if record is None else SessionMetadata.from_dict(session_info(session_id, self.sandbox_id, record))
 
     async def update_session_metadata(
         self, session_id: str, custom_metadata: dict[str, Any], merge: bool = True
@@ -199,7 +213,7 @@ class SessionManager:
         Raises ValueError for hours that are not over 0 and up to 100 years, TypeError if they are no number. A
         failing storage: see the class.
         """
-        lifetime = _lifetime("additional_hours", additional_hours)
+        lifetime = seconds_of("additional_hours", additional_hours)
         if type(session_id) is not str:
             session_id = grid.plain(session_id)
         try:
@@ -215,6 +229,117 @@ class SessionManager:
             return await self._store.delete(session_id)
         except ProviderError as exc:
             return self._failed(exc, "delete", session_id, False)
+
+    async def renew_session(self, session_id: str, grace_seconds: float = 0) -> str | None:
+        """Give a session a new id, with the same data and deadline, and touch it; the new id, None if not found.
+
+        The old id has ended when this returns. With ``grace_seconds`` (up to 100 years) it answers as an alias for so
+        long, for requests that are under way with it: deleting it deletes the session, renewing it gives the new id
+        once more. At a login use 0 (OWASP ASVS 5.0, 7.2.4). Of two renewals at the same time the later gets None
+        without a grace, and the same new id with one.
+
+        Raises ValueError for a grace that is negative or out of range, TypeError for one that is no number;
+        SessionError if the storage fails, strict or not, and if it is a custom provider, which cannot do it. After
+        OutcomeUnknown the session has the old id or the new one, never both.
+        """
+        grace = check_interval(grace_seconds, "grace_seconds")
+        session_id = grid.plain(session_id)
+        try:
+            return await self._store.renew(session_id, renewed_id(session_id, time.time()), grace)
+        except ProviderError as exc:
+            raise SessionError(f"could not renew session {fingerprint(session_id)}: {exc}") from exc
+
+    async def list_user_sessions(self, user_id: str) -> list[dict[str, Any]]:
+        """What is known of each live session of a user, oldest first, as ``get_session_info`` gives it; touches none.
+
+        An empty list if there are none. Raises TypeError for a ``user_id`` that is no str, SessionError if the storage
+        fails, strict or not, and if it is a custom provider, which cannot do it.
+        """
+        user_id = check_user("user_id", user_id)
+        try:
+            found = await self._store.list_user(user_id)
+        except ProviderError as exc:
+            raise SessionError(f"could not list the sessions of a user: {exc}") from exc
+        return [session_info(session_id, self.sandbox_id, record) for session_id, record in found]
+
+    async def delete_user_sessions(self, user_id: str, keep: str | Iterable[str] | None = None) -> int:
+        """End all sessions of a user but those in ``keep``, an id or several; how many were ended.
+
+        When it returns, every session of that user that was allocated before the call has ended for every process
+        (OWASP ASVS 5.0, 7.4.3). Raises TypeError for a ``user_id`` that is no str, SessionError if the storage fails,
+        strict or not: some sessions may have ended then, so call again; and if it is a custom provider.
+        """
+        user_id = check_user("user_id", user_id)
+        kept = frozenset([keep] if isinstance(keep, str) else keep or ())
+        try:
+            return await self._store.delete_user(user_id, kept)
+        except ProviderError as exc:
+            raise SessionError(f"could not end the sessions of a user: {exc}") from exc
+
+    async def iter_sessions(self, batch: int = 500) -> AsyncIterator[dict[str, Any]]:
+        """All live sessions of this sandbox, in no order, as ``get_session_info`` gives them; touches none.
+
+        About ``batch`` (1 to 10,000) are read at a time, so that memory stays bounded. A session that lives all the
+        while comes at least once, more often if servers changed meanwhile; one that is allocated, ended or given a new
+        id meanwhile may or may not come. Raises ValueError for another ``batch``; SessionError if the storage fails,
+        strict or not, and if it is a custom provider.
+        """
+        try:
+            async for page in self._store.pages(check_batch(batch)):
+                for session_id, record in page:
+                    yield session_info(session_id, self.sandbox_id, record)
+        except ProviderError as exc:
+            raise SessionError(f"could not go through the sessions: {exc}") from exc
+
+    async def count_sessions(self) -> int:
+        """How many sessions of this sandbox live; on Redis by looking at all keys, so not for every request.
+
+        Exact while nothing changes. Raises SessionError if the storage fails, strict or not, and if it is a custom
+        provider.
+        """
+        try:
+            return await self._store.count()
+        except ProviderError as exc:
+            raise SessionError(f"could not count the sessions: {exc}") from exc
+
+    async def allocate_sessions(self, requests: Iterable[Mapping[str, Any]]) -> list[str | Exception]:
+        """``allocate_session`` for each of ``requests``, the arguments of one call by name; on Redis in one round trip.
+
+        Per request, in order: the id, or the exception that the call would have raised. What one of them does has no
+        bearing on the others. Several requests for a user at the limit end sessions of each other.
+        """
+        return await batch([self.allocate_session(**request) for request in requests])
+
+    async def validate_sessions(self, session_ids: Iterable[str]) -> list[bool | Exception]:
+        """``validate_session`` for each id, on Redis in one round trip per server.
+
+        Per id, in order: whether the session lives, or SessionError if the storage failed, strict or not.
+        """
+        touches = [self._store.touch(grid.plain(each), self._touch_interval) for each in session_ids]
+        return [session_error("validate", result) for result in await batch(touches)]
+
+    async def delete_sessions(self, session_ids: Iterable[str]) -> list[bool | Exception]:
+        """``delete_session`` for each id, on Redis in one round trip per server.
+
+        Per id, in order: whether there was one to end, or SessionError if the storage failed, strict or not. An id
+        that is given twice is found once.
+        """
+        results = await batch([self._store.delete(grid.plain(each)) for each in session_ids])
+        return [session_error("delete", result) for result in results]
+
+    async def aclose(self) -> None:
+        """Give up what this manager holds: its cache of grid prefixes. May be called again.
+
+        Connections and the memory store are shared by all managers of the process, and stay open for them: a
+        connection closes with its event loop.
+        """
+        self._prefixes.clear()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.aclose()
 
     async def cleanup_expired_sessions(self) -> int:
         """Remove expired sessions of this sandbox now; how many there were.
@@ -291,42 +416,3 @@ def _open_store(factory: Any, sandbox_id: str) -> SessionStore:
     if isinstance(factory, SessionStoreFactory):
         return factory.session_store(sandbox_id)
     return ProviderSessionStore(factory, sandbox_id)
-
-
-def _choose_sandbox(sandbox_id: str | None, random_bytes: Callable[[int], bytes] = urandom) -> str:
-    name = "sandbox_id"
-    for variable in SANDBOX_VARIABLES:
-        if sandbox_id is None and os.environ.get(variable):
-            sandbox_id, name = os.environ[variable], variable
-    if sandbox_id is None:
-        sandbox_id = f"sandbox-{random_bytes(4).hex()}"
-    sandbox_id = grid.check_segment(name, sandbox_id)
-    if not os.environ.get(SANDBOX_VARIABLES[0]):
-        with suppress(ValueError):  # not every text can stand in the environment
-            os.environ[SANDBOX_VARIABLES[0]] = sandbox_id
-    return sandbox_id
-
-
-def _number(name: str, value: Any, unit: str) -> float:
-    if not hasattr(type(value), "__float__"):
-        raise TypeError(f"{name} must be a number of {unit}, got {type(value).__name__}")
-    try:
-        return float(value)
-    except OverflowError:
-        return math.inf
-    except ValueError:  # a signalling NaN
-        return math.nan
-
-
-def _lifetime(name: str, hours: Any) -> float:
-    value = _number(name, hours, "hours")
-    if not 0 < value <= MAX_HOURS:
-        raise ValueError(f"{name} must be over 0 and at most {MAX_HOURS:.0f} hours (100 years), got {value!r}")
-    return value * HOUR
-
-
-def _interval(seconds: Any) -> float:
-    value = _number("touch_interval", seconds, "seconds")
-    if not 0 <= value <= MAX_HOURS * HOUR:
-        raise ValueError(f"touch_interval must be from 0 seconds to 100 years, got {value!r}")
-    return value

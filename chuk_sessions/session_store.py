@@ -15,13 +15,14 @@ What every store keeps, and ``tests/test_session_store.py`` checks for each:
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from chuk_sessions.codec import Metadata
 from chuk_sessions.exceptions import SessionError
 from chuk_sessions.models import SessionRecord
 
-__all__ = ["INT64", "Existing", "SessionStore", "SessionStoreFactory", "cannot_count", "counted"]
+__all__ = ["INT64", "Existing", "SessionStore", "SessionStoreFactory", "cannot_count", "counted", "not_supported"]
 
 INT64 = range(-(2**63), 2**63)  # what a counter may hold: the integers of Redis
 NO_INTEGER, TOO_LARGE = "is no integer of 64 bits", "would leave the range of 64 bits"
@@ -31,6 +32,11 @@ class Existing(NamedTuple):
     """The live session that ``create`` found in the place of a new one."""
 
     user_id: str | None
+
+
+def not_supported(what: str) -> SessionError:
+    """What a store raises from an operation that its storage cannot carry out."""
+    return SessionError(f"{what}: not supported by this provider")
 
 
 def cannot_count(field: str, reason: str) -> SessionError:
@@ -52,9 +58,14 @@ class SessionStore(Protocol):
     """The sessions of one sandbox. Lifetimes and intervals are in seconds, fractions included."""
 
     async def create(
-        self, session_id: str, user_id: str | None, lifetime: float, metadata: Metadata
+        self, session_id: str, user_id: str | None, lifetime: float, metadata: Metadata, limit: int = 0, idle: float = 0
     ) -> Existing | None:
-        """Store a new session and return None; a live one with this id is only touched, and returned."""
+        """Store a new session and return None; a live one with this id is only touched, and returned.
+
+        With a ``limit`` over 0 the oldest sessions of ``user_id`` are ended first, so that there are at most so many.
+        With ``idle`` over 0 it ends so many seconds after it was last touched, if that is before ``lifetime`` has
+        passed: every touch that is written moves its deadline.
+        """
 
     async def read(self, session_id: str) -> SessionRecord | None:
         """A copy of the session, not touched; None if not found."""
@@ -77,6 +88,25 @@ class SessionStore(Protocol):
 
     async def delete(self, session_id: str) -> bool:
         """End the session. False if not found."""
+
+    async def renew(self, session_id: str, new_id: str, grace: float) -> str | None:
+        """Give the session a new id and touch it; that id, None if not found.
+
+        All operations find it under the old one for ``grace`` seconds more, if that is over 0. One that is found under
+        an old id keeps the id it has, and that is returned.
+        """
+
+    async def list_user(self, user_id: str) -> list[tuple[str, SessionRecord]]:
+        """All live sessions of a user with their ids, oldest first."""
+
+    async def delete_user(self, user_id: str, keep: frozenset[str]) -> int:
+        """End every session of a user that was created before the call, but those in ``keep``; how many."""
+
+    def pages(self, batch: int) -> AsyncIterator[list[tuple[str, SessionRecord]]]:
+        """All live sessions, about ``batch`` at a time: each that lives all the while at least once."""
+
+    async def count(self) -> int:
+        """How many sessions live."""
 
     async def sweep(self) -> int:
         """Reclaim expired sessions; how many. 0 where the storage does that by itself."""

@@ -258,11 +258,21 @@ class ClusterServers(ServerGroup):
         source.command("MIGRATE", *where, *login, "KEYS", *keys)
 
     def migrate_end(self, slot: int, target: ClusterNode) -> None:
-        """Make the target the owner, for itself, for the one it had been, and for the other masters, in this order."""
+        """Make the target the owner, for itself, for the one it had been, and for the other masters, in this order.
+
+        And wait until all know of its epoch: whoever took the slot next without knowing it would claim an older one,
+        and in the end nobody would own the slot.
+        """
         source = self.owner_of(slot)
         others = (master for master in self.masters if master not in (target, source))
         for node in (target, source, *others):
             node.command("CLUSTER", "SETSLOT", str(slot), "NODE", target.node_id)
+        epoch = target.claim().epoch
+        self.wait(lambda: self._know_epoch(target, epoch), f"nodes that know of epoch {epoch} of {target!r}")
+
+    def _know_epoch(self, of: ClusterNode, epoch: int) -> bool:
+        rows = (row for node in self._running for row in node.rows() if row.node_id == of.node_id)
+        return all(row.epoch >= epoch for row in rows)
 
     def migrate(self, slot: int, target: ClusterNode) -> int:
         """Move the slot with all its keys; how many keys that were."""

@@ -9,7 +9,7 @@ import asyncio
 import json
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from chuk_sessions import SessionManager
 from chuk_sessions.providers import redis
@@ -18,11 +18,12 @@ from tests.readme_blocks import REPOSITORY
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+TASKS = 10  # of each process
 PATIENCE = 120.0  # seconds; only a test that fails waits so long
 
 
 class Workers:
-    """Processes that all do one job at the same time."""
+    """Processes that all do one job at the same time; a context, after which none is left."""
 
     def __init__(self, processes: int, job: str, url: str, *arguments: object) -> None:
         command = [sys.executable, "-m", "tests.lifecycle_worker", job, url, *map(str, arguments)]
@@ -30,6 +31,14 @@ class Workers:
         self._processes = [
             subprocess.Popen(command, cwd=REPOSITORY, stdin=pipe, stdout=pipe, text=True) for _ in range(processes)
         ]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        for process in self._processes:
+            process.kill()
+            process.communicate()
 
     def go(self) -> None:
         """Begin, once all are ready."""
@@ -47,11 +56,7 @@ class Workers:
 
     def results(self) -> list[Any]:
         """What each printed; AssertionError if one failed."""
-        try:
-            outputs = [process.communicate(timeout=PATIENCE)[0] for process in self._processes]
-        finally:
-            for process in self._processes:
-                process.kill()
+        outputs = [process.communicate(timeout=PATIENCE)[0] for process in self._processes]
         assert [process.returncode for process in self._processes] == [0] * len(self._processes)
         return [json.loads(output) for output in outputs]
 
@@ -66,7 +71,33 @@ async def count(url: str, session_id: str, tasks: str, times: str) -> list[int |
     return [value for values in await asyncio.gather(*[task() for _ in range(int(tasks))]) for value in values]
 
 
-JOBS: dict[str, Callable[..., Awaitable[Any]]] = {"count": count}
+async def log_in(url: str, user: str, limit: str, times: str) -> list[int]:
+    """Log one user in from several tasks; how many sessions there were whenever that was looked at."""
+    manager = SessionManager("box", redis.factory(url), max_sessions_per_user=int(limit))
+    seen: list[int] = []
+
+    async def task() -> None:
+        for _ in range(int(times) // TASKS):
+            await manager.allocate_session(user_id=user)
+            seen.append(len(await manager.list_user_sessions(user)))
+
+    await asyncio.gather(*[task() for _ in range(TASKS)])
+    return seen
+
+
+async def renew(url: str, *session_ids: str) -> list[str]:
+    """Renew each session again and again, until it has ended; the last ids."""
+    manager = SessionManager("box", redis.factory(url))
+
+    async def task(session_id: str) -> str:
+        while (new_id := await manager.renew_session(session_id, 0.05 if len(session_id) % 2 else 0)) is not None:
+            session_id = new_id
+        return session_id
+
+    return await asyncio.gather(*map(task, session_ids))
+
+
+JOBS: dict[str, Callable[..., Awaitable[Any]]] = {"count": count, "log_in": log_in, "renew": renew}
 
 
 async def main(job: str, url: str, *arguments: str) -> None:

@@ -55,6 +55,35 @@ class ClusterPlace(Server):
         return {name: value for node in self.nodes for name, value in node.info(section).items()}
 
 
+def session_keys_in(server: Server) -> int:
+    """How many sessions it has, in both layouts, whatever the index says."""
+    return sum(len(texts(node, "KEYS", "session:*")) for node in getattr(server, "nodes", [server]))
+
+
+def sessions_in(server: Server) -> int:
+    """How many sessions it has, in both layouts; of ours, those that have a user must be just what the index lists."""
+    sessions, owned, listed = 0, [], []
+    for node in getattr(server, "nodes", [server]):
+        for key in texts(node, "KEYS", "session:*"):
+            sessions += 1
+            user = node.command("HGET", key, "user") if node.command("TYPE", key) == "hash" else None
+            if user is not None:
+                owned.append(f"{user} {key.rpartition(':')[2]}")
+        for index in texts(node, "KEYS", "user:*"):
+            if node.command("TYPE", index) == "zset":
+                for member in texts(node, "ZRANGE", index, "0", "-1"):
+                    length, _, rest = member.partition(":")
+                    listed.append(f"{rest[: int(length)]} {member.rpartition(':')[2]}")
+    assert sorted(listed) == sorted(owned)
+    return sessions
+
+
+def texts(server: Server, *command: str) -> list[str]:
+    reply = server.command(*command)
+    assert isinstance(reply, list)
+    return list(map(str, reply))
+
+
 def place(request: pytest.FixtureRequest, server: Server) -> Server:
     """What the parameter of a fixture names: the server, or a cluster."""
     return server if request.param == "server" else ClusterPlace(request.getfixturevalue("calm_cluster"))

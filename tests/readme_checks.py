@@ -96,6 +96,14 @@ async def check_detail(example: Namespace) -> None:
     assert not await sessions.validate_session("x")
 
 
+async def check_user_sessions(example: Namespace) -> None:
+    sessions = example["sessions"]
+    kept, other = [await sessions.allocate_session(user_id="alice") for _ in range(2)]
+    assert len(await example["where_logged_in"]("alice")) == 2
+    assert await example["change_password"]("alice", kept) == 1
+    assert [await sessions.validate_session(each) for each in (kept, other)] == [True, False]
+
+
 async def check_grid(example: Namespace) -> None:
     sessions, session_id = example["sessions"], example["session_id"]
     assert sessions.get_canonical_prefix(session_id) == f"grid/docs/{session_id}/"
@@ -267,6 +275,7 @@ CHECKS: dict[str, Callable[[Namespace], Coroutine[Any, Any, None]]] = {
     "Quick start": check_quick_start,
     "The two APIs": check_two_apis,
     "Sessions in detail": check_detail,
+    "All sessions of a user": check_user_sessions,
     "Grid paths": check_grid,
     "Memory": check_memory,
     "Redis": check_redis,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from os import urandom
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from chuk_sessions.providers import redis
 from chuk_sessions.providers.redis_legacy import LegacyReadingStore
 from chuk_sessions.providers.redis_move import TAKE
 from chuk_sessions.providers.redis_session_store import RedisSessionStore
+from chuk_sessions.providers.redis_user_index import UserIndex
 from chuk_sessions.redis_client.client import Client
 from chuk_sessions.redis_client.slots import slot_of
 from chuk_sessions.session_ids import session_key
@@ -85,8 +87,37 @@ async def use_everything(url: str, server: Server) -> None:
         assert await manager.delete_session(session_id)
         assert not await manager.validate_session(session_id)
         assert not await manager.update_session_metadata(session_id, {"c": 3})
+        await use_the_lifecycle(url)
     except SessionError as exc:
         raise exc.__cause__ or exc from None
+
+
+async def use_the_lifecycle(url: str) -> None:
+    """All that needs the index of users, also for sessions that are in another slot than that."""
+    factory, sandbox = redis.factory(url), urandom(4).hex()  # a refusal elsewhere may have left sessions
+    manager = SessionManager(sandbox, factory, strict=True, max_sessions_per_user=2, idle_ttl_minutes=10)
+    seldom = SessionManager(sandbox, factory, strict=True, touch_interval=60)
+    for chosen in (None, "my-id", None, "my-other-id"):
+        session_id = await manager.allocate_session(chosen, "alice", 1, {"b": 1})
+        assert await manager.validate_session(session_id)
+        assert await manager.increment_session_metadata(session_id, "b") == 2
+        assert await manager.extend_session_ttl(session_id, 1)
+        new_id = await manager.renew_session(session_id, 60)
+        assert new_id is not None
+        assert await seldom.validate_session(session_id)
+        assert await manager.get_session_info(session_id)
+        assert await manager.allocate_session(session_id, "alice") == session_id
+    assert len(await manager.list_user_sessions("alice")) == 2
+    assert await manager.count_sessions() == 2
+    assert len([info async for info in manager.iter_sessions()]) == 2
+    assert await manager.delete_session(session_id)  # by its alias
+    await begin_and_die(url, sandbox)
+    assert await manager.delete_user_sessions("alice") == 1
+
+
+async def begin_and_die(url: str, sandbox: str) -> None:
+    """What a process leaves that goes between the two steps of an allocation."""
+    await UserIndex(Client(url), sandbox)._file(session_key(sandbox, "lost"), "alice", 60_000_000, 0)
 
 
 def url_of(server: Server, options: str = "client_name=shop") -> str:

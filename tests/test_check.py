@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from tests.servers import Server
 
 pytestmark = pytest.mark.redis
-GOOD = ("appendonly yes", "maxmemory 200mb", "maxmemory-policy noeviction", "hash-max-ziplist-value 512")
+LISTPACKS = ("hash-max-ziplist-value 512", "zset-max-ziplist-value 128")
+GOOD = ("appendonly yes", "maxmemory 200mb", "maxmemory-policy noeviction", *LISTPACKS)
 
 
 async def findings_of(url: str) -> dict[str, Finding]:
@@ -53,6 +54,7 @@ BAD = {
     "memory": (("maxmemory 0",), Level.WARN, "set maxmemory"),
     "persistence": (("appendonly no",), Level.WARN, "appendonly yes"),
     "hash-max-listpack-value": (("hash-max-ziplist-value 64",), Level.WARN, "512"),
+    "zset-max-listpack-value": (("zset-max-ziplist-value 64",), Level.WARN, "128"),
     "user": ((), Level.WARN, "a user with a password"),
 }
 
@@ -63,7 +65,7 @@ async def test_what_to_do(name: str) -> None:
     settings, level, advice = BAD[name]
     with RedisServer(*GOOD, *settings) as server:
         found = await findings_of(server.url)
-    finding = found.get(name) or found["hash-max-ziplist-value"]
+    finding = found.get(name) or found[name.replace("listpack", "ziplist")]
     assert finding.level is level
     assert advice in finding.advice
     others = {each.name for each in found.values() if each.level is not Level.OK} - {finding.name}
@@ -115,7 +117,7 @@ async def test_a_replica() -> None:
     assert found["commands"].level is Level.FAIL
 
 
-@pytest.mark.parametrize("denied", ["evalsha", "hgetall", "unlink"])
+@pytest.mark.parametrize("denied", ["evalsha", "hgetall", "unlink", "rename", "zadd", "zrangebyscore"])
 async def test_a_user_that_lacks_a_command(denied: str) -> None:
     with RedisServer(f"user limited on >pass-word ~* +@all -{denied}") as server:
         finding = (await findings_of(server.url_for("limited", "pass-word")))["commands"]
@@ -141,7 +143,7 @@ async def test_a_server_that_tells_nothing() -> None:
         found = await findings_of(server.url_for("limited", "pw"))
     unknown = {name for name, finding in found.items() if finding.level is Level.UNKNOWN}
     assert unknown >= {"version", "role", "maxmemory-policy", "memory", "persistence"}
-    assert len(unknown) == 6
+    assert len(unknown) == 7
     assert all(found[name].advice for name in unknown)
     assert found["commands"].level is Level.OK
 
@@ -240,21 +242,21 @@ class TestCommand:
         """A line per finding; 1 if there is something to do."""
         assert cli.main(["check", redis_url]) == 1
         lines = capsys.readouterr().out.splitlines()
-        assert len(lines) == 10
+        assert len(lines) == 11
         assert {line.split()[0] for line in lines} <= {"ok", "warn", "fail", "unknown"}
         assert redis_server.command("DBSIZE") == 0
 
     def test_json(self, redis_url: str, capsys: pytest.CaptureFixture[str]) -> None:
         assert cli.main(["check", redis_url, "--json"]) == 1
         findings = json.loads(capsys.readouterr().out)
-        assert len(findings) == 10
+        assert len(findings) == 11
         assert list(findings[0]) == ["level", "name", "value", "advice", "servers"]
 
     def test_all_is_well(self, capsys: pytest.CaptureFixture[str]) -> None:
         """0 if there is nothing to do."""
         with RedisServer(*GOOD, users={"app": "pw"}) as server:
             assert cli.main(["check", server.url_for("app", "pw")]) == 0
-        assert capsys.readouterr().out.count("ok ") == 10
+        assert capsys.readouterr().out.count("ok ") == 11
 
     def test_no_server(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert cli.main(["check", "redis://127.0.0.1:1"]) == 2

@@ -22,7 +22,7 @@ from chuk_sessions.redis_client.client import Client
 from chuk_sessions.session_ids import session_key
 from tests import published
 from tests.meddler import Meddler
-from tests.places import PLACES, place
+from tests.places import PLACES, place, sessions_in
 from tests.servers import RedisServer
 
 if TYPE_CHECKING:
@@ -228,6 +228,25 @@ class TestDeleting:
         assert isinstance(left, int)
         assert left > 86_400
 
+    @pytest.mark.parametrize("before", [True, False])
+    async def test_all_of_a_user(self, redis_server: Server, manager: SessionManager, before: bool) -> None:
+        """Both copies, and what a cache writes back is kept out; what is kept stays, and works on in both."""
+        kept = published.document("kept")
+        for session_id in ("id", "kept"):
+            published.put(redis_server, session_id)
+            assert await manager.validate_session(session_id) is True
+        text = published.document("id")
+        if before:
+            redis_server.command("SETEX", "session:id", "100", text)
+        assert await manager.delete_user_sessions("alice", keep="kept") == 1
+        assert not published.is_there(redis_server, "id")
+        redis_server.command("SETEX", "session:id", "100", text)
+        redis_server.command("SETEX", "session:kept", "100", kept)
+        assert await manager.validate_session("id") is False
+        assert not published.is_there(redis_server, "id")
+        assert await manager.validate_session("kept") is True
+        assert [info["session_id"] for info in await manager.list_user_sessions("alice")] == ["kept"]
+
     async def test_a_new_session_of_that_id(self, redis_server: Server, manager: SessionManager) -> None:
         """One that a published process made after the logout is another session."""
         published.put(redis_server, "id")
@@ -286,6 +305,19 @@ class TestBothThere:
         assert info["created_at"] == before["created_at"]
         assert 5_900_000 < milliseconds_left(redis_server) <= 6_000_001
         assert not published.is_there(redis_server, "id")
+
+    async def test_merged_with_an_idle_deadline(self, redis_server: Server, redis_url: str) -> None:
+        """The lifetime is the later one, and it still ends when nobody uses it."""
+        manager = SessionManager("box", redis.factory(redis_url), idle_ttl_minutes=10)
+        await manager.allocate_session("id", "alice", 1)
+        assert await self.adopt(redis_server, redis_url) is Adoption.MERGED
+        assert 590_000 < milliseconds_left(redis_server) <= 600_001
+        info = await manager.get_session_info("id")
+        assert info is not None
+        left = datetime.fromisoformat(info["expires_at"]).timestamp() - time.time()
+        assert 5_900 < left <= 6_001
+        assert info["idle_expires_at"] < info["expires_at"]
+        assert sessions_in(redis_server) == 1
 
     async def test_another_user(self, redis_server: Server, redis_url: str, manager: SessionManager) -> None:
         """Two people's sessions are not mixed: both stay as they are."""

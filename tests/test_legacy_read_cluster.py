@@ -23,7 +23,7 @@ from chuk_sessions.tools.migrate import migrate
 from tests import published
 from tests.meddler import Meddler
 from tests.migrations import settled
-from tests.places import ClusterPlace
+from tests.places import ClusterPlace, sessions_in
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -89,7 +89,7 @@ class TestTakingOver:
         record = await store.read("id")
         assert record is not None
         assert record.metadata == {"new": 1}
-        assert place.command("DBSIZE") == 1
+        assert sessions_in(place) == 1
 
     async def test_changed_and_used(self, place: ClusterPlace) -> None:
         """Another process of ours used what was put: both changes count."""
@@ -103,7 +103,7 @@ class TestTakingOver:
         record = await store_at(place, TAKE, change).read("id")
         assert record is not None
         assert record.metadata.items() >= {"ours": 1, "theirs": 1}.items()
-        assert place.command("DBSIZE") == 1
+        assert sessions_in(place) == 1
 
     async def test_changed_and_used_and_ended(self, place: ClusterPlace) -> None:
         """What was used is removed as well, once there is no original any more."""
@@ -131,7 +131,7 @@ class TestTakingOver:
         assert record is not None
         assert record.user_id == "bob"
         assert "ours" not in record.metadata
-        assert place.command("DBSIZE") == 1
+        assert sessions_in(place) == 1
 
     @pytest.mark.parametrize("used", [True, False])
     async def test_a_session_of_another_sandbox_in_its_place(self, place: ClusterPlace, used: bool) -> None:
@@ -151,7 +151,7 @@ class TestTakingOver:
         text = str(place.command("GET", "session:id"))
         store = store_at(place, TAKE, lambda: take_over(place, text))
         assert await store.update("id", {"new": 1}, False) is True
-        assert place.command("DBSIZE") == 1
+        assert sessions_in(place) == 1
 
     async def test_another_process_was_quicker_and_a_cache_wrote_it_back(self, place: ClusterPlace) -> None:
         """What is there is put together."""
@@ -164,7 +164,7 @@ class TestTakingOver:
         record = await store_at(place, TAKE, change).read("id")
         assert record is not None
         assert record.metadata["role"] == "guest"
-        assert place.command("DBSIZE") == 1
+        assert sessions_in(place) == 1
 
     @pytest.mark.parametrize("step", [ADOPT, TAKE], ids=["before", "between"])
     async def test_ended_by_another_process_of_ours(self, place: ClusterPlace, step: Script) -> None:
@@ -295,7 +295,7 @@ class TestMigrating:
         record = await redis.factory(place.url).session_store("box").read("id")
         assert record is not None
         assert record.metadata == {"new": 1}
-        assert place.command("DBSIZE") == 1
+        assert sessions_in(place) == 1
 
     async def test_ended_after_an_interruption(self, place: ClusterPlace, monkeypatch: pytest.MonkeyPatch) -> None:
         """A run was killed when the session was in both places: the next one does not bring back what was ended."""

@@ -19,7 +19,7 @@ from chuk_sessions.redis_client.client import Client
 from chuk_sessions.session_ids import session_key
 from tests import published
 from tests.meddler import Meddler
-from tests.places import PLACES, ClusterPlace, place
+from tests.places import PLACES, ClusterPlace, place, sessions_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,7 +50,7 @@ class TestTwoProcesses:
         one, other = open_process(), open_process()
         found = await asyncio.gather(*(each.validate_session(i) for i in ids for each in (one, other)))
         assert all(found)
-        assert redis_server.command("DBSIZE") == 100
+        assert sessions_in(redis_server) == 100
         assert not any(published.is_there(redis_server, session_id) for session_id in ids)
 
     async def test_no_lost_update(self, redis_server: Server, open_process: Callable[[], SessionManager]) -> None:

@@ -81,6 +81,11 @@ async def test_allocation_always_raises(broken_factory: Factory, strict: bool) -
 ALWAYS_RAISING: dict[str, Callable[[SessionManager], Awaitable[Any]]] = {
     "increment": lambda manager: manager.increment_session_metadata(ID, "used"),
     "metadata": lambda manager: manager.get_session_metadata(ID),
+    "renew": lambda manager: manager.renew_session(ID),
+    "list": lambda manager: manager.list_user_sessions("alice"),
+    "count": lambda manager: manager.count_sessions(),
+    "go through": lambda manager: anext(manager.iter_sessions()),
+    "end all": lambda manager: manager.delete_user_sessions("alice"),
 }
 
 

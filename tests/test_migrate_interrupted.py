@@ -15,7 +15,7 @@ from chuk_sessions.tools.migrate import LOCK, REMOVE, migrate
 from tests import published
 from tests.meddler import Meddler
 from tests.migrations import METADATA, OURS, info_of, manager_of, run
-from tests.places import PLACES, place
+from tests.places import PLACES, place, session_keys_in
 
 if TYPE_CHECKING:
     from chuk_sessions.redis_client.scripts import Script
@@ -60,7 +60,7 @@ async def test_before_it_was_put(redis_server: Server, redis_url: str, target: S
     """It is at the source only, and the next run brings it."""
     await prepare(redis_server, redis_url, layout)
     await interrupt(redis_url, target.url, ADOPT)
-    assert target.command("DBSIZE") == 0
+    assert session_keys_in(target) == 0
     assert await run(redis_url, target.url) == {"seen": 1, "moved": 1}
     assert (await info_of(target.url, "id"))["custom_metadata"] == METADATA
     assert redis_server.command("DBSIZE") == 0

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from chuk_sessions import ProviderError, SessionError, SessionManager
-from chuk_sessions.session_ids import quote_part, session_key
+from chuk_sessions.session_ids import index_key, quote_part, session_key, user_tag
 from tests.helpers import eventually
 from tests.servers import RedisServer
 
@@ -46,19 +46,21 @@ def fields(server: Server) -> dict[str, str]:
 
 
 async def test_one_key_per_session(redis_server: Server, redis_url: str) -> None:
-    """Named as documented, with one field per metadata key; deleting leaves nothing behind."""
+    """Named as documented, with one field per metadata key; deleting leaves nothing behind, in the index either."""
     store = open_store(redis_url)
     await store.create("id", "alice", 60, {"role": "admin", "n": [1]})
-    assert redis_server.command("KEYS", "*") == [KEY]
+    keys = redis_server.command("KEYS", "*")
+    assert isinstance(keys, list)
+    assert sorted(map(str, keys)) == [KEY, index_key("box", user_tag("box", "alice"))]
     stored = fields(redis_server)
     assert {name: stored[name] for name in ("v", "user", "status", "m:role", "m:n")} == {
-        "v": "1",
+        "v": "1+",  # in its user's index, which is elsewhere: the id is a chosen one
         "user": "alice",
         "status": "active",
         "m:role": '"admin"',
         "m:n": "[1]",
     }
-    assert set(stored) == {"v", "user", "status", "m:role", "m:n", "created", "accessed", "expires"}
+    assert set(stored) == {"v", "user", "status", "m:role", "m:n", "created", "accessed", "expires", "inc"}
     assert await store.delete("id") is True
     assert redis_server.command("DBSIZE") == 0
 

@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 
 async def manager_types() -> None:
     manager = SessionManager()
-    SessionManager("box", custom_factory(), 1.5, strict=True, touch_interval=60)
+    SessionManager(
+        "box", custom_factory(), 1.5, strict=True, touch_interval=60, max_sessions_per_user=3, idle_ttl_minutes=30
+    )
     SessionManager(sandbox_id=None, session_factory=None, default_ttl_hours=24)
     SessionManager(session_factory=memory.factory())
     SessionManager(session_factory=redis.factory("redis://localhost"))
@@ -47,6 +49,17 @@ async def manager_types() -> None:
     assert_type(await manager.increment_session_metadata("id", "field", amount=-1), int | None)
     assert_type(await manager.extend_session_ttl("id", additional_hours=0.5), bool)
     assert_type(await manager.delete_session("id"), bool)
+    assert_type(await manager.renew_session("id", grace_seconds=0.5), str | None)
+    async for info in manager.iter_sessions(batch=10):
+        assert_type(info, dict[str, Any])
+    assert_type(await manager.count_sessions(), int)
+    assert_type(await manager.allocate_sessions([{"user_id": "alice"}]), list[str | Exception])
+    assert_type(await manager.validate_sessions(["id"]), list[bool | Exception])
+    assert_type(await manager.delete_sessions({"id"}), list[bool | Exception])
+    async with SessionManager() as opened:
+        assert_type(opened, SessionManager)
+    assert_type(await manager.list_user_sessions("alice"), list[dict[str, Any]])
+    assert_type(await manager.delete_user_sessions("alice", keep=["id"]), int)
     assert_type(await manager.cleanup_expired_sessions(), int)
     assert_type(manager.get_cache_stats(), dict[str, Any])
     assert_type(manager.sandbox_id, str)

@@ -9,15 +9,16 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from itertools import islice
 
 from chuk_sessions.codec import Metadata, decode_document, encode_document, merge_document
 from chuk_sessions.exceptions import ProviderError
-from chuk_sessions.expiring_map import SWEEP_SLICE, ExpiringMap
+from chuk_sessions.expiring_map import SWEEP_SLICE, Entry, ExpiringMap
 from chuk_sessions.models import SessionRecord
 from chuk_sessions.provider import DEFAULT_TTL, ProviderSession, default_ttl_from_env
+from chuk_sessions.providers.memory_user_index import UserIndex
 from chuk_sessions.session_store import Existing, counted
 
 __all__ = ["MemoryFactory", "MemoryStore", "factory"]
@@ -47,12 +48,14 @@ class MemoryStore:
         self._clock = clock
         self.wall_clock = wall_clock
         self.values = self._new_map(default_ttl)
-        self._sessions: dict[str, ExpiringMap] = {}
+        self._sessions: dict[str, tuple[ExpiringMap, UserIndex[_Session], ExpiringMap]] = {}
 
-    def sessions(self, sandbox_id: str) -> ExpiringMap:
-        """The map of the sessions of one sandbox."""
+    def sessions(self, sandbox_id: str) -> tuple[ExpiringMap, UserIndex[_Session], ExpiringMap]:
+        """The map of the sessions of one sandbox, which user has which, and the ids that are aliases for a while."""
         if sandbox_id not in self._sessions:
-            self._sessions.setdefault(sandbox_id, self._new_map(DEFAULT_TTL))
+            items, users = self._new_map(DEFAULT_TTL), UserIndex[_Session]()
+            items.on_end = users.discard
+            self._sessions.setdefault(sandbox_id, (items, users, self._new_map(DEFAULT_TTL)))
         return self._sessions[sandbox_id]
 
     def _new_map(self, default_ttl: float) -> ExpiringMap:
@@ -97,15 +100,18 @@ class _Sweeper:
         self._schedule(loop, items)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Session:
-    """What the map of sessions holds: changed in place, never handed out."""
+    """What the map of sessions holds: changed in place, never handed out, and equal to itself alone."""
 
+    session_id: str
     user_id: str | None
     created: float
     expires: float
     accessed: float
     document: str
+    idle: float = 0.0
+    end: float = 0.0  # of a session with ``idle``: when it ends however often it is touched
 
     def touch(self, now: float) -> None:
         if now > self.accessed:
@@ -129,78 +135,204 @@ class _Session:
                 return value
 
 
+def _record(session: _Session) -> SessionRecord:
+    metadata = decode_document(session.document)
+    record = SessionRecord(session.user_id, session.created, session.expires, session.accessed, metadata)
+    if session.idle:
+        record.idle, record.idle_expires, record.expires = session.idle, session.expires, session.end
+    return record
+
+
 class MemorySessionStore:
     """The sessions of one sandbox in memory; see ``SessionStore``."""
 
     def __init__(self, store: MemoryStore, sandbox_id: str) -> None:
-        self._map = store.sessions(sandbox_id)
+        self._map, self._users, self._aliases = store.sessions(sandbox_id)
         self._entries = self._map.items
         self._clock = store.values.clock
         self._wall_clock = store.wall_clock
         self._capacity = store.max_items or sys.maxsize
 
     async def create(
-        self, session_id: str, user_id: str | None, lifetime: float, metadata: Metadata
+        self, session_id: str, user_id: str | None, lifetime: float, metadata: Metadata, limit: int = 0, idle: float = 0
     ) -> Existing | None:
         document = encode_document(metadata)
         now = self._wall_clock()
-        entry = self._map.add(session_id, lifetime, _Session(user_id, now, now + lifetime, now, document))
+        if self._aliases.items and (existing := self._touched_as_alias(session_id)) is not None:
+            return existing
+        session = _Session(session_id, user_id, now, now + lifetime, now, document)
+        if idle:
+            session.idle, session.end = idle, session.expires
+            lifetime = min(lifetime, idle)
+            session.expires = now + lifetime
+        entry = self._map.add(session_id, lifetime, session)
         if entry is None:
+            if user_id is not None:
+                self._users.add(user_id, session)
+                if session_id not in self._entries or self._entries[session_id][0] is not session:
+                    self._list(user_id, session)  # another thread ended it or gave it another id before it was listed
+                if limit:
+                    await self._keep_newest(user_id, limit)
             return None
-        entry[0].touch(now)
+        self._touch(entry, now)
         return Existing(entry[0].user_id)
 
     async def read(self, session_id: str) -> SessionRecord | None:
-        entry = self._map.live(session_id)
-        if entry is None:
-            return None
-        session = entry[0]
-        return SessionRecord(
-            session.user_id, session.created, session.expires, session.accessed, decode_document(session.document)
-        )
+        entry = self._entries.get(session_id)
+        if entry is None or entry[1] <= self._clock():
+            entry = self._live_as_alias(session_id)
+            if entry is None:
+                return None
+        return _record(entry[0])
 
     async def touch(self, session_id: str, interval: float) -> bool:
         entry = self._entries.get(session_id)
         if entry is None or entry[1] <= self._clock():
-            return False
+            entry = self._live_as_alias(session_id)
+            if entry is None:
+                return False
         session = entry[0]
         now = self._wall_clock()
         if now - session.accessed >= interval:
             session.accessed = now
+            if session.idle:
+                self._stay(entry, now)
         return True
 
     async def update(self, session_id: str, metadata: Metadata, replace: bool) -> bool:
         entry = self._entries.get(session_id)
         if entry is None or entry[1] <= self._clock():
-            encode_document(metadata)
-            return False
+            entry = self._live_as_alias(session_id)
+            if entry is None:
+                encode_document(metadata)
+                return False
         session: _Session = entry[0]
         if replace:
             session.document = encode_document(metadata)
         else:
             session.merge(metadata)
-        session.touch(self._wall_clock())
+        now = self._wall_clock()
+        if now > session.accessed:  # written flat, as the map's own calls are
+            session.accessed = now
+        if session.idle:
+            self._stay(entry, now)
         return True
 
     async def increment(self, session_id: str, field: str, amount: int) -> int | None:
-        entry = self._map.live(session_id)
+        entry = self._live(session_id)
         if entry is None:
             return None
         value: int = entry[0].increment(field, amount)
-        entry[0].touch(self._wall_clock())
+        self._touch(entry, self._wall_clock())
         return value
 
     async def extend(self, session_id: str, lifetime: float) -> bool:
-        while (entry := self._map.live(session_id)) is not None:
-            if self._map.postpone(session_id, entry, lifetime):  # else another thread was first
+        while (entry := self._live(session_id)) is not None:
+            if entry[0].idle:
+                entry[0].end += lifetime
+                self._touch(entry, self._wall_clock())
+                return True
+            if self._map.postpone(entry[0].session_id, entry, lifetime):  # else another thread was first
                 entry[0].expires += lifetime
                 entry[0].touch(self._wall_clock())
                 return True
         return False
 
     async def delete(self, session_id: str) -> bool:
-        live = self._map.live(session_id) is not None
-        return await self._map.delete(session_id) and live
+        entry = self._live(session_id)
+        if not await self._map.delete(session_id if entry is None else entry[0].session_id) or entry is None:
+            return False
+        self._users.discard(entry[0])
+        return True
+
+    async def renew(self, session_id: str, new_id: str, grace: float) -> str | None:
+        entry = self._live(session_id)
+        if entry is None:
+            return None
+        session: _Session = entry[0]
+        if session.session_id != session_id:
+            return session.session_id
+        remaining = entry[1] - self._clock()
+        if grace > 0:
+            await self._aliases.setex(session_id, min(grace, remaining), new_id)
+        if not await self._map.delete(session_id):
+            return None  # another thread was first
+        session.session_id = new_id
+        self._map.add(new_id, remaining, session)
+        if (renewed := self._map.live(new_id)) is not None:
+            self._touch(renewed, self._wall_clock())
+        if session.user_id is not None:
+            self._list(session.user_id, session)
+        return new_id
+
+    async def list_user(self, user_id: str) -> list[tuple[str, SessionRecord]]:
+        return [(session.session_id, _record(session)) for session in self._live_of(user_id)]
+
+    async def delete_user(self, user_id: str, keep: frozenset[str]) -> int:
+        kept = {entry[0].session_id for entry in map(self._live, keep) if entry is not None}
+        ended = [await self.delete(s.session_id) for s in self._live_of(user_id) if s.session_id not in kept]
+        return sum(ended)
+
+    async def _keep_newest(self, user_id: str, limit: int) -> None:
+        for session in self._live_of(user_id)[:-limit]:
+            await self.delete(session.session_id)
+
+    def _live(self, session_id: str) -> Entry | None:
+        return self._map.live(session_id) or self._live_as_alias(session_id)
+
+    def _live_as_alias(self, session_id: str) -> Entry | None:
+        while (alias := self._aliases.live(session_id)) is not None:
+            session_id = alias[0]
+            if (entry := self._map.live(session_id)) is not None:
+                return entry
+        return None
+
+    def _touched_as_alias(self, session_id: str) -> Existing | None:
+        entry = self._live_as_alias(session_id)
+        if entry is None:
+            return None
+        self._touch(entry, self._wall_clock())
+        return Existing(entry[0].user_id)
+
+    def _touch(self, entry: Entry, now: float) -> None:
+        entry[0].touch(now)
+        if entry[0].idle:
+            self._stay(entry, now)
+
+    def _stay(self, entry: Entry, now: float) -> None:
+        """Move the deadline of a session that has an idle time; if another thread was first, that one moved it."""
+        session: _Session = entry[0]
+        later = min(session.end, now + session.idle) - session.expires
+        if later > 0 and self._map.postpone(session.session_id, entry, later):
+            session.expires += later
+
+    def _list(self, user_id: str, session: _Session) -> None:
+        """Leave a session in the index if it is live, whatever other threads do to it meanwhile."""
+        while True:
+            self._users.add(user_id, session)
+            if self._is_live(session):
+                return
+            self._users.discard(session)
+            if not self._is_live(session):
+                return
+
+    def _live_of(self, user_id: str) -> list[_Session]:
+        live = [session for session in self._users.of(user_id) if self._is_live(session)]
+        return sorted(live, key=lambda session: session.created)
+
+    def _is_live(self, session: _Session) -> bool:
+        entry = self._map.live(session.session_id)
+        return entry is not None and entry[0] is session
+
+    async def pages(self, batch: int) -> AsyncIterator[list[tuple[str, SessionRecord]]]:
+        sessions: list[_Session] = [entry[0] for entry in list(self._entries.values())]
+        for start in range(0, len(sessions), batch):
+            live = filter(self._is_live, sessions[start : start + batch])
+            yield [(session.session_id, _record(session)) for session in live]
+            await asyncio.sleep(0)
+
+    async def count(self) -> int:
+        return sum(self._is_live(entry[0]) for entry in list(self._entries.values()))
 
     async def sweep(self) -> int:
         removed = 0

@@ -14,6 +14,7 @@ Rules this file keeps:
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import TYPE_CHECKING
 
@@ -21,12 +22,16 @@ from chuk_sessions import legacy
 from chuk_sessions.adoption import Adoption
 from chuk_sessions.exceptions import OutOfMemoryError, ProviderError, SessionError
 from chuk_sessions.providers.redis_move import DROP, Move, created_microseconds
+from chuk_sessions.providers.redis_scripts import ENDING, VERSION
 from chuk_sessions.providers.redis_transfer import tombstone_key
+from chuk_sessions.providers.redis_user_index import UserIndex, target_of
 from chuk_sessions.redis_client.connection import Replay
 from chuk_sessions.redis_client.scripts import Script
-from chuk_sessions.session_ids import quote_part, session_key
+from chuk_sessions.session_ids import index_key, quote_part, session_key, tag_in_key
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from chuk_sessions.codec import Metadata
     from chuk_sessions.models import SessionRecord
     from chuk_sessions.redis_client.client import Client
@@ -48,40 +53,49 @@ if type(text) == 'table' then return text end
 return {text, redis.call('EXISTS', KEYS[1])}
 """)
 
-# Ends ours. The tombstone must keep the session out, also if the clock of the application that made it is ahead of the
-# server's: so its time is no earlier than when either copy was created. UNLINK comes before SET, as a full server
-# refuses nothing once a script has written.
-ENDING = """
+# The tombstone must keep the session out, also if the clock of the application that made it is ahead of the server's:
+# so its time is no earlier than when either copy was created. KEYS begin with: ours, the index in its slot, the
+# tombstone. UNLINK comes before it, as a full server refuses nothing once a script has written.
+BURYING = """
 local function created_here()
   local created = redis.pcall('HGET', KEYS[1], 'created')
   return type(created) == 'string' and #created <= 17 and tonumber(created) or 0
 end
 local function bury(clock, created, left)
-  local before = tonumber(redis.call('GET', KEYS[2]) or nil) or 0
-  local now = string.format('%.0f', math.max(clock[1] * 1000000 + clock[2], created, before))
-  redis.call('SET', KEYS[2], now, 'PX', string.format('%.0f', left))
+  local before = tonumber(redis.call('GET', KEYS[3]) or nil) or 0
+  redis.call('SET', KEYS[3], math.max(clock[1] * 1000000 + clock[2], created, before), 'PX', left)
 end
 """
 
-# KEYS: ours, the tombstone, the published one. ARGV: the text that the last one must have; when that session was
-# created, if it is ours and goes too, or nothing; what the tombstone lives longer than both.
+# The fourth key: the published one. ARGV: the text that it must have; when that session was created, if it is ours and
+# goes too, or nothing; what the tombstone lives longer than both; the version of our records.
 DELETE = Script(
     ENDING
+    + BURYING
     + """
-local clock, text = redis.call('TIME'), redis.pcall('GET', KEYS[3])
+local clock, text = redis.call('TIME'), redis.pcall('GET', KEYS[4])
 if type(text) == 'table' and string.find(text.err, 'WRONGTYPE ', 1, true) then text = false end
 if type(text) == 'table' then return text end
 if (text or '') ~= ARGV[1] then return -1 end
-local made, created = created_here(), tonumber(ARGV[2])
-local left, removed = redis.call('PTTL', KEYS[1]), redis.call('UNLINK', KEYS[1])
+local made, created, left = created_here(), tonumber(ARGV[2]), redis.call('PTTL', KEYS[1])
+local removed, member = ending(KEYS[1], KEYS[2], ARGV[4])
+if type(removed) == 'table' then return removed end
 if text and created then
-  left = math.max(left, redis.call('PTTL', KEYS[3]))
-  removed = removed + redis.call('UNLINK', KEYS[3])
+  left = math.max(left, redis.call('PTTL', KEYS[4]))
+  removed = removed + redis.call('UNLINK', KEYS[4])
 end
-if removed > 0 then
-  bury(clock, math.max(made, created or 0), math.max(left, 0) + ARGV[3])
-end
-return removed
+if removed > 0 then bury(clock, math.max(made, created or 0), math.max(left, 0) + ARGV[3]) end
+return member and {member} or removed
+"""
+)
+
+# Keeps out what a published process writes back of a session that is about to end or to have a new id. ARGV: what the
+# tombstone lives longer.
+KEEP_OUT = Script(
+    BURYING
+    + """
+bury(redis.call('TIME'), created_here(), math.max(redis.call('PTTL', KEYS[1]), 0) + ARGV[1])
+return 1
 """
 )
 
@@ -93,16 +107,20 @@ if type(text) == 'table' then return text end
 return {text, redis.call('PTTL', KEYS[1])}
 """)
 
-# KEYS: ours, the tombstone. ARGV: when the session under the published key was created, or nothing if there is none of
+# ARGV: the version of our records; when the session under the published key was created, or nothing if there is none of
 # ours; how long that has to live; what the tombstone lives longer. 1 if this ended a session: ours, or one that had not
-# been ended before.
+# been ended before; or what to take out of its user's index if that is elsewhere.
 END = Script(
     ENDING
+    + BURYING
     + """
-local clock, ended = redis.call('TIME'), tonumber(redis.call('GET', KEYS[2]) or nil)
-local left = math.max(redis.call('PTTL', KEYS[1]), tonumber(ARGV[2]), 0)
-local made, removed, created = created_here(), redis.call('UNLINK', KEYS[1]), tonumber(ARGV[1])
-if removed > 0 or created then bury(clock, math.max(made, created or 0), left + ARGV[3]) end
+local clock, ended = redis.call('TIME'), tonumber(redis.call('GET', KEYS[3]) or nil)
+local left = math.max(redis.call('PTTL', KEYS[1]), tonumber(ARGV[3]), 0)
+local made, created = created_here(), tonumber(ARGV[2])
+local removed, member = ending(KEYS[1], KEYS[2], ARGV[1])
+if type(removed) == 'table' then return removed end
+if removed > 0 or created then bury(clock, math.max(made, created or 0), left + ARGV[4]) end
+if member then return {member} end
 return (removed > 0 or (created and not (ended and created <= ended))) and 1 or 0
 """
 )
@@ -121,10 +139,10 @@ class LegacyReadingStore:
         self._reported = False
 
     async def create(
-        self, session_id: str, user_id: str | None, lifetime: float, metadata: Metadata
+        self, session_id: str, user_id: str | None, lifetime: float, metadata: Metadata, limit: int = 0, idle: float = 0
     ) -> Existing | None:
         await self._import(session_id)
-        return await self._store.create(session_id, user_id, lifetime, metadata)
+        return await self._store.create(session_id, user_id, lifetime, metadata, limit, idle)
 
     async def read(self, session_id: str) -> SessionRecord | None:
         record = await self._store.read(session_id)
@@ -162,15 +180,42 @@ class LegacyReadingStore:
     async def delete(self, session_id: str) -> bool:
         ours, published = session_key(self._quoted, session_id), legacy.published_key(session_id)
         if not self._client.is_together(ours, published):
-            return await self._delete_apart(ours, published)
+            return await self._delete_apart(session_id, published)
         for _ in range(ATTEMPTS):
             text, _ = await PEEK.run(self._client, (ours, published), (), Replay.READ)
             record = None if text is None else self._decode(text)
-            args = (text or b"", b"" if record is None else created_microseconds(record), GRACE)
-            removed: int = await DELETE.run(self._client, (ours, tombstone_key(ours), published), args)
-            if removed >= 0:
-                return removed > 0
+            args = (text or b"", b"" if record is None else created_microseconds(record), GRACE, VERSION)
+            reply: int | list[bytes] = await DELETE.run(self._client, (*self._keys(session_id), published), args)
+            if (target := target_of(reply)) is not None:
+                return await self.delete(target)
+            if isinstance(reply, list):
+                await UserIndex(self._client, self._sandbox_id).forget(reply[0])
+                return True
+            if reply >= 0:
+                return reply > 0
         raise _restless()
+
+    async def renew(self, session_id: str, new_id: str, grace: float) -> str | None:
+        await self._import(session_id)
+        await self._keep_out(session_id)
+        return await self._store.renew(session_id, new_id, grace)
+
+    async def list_user(self, user_id: str) -> list[tuple[str, SessionRecord]]:
+        return await self._store.list_user(user_id)
+
+    async def delete_user(self, user_id: str, keep: frozenset[str]) -> int:
+        """Their published copies too; of what was never taken over nobody knows here whose it is."""
+        ending = [session_id for session_id, _ in await self._store.list_user(user_id) if session_id not in keep]
+        await asyncio.gather(*map(self._keep_out, ending))
+        ended = await self._store.delete_user(user_id, keep)
+        await asyncio.gather(*map(self._import, ending))  # which removes what is kept out
+        return ended
+
+    def pages(self, batch: int) -> AsyncIterator[list[tuple[str, SessionRecord]]]:
+        return self._store.pages(batch)
+
+    async def count(self) -> int:
+        return await self._store.count()
 
     async def sweep(self) -> int:
         return await self._store.sweep()
@@ -180,6 +225,9 @@ class LegacyReadingStore:
 
     def capacity(self) -> int:
         return self._store.capacity()
+
+    async def _keep_out(self, session_id: str) -> None:
+        await KEEP_OUT.run(self._client, self._keys(session_id), (GRACE,))
 
     async def _import(self, session_id: str) -> bool:
         """Take the session over if it is there; whether our layout may have it now."""
@@ -213,6 +261,11 @@ class LegacyReadingStore:
         text, left = await TEXT.run(self._client, (published,), (), Replay.READ)
         return text, 0.0 if left < 0 else max(left, 1) / 1000, True
 
+    def _keys(self, session_id: str) -> tuple[str, str, str]:
+        """Of the session, of the index that is in its slot, and of its tombstone."""
+        ours = session_key(self._quoted, session_id)
+        return ours, index_key(self._quoted, tag_in_key(ours)), tombstone_key(ours)
+
     async def _read_published(self, session_id: str) -> SessionRecord | None:
         """What a full server had no room to take over: it lives, or taking it over had not come as far as writing."""
         published = legacy.published_key(session_id)
@@ -220,19 +273,26 @@ class LegacyReadingStore:
         record = None if text is None else self._decode(text)
         if record is None:  # another process ended it, or made room and took it over
             return await self._store.read(session_id)
+        ended = await self._client.call(b"GET", self._keys(session_id)[2], replay=Replay.READ)
+        if ended is not None and created_microseconds(record) <= int(ended):
+            return None
         if left >= 0:
             record.expires = min(record.expires, await self._client.time_at(published) + left / 1000)
         return record
 
-    async def _delete_apart(self, ours: str, published: bytes) -> bool:
+    async def _delete_apart(self, session_id: str, published: bytes) -> bool:
         ended = False
         for _ in range(ATTEMPTS):
             text, left = await TEXT.run(self._client, (published,), (), Replay.READ)
             record = None if text is None else self._decode(text)
             created = b"" if record is None else created_microseconds(record)
-            args = (created, left, GRACE)
-            outcome: int = await END.run(self._client, (ours, tombstone_key(ours)), args)
-            ended = ended or outcome > 0
+            args = (VERSION, created, left, GRACE)
+            reply: int | list[bytes] = await END.run(self._client, self._keys(session_id), args)
+            if (target := target_of(reply)) is not None:
+                return await self.delete(target)
+            if isinstance(reply, list):
+                await UserIndex(self._client, self._sandbox_id).forget(reply[0])
+            ended = ended or isinstance(reply, list) or reply > 0
             if record is None or await DROP.run(self._client, (published,), (text,)) != 0:
                 return ended
         raise _restless()

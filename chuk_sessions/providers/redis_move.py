@@ -24,17 +24,19 @@ from typing import TYPE_CHECKING
 from chuk_sessions import legacy
 from chuk_sessions.adoption import Adoption
 from chuk_sessions.models import MICROSECONDS
+from chuk_sessions.providers.redis_scripts import ENDING, VERSION
 from chuk_sessions.providers.redis_transfer import adopt, arrival_key, record_fields, tombstone_key
+from chuk_sessions.providers.redis_user_index import UserIndex
 from chuk_sessions.redis_client.connection import Replay
 from chuk_sessions.redis_client.scripts import Script
 from chuk_sessions.redis_client.slots import hashed_part, slot_of
-from chuk_sessions.session_ids import session_key
+from chuk_sessions.session_ids import index_key, session_key, tag_in_key, unquote_part
 
 if TYPE_CHECKING:
     from chuk_sessions.models import SessionRecord
     from chuk_sessions.redis_client.client import Client
 
-__all__ = ["DROP", "TAKE", "UNDO", "Move", "created_microseconds", "is_same", "note_key"]
+__all__ = ["DROP", "TAKE", "UNDO", "Move", "created_microseconds", "is_same", "note_key", "undo"]
 
 NOTE_MILLISECONDS = 600_000  # longer than any process takes from the first step to the second
 TAKEN, TAKEN_BEFORE, GONE, CHANGED, CHANGED_AFTER = 1, 2, 0, -1, -2
@@ -60,9 +62,12 @@ if not text then return -1 end
 return text == ARGV[1] and redis.call('UNLINK', KEYS[1]) or 0
 """)
 
-# KEYS: ours, and perhaps the note. ARGV: when the session was created, and all fields and values but that and the
-# deadline, if it is to be removed only as it was put. 1 if it was removed, and the note with it.
-UNDO = Script("""
+# KEYS: ours, the index in its slot, and perhaps the note. ARGV: when the session was created, the version of our
+# records, and all fields and values but that, the deadline and the incarnation, if it is to be removed only as it was
+# put. Whether it was removed, and the note with it, or what to take out of its user's index if that is elsewhere.
+UNDO = Script(
+    ENDING
+    + """
 local flat, fields = redis.pcall('HGETALL', KEYS[1]), {}
 if flat.err then
   if string.find(flat.err, 'WRONGTYPE ', 1, true) then return 0 end
@@ -70,15 +75,18 @@ if flat.err then
 end
 for i = 1, #flat, 2 do fields[flat[i]] = flat[i + 1] end
 if fields['created'] ~= ARGV[1] then return 0 end
-if #ARGV > 1 then
-  if #flat / 2 ~= 2 + (#ARGV - 1) / 2 then return 0 end
-  for i = 2, #ARGV, 2 do
+if fields['inc'] then fields['v'] = ARGV[2] end
+if #ARGV > 2 then
+  if #flat / 2 ~= 2 + (fields['inc'] and 1 or 0) + (#ARGV - 2) / 2 then return 0 end
+  for i = 3, #ARGV, 2 do
     if fields[ARGV[i]] ~= ARGV[i + 1] then return 0 end
   end
 end
-if KEYS[2] then redis.call('UNLINK', KEYS[2]) end
-return redis.call('UNLINK', KEYS[1])
-""")
+local removed, member = ending(KEYS[1], KEYS[2], ARGV[2])
+if KEYS[3] then redis.call('UNLINK', KEYS[3]) end
+return member and {member} or removed
+"""
+)
 
 
 class Move:
@@ -89,7 +97,7 @@ class Move:
         self._noted = noted
         self._session_id = session_id
         self._published = legacy.published_key(session_id)
-        self._put: tuple[str, SessionRecord] | None = None  # what we put whose original we have not taken
+        self._put: tuple[str, SessionRecord] | None = None  # in which sandbox what, until its original is taken
 
     async def attempt(
         self, quoted_sandbox: str, record: SessionRecord, text: bytes, left: float, origin: str | None = None
@@ -103,11 +111,11 @@ class Move:
         to = (self._client, quoted_sandbox, self._session_id, record)
         if self._client.is_together(ours, self._published):
             return await adopt(*to, 0, (self._published, text), origin=origin)
-        if self._put is not None and not is_same(self._put, ours, record):
+        if self._put is not None and not is_same(self._put, quoted_sandbox, record):
             await self.abandon()
         outcome = await adopt(*to, left, origin=origin, noted=self._noted)
         if outcome is Adoption.CREATED:
-            self._put = ours, record
+            self._put = quoted_sandbox, record
         if outcome is Adoption.EXPIRED:
             origin_key = ours if origin is None else session_key(origin, self._session_id)
             await self._drop_if_ended((ours, origin_key), record, text)
@@ -123,8 +131,8 @@ class Move:
     async def abandon(self) -> None:
         """The original is gone, or another session's by now: what we put, if it is there, must not live on."""
         if self._put is not None:
-            (ours, record), self._put = self._put, None
-            await UNDO.run(self._client, self._put_at(ours), (created_microseconds(record),))
+            (quoted_sandbox, record), self._put = self._put, None
+            await self._undo(quoted_sandbox, record, unused=False)
 
     async def _take(self, record: SessionRecord, text: bytes) -> bool:
         """Remove the original; False if it is none any more, and then what we put may be gone again."""
@@ -140,13 +148,12 @@ class Move:
 
     async def _undo_if_unused(self) -> None:
         if self._put is not None:
-            ours, record = self._put
-            args = (created_microseconds(record), *record_fields(record))
-            if await UNDO.run(self._client, self._put_at(ours), args):
+            quoted_sandbox, record = self._put
+            if await self._undo(quoted_sandbox, record, unused=True):
                 self._put = None
 
-    def _put_at(self, ours: str) -> tuple[str, ...]:
-        return (ours, arrival_key(ours)) if self._noted else (ours,)
+    async def _undo(self, quoted_sandbox: str, record: SessionRecord, unused: bool) -> bool:
+        return await undo(self._client, quoted_sandbox, self._session_id, record, unused=unused, noted=self._noted)
 
     async def _drop_if_ended(self, keys: tuple[str, str], record: SessionRecord, text: bytes) -> None:
         """A session that was ended here may have been written back by a cache, or its move interrupted."""
@@ -166,10 +173,26 @@ def created_microseconds(record: SessionRecord) -> int:
     return round(record.created * MICROSECONDS)
 
 
-def is_same(put: tuple[str, SessionRecord], ours: str, record: SessionRecord) -> bool:
+async def undo(
+    client: Client, quoted_sandbox: str, session_id: str, record: SessionRecord, *, unused: bool, noted: bool
+) -> bool:
+    """Remove what was put as if it had not come, from its user's index too; whether it was there.
+
+    ``unused``: only if it is as it was put. ``noted``: the note goes with it.
+    """
+    key = session_key(quoted_sandbox, session_id)
+    keys = (key, index_key(quoted_sandbox, tag_in_key(key)), *((arrival_key(key),) if noted else ()))
+    args = (created_microseconds(record), VERSION, *(record_fields(record) if unused else ()))
+    reply: int | list[bytes] = await UNDO.run(client, keys, args)
+    if isinstance(reply, list):
+        await UserIndex(client, unquote_part(quoted_sandbox)).forget(reply[0])
+    return bool(reply)
+
+
+def is_same(put: tuple[str, SessionRecord], sandbox: str, record: SessionRecord) -> bool:
     """Whether what was put, and where, is the session that is to come now."""
-    key, before = put
-    return (key, before.created, before.user_id) == (ours, record.created, record.user_id)
+    there, before = put
+    return (there, before.created, before.user_id) == (sandbox, record.created, record.user_id)
 
 
 def note_key(published: bytes) -> bytes:

@@ -1,184 +1,46 @@
-"""Sessions on Redis: one hash per session, every change one script.
-
-Times in a record are microseconds since the epoch by the server's clock, so that no application clock matters.
-A metadata key ``k`` is the field ``m:k``: no name that an application chooses can shadow a field of ours.
-"""
+"""Sessions on Redis: one hash per session, every change one script (see ``redis_scripts``)."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
+from collections.abc import AsyncIterator
 from contextlib import suppress
 
 from chuk_sessions.codec import Metadata, decode_fields, encode_fields
 from chuk_sessions.exceptions import ProviderError, ServerError, SessionError
 from chuk_sessions.models import MICROSECONDS, SessionRecord
+from chuk_sessions.providers.redis_scan import Scan
+from chuk_sessions.providers.redis_scripts import (
+    ABSENT,
+    CONDEMNED,
+    CREATE,
+    DELETE,
+    DROP,
+    INCREMENT,
+    METADATA,
+    TOUCH,
+    UNREADABLE,
+    UPDATE,
+    VERSION,
+    VERSIONS,
+    VISIT,
+)
+from chuk_sessions.providers.redis_user_index import UserIndex, mark_of, target_of, to_bytes, to_text
 from chuk_sessions.redis_client.client import Client
 from chuk_sessions.redis_client.connection import Argument, Replay
-from chuk_sessions.redis_client.scripts import BatchScript, Script
-from chuk_sessions.session_ids import is_random, quote_part, session_key
+from chuk_sessions.session_ids import index_key, is_random, quote_part, session_key, tag_in_key, unquote_part, user_tag
 from chuk_sessions.session_store import NO_INTEGER, TOO_LARGE, Existing, cannot_count
 
 __all__ = ["RedisSessionStore", "decode_record"]
 
 logger = logging.getLogger(__name__)
 
-VERSION = b"1"
-METADATA = b"m:"
 MAX_FIELDS = 500_000  # Redis 6.2 takes 1,048,576 arguments and cuts the connection, everybody's, at one more
-ABSENT, UNREADABLE = 0, -1
+COUNT_BATCH = 1000  # keys that the server looks at before it serves others
+ALWAYS = (VERSION, 0)  # to touch however lately it was
 UNCOUNTABLE = {-2: NO_INTEGER, -3: TOO_LARGE}
-
-# For any number of keys. Looks at no more than it needs, because it runs for every request: version, last access, end.
-# Being full or unable to save must not end sessions: the touch is then left out. Redis 6.2 puts the place in the script
-# before the code of an error. That the server is a replica is the error of the whole reply: the client acts on it.
-TOUCH = BatchScript("""
-local function says(reply, code)
-  return string.find(reply.err, '^' .. code) or string.find(reply.err, ': -' .. code, 1, true)
-end
-local version, interval, clock = ARGV[1], tonumber(ARGV[2]), redis.call('TIME')
-local now = clock[1] * 1000000 + clock[2]
-local text = string.format('%.0f', now)
-local found = {}
-for i = 1, #KEYS do
-  local key = KEYS[i]
-  local old = redis.pcall('HMGET', key, 'v', 'accessed', 'expires')
-  local accessed, expires = tonumber(old[2] or nil), tonumber(old[3] or nil)
-  if old[1] == version and accessed and expires then
-    found[i] = expires > now and now or 0
-    if expires > now and now > accessed and now - accessed >= interval then
-      local done = redis.pcall('HSET', key, 'accessed', text)
-      if type(done) == 'table' then
-        if says(done, 'READONLY') then return done end
-        if not says(done, 'OOM') and not says(done, 'MISCONF') then found[i] = done end
-      end
-    end
-  elseif old.err and string.sub(old.err, 1, 9) ~= 'WRONGTYPE' then
-    found[i] = old
-  elseif old.err or old[1] or redis.call('EXISTS', key) == 1 then
-    found[i] = -1
-  else
-    found[i] = 0
-  end
-end
-return found
-""")
-
-# What the scripts that change a session begin with. ``found`` is true for a live record of this version; a key that
-# holds anything else is UNREADABLE and left alone. Only a wrong type is taken for that: other errors (a missing
-# permission, say) are the caller's to hear. The fields of metadata are not looked into here.
-LOOK = """
-local key, version, clock = KEYS[1], ARGV[1], redis.call('TIME')
-local now = clock[1] * 1000000 + clock[2]
-local function digits(n) return string.format('%.0f', n) end
-local old = redis.pcall('HMGET', key, 'v', 'accessed', 'expires', 'created', 'status', 'user')
-if old.err then
-  if string.sub(old.err, 1, 9) == 'WRONGTYPE' then return -1 end
-  return old
-end
-local found = old[1] == version
-if found then
-  local accessed, expires, created = old[2], old[3], old[4]
-  if not (accessed and expires and created and old[5]) or #accessed > 17 or #expires > 17 or #created > 17
-    or string.find(accessed .. expires .. created, '%D') then return -1 end
-  found = tonumber(expires) > now
-elseif old[1] or redis.call('EXISTS', key) == 1 then
-  return -1
-end
-"""
-
-# A Lua call takes under 8,000 arguments, hence the slices.
-WRITE = (
-    LOOK
-    + """
-local function milliseconds(n) return digits(math.ceil(n / 1000)) end
-local function write(command, items)
-  for i = 1, #items, 2000 do
-    redis.call(command, key, unpack(items, i, math.min(i + 1999, #items)))
-  end
-end
-local touched = found and digits(math.max(now, tonumber(old[2])))
-"""
-)
-
-# HSET comes first: once a script has written, a full server refuses it nothing more. What an expired record holds
-# besides is removed after that: without its key a script breaks off when the slot is on its way to another node.
-# PEXPIREAT comes last: were the deadline to pass in between, nothing could be written after it. If it fails, nothing
-# must be left without a TTL.
-CREATE = Script(
-    WRITE
-    + """
-if found then
-  redis.call('HSET', key, 'accessed', touched)
-  return {old[6]}
-end
-local expires = now + ARGV[2]
-local items = {'v', version, 'created', digits(now), 'accessed', digits(now), 'expires', digits(expires),
-  'status', 'active'}
-if ARGV[3] == '1' then items[11], items[12] = 'user', ARGV[4] end
-for i = 5, #ARGV do items[#items + 1] = ARGV[i] end
-local kept, stale = {}, {}
-if old[1] then
-  for i = 1, #items, 2 do kept[items[i]] = true end
-  for _, field in ipairs(redis.call('HKEYS', key)) do
-    if not kept[field] then stale[#stale + 1] = field end
-  end
-end
-write('HSET', items)
-write('HDEL', stale)
-local set = redis.pcall('PEXPIREAT', key, milliseconds(expires))
-if type(set) == 'table' then
-  redis.call('UNLINK', key)
-  return set
-end
-return 0
-"""
-)
-
-UPDATE = Script(
-    WRITE
-    + """
-if not found then return 0 end
-local items, kept, gone = {'accessed', touched}, {}, {}
-for i = 3, #ARGV do items[#items + 1] = ARGV[i] end
-if ARGV[2] == '1' then
-  for i = 3, #ARGV, 2 do kept[ARGV[i]] = true end
-  for _, field in ipairs(redis.call('HKEYS', key)) do
-    if string.sub(field, 1, 2) == 'm:' and not kept[field] then gone[#gone + 1] = field end
-  end
-end
-write('HSET', items)
-write('HDEL', gone)
-return 1
-"""
-)
-
-# HINCRBY is what may be refused, so it comes first. Its result is read as text: a number of Lua has 53 bits.
-INCREMENT = Script(
-    WRITE
-    + """
-if not found then return 0 end
-local sum = redis.pcall('HINCRBY', key, ARGV[2], ARGV[3])
-if type(sum) == 'table' then
-  if string.find(sum.err, 'not an integer', 1, true) then return -2 end
-  if string.find(sum.err, 'overflow', 1, true) then return -3 end
-  return sum
-end
-redis.call('HSET', key, 'accessed', touched)
-return {redis.call('HGET', key, ARGV[2])}
-"""
-)
-
-EXTEND = Script(
-    WRITE
-    + """
-if not found then return 0 end
-local expires = tonumber(old[3]) + ARGV[2]
-redis.call('PEXPIREAT', key, milliseconds(expires))
-redis.call('HSET', key, 'expires', digits(expires), 'accessed', touched)
-return 1
-"""
-)
 
 
 class RedisSessionStore:
@@ -186,27 +48,48 @@ class RedisSessionStore:
 
     def __init__(self, client: Client, sandbox_id: str) -> None:
         self._client = client
+        self._sandbox_id = sandbox_id
         self._sandbox = quote_part(sandbox_id)
+        self._users = UserIndex(client, sandbox_id)
         self._server_ahead: float | None = None  # server's clock minus our monotonic one, in seconds, as last seen
         self._reported = False
 
     async def create(
-        self, session_id: str, user_id: str | None, lifetime: float, metadata: Metadata
+        self, session_id: str, user_id: str | None, lifetime: float, metadata: Metadata, limit: int = 0, idle: float = 0
     ) -> Existing | None:
-        user = (b"0", b"") if user_id is None else (b"1", _to_bytes(user_id))
-        args: tuple[Argument, ...] = (VERSION, max(1000, _microseconds(lifetime)), *user, *_hash_fields(metadata))
-        reply = await CREATE.run(self._client, (self._key(session_id),), args)
-        if reply == ABSENT:
+        fields, span = _hash_fields(metadata), max(1000, _microseconds(lifetime))
+        idle_span, key = _microseconds(idle), self._key(session_id)
+        if user_id is None:
+            reply = await CREATE.run(self._client, (key,), (VERSION, span, b"", 0, idle_span, b"", *fields))
+        else:
+            user, tag = to_bytes(user_id), user_tag(self._sandbox_id, user_id)
+            fields[:0] = b"user", user
+            if tag == tag_in_key(key):
+                keys = (key, index_key(self._sandbox, tag))
+                args: tuple[Argument, ...] = (VERSION, span, mark_of(user), limit, idle_span, b"", *fields)
+                reply = await self._users.create(keys, args)
+            else:
+                reply = await self._users.create_elsewhere(key, user_id, span, idle_span, fields, limit)
+        if reply in (ABSENT, CONDEMNED):  # ended before it began is as good as ended just after
             return None
+        if (target := target_of(reply)) is not None:
+            return await self._existing_as(target) or await self._create_over_alias(
+                session_id, user_id, lifetime, metadata, limit, idle, target
+            )
         if reply != UNREADABLE:
             with suppress(UnicodeDecodeError):
-                return Existing(None if reply[0] is None else _to_text(reply[0]))
+                return Existing(None if reply[0] is None else to_text(reply[0]))
         self._found(UNREADABLE)
         raise ProviderError("the id is taken by a record that this version cannot read; it was left alone")
 
     async def read(self, session_id: str) -> SessionRecord | None:
+        return await self._read(session_id, True)
+
+    async def _read(self, session_id: str, follow: bool) -> SessionRecord | None:
         try:
             reply = await self._client.call(b"HGETALL", self._key(session_id), replay=Replay.READ)
+            if len(reply) <= 2 and (alias := _alias_in(reply)) is not None:
+                return await self._read(alias, True) if follow else None
             return decode_record(reply) if reply else None
         except ServerError as exc:
             if not _is_wrong_type(exc):
@@ -222,19 +105,27 @@ class RedisSessionStore:
             fresh = await self._is_fresh(key, interval, self._server_ahead)
             if fresh is not None:
                 return fresh
-        reply = await TOUCH.run(self._client, key, (VERSION, _microseconds(interval)), Replay.READ)
-        if self._found(reply):
-            self._server_ahead = reply / MICROSECONDS - time.monotonic()
-            return True
-        return False
+        args = (VERSION, _microseconds(interval)) if interval else ALWAYS
+        reply = await TOUCH.run(self._client, key, args, Replay.READ)
+        if type(reply) is int:
+            if reply > 0:
+                self._server_ahead = reply / MICROSECONDS - time.monotonic()
+                return True
+            return self._found(reply)
+        return await self.touch(unquote_part(reply.decode()), interval)
 
     async def update(self, session_id: str, metadata: Metadata, replace: bool) -> bool:
         args = (VERSION, b"1" if replace else b"0", *_hash_fields(metadata))
-        return self._found(await UPDATE.run(self._client, (self._key(session_id),), args))
+        reply = await UPDATE.run(self._client, (self._key(session_id),), args)
+        if (target := target_of(reply)) is not None:
+            return await self.update(target, metadata, replace)
+        return self._found(reply)
 
     async def increment(self, session_id: str, field: str, amount: int) -> int | None:
-        args = (VERSION, METADATA + _to_bytes(field), amount)
+        args = (VERSION, METADATA + to_bytes(field), amount)
         reply = await INCREMENT.run(self._client, (self._key(session_id),), args)
+        if (target := target_of(reply)) is not None:
+            return await self.increment(target, field, amount)
         if isinstance(reply, list):
             return int(reply[0])
         if reply in UNCOUNTABLE:
@@ -243,12 +134,62 @@ class RedisSessionStore:
         return None
 
     async def extend(self, session_id: str, lifetime: float) -> bool:
-        args = (VERSION, _microseconds(lifetime))
-        return self._found(await EXTEND.run(self._client, (self._key(session_id),), args))
+        reply = await self._users.extend(self._keys(session_id), _microseconds(lifetime))
+        if (target := target_of(reply)) is not None:
+            return await self.extend(target, lifetime)
+        return self._found(reply)
 
     async def delete(self, session_id: str) -> bool:
         replay = Replay.DELETE if is_random(session_id) else Replay.NEVER
-        return bool(await self._client.call(b"UNLINK", self._key(session_id), replay=replay))
+        reply = await DELETE.run(self._client, self._keys(session_id), (VERSION,), replay)
+        if (target := target_of(reply)) is not None:
+            return await self.delete(target)
+        if isinstance(reply, list):
+            await self._users.forget(reply[0])
+        return bool(reply)
+
+    async def renew(self, session_id: str, new_id: str, grace: float) -> str | None:
+        key, index = self._keys(session_id)
+        reply = await self._users.renew((key, self._key(new_id), index), _microseconds(grace))
+        target = target_of(reply)
+        if target is not None:
+            return await self._live_name(target)
+        return new_id if self._found(reply) else None
+
+    async def list_user(self, user_id: str) -> list[tuple[str, SessionRecord]]:
+        members = (await self._users.members(user_id))[1]
+        records = await asyncio.gather(*(self._read(member.session_id, False) for member in members))
+        pairs = zip(members, records, strict=True)
+        found = [(member.session_id, record) for member, record in pairs if record is not None]
+        return [(session_id, record) for session_id, record in dict(found).items() if record.user_id == user_id]
+
+    async def delete_user(self, user_id: str, keep: frozenset[str]) -> int:
+        named = await asyncio.gather(*map(self._live_name, keep))
+        return await self._users.end_all(user_id, keep.union(name for name in named if name is not None))
+
+    async def pages(self, batch: int) -> AsyncIterator[list[tuple[str, SessionRecord]]]:
+        async for ids in Scan(self._client, self._sandbox, batch).pages():
+            records = await asyncio.gather(*(self._read(session_id, False) for session_id in ids))
+            pairs = zip(ids, records, strict=True)
+            yield [(session_id, record) for session_id, record in pairs if record is not None]
+
+    async def count(self) -> int:
+        walk, found = 0, 0
+        async for number, ids in Scan(self._client, self._sandbox, COUNT_BATCH).rounds():
+            if number != walk:
+                walk, found = number, 0
+            versions = await asyncio.gather(*map(self._version, ids))
+            found += sum(version in VERSIONS for version in versions)
+        return found
+
+    async def _version(self, session_id: str) -> bytes | None:
+        """Of the record; None if there is none, and for an alias."""
+        try:
+            return (await self._client.call(b"HMGET", self._key(session_id), b"v", replay=Replay.READ))[0]  # type: ignore[no-any-return]
+        except ServerError as exc:
+            if not _is_wrong_type(exc):
+                raise
+            return None
 
     async def sweep(self) -> int:
         return 0
@@ -259,16 +200,48 @@ class RedisSessionStore:
     def capacity(self) -> int:
         return 0
 
+    async def _live_name(self, session_id: str) -> str | None:
+        """The id that a live session has now, which is touched; None if not found."""
+        reply = await VISIT.run(self._client, (self._key(session_id),), (VERSION,))
+        target = target_of(reply)
+        if target is not None:
+            return await self._live_name(target)
+        return session_id if isinstance(reply, list) else None
+
+    async def _existing_as(self, target: str) -> Existing | None:
+        """What an alias that was to be allocated stands for, if that lives."""
+        name = await self._live_name(target)
+        record = None if name is None else await self.read(name)
+        return None if record is None else Existing(record.user_id)
+
+    async def _create_over_alias(
+        self,
+        session_id: str,
+        user_id: str | None,
+        lifetime: float,
+        metadata: Metadata,
+        limit: int,
+        idle: float,
+        target: str,
+    ) -> Existing | None:
+        await DROP.run(self._client, (self._key(session_id),), (quote_part(target),))
+        return await self.create(session_id, user_id, lifetime, metadata, limit, idle)
+
+    def _keys(self, session_id: str) -> tuple[str, str]:
+        """Of the session, and of the index that is in its slot."""
+        key = self._key(session_id)
+        return key, index_key(self._sandbox, tag_in_key(key))
+
     def _key(self, session_id: str) -> str:
         return session_key(self._sandbox, session_id)
 
     async def _is_fresh(self, key: str, interval: float, server_ahead: float) -> bool | None:
         """By one plain read: True if the session lives and needs no touch, False if absent, None if a script must."""
         try:
-            fields = await self._client.call(b"HMGET", key, b"v", b"accessed", b"expires", replay=Replay.READ)
+            fields = await self._client.call(b"HMGET", key, b"v", b"accessed", b"expires", b"alias", replay=Replay.READ)
             if not any(fields):
                 return False
-            if fields[0] != VERSION or None in fields:
+            if fields[0] not in VERSIONS or None in fields[:3]:
                 return None
             accessed, expires = _time(fields[1]), _time(fields[2])
         except ServerError as exc:
@@ -285,6 +258,12 @@ class RedisSessionStore:
             self._reported = True
             logger.warning("A session record cannot be read by this version; it counts as absent and is left alone.")
         return reply > 0
+
+
+def _alias_in(reply: list[bytes] | dict[bytes, bytes]) -> str | None:
+    """The id that a hash of one field is an alias of; it then holds nothing else."""
+    name = reply.get(b"alias") if isinstance(reply, dict) else reply[1] if reply and reply[0] == b"alias" else None
+    return None if name is None else unquote_part(name.decode())
 
 
 def _is_wrong_type(exc: ServerError) -> bool:
@@ -307,7 +286,7 @@ def _hash_fields(metadata: Metadata) -> list[bytes]:
     if len(fields) > MAX_FIELDS:
         raise SessionError(f"custom_metadata has more than {MAX_FIELDS} keys; nothing was stored")
     for key, value in fields.items():
-        items += (METADATA + _to_bytes(key), value.encode())
+        items += (METADATA + to_bytes(key), value.encode())
     return items
 
 
@@ -318,25 +297,21 @@ def decode_record(reply: list[bytes] | dict[bytes, bytes]) -> SessionRecord:
     pairs = reply.items() if isinstance(reply, dict) else zip(reply[::2], reply[1::2], strict=True)
     for name, value in pairs:
         if name.startswith(METADATA):
-            metadata[_to_text(name[len(METADATA) :])] = value.decode()
+            metadata[to_text(name[len(METADATA) :])] = value.decode()
         else:
             fixed[name] = value
-    if fixed[b"v"] != VERSION:
+    if fixed[b"v"] not in VERSIONS:
         raise ValueError("a record of another version")
     user = fixed.get(b"user")
-    return SessionRecord(
-        user_id=None if user is None else _to_text(user),
+    record = SessionRecord(
+        user_id=None if user is None else to_text(user),
         created=_time(fixed[b"created"]),
         expires=_time(fixed[b"expires"]),
         accessed=_time(fixed[b"accessed"]),
         metadata=decode_fields(metadata),
         status=fixed[b"status"].decode(),
     )
-
-
-def _to_bytes(text: str) -> bytes:
-    return text.encode("utf-8", "surrogatepass")
-
-
-def _to_text(data: bytes) -> str:
-    return data.decode("utf-8", "surrogatepass")
+    if b"idle" in fixed:
+        record.idle, record.idle_expires = _time(fixed[b"idle"]), record.expires
+        record.expires = _time(fixed[b"end"])
+    return record

@@ -25,9 +25,11 @@ from chuk_sessions.adoption import Adoption
 from chuk_sessions.codec import encode_fields
 from chuk_sessions.exceptions import SessionError
 from chuk_sessions.models import MICROSECONDS, SessionRecord
-from chuk_sessions.providers.redis_session_store import MAX_FIELDS, METADATA, VERSION, WRITE
+from chuk_sessions.providers.redis_scripts import FILING, METADATA, VERSION, WRITE
+from chuk_sessions.providers.redis_session_store import MAX_FIELDS
+from chuk_sessions.providers.redis_user_index import UserIndex
 from chuk_sessions.redis_client.scripts import Script
-from chuk_sessions.session_ids import session_key
+from chuk_sessions.session_ids import index_key, session_key, slot_tag, unquote_part, user_tag
 
 if TYPE_CHECKING:
     from chuk_sessions.redis_client.client import Client
@@ -36,17 +38,20 @@ if TYPE_CHECKING:
 __all__ = ["ADOPT", "adopt", "arrival_key", "record_fields", "tombstone_key"]
 
 MAX_LEFT = 90_000_000_000 * MICROSECONDS  # so that a deadline has the digits that the record format allows
+INCARNATION = 9  # its place in the arguments of ADOPT
 
 
-# The replies are those of Adoption. KEYS: ours, its tombstone, that of the sandbox it comes from, and perhaps the
-# published one, or the note. ARGV: version, published text or nothing, microseconds left or 0, its own deadline or 0,
-# user?, user, created, accessed, status, fields and values. What ends first counts: that time, the TTL of a published
-# key, the deadline; one without any is not taken.
+# The replies are those of Adoption, and -4 if the session that is here is another incarnation than was filed.
+# KEYS: ours, the index in its slot, its tombstone, that of the sandbox it comes from, and perhaps the published one, or
+# the note. ARGV: version, published text or nothing, microseconds left or 0, its own deadline or 0, user?, user,
+# created, accessed, status, the incarnation that was filed in an index elsewhere or '', fields and values. What ends
+# first counts: that time, the TTL of a published key, the deadline; one without any is not taken.
 ADOPT = Script(
     WRITE
+    + FILING
     + """
 local left, ends, created, accessed = tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[7], ARGV[8]
-local published, note = ARGV[2] ~= '' and KEYS[4], ARGV[2] == '' and KEYS[4]
+local published, note = ARGV[2] ~= '' and KEYS[5], ARGV[2] == '' and KEYS[5]
 if left == 0 then left = math.huge end
 if published then
   local text = redis.pcall('GET', published)
@@ -57,7 +62,7 @@ end
 if ends > 0 then left = math.min(left, ends - now) end
 if left <= 0 or left == math.huge then return 0 end
 left = math.min(left, 9e16)
-for i = 2, 3 do
+for i = 3, 4 do
   local ended = tonumber(redis.call('GET', KEYS[i]) or nil)
   if ended and tonumber(created) <= ended then
     if published then redis.call('UNLINK', published) end
@@ -67,33 +72,45 @@ end
 local noted, here = note and redis.call('GET', note) or '', created .. ' ' .. (found and old[4] or created)
 local came = string.find(noted, created .. ' ', 1, true) == 1
 if came and not (found and noted == here) then return 0 end
-local user = ARGV[5] == '1' and ARGV[6]
+local user, filed = ARGV[5] == '1' and ARGV[6], ARGV[10]
 local expires, items, result = now + left, {}, 1
 if found then
   if (old[6] or false) ~= user then return -2 end
+  if (inc or '') ~= filed then return -4 end
+  created = old[4]
   local newer = tonumber(accessed) >= tonumber(old[2])
   if newer then items[1], items[2] = 'accessed', accessed end
-  for i = 10, #ARGV, 2 do
+  for i = 11, #ARGV, 2 do
     if newer or not redis.call('HMGET', key, ARGV[i])[1] then
       items[#items + 1], items[#items + 2] = ARGV[i], ARGV[i + 1]
     end
   end
-  expires, result = math.max(expires, tonumber(old[3])), 2
+  expires, result = math.max(expires, tonumber(last or old[3])), 2
 else
   if old[1] then redis.call('UNLINK', key) end
-  items = {'v', version, 'created', created, 'accessed', accessed, 'status', ARGV[9]}
+  items = {'v', filed ~= '' and version .. '+' or version, 'created', created, 'accessed', accessed, 'status', ARGV[9]}
   if user then items[9], items[10] = 'user', user end
-  for i = 10, #ARGV do items[#items + 1] = ARGV[i] end
+  if filed ~= '' then items[11], items[12] = 'inc', filed end
+  for i = 11, #ARGV do items[#items + 1] = ARGV[i] end
 end
-items[#items + 1], items[#items + 2] = 'expires', digits(expires)
+local member = user and filed == '' and member_of(key, KEYS[2], user, created)
+if member then file(KEYS[2], member, now, expires) end
+if stays then
+  items[#items + 1], items[#items + 2] = 'end', expires
+  expires = math.max(tonumber(old[3]), math.min(expires, now + idle))
+end
+items[#items + 1], items[#items + 2] = 'expires', expires
 write('HSET', items)
-local set = redis.pcall('PEXPIREAT', key, milliseconds(expires))
+local set = redis.pcall('PEXPIREAT', key, math.ceil(expires / 1000))
 if type(set) == 'table' then
-  if not found then redis.call('UNLINK', key) end
+  if not found then
+    redis.call('UNLINK', key)
+    if member then redis.call('ZREM', KEYS[2], member) end
+  end
   return set
 end
 if published then redis.call('UNLINK', published) end
-if note then redis.call('SET', note, here, 'PXAT', milliseconds(expires)) end
+if note then redis.call('SET', note, here, 'PXAT', math.ceil(expires / 1000)) end
 return result
 """
 )
@@ -128,8 +145,9 @@ async def adopt(
     Raises SessionError for metadata that cannot be stored, else as ``Client.call``.
     """
     key = session_key(quoted_sandbox, session_id)
+    index = index_key(quoted_sandbox, slot_tag(session_id))
     origin_key = key if origin is None else session_key(origin, session_id)
-    keys: tuple[Argument, ...] = (key, tombstone_key(key), tombstone_key(origin_key))
+    keys: tuple[Argument, ...] = (key, index, tombstone_key(key), tombstone_key(origin_key))
     user = (b"0", b"") if record.user_id is None else (b"1", record.user_id.encode("utf-8", "surrogatepass"))
     args: list[Argument] = [
         VERSION,
@@ -140,6 +158,7 @@ async def adopt(
         _microseconds(record.created),
         _microseconds(record.accessed),
         record.status,
+        b"",
     ]
     fields = encode_fields(record.metadata)
     if len(fields) > MAX_FIELDS:  # more arguments than the server takes would cost everybody the connection
@@ -150,7 +169,21 @@ async def adopt(
         keys = (*keys, published[0])
     elif noted:
         keys = (*keys, arrival_key(key))
-    return Adoption(await ADOPT.run(client, keys, tuple(args)))
+    sandbox_id = unquote_part(quoted_sandbox)
+    if record.user_id is None or user_tag(sandbox_id, record.user_id) == slot_tag(session_id):
+        return _outcome(await ADOPT.run(client, keys, tuple(args)))
+
+    async def run(incarnation: bytes) -> int:
+        args[INCARNATION] = incarnation
+        reply: int | list[bytes] = await ADOPT.run(client, keys, tuple(args))
+        return reply if isinstance(reply, int) else Adoption.UNREADABLE
+
+    return Adoption(await UserIndex(client, sandbox_id).bring(key, record.user_id, left, run))
+
+
+def _outcome(reply: int | list[bytes]) -> Adoption:
+    """An alias has its key: it was given a new id since, under which it lives or has ended."""
+    return Adoption(reply) if isinstance(reply, int) else Adoption.UNREADABLE
 
 
 def record_fields(record: SessionRecord) -> list[Argument]:

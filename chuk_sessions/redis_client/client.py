@@ -38,6 +38,10 @@ class Deployment(Protocol):
     def slot_of(self, key: Argument) -> int:
         """What keys must have in common to be in one command."""
 
+    @property
+    def is_cluster(self) -> bool:
+        """Whether slots can move between several masters."""
+
     async def masters(self) -> list[Node]:
         """The servers that have keys now; in a cluster asked for anew. Raises NotSent if none tells."""
 
@@ -121,6 +125,13 @@ class Client:
             return self._opened[loop]
         except KeyError:
             return self._open(loop)
+
+    @property
+    def timeout(self) -> float:
+        """Seconds that a command may take. Raises ProviderError if the URL cannot be used."""
+        if self._config is None:
+            self._config = parse_url(self._url, self._credentials)
+        return self._config.timeout
 
     def stats(self) -> dict[str, float]:
         """Numbers of this process, over all its event loops.

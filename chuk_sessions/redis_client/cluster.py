@@ -110,6 +110,8 @@ class Cluster:
         """What keys must have in common to be in one command."""
         return slot_of(key)
 
+    is_cluster = True
+
     async def masters(self) -> list[Node]:
         """The servers that have slots, by address; asked for now. Raises NotSent if none tells within the timeout."""
         if self._closed:

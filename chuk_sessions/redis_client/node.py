@@ -155,6 +155,8 @@ class Node:
         """What keys must have in common to be in one command: here they are all on one server."""
         return 0
 
+    is_cluster = False
+
     async def masters(self) -> list[Node]:
         """Itself: all keys are here."""
         return [self]

@@ -18,7 +18,7 @@ from chuk_sessions.exceptions import NoPermissionError, OutOfMemoryError, Provid
 from chuk_sessions.providers.redis import RedisFactory
 from chuk_sessions.providers.redis_session_store import RedisSessionStore
 from chuk_sessions.redis_client.connection import Replay
-from chuk_sessions.session_ids import session_key
+from chuk_sessions.session_ids import index_key, new_session_id, renewed_id, session_key, user_tag
 
 if TYPE_CHECKING:
     from chuk_sessions.redis_client.client import Client
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Finding", "Level", "check"]
 
 OLDEST = (6, 2)
-LISTPACK = 512  # bytes: the value of the README
+LISTPACK, INDEX_LISTPACK = 512, 128  # bytes: the values of the README
 FULL = 0.8  # of maxmemory: from here on somebody should look
 PINGS = 200
 SLOW = 2.0  # milliseconds of a median round trip: within a data centre it is under one
@@ -189,17 +189,24 @@ async def _persistence(server: Master, info: Info) -> Finding:
     return Finding(Level.OK, "persistence", f"appendonly yes, appendfsync {fsync}")
 
 
-async def _listpack(server: Master, info: Info) -> Finding:
-    name = "hash-max-listpack-value"
+async def _sessions_listpack(server: Master, info: Info) -> Finding:
+    return await _listpack(server, "hash", LISTPACK, "sessions with a longer metadata value take")
+
+
+async def _index_listpack(server: Master, info: Info) -> Finding:
+    return await _listpack(server, "zset", INDEX_LISTPACK, "the index of a user's sessions takes")
+
+
+async def _listpack(server: Master, kind: str, least: int, what_takes: str) -> Finding:
+    name = f"{kind}-max-listpack-value"
     value = await _setting(server, name)
     if value is None:  # Redis 6.2 has only the old name
-        name = "hash-max-ziplist-value"
+        name = f"{kind}-max-ziplist-value"
         value = await _setting(server, name)
     if value is None:
-        return Finding(Level.UNKNOWN, name, "not told", f"{LISTPACK} halves the memory of most sessions")
-    if int(value) < LISTPACK:
-        advice = f"sessions with a longer metadata value take twice the memory: CONFIG SET {name} {LISTPACK}"
-        return Finding(Level.WARN, name, value, advice)
+        return Finding(Level.UNKNOWN, name, "not told", f"with less than {least} {what_takes} twice the memory")
+    if int(value) < least:
+        return Finding(Level.WARN, name, value, f"{what_takes} twice the memory: CONFIG SET {name} {least}")
     return Finding(Level.OK, name, value)
 
 
@@ -224,19 +231,24 @@ async def _access(server: Master, info: Info) -> Finding:
 
 async def _permissions(client: Client, server: Master) -> list[Finding]:
     """Every operation for real, on a session and a value of our own on that server that are gone afterwards."""
-    names = (urandom(16).hex() for _ in range(MANY_NAMES))
-    name = next((name for name in names if server.has(session_key(SANDBOX, name))), None)
-    if name is None:
+    users = (urandom(16).hex() for _ in range(MANY_NAMES))
+    user = next((user for user in users if server.has(index_key(SANDBOX, user_tag(SANDBOX, user)))), None)
+    if user is None:
         return [Finding(Level.UNKNOWN, what, "its slots have just moved", "run it again") for what in CALLS]
-    store, value = RedisSessionStore(client, SANDBOX), f"{SANDBOX}:{session_key(SANDBOX, name)}"
+    store, name = RedisSessionStore(client, SANDBOX), new_session_id(SANDBOX, user, time.time())
+    new_name, value = renewed_id(name, time.time()), f"{SANDBOX}:{session_key(SANDBOX, name)}"
     sessions: Calls = {
-        "allocate": lambda: store.create(name, "check", 60.0, {"a": 1}),
+        "allocate": lambda: store.create(name, user, 60.0, {"a": 1}, 1),
         "validate": lambda: store.touch(name, 0),
         "validate seldom": lambda: store.touch(name, 60),
         "read": lambda: store.read(name),
         "update": lambda: store.update(name, {"a": 2}, True),
+        "count": lambda: store.increment(name, "n", 1),
         "extend": lambda: store.extend(name, 60.0),
-        "delete": lambda: store.delete(name),
+        "renew": lambda: store.renew(name, new_name, 0),
+        "list": lambda: store.list_user(user),
+        "end all": lambda: store.delete_user(user, frozenset([new_name])),
+        "delete": lambda: store.delete(new_name),
     }
     async with RedisFactory(client)() as values:
         provider: Calls = {
@@ -282,7 +294,8 @@ LOOKS: tuple[Callable[[Master, Info], Awaitable[Finding]], ...] = (
     _policy,
     _memory,
     _persistence,
-    _listpack,
+    _sessions_listpack,
+    _index_listpack,
     _access,
     _latency,
 )

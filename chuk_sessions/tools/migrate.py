@@ -33,6 +33,7 @@ from chuk_sessions.adoption import Adoption
 from chuk_sessions.exceptions import ProviderError, SessionError
 from chuk_sessions.providers.redis_move import Move, created_microseconds
 from chuk_sessions.providers.redis_transfer import arrival_key, tombstone_key
+from chuk_sessions.providers.redis_user_index import UserIndex
 from chuk_sessions.redis_client.client import Client
 from chuk_sessions.redis_client.connection import Replay
 from chuk_sessions.redis_client.scripts import Script
@@ -306,6 +307,9 @@ class _Run:
         if removed == 0:
             await crossing.retreat()
             return False
+        if removed > 0 and not found.published:
+            fields = dict(zip(found.raw[::2], found.raw[1::2], strict=True))
+            await UserIndex(self._source, found.sandbox_id).forget_record(_key(found.sandbox_id, found), fields)
         if removed > 0 and outcome > 0:
             self._count(outcome)
             await crossing.settle()

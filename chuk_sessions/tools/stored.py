@@ -77,6 +77,8 @@ async def _read_ours(client: Client, key: bytes) -> Stored | Problem | None:
     fields, now = await asyncio.gather(client.call(b"HGETALL", key, replay=Replay.READ), client.time_at(key))
     if not fields:
         return None
+    if b"alias" in fields and b"v" not in fields:
+        return None  # of a session that has another id now
     raw = [part for pair in fields.items() for part in pair] if isinstance(fields, dict) else fields
     try:
         record = decode_record(raw)

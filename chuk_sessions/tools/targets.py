@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Protocol
 
 from chuk_sessions.adoption import Adoption
 from chuk_sessions.provider_session_store import ProviderSessionStore
-from chuk_sessions.providers.redis_move import UNDO, created_microseconds, is_same
-from chuk_sessions.providers.redis_transfer import adopt, arrival_key, record_fields
+from chuk_sessions.providers.redis_move import is_same, undo
+from chuk_sessions.providers.redis_session_store import RedisSessionStore
+from chuk_sessions.providers.redis_transfer import adopt, arrival_key
 from chuk_sessions.session_ids import quote_part, session_key
 
 if TYPE_CHECKING:
@@ -60,14 +61,12 @@ class RedisTarget:
 
     async def undo(self, sandbox_id: str, session_id: str, record: SessionRecord, unused: bool) -> bool:
         """See ``Target``; atomic."""
-        key = _key(sandbox_id, session_id)
-        args = (created_microseconds(record), *(record_fields(record) if unused else ()))
-        return bool(await UNDO.run(self.client, (key, arrival_key(key)), args))
+        return await undo(self.client, quote_part(sandbox_id), session_id, record, unused=unused, noted=True)
 
     async def end(self, sandbox_id: str, session_id: str) -> None:
         """See ``Target``."""
-        key = _key(sandbox_id, session_id)
-        await self.client.call(b"UNLINK", key, arrival_key(key))
+        await RedisSessionStore(self.client, sandbox_id).delete(session_id)
+        await self.settle(sandbox_id, session_id)
 
 
 def _key(sandbox_id: str, session_id: str) -> str:

@@ -1,0 +1,77 @@
+"""Which sessions a user has, for the memory store.
+
+Most users have one session, which stands for itself; a user with more gets a dict of them, in the order of their
+coming. Whatever ends a session takes it out (the map tells of those that expire or are evicted), so that the index is
+no larger than what the map holds.
+
+Threads may share it under the GIL without a lock: what must be atomic stands in adjacent statements with no call
+between them, see ``expiring_map``. A user is in ``one`` or in ``many``, or has no session at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Generic, Protocol, TypeVar
+
+__all__ = ["UserIndex"]
+
+
+class Owned(Hashable, Protocol):
+    """What is listed: it knows its user, and is equal to itself alone."""
+
+    user_id: str | None
+
+
+S = TypeVar("S", bound=Owned)
+
+
+class UserIndex(Generic[S]):
+    """Sessions by user. A session is in it by identity, whatever its id."""
+
+    __slots__ = ("many", "one")
+
+    def __init__(self) -> None:
+        self.one: dict[str, S] = {}
+        self.many: dict[str, dict[S, None]] = {}
+
+    def add(self, user_id: str, session: S) -> None:
+        """List a session of that user; nothing changes if it is listed."""
+        one, many = self.one, self.many
+        while True:
+            if user_id in many:
+                many[user_id][session] = None
+                return
+            if user_id not in one:
+                one[user_id] = session
+                return
+            first = one[user_id]
+            if first is session:
+                return
+            both = {first: None, session: None}
+            if user_id in one and one[user_id] is first:
+                many[user_id] = both
+                del one[user_id]
+                return
+
+    def discard(self, session: S) -> None:
+        """Take a session out, if it is in."""
+        user_id, one, many = session.user_id, self.one, self.many
+        if user_id is None:
+            return
+        if user_id in many:
+            sessions = many[user_id]
+            if session in sessions:
+                del sessions[session]
+                if not sessions:
+                    del many[user_id]
+        elif user_id in one and one[user_id] is session:
+            del one[user_id]
+
+    def of(self, user_id: str) -> list[S]:
+        """The sessions of a user, in the order of their coming; some may have expired."""
+        one, many = self.one, self.many
+        if user_id in many:
+            return list(many[user_id])
+        if user_id in one:
+            return [one[user_id]]
+        return []

@@ -1,0 +1,477 @@
+"""The scripts that the Redis store is made of: one hash per session, one sorted set per slot tag for the users' index.
+
+Times in a record are microseconds since the epoch by the server's clock, so that no application clock matters.
+A metadata key ``k`` is the field ``m:k``: no name that an application chooses can shadow a field of ours.
+
+The index of a user's sessions (``user:{tag}:sandbox``) is named by the slot tag alone, because a call that has only the
+id must name it too; users whose tags are equal share one, and members say whose they are: ``5:alice`` (the length, so
+that no two users run together), the incarnation, ``:`` and the id as it stands in the key. The incarnation is the
+creation time and a dot; a session whose own tag is not its user's has random digits behind the dot, and the whole in
+its field ``inc``. The score is the deadline in milliseconds. The set lives at least as long as its last member, and a
+little longer, so that not every new member moves its deadline.
+
+A record that has more than the usual fields (``inc``, or ``idle`` and ``end``) is of version ``1+``: a field that is
+not there costs the server the most to look for, so the usual record is not asked for these.
+
+Scripts hand whole numbers to commands as they are: Redis writes up to 17 digits of them exactly. What runs for every
+request makes no function that it does not call: each costs about as much as reading a field.
+"""
+
+from __future__ import annotations
+
+from chuk_sessions.redis_client.scripts import BatchScript, Script
+
+__all__ = [
+    "ABSENT",
+    "CONDEMNED",
+    "CREATE",
+    "DELETE",
+    "DROP",
+    "END",
+    "ENDING",
+    "EXTEND",
+    "FILE",
+    "FILING",
+    "INCREMENT",
+    "KILL",
+    "MAX_VICTIMS",
+    "MEMBERS",
+    "METADATA",
+    "MOVE",
+    "RENEW",
+    "TOUCH",
+    "UNREADABLE",
+    "UPDATE",
+    "VERSION",
+    "VERSIONS",
+    "VISIT",
+    "WRITE",
+]
+
+VERSION = b"1"
+VERSIONS = (VERSION, VERSION + b"+")
+METADATA = b"m:"
+ABSENT, UNREADABLE, CONDEMNED = 0, -1, -4
+MAX_VICTIMS = 200  # sessions that one script ends: the server serves nobody else meanwhile
+
+# For any number of keys. Looks at no more than it needs, because it runs for every request: version, last access, end.
+# Being full or unable to save must not end sessions: the touch is then left out. Redis 6.2 puts the place in the script
+# before the code of an error. That the server is a replica is the error of the whole reply: the client acts on it.
+TOUCH = BatchScript("""
+local function says(reply, code)
+  return string.find(reply.err, '^' .. code) or string.find(reply.err, ': -' .. code, 1, true)
+end
+local version, interval, clock = ARGV[1], tonumber(ARGV[2]), redis.call('TIME')
+local now = clock[1] * 1000000 + clock[2]
+local text = string.format('%.0f', now)
+local found = {}
+for i = 1, #KEYS do
+  local key = KEYS[i]
+  local old = redis.pcall('HMGET', key, 'v', 'accessed', 'expires')
+  local accessed, expires = tonumber(old[2] or nil), tonumber(old[3] or nil)
+  local plain = old[1] == version
+  if (plain or old[1] == version .. '+') and accessed and expires then
+    found[i] = expires > now and now or 0
+    if expires > now and now > accessed and now - accessed >= interval then
+      local done = redis.pcall('HSET', key, 'accessed', text)
+      if type(done) == 'table' then
+        if says(done, 'READONLY') then return done end
+        if not says(done, 'OOM') and not says(done, 'MISCONF') then found[i] = done end
+      elseif not plain then
+        local more = redis.call('HMGET', key, 'idle', 'end')
+        local idle, last = tonumber(more[1] or nil), tonumber(more[2] or nil)
+        if idle and last then
+          local stays = math.max(expires, math.min(last, now + idle))
+          redis.call('HSET', key, 'expires', stays)
+          redis.call('PEXPIREAT', key, math.ceil(stays / 1000))
+        end
+      end
+    end
+  elseif old.err and string.sub(old.err, 1, 9) ~= 'WRONGTYPE' then
+    found[i] = old
+  elseif old.err or old[1] or redis.call('EXISTS', key) == 1 then
+    found[i] = not old.err and not old[1] and redis.call('HGET', key, 'alias') or -1
+  else
+    found[i] = 0
+  end
+end
+return found
+""")
+
+# What the scripts that change a session begin with. ``found`` is true for a live record of this version; a key that
+# holds anything else is UNREADABLE and left alone. Only a wrong type is taken for that: other errors (a missing
+# permission, say) are the caller's to hear. The fields of metadata are not looked into here. A session that was given
+# a new id leaves an alias for a while: the name of that id, to be asked for in its place.
+LOOK = """
+local key, version, clock = KEYS[1], ARGV[1], redis.call('TIME')
+local now = clock[1] * 1000000 + clock[2]
+local old = redis.pcall('HMGET', key, 'v', 'accessed', 'expires', 'created', 'status', 'user')
+if old.err then
+  if string.sub(old.err, 1, 9) == 'WRONGTYPE' then return -1 end
+  return old
+end
+local found, inc, idle, last = old[1] == version, false, false, false
+if not found and old[1] == version .. '+' then
+  local more = redis.call('HMGET', key, 'inc', 'idle', 'end')
+  found, inc, idle, last = true, more[1], tonumber(more[2] or nil), more[3]
+end
+if found then
+  local accessed, expires, created = old[2], old[3], old[4]
+  if not (accessed and expires and created and old[5]) or #accessed > 17 or #expires > 17 or #created > 17
+    or string.find(accessed .. expires .. created, '%D') then return -1 end
+  found = tonumber(expires) > now
+elseif old[1] then
+  return -1
+elseif redis.call('EXISTS', key) == 1 then
+  local alias = redis.call('HGET', key, 'alias')
+  return alias and {'>', alias} or -1
+end
+"""
+
+# A Lua call takes under 8,000 arguments, hence the slices.
+WRITE = (
+    LOOK
+    + """
+local function write(command, items)
+  for i = 1, #items, 2000 do
+    redis.call(command, key, unpack(items, i, math.min(i + 1999, #items)))
+  end
+end
+local touched = found and math.max(now, tonumber(old[2]))
+local stays = found and idle and tonumber(last or nil)
+stays = stays and math.max(tonumber(old[3]), math.min(stays, now + idle))
+local function touch(items)
+  items[#items + 1], items[#items + 2] = 'accessed', touched
+  if stays then items[#items + 1], items[#items + 2] = 'expires', stays end
+  write('HSET', items)
+  if stays then redis.call('PEXPIREAT', key, math.ceil(stays / 1000)) end
+end
+"""
+)
+
+# The name of a session is found by place, as a pattern would cost as much as a command: before it stands what is four
+# characters longer than the key of an index of that sandbox (``session:{tag}:box:``, ``user:{tag}:box``).
+MEMBER = """
+local function member_of(key, index, user, created, inc)
+  return #user .. ':' .. user .. (inc or created .. '.') .. ':' .. string.sub(key, #index + 5)
+end
+"""
+
+# A member is filed before its session is written, and taken out after that is gone. What expired is taken out by one in
+# eight that are filed, which is enough to keep it small. The index gets an eighth more than it needs to live.
+FILED = """
+  local final = math.ceil(expires / 1000)
+  local added = redis.call('ZADD', index, final, member)
+  if redis.call('PTTL', index) < final - now / 1000 then
+    redis.call('PEXPIREAT', index, final + math.floor((expires - now) / 8000))
+  end
+  if added == 1 and now % 8 == 0 then
+    redis.call('ZREMRANGEBYSCORE', index, '-inf', math.floor(now / 1000))
+  end
+"""
+FILING = f"{MEMBER}local function file(index, member, now, expires)\n{FILED}end\n"
+
+# The live sessions of a user, oldest first, given how the members of that user begin.
+LISTING = """
+local function live_of(index, mine, now)
+  local found, after = {}, '(' .. string.format('%.0f', math.floor(now / 1000))
+  for _, member in ipairs(redis.call('ZRANGEBYSCORE', index, after, '+inf')) do
+    if string.sub(member, 1, #mine) == mine then found[#found + 1] = member end
+  end
+  local function born(member) return tonumber(string.match(member, '^%d+', #mine + 1)) end
+  table.sort(found, function(a, b) return born(a) < born(b) end)
+  return found
+end
+"""
+
+# Part of ``CREATE``: who is to be ended, and what has ended unseen. ``mine`` is how the members of the user begin.
+CHOOSE = (
+    LISTING
+    + """
+local function name_in(text) return string.match(text, '[^:]*$') end
+local limit, missing, gone, live, declared = tonumber(ARGV[4]), false, {}, {}, {}
+local base = string.sub(key, 1, #index + 4)
+victims, members = {}, {}
+for i = 3, #KEYS do declared[KEYS[i]] = true end
+for _, each in ipairs(live_of(index, mine, now)) do
+  local other = base .. name_in(each)
+  local has_ended = declared[other] and redis.call('EXISTS', other) == 0
+  table.insert(has_ended and gone or live, each)
+end
+for i = 1, math.min(#live - limit + 1, MAX_VICTIMS) do
+  local name = name_in(live[i])
+  members[i], victims[i] = live[i], base .. name
+  if not declared[victims[i]] or string.sub(live[i], -#name - 2, -#name - 1) ~= '.:' then missing = true end
+end
+if missing or #live - limit >= MAX_VICTIMS then
+  return {0, #members, unpack(live, 1, math.min(#live, MAX_VICTIMS))}
+end
+for i = 1, #gone do members[#members + 1] = gone[i] end
+""".replace("MAX_VICTIMS", str(MAX_VICTIMS))
+)
+
+# KEYS: the session; with a user its index, if it is in this slot, and sessions that may be ended to make room; else the
+# key that says that this incarnation was ended before it began. ARGV: version, lifetime, how the members of that user
+# begin (nothing if there is none in this slot), how many sessions the user may have or 0, microseconds from a touch to
+# its end or 0, incarnation or '', fields and values. If there is no room, and who must be ended is not among the keys:
+# how many that are, and all live sessions, oldest first, so that others which come first do no harm. One that ended
+# unseen (nobody touched it) is told by its key.
+#
+# Once a script has written, a full server refuses it nothing more: the first write is the one that it may refuse. What
+# an expired record holds besides is removed after HSET: without its key a script breaks off when the slot is on its way
+# to another node. PEXPIREAT comes last: were the deadline to pass in between, nothing could be written after it. If it
+# fails, nothing must be left without a TTL.
+CREATE = Script(
+    """
+local key, stale = KEYS[1], nil
+if redis.call('EXISTS', key) == 1 then
+"""
+    + WRITE
+    + """
+  if found then
+    touch({})
+    return {old[6]}
+  end
+  stale = redis.call('HKEYS', key)
+end
+local clock, version, mine, inc = redis.call('TIME'), ARGV[1], ARGV[3], ARGV[6]
+local now = clock[1] * 1000000 + clock[2]
+local stamp, expires, index, member = string.format('%.0f', now), now + ARGV[2], nil, nil
+if inc ~= '' then
+  version = ARGV[1] .. '+'
+  if redis.call('EXISTS', KEYS[2]) == 1 then return -4 end
+elseif mine ~= '' then
+  local victims, members = nil, nil
+  index, member = KEYS[2], mine .. stamp .. '.:' .. string.sub(key, #KEYS[2] + 5)
+  if ARGV[4] ~= '0' then
+    CHOOSE
+  end
+  FILED
+  if victims then
+    if victims[1] then redis.call('UNLINK', unpack(victims)) end
+    if members[1] then redis.call('ZREM', index, unpack(members)) end
+  end
+end
+local ends = expires
+if ARGV[5] ~= '0' then
+  version, ends = ARGV[1] .. '+', math.min(expires, now + ARGV[5])
+end
+redis.call('HSET', key, 'v', version, 'created', stamp, 'accessed', stamp, 'expires', ends, 'status', 'active',
+  unpack(ARGV, 7, math.min(#ARGV, 2006)))
+for i = 2007, #ARGV, 2000 do redis.call('HSET', key, unpack(ARGV, i, math.min(i + 1999, #ARGV))) end
+if version ~= ARGV[1] then
+  if inc ~= '' then redis.call('HSET', key, 'inc', inc) end
+  if ARGV[5] ~= '0' then redis.call('HSET', key, 'idle', ARGV[5], 'end', expires) end
+end
+if stale then
+  local kept, gone = {v = 1, created = 1, accessed = 1, expires = 1, status = 1}, {}
+  kept.inc, kept.idle, kept['end'] = inc ~= '', ARGV[5] ~= '0', ARGV[5] ~= '0'
+  for i = 7, #ARGV, 2 do kept[ARGV[i]] = 1 end
+  for _, field in ipairs(stale) do
+    if not kept[field] then gone[#gone + 1] = field end
+  end
+  for i = 1, #gone, 2000 do redis.call('HDEL', key, unpack(gone, i, math.min(i + 1999, #gone))) end
+end
+local set = redis.pcall('PEXPIREAT', key, math.ceil(ends / 1000))
+if type(set) == 'table' then
+  redis.call('UNLINK', key)
+  if index then redis.call('ZREM', index, member) end
+  return set
+end
+return 0
+""".replace("CHOOSE", CHOOSE).replace("FILED", FILED)
+)
+
+UPDATE = Script(
+    WRITE
+    + """
+if not found then return 0 end
+if ARGV[2] == '0' and #ARGV < 2000 and not stays then
+  redis.call('HSET', key, 'accessed', touched, unpack(ARGV, 3))
+  return 1
+end
+local items, kept, gone = {}, {}, {}
+for i = 3, #ARGV do items[#items + 1] = ARGV[i] end
+if ARGV[2] == '1' then
+  for i = 3, #ARGV, 2 do kept[ARGV[i]] = true end
+  for _, field in ipairs(redis.call('HKEYS', key)) do
+    if string.sub(field, 1, 2) == 'm:' and not kept[field] then gone[#gone + 1] = field end
+  end
+end
+touch(items)
+write('HDEL', gone)
+return 1
+"""
+)
+
+# HINCRBY is what may be refused, so it comes first. Its result is read as text: a number of Lua has 53 bits.
+INCREMENT = Script(
+    WRITE
+    + """
+if not found then return 0 end
+local sum = redis.pcall('HINCRBY', key, ARGV[2], ARGV[3])
+if type(sum) == 'table' then
+  if string.find(sum.err, 'not an integer', 1, true) then return -2 end
+  if string.find(sum.err, 'overflow', 1, true) then return -3 end
+  return sum
+end
+touch({})
+return {redis.call('HGET', key, ARGV[2])}
+"""
+)
+
+# KEYS: the session and the index of its tag. If its user's index is elsewhere, that must have been moved first: ARGV[3]
+# is the deadline from which it was. Without it, or if that has changed, nothing happens; the reply says what to do.
+EXTEND = Script(
+    WRITE
+    + FILING
+    + """
+if not found then return 0 end
+local ends = last or old[3]
+local expires = ends + ARGV[2]
+if inc and ends ~= ARGV[3] then return {member_of(key, KEYS[2], old[6], old[4], inc), ends} end
+if stays then stays = math.max(tonumber(old[3]), math.min(expires, now + idle)) end
+redis.call('PEXPIREAT', key, math.ceil((stays or expires) / 1000))
+if old[6] and not inc then file(KEYS[2], member_of(key, KEYS[2], old[6], old[4]), now, expires) end
+touch({stays and 'end' or 'expires', expires})
+return 1
+"""
+)
+
+# Ends a session: how many keys that removed, and what to take out of its user's index if that is elsewhere.
+ENDING = """
+local function ending(key, index, version)
+  local old, inc = redis.pcall('HMGET', key, 'v', 'user', 'created'), false
+  if old.err and string.sub(old.err, 1, 9) ~= 'WRONGTYPE' then return old end
+  if old[1] ~= version and not old.err then
+    local more = redis.call('HMGET', key, 'inc', 'alias')
+    if more[2] and not old[1] then return {'>', more[2]} end
+    inc = more[1]
+  end
+  local removed = redis.call('UNLINK', key)
+  if removed == 0 or not old[2] or not old[3] or (old[1] ~= version and old[1] ~= version .. '+') then
+    return removed
+  end
+  local member = #old[2] .. ':' .. old[2] .. (inc or old[3] .. '.') .. ':' .. string.sub(key, #index + 5)
+  if inc then return removed, member end
+  redis.call('ZREM', index, member)
+  return removed
+end
+"""
+
+# KEYS: the session and the index of its tag.
+DELETE = Script(
+    ENDING
+    + """
+local removed, member = ending(KEYS[1], KEYS[2], ARGV[1])
+return member and {member} or removed
+"""
+)
+
+# KEYS: the session, its new key, the index in their slot, and where it would be noted that the new incarnation was
+# ended before it began. ARGV: version, how long the old id stays an alias, in microseconds; and if the index of its
+# user is elsewhere, the incarnation and deadline that were seen, and the incarnation that was filed there since.
+RENEW = Script(
+    WRITE
+    + FILING
+    + """
+if not found then return 0 end
+local former, new, index, grace, ends = key, KEYS[2], KEYS[3], tonumber(ARGV[2]), last or old[3]
+if inc then
+  if inc ~= ARGV[3] or ends ~= ARGV[4] then return {member_of(key, index, old[6], old[4], inc), ends} end
+  if redis.call('EXISTS', KEYS[4]) == 1 then return 0 end
+end
+redis.call('RENAME', former, new)
+key = new
+touch({})
+if inc then
+  redis.call('HSET', new, 'inc', ARGV[5])
+elseif old[6] then
+  file(index, member_of(new, index, old[6], old[4]), now, tonumber(ends))
+  redis.call('ZREM', index, member_of(former, index, old[6], old[4]))
+end
+if grace > 0 then
+  redis.call('HSET', former, 'alias', string.sub(new, #index + 5))
+  redis.call('PEXPIREAT', former, math.ceil(math.min(tonumber(ends), now + grace) / 1000))
+end
+return 1
+"""
+)
+
+# KEYS: an alias. ARGV: what it must stand for to be removed.
+DROP = Script("return redis.call('HGET', KEYS[1], 'alias') == ARGV[1] and redis.call('UNLINK', KEYS[1]) or 0")
+
+# KEYS: an index. ARGV: how the members of a user begin. The time, and the members of that user's live sessions, oldest
+# first.
+MEMBERS = Script(
+    LISTING
+    + """
+local clock = redis.call('TIME')
+local now = clock[1] * 1000000 + clock[2]
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', math.floor(now / 1000))
+return {string.format('%.0f', now), live_of(KEYS[1], ARGV[1], now)}
+"""
+)
+
+# KEYS: an index, and sessions in its slot. ARGV: their members. How many were ended. An id that was allocated anew
+# since is another session.
+END = Script("""
+local ended = 0
+for i = 2, #KEYS do
+  local member, old = ARGV[i - 1], redis.pcall('HMGET', KEYS[i], 'created', 'alias')
+  local stamp = old[1] and old[1] .. '.:' .. string.sub(KEYS[i], #KEYS[1] + 5)
+  if not old[2] and (not stamp or string.sub(member, -#stamp) == stamp) then
+    ended = ended + redis.call('UNLINK', KEYS[i])
+  end
+  redis.call('ZREM', KEYS[1], member)
+end
+return ended
+""")
+
+# For a session whose user's index is in another slot. First the index: KEYS: it. ARGV: user, random digits, key of the
+# session, lifetime, how many sessions the user may have or 0. The incarnation that was filed, or as CREATE what to end.
+FILE = Script(
+    FILING
+    + LISTING
+    + """
+local clock, limit = redis.call('TIME'), tonumber(ARGV[5])
+local now = clock[1] * 1000000 + clock[2]
+local live = limit > 0 and live_of(KEYS[1], #ARGV[1] .. ':' .. ARGV[1], now) or {}
+if limit > 0 and #live >= limit then
+  return {0, unpack(live, 1, math.min(#live - limit + 1, MAX_VICTIMS))}
+end
+local inc = string.format('%.0f', now) .. '.' .. ARGV[2]
+file(KEYS[1], member_of(ARGV[3], KEYS[1], ARGV[1], nil, inc), now, now + ARGV[4])
+return inc
+""".replace("MAX_VICTIMS", str(MAX_VICTIMS))
+)
+
+# KEYS: an index. ARGV: a member, the deadline that its session is about to have. Never moves it nearer.
+MOVE = Script(
+    FILING
+    + """
+local clock = redis.call('TIME')
+local now, score = clock[1] * 1000000 + clock[2], redis.call('ZSCORE', KEYS[1], ARGV[1])
+if not score or tonumber(score) < ARGV[2] / 1000 then file(KEYS[1], ARGV[1], now, tonumber(ARGV[2])) end
+return 1
+"""
+)
+
+# KEYS: the session, and where it is noted that this incarnation has ended, so that a create under way cannot begin it.
+# ARGV: incarnation, milliseconds that the note is kept. Whether it was there.
+KILL = Script("""
+local inc = redis.pcall('HGET', KEYS[1], 'inc')
+if inc == ARGV[1] then return redis.call('UNLINK', KEYS[1]) end
+redis.call('SET', KEYS[2], '', 'PX', ARGV[2])
+return 0
+""")
+
+# KEYS: the session. Touches it if it is there: its user, else what CREATE says.
+VISIT = Script(
+    WRITE
+    + """
+if not found then return 0 end
+touch({})
+return {old[6]}
+"""
+)

@@ -1,0 +1,323 @@
+"""The index of a user's sessions on Redis: who is in it, and what keeps it equal to the sessions there are.
+
+Where the session's tag is its user's, session and index are in one slot and every change of both is one script. Any
+other id (one that a caller chose, or that was brought here) has its session in another slot, so that a change takes
+several steps, each safe to be the last one:
+
+* It is filed in the index before it is created, and taken out after it is gone: the index may name a session that is
+  not there, never the other way round.
+* What is filed is an incarnation: the time by the index's clock and random digits, also in the record. Only that
+  incarnation is ended or taken out, so that a session allocated anew under the same id is another one.
+* Who ends one that is filed and not there leaves a note for the create that may be under way; see ``KILL``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
+from os import urandom
+from typing import NamedTuple
+
+from chuk_sessions.batches import in_background
+from chuk_sessions.exceptions import ProviderError
+from chuk_sessions.providers.redis_scripts import (
+    ABSENT,
+    CONDEMNED,
+    CREATE,
+    END,
+    EXTEND,
+    FILE,
+    KILL,
+    MAX_VICTIMS,
+    MEMBERS,
+    MOVE,
+    RENEW,
+    VERSION,
+    VISIT,
+)
+from chuk_sessions.redis_client.client import Client
+from chuk_sessions.redis_client.connection import Argument, Replay, Reply
+from chuk_sessions.session_ids import index_key, quote_part, session_key, slot_tag, unquote_part, user_tag
+
+__all__ = ["Member", "UserIndex", "mark_of", "target_of", "to_bytes", "to_text"]
+
+PAUSE, MAX_PAUSE = 0.001, 0.02  # seconds at the most before a change is tried again that others came before
+NOTE_MS = 3_600_000  # how long a create may be under way, and far more
+UNDER_WAY = 60_000_000  # microseconds that no create takes from its first step to its last
+CLOCK_SLACK = 2_000_000  # microseconds by which the clocks of two masters may differ
+OTHER = -4
+MIN_FILED, MAX_FILED = 86_400_000_000, 9_000_000_000_000_000  # microseconds that a session to be brought is filed for
+
+
+class Member(NamedTuple):
+    """A session in the index."""
+
+    raw: bytes
+    user: bytes
+    incarnation: bytes
+    name: str  # the id as it stands in the key
+
+    @property
+    def session_id(self) -> str:
+        """Its id."""
+        return unquote_part(self.name)
+
+    @property
+    def born(self) -> int:
+        """When it was created, in microseconds."""
+        return int(self.incarnation.split(b".")[0])
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether its session is in a slot of its own."""
+        return not self.incarnation.endswith(b".")
+
+
+def parse_member(raw: bytes) -> Member:
+    """The inverse of ``member_of`` in the scripts. Raises ValueError for anything else."""
+    length, rest = raw.split(b":", 1)
+    user, rest = rest[: int(length)], rest[int(length) :]
+    incarnation, name = rest.split(b":", 1)
+    return Member(raw, user, incarnation, name.decode())
+
+
+def target_of(reply: Reply) -> str | None:
+    """The id to ask for instead, if the reply of a script is that this one is an alias."""
+    if isinstance(reply, list) and len(reply) == 2 and reply[0] == b">":
+        return unquote_part(reply[1].decode())
+    return None
+
+
+def _raw_member(key: str, user: bytes, incarnation: bytes) -> bytes:
+    return b"%b%b:%b" % (mark_of(user), incarnation, key.rpartition(":")[2].encode())
+
+
+def mark_of(user: bytes) -> bytes:
+    """How the members of a user's sessions begin."""
+    return b"%d:%b" % (len(user), user)
+
+
+class Patience:
+    """Trying a change again that others came before: at once, then after growing pauses, until the deadline."""
+
+    def __init__(self, client: Client) -> None:
+        self._until = time.monotonic() + client.timeout
+        self._pause = 0.0
+
+    async def pause(self) -> None:
+        """Wait a little, not at all the first time; ProviderError if the deadline has passed."""
+        if time.monotonic() >= self._until:
+            raise ProviderError("others changed the same sessions again and again until the deadline; nothing was done")
+        if self._pause:
+            await asyncio.sleep(random.random() * self._pause)
+        self._pause = min(self._pause * 2 or PAUSE, MAX_PAUSE)
+
+
+class UserIndex:
+    """The users of one sandbox and their sessions. Errors are those of ``Client.call``."""
+
+    def __init__(self, client: Client, sandbox_id: str) -> None:
+        self._client = client
+        self._sandbox_id = sandbox_id
+        self._sandbox = quote_part(sandbox_id)
+
+    async def members(self, user_id: str) -> tuple[int, list[Member]]:
+        """The time on the index's server, and the live sessions of a user, oldest first."""
+        now, raw = await MEMBERS.run(self._client, (self._of(user_id),), (mark_of(to_bytes(user_id)),), Replay.READ)
+        return int(now), [parse_member(member) for member in raw]
+
+    async def create(self, keys: tuple[str, str], args: tuple[Argument, ...]) -> Reply:
+        """Run CREATE for a session in the slot of its user's index; again with what must be ended to make room."""
+        reply = await CREATE.run(self._client, keys, args)
+        patience = Patience(self._client)
+        while isinstance(reply, list) and reply[0] == 0:
+            await patience.pause()
+            victims = await self._make_room(keys[1], reply[1], reply[2:])
+            reply = await CREATE.run(self._client, keys + victims, args)
+        return reply
+
+    async def _make_room(self, index: str, excess: int, raw: list[bytes]) -> tuple[str, ...]:
+        """The keys that CREATE may end itself; what it cannot is ended now."""
+        members = [parse_member(member) for member in raw]
+        if excess >= MAX_VICTIMS or any(member.elsewhere for member in members[:excess]):
+            await self._free(index, members[:excess])
+        return tuple(self._key(member) for member in members if not member.elsewhere)
+
+    async def _free(self, index: str, victims: list[Member]) -> None:
+        """Make room in an index: by what has ended unseen because nobody touched it, else by ending these."""
+        now, members = await self.members(to_text(victims[0].user))
+        stands = await asyncio.gather(*map(self._stands, members))
+        pairs = zip(members, stands, strict=True)
+        gone = [each for each, there in pairs if not there and (not each.elsewhere or now - each.born > UNDER_WAY)]
+        await self._end(index, gone or victims)
+
+    async def _stands(self, member: Member) -> bool:
+        """Whether its session is there. One that is filed and not there may be about to be created."""
+        fields = await self._client.call(b"HMGET", self._key(member), b"created", b"inc", replay=Replay.READ)
+        return member.incarnation == (fields[1] if member.elsewhere else b"%b." % (fields[0] or b""))
+
+    async def create_elsewhere(
+        self, key: str, user_id: str, lifetime: int, idle: int, fields: list[bytes], limit: int
+    ) -> Reply:
+        """Create a session in another slot than its user's index; the reply of CREATE."""
+        reply = await VISIT.run(self._client, (key,), (VERSION,))
+        if reply != ABSENT:
+            return reply
+        incarnation = await self._file(key, user_id, lifetime, limit)
+        member = self._member(key, user_id, incarnation)
+        args: tuple[Argument, ...] = (VERSION, lifetime, b"", 0, idle, incarnation, *fields)
+        try:
+            reply = await CREATE.run(self._client, (key, self._note(member)), args)
+        except ProviderError:
+            in_background(self._kill([member]))
+            raise
+        if reply not in (ABSENT, CONDEMNED):
+            await self.forget(member.raw)
+        return reply
+
+    async def bring(self, key: str, user_id: str, left: float, adopt: Callable[[bytes], Awaitable[int]]) -> int:
+        """Put a session that was elsewhere into another slot than its user's index; what ``adopt`` gives.
+
+        That is called with the incarnation to write, which must be that of a session which is there already; it gives
+        1 if it created one, 2 if it merged two and ``OTHER`` if the one that is there is another incarnation.
+        """
+        lifetime = min(max(round(left * 1e6), MIN_FILED), MAX_FILED) if math.isfinite(left) else MIN_FILED
+        patience = Patience(self._client)
+        while True:
+            there = (await self._client.call(b"HMGET", key, b"inc", replay=Replay.READ))[0]
+            member = self._member(key, user_id, there or await self._file(key, user_id, lifetime, 0))
+            outcome = await adopt(member.incarnation)
+            if outcome in (1, 2):
+                await self._follow(key, member)
+                return outcome
+            if not there:
+                await self.forget(member.raw)
+            if outcome != OTHER:
+                return outcome
+            await patience.pause()
+
+    async def _follow(self, key: str, member: Member) -> None:
+        """Move the deadline in the index to that of the record."""
+        expires, end = await self._client.call(b"HMGET", key, b"expires", b"end", replay=Replay.READ)
+        if expires is not None:
+            args = (member.raw, int(end or expires) + CLOCK_SLACK)
+            await MOVE.run(self._client, (self._of_member(member),), args)
+
+    def _member(self, key: str, user_id: str, incarnation: bytes) -> Member:
+        return parse_member(_raw_member(key, to_bytes(user_id), incarnation))
+
+    async def _file(self, key: str, user_id: str, lifetime: int, limit: int) -> bytes:
+        index = self._of(user_id)
+        args = (to_bytes(user_id), urandom(8).hex(), key, lifetime + CLOCK_SLACK, limit)
+        patience = Patience(self._client)
+        while True:
+            reply: bytes | list[bytes] = await FILE.run(self._client, (index,), args)
+            if isinstance(reply, bytes):
+                return reply
+            await self._free(index, [parse_member(member) for member in reply[1:]])
+            await patience.pause()
+
+    async def renew(self, keys: tuple[str, str, str], grace: int) -> Reply:
+        """Rename a session, in the index no later than in its own slot; the reply of RENEW."""
+        args: tuple[Argument, ...] = (b"", b"", b"")
+        note, filed, former = keys[1], b"", b""
+        patience = Patience(self._client)
+        while True:
+            reply: int | list[bytes] = await RENEW.run(self._client, (*keys, note), (VERSION, grace, *args))
+            if isinstance(reply, int) or target_of(reply) is not None:
+                if filed:
+                    await self.forget(former if reply == 1 else filed)
+                return reply
+            if filed:
+                await self.forget(filed)
+            former = reply[0]
+            old = parse_member(former)
+            incarnation = b"%d.%b" % (old.born, urandom(8).hex().encode())
+            new = parse_member(_raw_member(keys[1], old.user, incarnation))
+            filed, note = new.raw, self._note(new)
+            await MOVE.run(self._client, (self._of_member(new),), (filed, int(reply[1]) + CLOCK_SLACK))
+            args = (old.incarnation, reply[1], incarnation)
+            await patience.pause()
+
+    async def extend(self, keys: tuple[str, str], lifetime: int) -> Reply:
+        """Move the deadline later, in the index no later than in the record; the reply of EXTEND."""
+        seen: bytes = b""
+        patience = Patience(self._client)
+        while True:
+            reply: int | list[bytes] = await EXTEND.run(self._client, keys, (VERSION, lifetime, seen))
+            if isinstance(reply, int) or target_of(reply) is not None:
+                return reply
+            member, seen = parse_member(reply[0]), reply[1]
+            await MOVE.run(self._client, (self._of_member(member),), (member.raw, int(seen) + lifetime + CLOCK_SLACK))
+            await patience.pause()
+
+    async def forget(self, raw: bytes) -> None:
+        """Take out a session that is gone. It is gone all the same if this fails: the deadline takes it out then."""
+        with suppress(ProviderError):
+            await self._client.call(b"ZREM", self._of_member(parse_member(raw)), raw)
+
+    async def forget_record(self, key: str, fields: Mapping[bytes, bytes]) -> None:
+        """Take out a session that is gone, given what its hash held."""
+        user = fields.get(b"user")
+        if user is not None:
+            incarnation = fields.get(b"inc", fields.get(b"created", b"") + b".")
+            await self.forget(_raw_member(key, user, incarnation))
+
+    async def end_all(self, user_id: str, keep: frozenset[str]) -> int:
+        """End what was created before the call and is not kept; how many."""
+        index = self._of(user_id)
+        cutoff, members = await self.members(user_id)
+        ended, seen = 0, set[bytes]()
+        while members:
+            seen.update(member.raw for member in members)
+            ended += await self._end(index, [member for member in members if member.session_id not in keep])
+            # One that moved to a new id while the others were ended is as old as it was.
+            later = (await self.members(user_id))[1]
+            members = [member for member in later if member.born <= cutoff and member.raw not in seen]
+        return ended
+
+    async def _end(self, index: str, members: list[Member]) -> int:
+        """End these sessions, wherever they are; how many there were."""
+        here = [member for member in members if not member.elsewhere]
+        ended = await self._kill([member for member in members if member.elsewhere])
+        for start in range(0, len(here), MAX_VICTIMS):
+            part = here[start : start + MAX_VICTIMS]
+            keys = (index, *(self._key(member) for member in part))
+            ended += await END.run(self._client, keys, tuple(member.raw for member in part))
+        return ended
+
+    async def _kill(self, members: Iterable[Member]) -> int:
+        return sum(await asyncio.gather(*map(self._kill_one, members)))
+
+    async def _kill_one(self, member: Member) -> int:
+        keys = (self._key(member), self._note(member))
+        ended: int = await KILL.run(self._client, keys, (member.incarnation, NOTE_MS))
+        await self._client.call(b"ZREM", self._of_member(member), member.raw)
+        return ended
+
+    def _of(self, user_id: str) -> str:
+        return index_key(self._sandbox, user_tag(self._sandbox_id, user_id))
+
+    def _of_member(self, member: Member) -> str:
+        return self._of(to_text(member.user))
+
+    def _key(self, member: Member) -> str:
+        return session_key(self._sandbox, member.session_id)
+
+    def _note(self, member: Member) -> str:
+        """In the slot of the session; no other key of ours has this form."""
+        return f"{index_key(self._sandbox, slot_tag(member.session_id))}:{member.incarnation.decode()}"
+
+
+def to_bytes(text: str) -> bytes:
+    """A user or a metadata key as Redis holds it."""
+    return text.encode("utf-8", "surrogatepass")
+
+
+def to_text(data: bytes) -> str:
+    """The inverse of ``to_bytes``."""
+    return data.decode("utf-8", "surrogatepass")
