@@ -37,7 +37,7 @@ def _manager(kind: Kind) -> list[Workload]:
         ("allocate", "allocate_session with user and metadata", manager_bodies.Allocate(), "set-new"),
         ("validate", "validate_session of a live session", manager_bodies.Validate(), "get"),
         ("update", "update_session_metadata with one field", manager_bodies.Update(), "set-over"),
-        ("info", "get_session_info of a live session", manager_bodies.Info(), "get"),
+        ("info", "get_session_info of a live session that was read before", manager_bodies.Info(), "get"),
     ]
     return [
         Workload(

@@ -60,7 +60,7 @@ def merge_document(text: str, metadata: Metadata) -> str:
     try:
         if type(metadata) is dict and text[0] == "{":
             merged = loads(text)
-            merged.update(metadata)
+            merged |= metadata
             try:
                 after = dumps(merged, None, FAITHFUL).decode()
             except TypeError:

@@ -117,20 +117,12 @@ class _Session:
         if now > self.accessed:
             self.accessed = now
 
-    def merge(self, metadata: Metadata) -> None:
-        while True:
-            before = self.document
-            after = merge_document(before, metadata)
-            if self.document is before:  # adjacent to the next line: no other thread comes between
-                self.document = after
-                return
-
     def increment(self, field: str, amount: int) -> int:
         while True:
             before = self.document
             value = counted(decode_document(before), field, amount)
             after = merge_document(before, {field: value})
-            if self.document is before:  # as above
+            if self.document is before:  # adjacent to the next line: no other thread comes between
                 self.document = after
                 return value
 
@@ -210,7 +202,12 @@ class MemorySessionStore:
         if replace:
             session.document = encode_document(metadata)
         else:
-            session.merge(metadata)
+            while True:
+                before = session.document
+                after = merge_document(before, metadata)
+                if session.document is before:  # as in ``increment``
+                    session.document = after
+                    break
         now = self._wall_clock()
         if now > session.accessed:  # written flat, as the map's own calls are
             session.accessed = now
