@@ -25,7 +25,8 @@ from chuk_sessions.adoption import Adoption
 from chuk_sessions.codec import encode_fields
 from chuk_sessions.exceptions import SessionError
 from chuk_sessions.models import MICROSECONDS, SessionRecord
-from chuk_sessions.providers.redis_scripts import FILING, METADATA, VERSION, WRITE
+from chuk_sessions.providers.redis_index_scripts import FILING
+from chuk_sessions.providers.redis_scripts import METADATA, VERSION, WRITE
 from chuk_sessions.providers.redis_session_store import MAX_FIELDS
 from chuk_sessions.providers.redis_user_index import UserIndex
 from chuk_sessions.redis_client.scripts import Script
