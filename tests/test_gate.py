@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from benchmarks.gate import pairs as pairs_of_processes
 from benchmarks.gate import trees
 from benchmarks.gate.__main__ import main
 from benchmarks.gate.decision import Launch, Verdict
 from benchmarks.gate.gate import Gate, Say
-from benchmarks.gate.pairs import BaseLacks, Question, SideFailed, launch
+from benchmarks.gate.pairs import BaseLacks, Question, Side, SideFailed, launch, launches
 from benchmarks.gate.scenarios import FAMILIES, chosen
 from benchmarks.gate.trees import BASE_VARIABLE, NoBase, NothingBefore, Trees, choose_base, copy_package, side_by_side
 from benchmarks.gate.verdicts import summary, tables
@@ -166,6 +168,52 @@ def test_a_base_without_the_package_lacks_everything(here: Callable[[str], Path]
     (tmp_path / "nothing").mkdir()
     with pytest.raises(BaseLacks, match="its tree has no package"):
         launch(tmp_path / "nothing", here("head"), Question("memory.get", {}, clock="processor"), pairs=1)
+
+
+def test_a_base_that_lacks_the_scenario_of_the_check_is_checked_by_another(here: Callable[[str], Path]) -> None:
+    """With real processes: base against itself fails on both sides, which is no fault of the head."""
+    base, head = here("base"), here("head")
+    (base / trees.PACKAGE / "grid.py").write_text("from chuk_sessions.nowhere import x\n")
+    (base / trees.PACKAGE / "__init__.py").write_text("")
+    family = replace(MEMORY, scenarios=("manager.memory.validate", "memory.get"))
+    report = Gate(Trees(base, head, "a", "b"), lambda text: None, {}, share=0.1, pairs=1).run([family])
+    assert [finding.scenario for finding in report.checks] == ["memory.get"]
+    assert report.scenarios[0].verdict is Verdict.NEW
+    assert report.scenarios[1].verdict is not Verdict.NEW
+
+
+def test_a_base_that_fails_later_is_not_called_new(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It could do the workload in the launch before."""
+    answers: list[Launch | Exception] = [[(1.0, 1.0)], BaseLacks("Connection refused")]
+
+    def launched(*arguments: object) -> Launch:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(pairs_of_processes, "launch", launched)
+    with pytest.raises(SideFailed, match="which could do memory"):
+        launches(3, Path("base"), Path("head"), Question("memory.get", {}), 1, lambda text: None)
+
+
+def test_a_worker_that_hangs_is_killed(here: Callable[[str], Path]) -> None:
+    """The gate does not wait for it for ever."""
+    tree = here("hangs")
+    (tree / trees.PACKAGE / "__init__.py").write_text("import time\ntime.sleep(600)\n")
+    side = Side("head", tree, Question("memory.get", {}, clock="processor"), 1, seconds=0.5)
+    with pytest.raises(SideFailed, match="ended without a word, with -"):
+        side.wait_until_ready()
+    side.close()
+
+
+def test_a_package_that_prints_is_a_worker_that_fails(here: Callable[[str], Path]) -> None:
+    """What it printed is in the message; it is not taken for an answer."""
+    tree = here("prints")
+    source = tree / trees.PACKAGE / "__init__.py"
+    source.write_text(source.read_text() + "\nprint('debugging')\n")
+    with pytest.raises(SideFailed, match="printed 'debugging"):
+        launch(here("base"), tree, Question("memory.get", {}, clock="processor"), pairs=1)
 
 
 class Measured:

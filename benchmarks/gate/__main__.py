@@ -12,7 +12,7 @@ from benchmarks import servers
 from benchmarks.environment import environment
 from benchmarks.gate.decision import exit_code
 from benchmarks.gate.gate import Gate, Report, as_json, server_urls
-from benchmarks.gate.pairs import PAIRS, SideFailed
+from benchmarks.gate.pairs import PAIRS, BaseLacks, SideFailed
 from benchmarks.gate.scenarios import Family, chosen
 from benchmarks.gate.trees import NoBase, NothingBefore, Trees, choose_base, commit_of, side_by_side
 from benchmarks.gate.verdicts import summary, tables
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except NothingBefore as error:
         print(f"nothing to compare with: {error}")
         return 0
-    except (NoBase, SideFailed, ServerError, KeyError) as error:
+    except (NoBase, BaseLacks, SideFailed, ServerError, KeyError) as error:
         print(f"the gate cannot be run: {error.args[0] if error.args else error}", file=sys.stderr)
         return 2
 

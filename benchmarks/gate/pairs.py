@@ -6,6 +6,7 @@ import json
 import random
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -17,6 +18,8 @@ from benchmarks.processes import ROOT, environment_without_ours
 
 PAIRS = 25
 END_SECONDS = 10.0
+# Of a whole launch, whose blocks are milliseconds: only a worker that hangs needs as long.
+LAUNCH_SECONDS = 300.0
 # As in benchmarks.processes: the root comes last, so that the tree's package is the one under test.
 BOOT = "import sys; sys.path.append(sys.argv[1]); from benchmarks.gate.driven import main; main()"
 
@@ -41,11 +44,13 @@ class Question:
 
 
 class Side:
-    """One worker."""
+    """One worker; killed if it has not been closed in time."""
 
-    def __init__(self, name: str, tree: Path, question: Question, hash_seed: int) -> None:
+    def __init__(
+        self, name: str, tree: Path, question: Question, hash_seed: int, seconds: float = LAUNCH_SECONDS
+    ) -> None:
         self.name = name
-        self._tree = tree
+        self.tree = tree
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-c", BOOT, str(ROOT)],
             stdin=subprocess.PIPE,
@@ -55,12 +60,15 @@ class Side:
             env=environment_without_ours() | {"PYTHONPATH": str(tree), "PYTHONHASHSEED": str(hash_seed)},
             cwd=ROOT,
         )
+        self._too_late = threading.Timer(seconds, self._process.kill)
+        self._too_late.daemon = True
+        self._too_late.start()
         self._tell(json.dumps(asdict(question) | {"urls": dict(question.urls.get(name, {}))}))
 
     def wait_until_ready(self) -> None:
         """SideFailed if it cannot run the workload, or runs it on another package than its tree's."""
         found = self._reply()["ready"]
-        if Path(found).resolve() != self._tree.resolve():
+        if Path(found).resolve() != self.tree.resolve():
             raise SideFailed(f"its tree has no package: it found that of {found}")
 
     def block(self) -> float:
@@ -76,6 +84,8 @@ class Side:
         except (subprocess.TimeoutExpired, BrokenPipeError):
             self._process.kill()
             self._process.communicate()
+        finally:
+            self._too_late.cancel()
 
     def _tell(self, line: str) -> None:
         assert self._process.stdin is not None
@@ -90,8 +100,12 @@ class Side:
         line = self._process.stdout.readline()
         if not line:
             _, complaint = self._process.communicate()
-            raise SideFailed((complaint.strip().splitlines() or ["it ended without a word"])[-1])
-        reply: dict[str, Any] = json.loads(line)
+            code = self._process.returncode
+            raise SideFailed((complaint.strip().splitlines() or [f"it ended without a word, with {code}"])[-1])
+        try:
+            reply: dict[str, Any] = json.loads(line)
+        except ValueError as error:
+            raise SideFailed(f"instead of an answer it printed {line[:80]!r}") from error
         return reply
 
 
@@ -109,7 +123,12 @@ def launch(base: Path, head: Path, question: Question, pairs: int = PAIRS) -> La
 
 
 def _wait_until_ready(base: Side, head: Side) -> None:
-    head.wait_until_ready()
+    try:
+        head.wait_until_ready()
+    except SideFailed as error:
+        if head.tree == base.tree:  # the base against itself: none of the two is the head
+            raise BaseLacks(str(error)) from error
+        raise
     try:
         base.wait_until_ready()
     except SideFailed as error:
@@ -127,9 +146,17 @@ def _pair(base: Side, head: Side, *, base_first: bool) -> Pair:
 def launches(
     count: int, base: Path, head: Path, question: Question, pairs: int, say: Callable[[str], None]
 ) -> list[Launch]:
-    """That many launches, one after the other."""
-    found = []
+    """That many launches, one after the other.
+
+    BaseLacks comes from the first or not at all: a base that fails after it could do the workload is SideFailed.
+    """
+    found: list[Launch] = []
     for number in range(count):
         say(f"{question.workload}, launch {number + 1} of {count}")
-        found.append(launch(base, head, question, pairs))
+        try:
+            found.append(launch(base, head, question, pairs))
+        except BaseLacks as error:
+            if not found:
+                raise
+            raise SideFailed(f"the base, which could do {question.workload} before: {error}") from error
     return found
