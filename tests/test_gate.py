@@ -68,6 +68,40 @@ def test_a_branch_is_compared_with_where_it_left_main(clone: Path) -> None:
     assert choose_base(None, clone) == left
 
 
+def test_of_two_mains_the_nearer_one_counts(clone: Path) -> None:
+    """The origin's may not have been fetched for long, the one here not updated."""
+    git(clone, "update-ref", "refs/remotes/origin/main", "HEAD~2")
+    left = git(clone, "rev-parse", "HEAD")
+    git(clone, "checkout", "-qb", "work")
+    commit(clone, 10)
+    assert choose_base(None, clone) == left
+    git(clone, "update-ref", "refs/remotes/origin/main", left)
+    git(clone, "branch", "-qf", "main", f"{left}~2")
+    assert choose_base(None, clone) == left
+
+
+def test_without_a_common_commit_it_is_the_commit_before(clone: Path) -> None:
+    """So it is in a shallow clone, whose history ends before the two meet."""
+    git(clone, "checkout", "-q", "--orphan", "work")
+    before = commit(clone, 10)
+    commit(clone, 11)
+    assert choose_base(None, clone) == before
+
+
+def test_a_detached_head_behind_main_is_compared_with_the_commit_before(clone: Path) -> None:
+    """It never left main."""
+    git(clone, "checkout", "-q", "--detach", "HEAD^")
+    assert choose_base(None, clone) == git(clone, "rev-parse", "HEAD^")
+
+
+def test_any_file_of_the_package_may_differ(tmp_path: Path) -> None:
+    """A script in another language is code too."""
+    for side in ("base", "head"):
+        (tmp_path / side / trees.PACKAGE).mkdir(parents=True)
+        (tmp_path / side / trees.PACKAGE / "touch.lua").write_text(side)
+    assert not Trees(tmp_path / "base", tmp_path / "head", "a", "b").same
+
+
 def test_main_itself_is_compared_with_the_commit_before(clone: Path) -> None:
     """Of a merge that is what main was before it; so it is in a fresh clone, which knows nothing but main."""
     before = git(clone, "rev-parse", "HEAD^")

@@ -47,7 +47,7 @@ class Trees:
 
 
 def _contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.py")}
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def git(*arguments: str, root: Path = ROOT) -> str:
@@ -72,8 +72,9 @@ def commit_of(revision: str, root: Path = ROOT) -> str | None:
 def choose_base(asked: str | None, root: Path = ROOT) -> str:
     """The commit to compare with: asked for, else from the environment, else where this line of work left main.
 
-    On main itself that is the commit before, which in a history of merges is the one that landed before; with
-    uncommitted changes to the package, the commit that they change.
+    Of a main here and one at the origin the nearer counts, as either may be old. On main itself that is the commit
+    before, which in a history of merges is the one that landed before; with uncommitted changes to the package, the
+    commit that they change.
     """
     named = asked or os.environ.get(BASE_VARIABLE)
     if named:
@@ -82,15 +83,23 @@ def choose_base(asked: str | None, root: Path = ROOT) -> str:
             raise NoBase(f"{named} is no commit of this clone; is the clone shallow?")
         return commit
     head = git("rev-parse", "HEAD", root=root)
-    for name in MAIN:
-        if commit_of(name, root) and (left := git("merge-base", "HEAD", name, root=root)) != head:
-            return left
+    left = [commit for name in MAIN if (commit := _where_it_left(name, root)) not in (None, head)]
+    if left:
+        return min(left, key=lambda commit: int(git("rev-list", "--count", f"{commit}..HEAD", root=root)))
     if git("status", "--porcelain", "--", PACKAGE, root=root):
         return head
     before = commit_of("HEAD^1", root)
     if before is None:
         raise NothingBefore("this is the first commit, or the clone is shallow: there is no base")
     return before
+
+
+def _where_it_left(name: str, root: Path) -> str | None:
+    """The last commit in common; None without one, as in a shallow clone, or without that main."""
+    try:
+        return git("merge-base", "HEAD", name, root=root)
+    except NoBase:
+        return None
 
 
 @contextmanager
