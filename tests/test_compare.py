@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,16 +15,17 @@ import pytest
 
 from benchmarks.adapters import adapter
 from benchmarks.adapters.refusal import CannotDo, memory_only, provider_only, redis_only
+from benchmarks.bodies import TTL
 from benchmarks.case import opened
 from benchmarks.compare import run
 from benchmarks.compare.__main__ import main
 from benchmarks.compare.page import cell, page
-from benchmarks.compare.run import per_second, play, short
+from benchmarks.compare.run import TOOL_REQUESTS, per_second, play, redis_benchmark, short
 from benchmarks.compare.sides import GROUPS, OURS, SIDES, TOOL, Contest, contests, environments
 from benchmarks.processes import ROOT, WorkerFailed
 from benchmarks.scale import QUICK
 from benchmarks.timing import run_block
-from benchmarks.workloads import WORKLOADS
+from benchmarks.workloads import VALUE, WORKLOADS
 from tests.servers import Server
 
 CASHEWS = SIDES["cashews"]
@@ -124,10 +127,35 @@ def test_an_error_is_one_line(error: str, shown: str) -> None:
 
 
 def test_the_tools_csv_is_read() -> None:
-    """The first number after the name is requests a second."""
-    assert per_second('"test","rps"\n"GET","84033.61","0.3"\n') == 84033.61
+    """The first number after the words of the command is requests a second."""
+    assert per_second('"test","rps"\n"GET bench:0","84033.61","0.3"\n', "GET") == 84033.61
     with pytest.raises(WorkerFailed, match="Could not connect"):
-        per_second("Could not connect to Redis")
+        per_second("Could not connect to Redis", "GET")
+
+
+needs_tool = pytest.mark.skipif(shutil.which(TOOL) is None, reason=f"needs {TOOL}")
+
+
+@needs_tool
+@pytest.mark.parametrize("name", ["redis.get.5", "redis.set-over"])
+@pytest.mark.parametrize("side", ["redis-benchmark (floor)", "redis-benchmark, pipeline of 16 (floor)"])
+def test_the_tool_does_what_the_others_do(redis_server: Server, name: str, side: str) -> None:
+    """It reads a key that is there, stores with a lifetime, and leaves nothing."""
+    assert run._commands()["set-over"] == ["SET", run.TOOL_KEY, VALUE, "EX", str(TTL)]
+    redis_server.command("CONFIG", "RESETSTAT")
+    found = redis_benchmark(Contest(name, "asyncio", SIDES[side]), {"redis": redis_server.url}, "free", quick=True)
+    assert found["answer"][0] > 0
+    stats = dict(line.split(":") for line in str(redis_server.command("INFO", "stats")).splitlines()[1:])
+    assert int(stats["keyspace_misses"]) == 0
+    assert int(stats["keyspace_hits"]) >= (TOOL_REQUESTS[True] if "get" in name else 0)
+    assert redis_server.command("DBSIZE") == 0
+
+
+def test_a_tool_that_hangs_is_a_side_that_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others go on."""
+    monkeypatch.setattr(run, "TOOL_SECONDS", 0.1)
+    with pytest.raises(WorkerFailed, match="not done within"):
+        run._run(sys.executable, "-c", "import time; time.sleep(600)")
 
 
 def test_a_cell_is_a_time_and_its_multiple_of_ours() -> None:

@@ -10,15 +10,18 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from benchmarks.bodies import TTL
 from benchmarks.compare.sides import TOOL, Contest
 from benchmarks.placement import Placement, placed, possible
 from benchmarks.processes import WorkerFailed, ask
 from benchmarks.scale import Scale
-from benchmarks.workloads import WORKLOADS
+from benchmarks.workloads import VALUE, WORKLOADS
 
 Say = Callable[[str], None]
 TOOL_REQUESTS = {True: 5_000, False: 100_000}
 PIPELINED = 16
+TOOL_KEY = "bench:000:000000"
+TOOL_SECONDS = 300.0
 
 
 def play(
@@ -100,26 +103,43 @@ def _must_be_the_right_one(contest: Contest, versions: Mapping[str, str]) -> Non
 
 
 def redis_benchmark(contest: Contest, urls: Mapping[str, str], placement: Placement, quick: bool) -> dict[str, Any]:
-    """The server's own load generator, in C, with as many connections as there are callers."""
+    """The server's own load generator, in C, with as many connections as there are callers.
+
+    It is given the commands as words: its tests of the names GET and SET read a key that is not there and store
+    without a lifetime.
+    """
     program = shutil.which(TOOL)
-    name = contest.workload.split(".")[1]
-    if program is None or name not in ("get", "set-over"):
+    command = _commands().get(contest.workload.split(".")[1])
+    if program is None or command is None:
         raise WorkerFailed(f"{TOOL} is not here" if program is None else f"{TOOL} has no such test")
-    url = urlsplit(urls[WORKLOADS[contest.workload].kind])
-    callers = WORKLOADS[contest.workload].callers
-    command = [program, "-h", str(url.hostname), "-p", str(url.port), "-c", str(callers), "-d", "100", "--csv"]
-    command += ["-n", str(TOOL_REQUESTS[quick]), "-t", name.split("-")[0]]
-    command += ["-P", str(PIPELINED)] if "pipeline" in contest.side.name else []
+    workload = WORKLOADS[contest.workload]
+    url = urlsplit(urls[workload.kind])
+    server = ["-h", str(url.hostname), "-p", str(url.port), "--dbnum", url.path.strip("/") or "0"]
+    many = ["-c", str(workload.callers), "-n", str(TOOL_REQUESTS[quick])]
+    many += ["-P", str(PIPELINED)] if "pipeline" in contest.side.name else []
     with placed(possible(placement)):
-        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-    return {"versions": {TOOL: _version(program)}, "answer": [1e9 / per_second(done.stdout)]}
+        _run(program, *server, "-c", "1", "-n", "1", "--csv", *_commands()["set-over"])  # so that it is there
+        printed = _run(program, *server, *many, "--csv", *command)
+        _run(program, *server, "-c", "1", "-n", "1", "--csv", "DEL", TOOL_KEY)
+    return {"versions": {TOOL: _version(program)}, "answer": [1e9 / per_second(printed, command[0])]}
 
 
-def per_second(text: str) -> float:
-    """Requests a second in its CSV; WorkerFailed if there are none."""
-    rows = list(csv.reader(text.splitlines()))
-    for row in rows:
-        if row and row[0] in ("GET", "SET"):
+def _commands() -> dict[str, list[str]]:
+    """What it can do as often as it likes, with the value and the lifetime of all others."""
+    return {"get": ["GET", TOOL_KEY], "set-over": ["SET", TOOL_KEY, VALUE, "EX", str(TTL)]}
+
+
+def _run(*command: str) -> str:
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=TOOL_SECONDS, check=False).stdout
+    except subprocess.TimeoutExpired as error:
+        raise WorkerFailed(f"not done within {TOOL_SECONDS:.0f} s") from error
+
+
+def per_second(text: str, command: str) -> float:
+    """Requests a second in its CSV, where each row begins with the words of a command; WorkerFailed if it has none."""
+    for row in csv.reader(text.splitlines()):
+        if row and row[0].split()[0] == command:
             return float(row[1])
     raise WorkerFailed(f"{TOOL} said {text[:80]!r}")
 
