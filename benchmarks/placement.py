@@ -25,8 +25,10 @@ PLACEMENTS: tuple[Placement, ...] = get_args(Placement)
 
 
 def possible(wanted: Placement) -> Placement:
-    """What this system can do."""
-    return wanted if sys.platform == "linux" else "free"
+    """What this system can do: only Linux lets a process choose, and of a single core nobody can be apart."""
+    if sys.platform != "linux":
+        return "free"
+    return "shared" if wanted == "apart" and len(os.sched_getaffinity(0)) == 1 else wanted
 
 
 def pin_server(pid: int, placement: Placement) -> None:

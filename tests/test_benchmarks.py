@@ -201,3 +201,12 @@ def test_placement_ends_with_its_block() -> None:
     with placed("free"):
         pass
     assert before is None or os.sched_getaffinity(0) == before
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="the system does not let a process choose")
+def test_a_single_core_is_shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No table may then say that the server has a core of its own."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {3})
+    assert (possible("apart"), possible("shared"), possible("free")) == ("shared", "shared", "free")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {3, 5})
+    assert (possible("apart"), possible("shared"), possible("free")) == ("apart", "shared", "free")

@@ -17,7 +17,7 @@ from benchmarks.latency import loops
 from benchmarks.latency.__main__ import MEMORY, REDIS, main
 from benchmarks.latency.loops import Idle, capacity, closed, intended_starts
 from benchmarks.latency.loops import opened as open_loop
-from benchmarks.latency.page import MODES
+from benchmarks.latency.page import MODES, rank, table
 from benchmarks.latency.run import latency
 from benchmarks.timing import QUANTILES
 from benchmarks.workloads import WORKLOADS
@@ -142,3 +142,18 @@ def test_a_quick_run_writes_json_and_page(tmp_path: Path, capsys: pytest.Capture
     text = (tmp_path / "LATENCY.md").read_text()
     assert text.startswith("# Latency\n")
     assert text.count("open 80%") == len(MEMORY)
+
+
+def test_the_longest_wait_is_the_worst_of_all_processes() -> None:
+    """A median of maxima is no maximum; the other quantiles are medians over processes."""
+    run = {"processes": [{"closed": {"p99": p99, "max": most}} for p99, most in ((1.0, 9.0), (2.0, 70.0), (3.0, 8.0))]}
+    assert rank(run, "closed", "p99") == 2.0
+    assert rank(run, "closed", "max") == 70.0
+
+
+def test_the_page_says_on_which_cores_it_was_measured() -> None:
+    """Of older results, which do not say it, the server had a core of its own."""
+    results = {"runs": [], "servers": {"redis": {}}}
+    assert "a processor core each" in str(table(results))
+    assert "share one processor core" in str(table(results | {"placement": "shared"}))
+    assert "core" not in table({"runs": [], "servers": {}}).caption

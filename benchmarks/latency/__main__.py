@@ -47,7 +47,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run, print, write."""
     options = options_of(arguments)
     start = time.monotonic()
-    results: dict[str, Any] = {"schema": SCHEMA, "quick": options.quick, "environment": environment()}
+    results: dict[str, Any] = {
+        "schema": SCHEMA,
+        "quick": options.quick,
+        "environment": environment(),
+        "placement": possible(PLACEMENT),
+    }
     try:
         with running_servers(options.no_redis) as running:
             results["servers"] = {kind: servers.described(server) for kind, server in running.items()}

@@ -62,7 +62,7 @@ def intended_starts(operations: int, per_second: float, seed: int) -> list[int]:
 
 
 async def capacity(case: Case, operations: int) -> float:
-    """Operations a second that the open loop reaches at most."""
+    """Operations a second that the workload's callers reach when each operation is a task, as in the open loop."""
     latencies: list[int] = []
     start = perf_counter_ns()
     if case.workload.in_memory:

@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Mapping
 from typing import Any
 
+from benchmarks import placement
 from benchmarks.case import KINDS
 from benchmarks.latency.run import SHARES
 from benchmarks.markdown import Table
@@ -14,13 +15,16 @@ from benchmarks.timing import QUANTILES
 from benchmarks.units import NOTHING, duration, rate
 from benchmarks.workloads import WORKLOADS
 
+PLACEMENT: placement.Placement = "apart"  # of results that do not say it
 MODES = ("closed", *[f"open {share:.0%}" for share in SHARES])
 METHOD = (
     "Exact ranks, no interpolation; each operation timed by itself, in nanoseconds, in a pass of its own. *Closed*: a "
     "caller sends its next operation when the last has ended. *Open*: operations are meant to begin at random times, "
-    "at a share of the most that the loop can do, and are timed from then on, however late they really began: what a "
-    "stall makes everybody wait is in the figures. A figure is the median over fresh processes. *Floor* is the same "
-    "with an operation that does nothing. For the open loop the Redis server has a core of its own."
+    "at a share of the capacity, and are timed from then on, however late they really began: what a stall makes "
+    "everybody wait is in the figures. Capacity is what the same number of callers reaches, each operation a task: of "
+    "one caller on Redis it is what one connection does one by one, though in the open loop operations may overlap. A "
+    "quantile is the median over fresh processes, *max* the worst of all. *Floor* is the same with an operation that "
+    "does nothing."
 )
 
 
@@ -45,7 +49,10 @@ def in_short(results: Mapping[str, Any]) -> str:
 def table(results: Mapping[str, Any]) -> Table:
     """For each workload and loop: the floor, the closed loop, the open loops."""
     rows = [_row(run, mode) for run in results["runs"] for mode in ("floor", *MODES)]
-    return Table("Percentiles", METHOD, ("Store", "One operation", "Loop", "Offered", *QUANTILES), rows)
+    where = placement.TEXT[results.get("placement", PLACEMENT)] if results["servers"] else ""
+    return Table(
+        "Percentiles", f"{METHOD} {where}".strip(), ("Store", "One operation", "Loop", "Offered", *QUANTILES), rows
+    )
 
 
 def _row(run: Mapping[str, Any], mode: str) -> tuple[str, ...]:
@@ -58,9 +65,9 @@ def _row(run: Mapping[str, Any], mode: str) -> tuple[str, ...]:
 
 
 def rank(run: Mapping[str, Any], mode: str, name: str) -> float:
-    """A quantile: the median over processes."""
+    """A quantile: the median over processes; of ``max`` the worst of them, as nothing else is the longest wait."""
     figures: list[float] = [process[mode][name] for process in run["processes"]]
-    return statistics.median(figures)
+    return max(figures) if name == "max" else statistics.median(figures)
 
 
 def typical(run: Mapping[str, Any], name: str) -> float:
