@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.count import __main__ as program
+from benchmarks.count import callgrind
 from benchmarks.count.__main__ import COUNTED, count_all, main
 from benchmarks.count.callgrind import ARGUMENT, CountFailed, has_valgrind, instructions, per_operation, rehearse
 from benchmarks.count.changes import Count, Verdict, exit_code, table
@@ -95,6 +96,15 @@ def test_a_program_that_fails_says_why(tmp_path: Path) -> None:
     copy_package(ROOT, tmp_path / "tree")
     (tmp_path / "tree" / PACKAGE / "grid.py").write_text("1 / 0\n")
     with pytest.raises(CountFailed, match="ZeroDivisionError"):
+        rehearse(tmp_path / "tree", "grid.artifact-key")
+
+
+def test_a_program_that_hangs_is_one_that_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It ends, and not with the exit code of more instructions."""
+    monkeypatch.setattr(callgrind, "SECONDS", 0.5)
+    copy_package(ROOT, tmp_path / "tree")
+    (tmp_path / "tree" / PACKAGE / "__init__.py").write_text("import threading\nthreading.Event().wait()\n")
+    with pytest.raises(CountFailed, match="not done within"):
         rehearse(tmp_path / "tree", "grid.artifact-key")
 
 

@@ -52,14 +52,17 @@ def per_operation(workload: str, without: int, with_run: int) -> float:
 
 
 def _run(tool: list[str], tree: Path, workload: str, which: str) -> None:
-    done = subprocess.run(
-        [*tool, sys.executable, "-P", "-c", BOOT, str(ROOT), workload, ARGUMENT[which]],
-        capture_output=True,
-        text=True,
-        timeout=SECONDS,
-        env=environment_without_ours() | {"PYTHONPATH": str(tree), "PYTHONHASHSEED": "0"},
-        cwd=ROOT,
-        check=False,
-    )
+    try:
+        done = subprocess.run(
+            [*tool, sys.executable, "-P", "-c", BOOT, str(ROOT), workload, ARGUMENT[which]],
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            env=environment_without_ours() | {"PYTHONPATH": str(tree), "PYTHONHASHSEED": "0"},
+            cwd=ROOT,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise CountFailed(f"{workload} was not done within {SECONDS:.0f} s") from error
     if done.returncode:
         raise CountFailed((done.stderr.strip().splitlines() or [f"it ended with {done.returncode}"])[-1])
