@@ -1,7 +1,7 @@
 """From ``results/*.json`` to pages and plots beside them, and to the parts between the README's markers.
 
 ``python -m benchmarks.report`` writes them all; with ``--check`` it writes nothing and fails if one differs from the
-JSON that it is made of.
+JSON that it is made of, or is made of none.
 """
 
 from __future__ import annotations
@@ -55,6 +55,12 @@ def outdated(wanted: dict[Path, str]) -> list[Path]:
     return [path for path, text in wanted.items() if not path.exists() or path.read_text("utf-8") != text]
 
 
+def left_over(wanted: dict[Path, str], folder: Path) -> list[Path]:
+    """Pages and plots that no results say any more."""
+    made = sorted(path for suffix in ("md", "svg") for path in folder.glob(f"*.{suffix}"))
+    return [path for path in made if path not in wanted]
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write, or check; 0 when all is well."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.report", description=__doc__)
@@ -74,7 +80,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             path.write_text(wanted[path], encoding="utf-8")
             print(f"{path} written")
-    return 1 if stale and options.check else 0
+    unfounded = left_over(wanted, options.results)
+    for path in unfounded:
+        print(f"{path} is made of no results that are here: run its session again, or remove it")
+    return 1 if (stale or unfounded) and options.check else 0
 
 
 if __name__ == "__main__":

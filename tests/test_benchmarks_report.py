@@ -203,6 +203,17 @@ def test_check_notices_an_edited_readme_and_newer_results(folder: Path, capsys: 
     assert run(folder, "--check") == 1
 
 
+def test_check_notices_a_page_without_results(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nobody knows where its figures come from."""
+    (folder / "README.md").rename(folder.parent / "README.md")
+    arguments = ["--results", str(folder), "--readme", str(folder.parent / "README.md")]
+    assert report.main(arguments) == 0
+    assert report.main([*arguments, "--check"]) == 0
+    (folder / "COMPARE.md").write_text("| this version | 1 ns |\n")
+    assert report.main([*arguments, "--check"]) == 1
+    assert "COMPARE.md is made of no results" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
