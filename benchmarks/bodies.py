@@ -169,6 +169,15 @@ class Cycle(Delete):
             await get(key)
             await delete(key)
 
+    async def check(self, store: Any, items: list[str]) -> None:
+        """The keys are gone, which says little: so it is also seen that each of the three calls does something."""
+        await super().check(store, items)
+        for key in sample(items):
+            await store.setex(key, TTL, self.value)
+            assert is_value(await store.get(key), self.value)
+            assert await store.delete(key)
+        await super().check(store, items)
+
     async def latencies(self, store: Any, items: list[str], cycles: list[int], calls: list[int]) -> None:
         """Append the nanoseconds of each cycle, and of each call in it."""
         value = self.value

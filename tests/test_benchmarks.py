@@ -106,7 +106,7 @@ async def test_every_memory_workload_does_its_work(name: str) -> None:
         assert await timing.run_block(case) > 0
 
 
-@pytest.mark.parametrize("name", ["memory.get", "memory.set-new", "memory.set-over"])
+@pytest.mark.parametrize("name", ["memory.get", "memory.set-new", "memory.set-over", "memory.cycle.5"])
 async def test_a_store_that_does_not_store_is_found_out(name: str) -> None:
     """A no-op cannot look fast."""
     async with opened(WORKLOADS[name], Opener(LazyProvider())) as case:
@@ -121,9 +121,10 @@ async def test_expiry_is_worked_off_as_it_happens() -> None:
         assert Expiry.PER_SECOND <= len(case.store.provider) <= 3 * Expiry.PER_SECOND
 
 
-async def test_a_store_that_does_not_delete_is_found_out() -> None:
+@pytest.mark.parametrize("name", ["memory.delete", "memory.cycle.5"])
+async def test_a_store_that_does_not_delete_is_found_out(name: str) -> None:
     """A delete that does nothing cannot look fast."""
-    async with opened(WORKLOADS["memory.delete"], Opener(LazyDeleter())) as case:
+    async with opened(WORKLOADS[name], Opener(LazyDeleter())) as case:
         with pytest.raises(AssertionError):
             await timing.run_block(case)
 
