@@ -30,6 +30,7 @@ from tests.servers import RedisServer, ServerError
 QUICK_FOLDER = ROOT / ".benchmarks" / "quick"
 FULL_FOLDER = ROOT / "results"
 STAGES = 4
+SERVER_SESSIONS = 20
 SCHEMA = 2  # 1 had one process per case and no sessions
 
 
@@ -121,12 +122,21 @@ def footprint(scale: Scale) -> list[dict[str, float]]:
 
 
 def sessions(options: argparse.Namespace, scale: Scale) -> dict[str, Any]:
-    """Bytes per stored session, in memory and on a server of our own; a given one is not ours to empty."""
-    say(f"{scale.footprint_sessions:,} sessions")
-    found = {"memory": ask("session_footprint", sessions=scale.footprint_sessions)["answer"]}
+    """Bytes per stored session, in memory and on a server of our own; a given one is not ours to empty.
+
+    Once with all sessions of one user, once with a user for each: those of one user share an index.
+    """
+    count = scale.footprint_sessions
+    say(f"{count:,} sessions")
+    found = {
+        name: ask("session_footprint", sessions=count, users=users)["answer"]
+        for name, users in (("memory", 1), ("memory, many users", count))
+    }
     if not options.no_redis and not options.redis_url:
         with RedisServer() as server:
-            found["redis"] = session_footprint.on_server(server) | {"version": server.version}
+            for name, users in (("redis", 1), ("redis, many users", SERVER_SESSIONS)):
+                figure = session_footprint.on_server(server, SERVER_SESSIONS, users)
+                found[name] = figure | {"version": server.version}
     return found
 
 

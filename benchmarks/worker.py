@@ -93,10 +93,10 @@ def _footprint(items: int) -> dict[str, float]:
     return footprint(items)
 
 
-def _session_footprint(sessions: int) -> dict[str, float]:
+def _session_footprint(**sizes: Any) -> dict[str, float]:
     from benchmarks.session_footprint import in_memory
 
-    return in_memory(sessions)
+    return in_memory(**sizes)
 
 
 def _latency(**question: Any) -> dict[str, Any]:

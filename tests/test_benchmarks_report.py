@@ -71,6 +71,7 @@ def results() -> dict[str, Any]:
         "sessions": {
             "memory": {"sessions": 1_000, "bytes_per_session": 514.06, "id_bytes": 109},
             "redis": {"sessions": 20, "bytes_per_session": 328.0, "version": "7.0.15"},
+            "redis, many users": {"sessions": 20, "users": 20, "bytes_per_session": 1_348.0, "version": "6.2.1"},
         },
         "footprint": [{"items": 1_000, "bytes_per_item": 345.4, "payload_bytes": 214}],
     }
@@ -142,8 +143,9 @@ def test_the_best_process_is_shown_and_all_are_kept() -> None:
 def test_large_values_and_footprint_are_there() -> None:
     """The other two tables."""
     assert row_of("memory.set-10kb")[2:] == ("0.001 ms", "300 ns", "3,333k/s", "3.33x", "25%")
-    assert cells("Memory per session", "Memory")[1] == "514 B"
-    assert cells("Memory per session", "Redis 7.0.15")[1] == "328 B"
+    assert cells("Memory per session", "Memory")[1:] == ("1,000 of one user", "514 B", "109 B")
+    assert cells("Memory per session", "Redis 7.0.15")[1:] == ("20 of one user", "328 B", "-")
+    assert cells("Memory per session", "Redis 6.2.1")[1:3] == ("20, each of another user", "1348 B")
     assert cells("Memory per item", "1,000")[1:3] == ("345 B", "131 B")
 
 
