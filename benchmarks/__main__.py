@@ -21,7 +21,7 @@ from benchmarks.environment import environment, load
 from benchmarks.goals import Results
 from benchmarks.peers import MATCHES, Match, play
 from benchmarks.placement import PLACEMENTS, possible
-from benchmarks.processes import ROOT, ask
+from benchmarks.processes import ROOT, ask, run_program
 from benchmarks.publications import BENCH, bench_text, publish
 from benchmarks.scale import FULL, QUICK, Scale
 from tests.servers import RedisServer, ServerError
@@ -207,4 +207,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)

@@ -1,13 +1,16 @@
-"""Starting workers, each side of a comparison in an environment of its own."""
+"""Starting programs and their workers, each side of a comparison in an environment of its own."""
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import Any, NoReturn
 
 ROOT = Path(__file__).parents[1]
 SECONDS = 300.0
@@ -18,6 +21,19 @@ OURS_TO_SET = ("CHUK_", "SESSION_", "REDIS_", "PYTHONPATH", "PYTHONHASHSEED", "P
 
 class WorkerFailed(Exception):
     """A worker ended with an error; the message holds its last words."""
+
+
+def run_program(main: Callable[[], int]) -> NoReturn:
+    """Run ``main`` and end with its code.
+
+    SIGTERM, by which CI ends a job, unwinds the program as Ctrl-C does: its folders, servers and workers go with it.
+    """
+    signal.signal(signal.SIGTERM, _end)
+    sys.exit(main())
+
+
+def _end(number: int, frame: FrameType | None) -> NoReturn:
+    sys.exit(128 + number)
 
 
 def environment_without_ours() -> dict[str, str]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -372,3 +375,21 @@ def test_a_gate_that_cannot_be_run_says_so(arguments: list[str], capsys: pytest.
     """With an exit code of its own and no traceback."""
     assert main(["--base", "HEAD", *arguments, "--no-redis"]) == 2
     assert "the gate cannot be run" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no such signal")
+def test_a_gate_that_is_ended_leaves_nothing(tmp_path: Path) -> None:
+    """As CI does, in the middle of a measurement: neither its copies of the package nor a worktree."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    command = [sys.executable, "-m", "benchmarks.gate", "--base", "HEAD", "--even-if-same", "--scenario", "memory.get"]
+    environment = os.environ | {"TMPDIR": str(folder)}
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as gate:
+        assert gate.stdout is not None
+        assert any("launch 2 of" in line for line in gate.stdout)
+        assert list(folder.iterdir())
+        gate.send_signal(signal.SIGTERM)
+        gate.stdout.read()
+    assert gate.returncode == 128 + signal.SIGTERM
+    assert not list(folder.iterdir())
+    assert str(folder) not in git(ROOT, "worktree", "list")

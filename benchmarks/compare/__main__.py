@@ -18,7 +18,7 @@ from benchmarks.compare.run import play, python_of
 from benchmarks.compare.sides import GROUPS, Contest, contests, environments
 from benchmarks.environment import environment, load
 from benchmarks.placement import PLACEMENTS, possible
-from benchmarks.processes import ROOT
+from benchmarks.processes import ROOT, run_program
 from benchmarks.publications import publish
 from benchmarks.scale import FULL, QUICK
 from benchmarks.workloads import WORKLOADS
@@ -99,4 +99,4 @@ def say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)

@@ -15,7 +15,7 @@ from benchmarks.count.changes import Count, exit_code, table
 from benchmarks.environment import environment
 from benchmarks.gate.scenarios import FAMILIES
 from benchmarks.gate.trees import NoBase, NothingBefore, Trees, choose_base, side_by_side
-from benchmarks.processes import ROOT
+from benchmarks.processes import ROOT, run_program
 from benchmarks.results_file import dumped
 
 FOLDER = ROOT / ".benchmarks" / "count"
@@ -125,4 +125,4 @@ def say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)

@@ -16,7 +16,7 @@ from benchmarks.gate.pairs import PAIRS, BaseLacks, SideFailed
 from benchmarks.gate.scenarios import Family, chosen
 from benchmarks.gate.trees import NoBase, NothingBefore, Trees, choose_base, commit_of, side_by_side
 from benchmarks.gate.verdicts import summary, tables
-from benchmarks.processes import ROOT
+from benchmarks.processes import ROOT, run_program
 from benchmarks.results_file import dumped
 from tests.servers import ServerError
 
@@ -94,4 +94,4 @@ def write(report: Report, trees: Trees, text: str, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)

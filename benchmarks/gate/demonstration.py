@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,7 +25,7 @@ from benchmarks.gate.scenarios import Family, chosen
 from benchmarks.gate.slowed import HOT_PATHS, HotPath, slow_down
 from benchmarks.gate.trees import PACKAGE, Trees, side_by_side
 from benchmarks.placement import possible
-from benchmarks.processes import ROOT
+from benchmarks.processes import ROOT, run_program
 from benchmarks.publications import publish
 
 SCHEMA = 1
@@ -218,4 +217,4 @@ def say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)

@@ -17,7 +17,7 @@ from benchmarks.case import Kind
 from benchmarks.environment import environment, load
 from benchmarks.latency.page import page
 from benchmarks.placement import Placement, possible
-from benchmarks.processes import ROOT, ask
+from benchmarks.processes import ROOT, ask, run_program
 from benchmarks.publications import publish
 from benchmarks.workloads import WORKLOADS
 from tests.servers import Server, ServerError
@@ -110,4 +110,4 @@ def _launch(run: Mapping[str, Any], quick: bool, urls: Mapping[str, str]) -> dic
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)
