@@ -83,15 +83,21 @@ def faults(session: nox.Session) -> None:
     session.run("pytest", "--faults", "-m", "faults", *session.posargs)
 
 
+def python_beside(session: nox.Session, folder: Path) -> Path:
+    """The interpreter of a further environment in that folder, of the same Python as the session's; made if missing."""
+    python = folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+    if not python.exists():
+        base = str(session.run("python", "-c", "import sys; print(sys.executable)", silent=True)).strip()
+        session.run(sys.executable, "-m", "virtualenv", "-q", "-p", base, str(folder), external=True)
+    return python
+
+
 def old_release(session: nox.Session, version: str = "0.2") -> str:
     """The Python of an environment that holds that chuk-sessions, with the same redis and hiredis as this one."""
-    folder = Path(session.virtualenv.location, f"chuk-sessions-{version}")
-    python = folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
-    ask = "import sys; from importlib.metadata import version as v; print(sys.executable, v('redis'), v('hiredis'))"
-    answer = str(session.run("python", "-c", ask, silent=True)).split()
-    if not python.exists():
-        session.run(sys.executable, "-m", "virtualenv", "-q", "-p", answer[0], str(folder), external=True)
-    wanted = [f"chuk-sessions=={version}", f"redis=={answer[1]}", f"hiredis=={answer[2]}"]
+    python = python_beside(session, Path(session.virtualenv.location, f"chuk-sessions-{version}"))
+    ask = "from importlib.metadata import version as v; print(v('redis'), v('hiredis'))"
+    redis, hiredis = str(session.run("python", "-c", ask, silent=True)).split()
+    wanted = [f"chuk-sessions=={version}", f"redis=={redis}", f"hiredis=={hiredis}"]
     session.run(str(python), "-m", "pip", "install", "-q", *wanted, external=True)
     return str(python)
 
@@ -161,9 +167,7 @@ def install_peers(session: nox.Session) -> Path:
     listing = str(session.run("python", "-m", "benchmarks.compare.sides", silent=True))
     for line in listing.splitlines():
         name, *requirements = line.split("\t")
-        python = folder / name / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
-        if not python.exists():
-            session.run(sys.executable, "-m", "virtualenv", "-q", str(folder / name), external=True)
+        python = python_beside(session, folder / name)
         command = [str(python), "-m", "pip", "install", "-q", *requirements]
         session.run(*command, external=True, success_codes=range(256))
     return folder

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -60,4 +61,7 @@ def ask(task: str, python: str | None = None, **question: Any) -> dict[str, Any]
     if done.returncode:
         raise WorkerFailed(f"{task} of {question.get('library', 'ours')} failed:\n{done.stderr[-2000:]}")
     answer: dict[str, Any] = json.loads(done.stdout)
+    here = platform.python_version()
+    if answer["python"] != here:  # an environment that was made before this Python was
+        raise WorkerFailed(f"it runs on Python {answer['python']}, this version on {here}: make its environment anew")
     return answer

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import platform
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -32,7 +33,8 @@ def main() -> None:
     """Answer the one question on standard input."""
     question: dict[str, Any] = json.load(sys.stdin)
     task = TASKS[question.pop("task")]
-    json.dump({"answer": task(**question), "versions": versions(LIBRARIES)}, sys.stdout)
+    answer = task(**question)
+    json.dump({"answer": answer, "versions": versions(LIBRARIES), "python": platform.python_version()}, sys.stdout)
 
 
 def versions(names: tuple[str, ...]) -> dict[str, str]:

@@ -38,3 +38,10 @@ def test_a_worker_that_fails_says_why() -> None:
     """Its last words are in the error."""
     with pytest.raises(WorkerFailed, match="KeyError: 'nonsense'"):
         ask("nonsense")
+
+
+def test_a_worker_on_another_python_is_no_comparison(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two versions of Python differ by more than most libraries."""
+    monkeypatch.setattr("platform.python_version", lambda: "3.99.1")
+    with pytest.raises(WorkerFailed, match=r"this version on 3\.99\.1"):
+        ask("footprint", items=10)

@@ -118,6 +118,8 @@ def test_what_is_not_installed_or_not_itself_is_an_error(monkeypatch: pytest.Mon
         ),
         ("x\nbenchmarks.adapters.refusal.CannotDo: memory only", "memory only"),
         ("not done within 300 s", "not done within 300 s"),
+        ("it runs on Python 3.11.7: make it anew", "it runs on Python 3.11.7: make it anew"),
+        ("builtins.TimeoutError", "TimeoutError"),
         ("", "failed"),
     ],
 )

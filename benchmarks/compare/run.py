@@ -153,6 +153,8 @@ def short(error: str) -> str:
     """The last line of a traceback, without the module of the exception."""
     last = (error.strip().splitlines() or ["failed"])[-1]
     name, colon, text = last.partition(": ")
+    if not all(part.isidentifier() for part in name.split(".")):
+        return last  # words of ours, no exception
     kind = name.rsplit(".", 1)[-1]
     return text if kind == "CannotDo" else f"{kind}{colon}{text}"
 
