@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import random
 import subprocess
 import sys
@@ -21,7 +20,7 @@ from benchmarks.environment import environment, load
 from benchmarks.goals import Results
 from benchmarks.peers import MATCHES, Match, play
 from benchmarks.placement import PLACEMENTS, possible
-from benchmarks.processes import ROOT, ask, run_program
+from benchmarks.processes import ROOT, ask, environment_without_ours, run_program
 from benchmarks.publications import BENCH, bench_text, publish
 from benchmarks.scale import FULL, QUICK, Scale
 from tests.servers import RedisServer, ServerError
@@ -76,7 +75,8 @@ def _published_cases(options: argparse.Namespace, hash_seed: int) -> list[dict[s
         command += ["--bench-quick"] if options.quick else []
         command += ["--bench-no-redis"] if options.no_redis else []
         command += [f"--bench-redis-url={options.redis_url}"] if options.redis_url else []
-        done = subprocess.run(command, cwd=ROOT, env=os.environ | {"PYTHONHASHSEED": str(hash_seed)}, check=False)
+        variables = environment_without_ours() | {"PYTHONHASHSEED": str(hash_seed)}
+        done = subprocess.run(command, cwd=ROOT, env=variables, check=False)
         if done.returncode:
             sys.exit(done.returncode)
         cases: list[dict[str, Any]] = json.loads(output.read_text(encoding="utf-8"))["benchmarks"]

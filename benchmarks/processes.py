@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[1]
 SECONDS = 300.0
 # -P and the root at the end of the path: a chuk_sessions installed in the worker's environment comes before ours.
 BOOT = "import sys; sys.path.append(sys.argv[1]); from benchmarks.worker import main; main()"
+SERVERS = "CHUK_TEST_REDIS_SERVER"  # names the server to start, and is nothing to the package
 OURS_TO_SET = ("CHUK_", "SESSION_", "REDIS_", "PYTHONPATH", "PYTHONHASHSEED", "PYTHONSTARTUP", "COVERAGE_")
 
 
@@ -39,7 +40,11 @@ def _end(number: int, frame: FrameType | None) -> NoReturn:
 
 def environment_without_ours() -> dict[str, str]:
     """The environment of this process without what would change the package under test or the interpreter."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(OURS_TO_SET)}
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name.startswith(SERVERS) or not name.startswith(OURS_TO_SET)
+    }
 
 
 def ask(task: str, python: str | None = None, **question: Any) -> dict[str, Any]:
