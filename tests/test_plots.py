@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from benchmarks import report
+from benchmarks.compare.page import in_short
 from benchmarks.compare.sides import OURS
 from benchmarks.latency.page import MODES
 from benchmarks.markdown import markers
@@ -101,6 +102,20 @@ def test_latency_shows_all_modes() -> None:
     assert {f"Redis get, 50 callers, {mode}" for mode in MODES} <= set(texts(svg))
     assert len(list(ET.fromstring(svg).iter(f"{SVG}circle"))) == len(MODES) * len(QUANTILES)
     assert charts.of_latency(latency_results() | {"runs": []}) == {}
+
+
+def test_without_uvloop_readme_and_plots_show_the_other_loop() -> None:
+    """And say which one it is; with both it is uvloop, which comes last."""
+    compared = compare_results()
+    for contest in compared["contests"]:
+        contest["loop"] = "asyncio"
+    assert "### GET on Redis, asyncio" in in_short(compared)
+    latency = latency_results()
+    assert any(text.startswith("Redis on uvloop;") for text in texts(charts.of_latency(latency)["latency.svg"]))
+    latency["runs"][0]["loop"] = "asyncio"
+    shown = texts(charts.of_latency(latency)["latency.svg"])
+    assert any(text.startswith("Redis on asyncio;") for text in shown)
+    assert "Redis get, 50 callers, closed" in shown
 
 
 @pytest.fixture

@@ -35,12 +35,10 @@ def in_short(results: Mapping[str, Any]) -> str:
 
 def text(results: Mapping[str, Any], every_loop: bool = True) -> str:
     """All tables."""
-    tables = [
-        str(table(group, loop, results))
-        for group in GROUPS
-        for loop in (group.loops if every_loop else group.loops[-1:])
-        if _played(group, loop, results)
-    ]
+    tables = []
+    for group in GROUPS:
+        loops = [loop for loop in group.loops if _played(group, loop, results)]
+        tables += [str(table(group, loop, results)) for loop in (loops if every_loop else loops[-1:])]
     where = [placement.TEXT[results["placement"]]] if results["servers"] else []
     words = textwrap.fill(" ".join([METHOD, *where]), WIDTH, break_long_words=False, break_on_hyphens=False)
     return "\n\n".join([setting(results, _versions(results)), words, *tables]) + "\n"
