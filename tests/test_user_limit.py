@@ -123,3 +123,14 @@ def test_wrong_limits() -> None:
     for wrong in (1.0, "1", True):
         with pytest.raises(TypeError, match="max_sessions_per_user"):
             SessionManager("box", max_sessions_per_user=wrong)
+
+
+async def test_an_id_allocated_anew_counts_once(manager_factory: Callable[..., SessionManager]) -> None:
+    """What its former session, which ended unseen, left in the index ends nobody."""
+    idle = manager_factory(max_sessions_per_user=3, idle_ttl_minutes=0.05 / 60)
+    manager = manager_factory(max_sessions_per_user=3)
+    first = await idle.allocate_session(user_id="alice")
+    await time_passes(0.06)
+    assert await manager.allocate_session(first, "alice") == first
+    made = [first, await manager.allocate_session(user_id="alice"), await manager.allocate_session(user_id="alice")]
+    assert [await manager.validate_session(each) for each in made] == [True] * 3

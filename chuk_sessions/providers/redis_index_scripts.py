@@ -62,7 +62,10 @@ victims, members = {}, {}
 for i = 3, #KEYS do declared[KEYS[i]] = true end
 for _, each in ipairs(live_of(index, mine, now)) do
   local other = base .. name_in(each)
-  local has_ended = declared[other] and redis.call('EXISTS', other) == 0
+  local born, has_ended = declared[other] and redis.pcall('HGET', other, 'created'), false
+  if declared[other] and type(born) ~= 'table' then
+    has_ended = not born or string.sub(each, #mine + 1, #mine + #born + 2) ~= born .. '.:'
+  end
   table.insert(has_ended and gone or live, each)
 end
 for i = 1, math.min(#live - limit + 1, MAX_VICTIMS) do
