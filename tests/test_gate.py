@@ -17,13 +17,14 @@ from benchmarks.gate import pairs as pairs_of_processes
 from benchmarks.gate import trees
 from benchmarks.gate.__main__ import main
 from benchmarks.gate.decision import Launch, Verdict
-from benchmarks.gate.gate import Gate, Say
+from benchmarks.gate.gate import Gate, Say, described_servers
 from benchmarks.gate.pairs import BaseLacks, Question, Side, SideFailed, launch, launches
 from benchmarks.gate.scenarios import FAMILIES, chosen
 from benchmarks.gate.trees import BASE_VARIABLE, NoBase, NothingBefore, Trees, choose_base, copy_package, side_by_side
 from benchmarks.gate.verdicts import summary, tables
 from benchmarks.processes import ROOT
 from benchmarks.workloads import WORKLOADS
+from tests.servers import Server
 
 MEMORY = FAMILIES[0]
 LAZY = "class ExpiringMap:\n    pass\n"
@@ -393,3 +394,10 @@ def test_a_gate_that_is_ended_leaves_nothing(tmp_path: Path) -> None:
     assert gate.returncode == 128 + signal.SIGTERM
     assert not list(folder.iterdir())
     assert str(folder) not in git(ROOT, "worktree", "list")
+
+
+def test_the_server_is_in_the_findings(redis_server: Server) -> None:
+    """Its version matters as much as the machine."""
+    found = described_servers({side: {"redis": redis_server.url} for side in ("base", "head")})
+    assert found["redis"]["version"] == redis_server.version
+    assert described_servers({}) == {}

@@ -92,8 +92,20 @@ def test_the_page_counts_what_was_found() -> None:
         "timer_floor_ns": 37,
         "load": 0.1,
     }
-    text = page({"runs": runs, "statements": {"memory.get": 12}, "environment": environment, "load_after": 0.2})
+    state = {"runs": runs, "statements": {"memory.get": 12}, "environment": environment, "load_after": 0.2}
+    text = page(state)
+    assert "Redis" not in text.split("###")[0].split("* Machine")[1]
+    assert "* Redis 7.0.15\n" in page(state | {"servers": {"redis": {"version": "7.0.15"}}})
     assert "`ExpiringMap.get` begins with 12 times `idle = 0`" in text
     assert "1.090 to 1.110" in text
     assert "**1 of 2 slower scenarios were found** (1 inconclusive)" in text
     assert "**0 of 1 honest ones were called slower**" in text
+
+
+def test_without_a_server_it_says_so_before_it_starts(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the way out, and no traceback."""
+    monkeypatch.setenv("CHUK_TEST_REDIS_SERVER", "/nonexistent")
+    assert demonstration.main([]) == 2
+    assert "--no-redis" in capsys.readouterr().err

@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from benchmarks import servers
 from benchmarks.environment import environment
 from benchmarks.gate.decision import exit_code
-from benchmarks.gate.gate import Gate, Report, as_json, server_urls
+from benchmarks.gate.gate import Gate, Report, as_json, described_servers, server_urls
 from benchmarks.gate.pairs import PAIRS, BaseLacks, SideFailed
 from benchmarks.gate.scenarios import Family, chosen
 from benchmarks.gate.trees import NoBase, NothingBefore, Trees, choose_base, commit_of, side_by_side
@@ -66,10 +67,11 @@ def compare(trees: Trees, families: Sequence[Family], options: argparse.Namespac
         return 0
     start = time.monotonic()
     with server_urls(families) as urls:
+        described = described_servers(urls)
         report = Gate(trees, say, urls, options.share, options.pairs).run(families)
     text = "\n\n".join(str(table) for table in tables(report, trees))
     print(f"\n{text}\n\n{summary(report.scenarios)}\n{time.monotonic() - start:.0f} s", flush=True)
-    write(report, trees, text, options.out)
+    write(report, trees, text, options.out, described)
     return exit_code(finding.verdict for finding in report.scenarios)
 
 
@@ -78,7 +80,7 @@ def say(text: str) -> None:
     print(f"  {text}", flush=True)
 
 
-def write(report: Report, trees: Trees, text: str, folder: Path) -> None:
+def write(report: Report, trees: Trees, text: str, folder: Path, described: Mapping[str, Any]) -> None:
     """The findings for a machine and for a reader."""
     folder.mkdir(parents=True, exist_ok=True)
     found = {
@@ -86,6 +88,7 @@ def write(report: Report, trees: Trees, text: str, folder: Path) -> None:
         "base": trees.base_name,
         "head": trees.head_name,
         "environment": environment(),
+        "servers": described,
         "checks": [as_json(finding) for finding in report.checks],
         "scenarios": [as_json(finding) for finding in report.scenarios],
     }

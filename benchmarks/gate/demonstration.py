@@ -10,16 +10,18 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from benchmarks import servers
 from benchmarks.environment import environment, load
 from benchmarks.gate.decision import exit_code, interval, median_ratio
 from benchmarks.gate.demonstration_page import page
-from benchmarks.gate.gate import Finding, Gate, Report, server_urls
+from benchmarks.gate.gate import Finding, Gate, Report, described_servers, server_urls
 from benchmarks.gate.pairs import PAIRS, Question, launches
 from benchmarks.gate.scenarios import Family, chosen
 from benchmarks.gate.slowed import HOT_PATHS, HotPath, slow_down
@@ -27,6 +29,7 @@ from benchmarks.gate.trees import PACKAGE, Trees, side_by_side
 from benchmarks.placement import possible
 from benchmarks.processes import ROOT, run_program
 from benchmarks.publications import publish
+from tests.servers import ServerError
 
 SCHEMA = 1
 FOLDER = ROOT / "results"
@@ -56,8 +59,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = options_of(arguments)
     hot_paths = [hot for hot in HOT_PATHS if not (options.no_redis and hot.scenario.startswith("redis"))]
     families = chosen([hot.scenario for hot in hot_paths])
+    if not options.no_redis:
+        try:
+            servers.ensure(None)
+        except ServerError as error:
+            print(f"{error}\nor give --no-redis for memory alone", file=sys.stderr)
+            return 2
     with honest_and_slowed() as (honest, slowed), server_urls(families) as urls:
         state = begin(options, honest)
+        state["servers"] = described_servers(urls)
         calibrate(state, options, hot_paths, families, honest.base, urls)
         prepare(slowed, hot_paths, state["statements"])
         for number in range(options.runs):

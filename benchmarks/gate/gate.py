@@ -15,7 +15,7 @@ from benchmarks.gate.pairs import PAIRS, BaseLacks, Question, launches
 from benchmarks.gate.scenarios import Family
 from benchmarks.gate.trees import Trees
 from benchmarks.placement import possible
-from tests.servers import Server
+from tests.servers import ExternalServer, Server
 
 Say = Callable[[str], None]
 SIDES = ("base", "head")  # in this order they have the databases 0 and 1
@@ -117,6 +117,12 @@ def server_urls(families: Sequence[Family]) -> Iterator[Mapping[str, Mapping[str
         return
     with servers.running(None, possible("shared")) as running:
         yield {side: _in_database(number, running) for number, side in enumerate(SIDES)}
+
+
+def described_servers(urls: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
+    """What a reader has to know of the servers at these URLs, which both sides share."""
+    one_side = urls.get(SIDES[0], {})
+    return {kind: servers.described(ExternalServer(url).start()) for kind, url in one_side.items() if kind == "redis"}
 
 
 def _in_database(number: int, running: Mapping[Kind, Server]) -> dict[str, str]:
