@@ -26,7 +26,7 @@ from benchmarks.processes import ROOT, WorkerFailed
 from benchmarks.scale import QUICK
 from benchmarks.timing import run_block
 from benchmarks.workloads import VALUE, WORKLOADS
-from tests.servers import Server
+from tests.servers import RedisServer, Server
 
 CASHEWS = SIDES["cashews"]
 
@@ -141,16 +141,15 @@ needs_tool = pytest.mark.skipif(shutil.which(TOOL) is None, reason=f"needs {TOOL
 @needs_tool
 @pytest.mark.parametrize("name", ["redis.get.5", "redis.set-over"])
 @pytest.mark.parametrize("side", ["redis-benchmark (floor)", "redis-benchmark, pipeline of 16 (floor)"])
-def test_the_tool_does_what_the_others_do(redis_server: Server, name: str, side: str) -> None:
+def test_the_tool_does_what_the_others_do(own_server: RedisServer, name: str, side: str) -> None:
     """It reads a key that is there, stores with a lifetime, and leaves nothing."""
     assert run._commands()["set-over"] == ["SET", run.TOOL_KEY, VALUE, "EX", str(TTL)]
-    redis_server.command("CONFIG", "RESETSTAT")
-    found = redis_benchmark(Contest(name, "asyncio", SIDES[side]), {"redis": redis_server.url}, "free", quick=True)
+    found = redis_benchmark(Contest(name, "asyncio", SIDES[side]), {"redis": own_server.url}, "free", quick=True)
     assert found["answer"][0] > 0
-    stats = dict(line.split(":") for line in str(redis_server.command("INFO", "stats")).splitlines()[1:])
+    stats = dict(line.split(":") for line in str(own_server.command("INFO", "stats")).splitlines()[1:])
     assert int(stats["keyspace_misses"]) == 0
     assert int(stats["keyspace_hits"]) >= (TOOL_REQUESTS[True] if "get" in name else 0)
-    assert redis_server.command("DBSIZE") == 0
+    assert own_server.command("DBSIZE") == 0
 
 
 def test_a_tool_that_hangs_is_a_side_that_failed(monkeypatch: pytest.MonkeyPatch) -> None:
