@@ -62,7 +62,7 @@ def test_an_interrupted_demonstration_goes_on(tmp_path: Path, capsys: pytest.Cap
     printed = capsys.readouterr().out
     assert "going on after 2 runs" in printed
     assert "slowed run 1 of 2" not in printed
-    assert "honest run 2 of 2: memory.get, launch 1 of 1" in printed
+    assert "honest run 2 of 2: base against itself: memory.get, launch 1 of 1" in printed
     assert not state.exists()
     found = json.loads((out / "gate.json").read_text())
     assert found["runs"][:2] == first["runs"]
