@@ -18,7 +18,7 @@ from chuk_sessions.redis_client.cluster import Cluster
 from chuk_sessions.redis_client.slots import slot_of
 from tests.cluster_servers import ClusterNode, ClusterServers
 from tests.helpers import eventually
-from tests.peer import peer
+from tests.peer import HangUp, peer
 from tests.servers import RedisServer, Server
 from tests.tls_files import make_tls_files
 
@@ -178,6 +178,26 @@ async def test_a_cluster_that_is_down_is_waited_for_within_the_deadline_and_then
         assert 0.5 <= asyncio.get_running_loop().time() - begun < 0.8
         assert 3 < client.stats()["redirects"] - before["redirects"] < 25
         assert client.stats()["waiting"] == 0
+
+
+async def test_what_a_server_said_last_is_quoted_wherever_the_command_waits_then() -> None:
+    """Here for a connection to that server, which hangs up on everybody from then on."""
+    gone = False
+
+    def rule(data: bytes) -> bytes:
+        nonlocal gone
+        if gone or b"GET" in data:
+            last = b"" if gone else b"-CLUSTERDOWN The cluster is down\r\n"
+            gone = True
+            raise HangUp(last)
+        slots = f"*1\r\n*3\r\n:0\r\n:16383\r\n*2\r\n$0\r\n\r\n:{seed.split(':')[1]}\r\n"
+        return slots.encode() if b"SLOTS" in data else b"+PONG\r\n"
+
+    async with peer(rule) as seed:
+        client = Client(f"redis://{seed}?cluster=true&socket_timeout=0.3&reconnect_grace=5")
+        with pytest.raises(NotSent, match=r"could not send to Redis at .*; last it said: CLUSTERDOWN The cluster is"):
+            await client.call(b"GET", "k")
+        await client.deployment().close()
 
 
 @pytest.mark.parametrize(

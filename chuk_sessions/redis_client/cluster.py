@@ -74,7 +74,6 @@ class Cluster:
         self._closed = False
         self._reason = ""  # why calls fail at once; empty if they do not
         self._waiting: deque[Command] = deque()
-        self._last_words = ""  # of a server that said "not now", for the caller whose time runs out
         self._refreshing: asyncio.Task[None] | None = None
         self._refresh_wanted = False
         self._pause = 0.0
@@ -221,8 +220,8 @@ class Cluster:
             target.submit((Redirected(waiter, hops), packed, born, replay, slot))
 
     def _try_later(self, command: Command, words: str) -> None:
-        self._last_words = words
-        self._waiting.append(command)
+        waiter, packed, born, replay, slot = command
+        self._waiting.append((Redirected(waiter, 0, words), packed, born, replay, slot))
         self._set_timer("retry", RETRY_PAUSE, self._dispatch_waiting)
 
     def _dispatch_waiting(self) -> None:
@@ -365,9 +364,8 @@ class Cluster:
         for command in self._waiting:
             if command[2] <= tick - TICKS - 1 and not command[0].done():
                 self._timeouts += 1
-                words = f"; last it said: {self._last_words}" if self._last_words else ""
                 seconds = f"{self._config.timeout:g} s"
-                settle(command, NotSent(f"{self._config.address} took no command within {seconds}{words}"))
+                settle(command, NotSent(f"{self._config.address} took no command within {seconds}"))
         if self._waiting:
             self._waiting = deque(command for command in self._waiting if not command[0].done())
 
@@ -384,13 +382,17 @@ class Divisible(Waiter, Protocol):
 
 
 class Redirected:
-    """Waits in the place of a caller whose command was sent on to another server."""
+    """Waits in the place of a caller whose command is sent on to another server, or once more.
 
-    __slots__ = ("hops", "waiter")
+    ``words`` are those of a server that said "not now", for the caller whose time runs out, wherever it waits then.
+    """
 
-    def __init__(self, waiter: Waiter, hops: int) -> None:
+    __slots__ = ("_words", "hops", "waiter")
+
+    def __init__(self, waiter: Waiter, hops: int, words: str = "") -> None:
         self.waiter = waiter
         self.hops = hops
+        self._words = words
 
     def done(self) -> bool:
         """Whether the caller has given up."""
@@ -402,4 +404,6 @@ class Redirected:
 
     def set_exception(self, exception: Exception) -> None:
         """Hand on the error."""
+        if self._words and isinstance(exception, NotSent):
+            exception = NotSent(f"{exception}; last it said: {self._words}")
         self.waiter.set_exception(exception)
