@@ -237,7 +237,9 @@ def test_without_a_base_there_is_nothing_to_fail(
     assert "first commit" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("arguments", [["--base", "v99"], ["--head", "v99"], ["--scenario", "nonsense"]])
+@pytest.mark.parametrize(
+    "arguments", [["--base", "v99"], ["--head", "v99"], ["--scenario", "nonsense"], ["--scenario", "redis.get.50"]]
+)
 def test_a_gate_that_cannot_be_run_says_so(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """With an exit code of its own and no traceback."""
     assert main(["--base", "HEAD", *arguments, "--no-redis"]) == 2

@@ -44,6 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = options_of(arguments)
     try:
         families = [family for family in chosen(options.scenario) if not (options.no_redis and family.needs_server)]
+        if not families:
+            raise KeyError("with --no-redis nothing is left to measure of what --scenario names")
         if any(family.needs_server for family in families):
             servers.ensure(None)
         base = choose_base(options.base)
