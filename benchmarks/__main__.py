@@ -21,7 +21,7 @@ from benchmarks.goals import Results
 from benchmarks.peers import MATCHES, Match, play
 from benchmarks.placement import PLACEMENTS, possible
 from benchmarks.processes import ROOT, ask, environment_without_ours, run_program
-from benchmarks.publications import BENCH, bench_text, publish
+from benchmarks.publications import BENCH, BENCH_APART, bench_text, publish
 from benchmarks.scale import FULL, QUICK, Scale
 from tests.servers import RedisServer, ServerError
 
@@ -199,7 +199,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     results = run(options)
     results["seconds"] = round(time.monotonic() - start, 1)
     folder: Path = options.out or (QUICK_FOLDER if options.quick else FULL_FOLDER)
-    publish(BENCH.name, results, folder)
+    publish((BENCH_APART if options.placement == "apart" else BENCH).name, results, folder)
     print(f"\n{bench_text(results)}\nWritten to {folder} in {results['seconds']:.0f} s.")
     if folder == FULL_FOLDER:
         print("nox -s report puts these tables into README.md.")

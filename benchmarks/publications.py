@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -67,9 +68,9 @@ def bench_text(results: Mapping[str, Any]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def bench_page(results: Mapping[str, Any]) -> str:
-    """BENCH.md."""
-    return f"# Benchmarks\n\nMade from bench.json by `nox -s report`; do not edit.\n\n{bench_text(results)}"
+def bench_page(name: str, title: str, results: Mapping[str, Any]) -> str:
+    """BENCH.md, or its like for another placement."""
+    return f"# {title}\n\nMade from {name}.json by `nox -s report`; do not edit.\n\n{bench_text(results)}"
 
 
 def publish(name: str, results: Mapping[str, Any], folder: Path) -> None:
@@ -81,9 +82,16 @@ def publish(name: str, results: Mapping[str, Any], folder: Path) -> None:
         (folder / file_name).write_text(content, encoding="utf-8")
 
 
-BENCH = Publication("bench", "bench", bench_page, bench_text, charts.of_bench, (1, 2))
+BENCH = Publication("bench", "bench", partial(bench_page, "bench", "Benchmarks"), bench_text, charts.of_bench, (1, 2))
+BENCH_APART = Publication(
+    "bench-apart",
+    "bench -- --placement apart",
+    partial(bench_page, "bench-apart", "Benchmarks, the Redis server on a core of its own"),
+    schemas=(2,),
+)
 PUBLICATIONS = (
     BENCH,
+    BENCH_APART,
     Publication("compare", "compare", compare_page.page, compare_page.in_short, charts.of_compare),
     Publication("latency", "latency", latency_page.page, latency_page.in_short, charts.of_latency),
     Publication("gate", "gate_demonstration", demonstration_page.page),

@@ -27,12 +27,13 @@ def speed(results: Results) -> Table:
 
 def _goal_row(goal: Goal, measured: Measured | None, results: Results) -> tuple[str, ...]:
     needed = f"{'at most' if goal.at_most else 'at least'} {goal.needed:g}x"
+    played = results["peers"].get(goal.match, {}) if isinstance(goal, Speed) else {}
+    errors = [side["error"] for side in played.values() if "error" in side]
+    why = errors[0].strip().splitlines()[-1][:60] if errors else ""
     if measured is None:
-        played = results["peers"].get(goal.match, {}) if isinstance(goal, Speed) else {}
-        errors = [side["error"] for side in played.values() if "error" in side]
-        why = errors[0].strip().splitlines()[-1][:60] if errors else "not measured"
-        return goal.work, goal.peer, needed, NOTHING, why, NOTHING, NOTHING, NOTHING
+        return goal.work, goal.peer, needed, NOTHING, why or "not measured", NOTHING, NOTHING, NOTHING
     mark = "ok" if goal.reached(measured) else "short"
+    mark += f"; a process failed: {why}" if why else ""
     scatter = NOTHING if measured.spread is None else f"{measured.spread:.0%}"
     return goal.work, goal.peer, needed, times(measured.ratio), mark, measured.ours, measured.theirs, scatter
 

@@ -12,7 +12,7 @@ from benchmarks import report, units
 from benchmarks.__main__ import merged
 from benchmarks.goals import GOALS, Measured, Speed
 from benchmarks.markdown import MarkersMissing, Table, between_markers, grid, markers
-from benchmarks.publications import BENCH, bench_text
+from benchmarks.publications import BENCH, bench_text, publish
 from benchmarks.results_file import dumped
 from benchmarks.scale import FULL
 from benchmarks.tables import tables
@@ -154,7 +154,7 @@ def test_needed_stands_beside_measured_with_a_plain_mark() -> None:
     table = tables(results())[-1]
     rows = {row[0]: row for row in table.rows}
     assert len(rows) == len(GOALS)
-    assert rows["memory GET"][2:7] == ("at least 3x", "3.05x", "ok", "200 ns", "610 ns")
+    assert rows["memory GET"][2:7] == ("at least 3x", "3.05x", "ok; a process failed: no Redis", "200 ns", "610 ns")
     assert rows["memory DELETE"][3:5] == ("-", "no Redis")
     assert rows["Redis GET, 50 callers, uvloop"][3:5] == ("-", "not measured")
     assert rows["churn: longest loop stall"][3:5] == ("1.00x", "ok")
@@ -168,6 +168,16 @@ def test_a_goal_is_reached_at_its_bound(at_most: bool, ratio: float, reached: bo
     """At least and at most both take the bound itself."""
     goal = Speed("work", "peer", 3.0, at_most)
     assert goal.reached(Measured(ratio, "", "")) is reached
+
+
+def test_a_run_with_the_server_on_another_core_has_a_page_of_its_own(folder: Path) -> None:
+    """It neither stands in the README nor in the place of the other one."""
+    publish("bench-apart", results() | {"placement": "apart"}, folder)
+    assert "a processor core each" in (folder / "BENCH-APART.md").read_text()
+    assert "from bench-apart.json" in (folder / "BENCH-APART.md").read_text()
+    assert run(folder) == 0
+    assert "a processor core each" not in (folder / "README.md").read_text()
+    assert run(folder, "--check") == 0
 
 
 def test_the_setting_says_what_a_reader_needs() -> None:
