@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from functools import lru_cache
 from hashlib import blake2b
 from os import urandom
 from urllib.parse import quote, unquote
@@ -34,17 +33,37 @@ NOT_ALPHANUMERIC = re.compile(r"[^A-Za-z0-9]+")
 USER_PART_LENGTH = 8
 RANDOM_BYTES = 16
 TAG_BYTES = 3
+MOST_REMEMBERED = 4096  # users of all sandboxes, with what their ids have in common
 TAG_IN_KEY = slice(len("session:{"), len("session:{") + 2 * TAG_BYTES)
+
+
+# Of the last new id: since when, until before when, and as text. Replaced whole, as threads may share it.
+_last_second = [(0.0, 0.0, "")]
+# By sandbox, then by user: two plain dicts take half the time of functools.lru_cache. All go when there are too many.
+_parts: dict[str, dict[str, tuple[str, str]]] = {}
+_remembered = [0]  # about how many users are in there
 
 
 def new_session_id(
     sandbox_id: str, user_id: str | None, unix_time: float, random_bytes: Callable[[int], bytes] = urandom
 ) -> str:
     """A new id for a session of ``user_id`` (None: of nobody), allocated at ``unix_time`` in seconds."""
+    since, until, second = _last_second[0]
+    if not since <= unix_time < until:
+        second = _second_of(unix_time)
     if user_id is None:
-        return f"sess-{int(unix_time)}-{random_bytes(RANDOM_BYTES + TAG_BYTES).hex()}"
-    user_part, tag = _user_parts(sandbox_id, user_id)
-    return f"sess-{user_part}{int(unix_time)}-{random_bytes(RANDOM_BYTES).hex()}{tag}"
+        return f"sess-{second}-{random_bytes(RANDOM_BYTES + TAG_BYTES).hex()}"
+    try:
+        user_part, tag = _parts[sandbox_id][user_id]
+    except KeyError:
+        user_part, tag = _user_parts(sandbox_id, user_id)
+    return f"sess-{user_part}{second}-{random_bytes(RANDOM_BYTES).hex()}{tag}"
+
+
+def _second_of(unix_time: float) -> str:
+    second = int(unix_time)
+    _last_second[0] = float(second), second + 1.0, str(second)
+    return str(second)
 
 
 def renewed_id(session_id: str, unix_time: float, random_bytes: Callable[[int], bytes] = urandom) -> str:
@@ -53,15 +72,24 @@ def renewed_id(session_id: str, unix_time: float, random_bytes: Callable[[int], 
     return f"{prefix}-{int(unix_time)}-{random_bytes(RANDOM_BYTES).hex()}{slot_tag(session_id)}"
 
 
-@lru_cache(maxsize=4096)
 def _user_parts(sandbox_id: str, user_id: str) -> tuple[str, str]:
+    """What the ids of a user's sessions have in common: user part and tag. From now on it is in ``_parts``."""
     letters = NOT_ALPHANUMERIC.sub("", user_id)[:USER_PART_LENGTH]
-    return (f"{letters}-" if letters else ""), _hash(f"{sandbox_id}\0{user_id}", TAG_BYTES)
+    parts = (f"{letters}-" if letters else ""), _hash(f"{sandbox_id}\0{user_id}", TAG_BYTES)
+    if _remembered[0] >= MOST_REMEMBERED:
+        _parts.clear()
+        _remembered[0] = 0
+    _remembered[0] += 1
+    _parts.setdefault(sandbox_id, {})[user_id] = parts
+    return parts
 
 
 def user_tag(sandbox_id: str, user_id: str) -> str:
     """The slot tag of a user's index, and of the ids made here for that user's sessions."""
-    return _user_parts(sandbox_id, user_id)[1]
+    try:
+        return _parts[sandbox_id][user_id][1]
+    except KeyError:
+        return _user_parts(sandbox_id, user_id)[1]
 
 
 def index_key(quoted_sandbox: str, tag: str) -> str:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from chuk_sessions import SessionManager
+from chuk_sessions import SessionManager, session_ids
 from chuk_sessions.session_ids import fingerprint, new_session_id, quote_part, session_key, slot_tag
 
 TEXT = st.text(st.characters(categories=None, exclude_categories=()))
@@ -60,6 +60,22 @@ def test_format_without_a_user() -> None:
 def test_user_part(user_id: str, part: str | None) -> None:
     """The first eight ASCII letters and digits; left out if there are none."""
     assert parts_of(new_session_id("box", user_id, 5))[:2] == (part, "5")
+
+
+def test_the_second_is_that_of_the_call() -> None:
+    """Whatever the last one was: the same, a later or an earlier one."""
+    for unix_time in (7, 7.999, 8, 7.5, 0.5, 1e9, 0, 8.25):
+        for user_id in (None, "alice"):
+            assert f"-{int(unix_time)}-" in new_session_id("box", user_id, unix_time)
+
+
+def test_what_is_remembered_of_users_is_bounded_and_never_mixed_up() -> None:
+    """More users than it remembers, in two sandboxes, twice."""
+    users = [f"user-{number}" for number in range(session_ids.MOST_REMEMBERED)]
+    first, again = ([slot_tag(new_session_id(box, user, 0)) for box in ("a", "b") for user in users] for _ in range(2))
+    assert first == again
+    assert len(set(first)) > len(first) - 10
+    assert sum(map(len, session_ids._parts.values())) <= session_ids.MOST_REMEMBERED
 
 
 def test_ids_differ() -> None:
