@@ -79,6 +79,15 @@ class TestMeanwhile:
         assert await self.finish(found, redis_url, target.url) == {"ended": 1}
         assert target.command("DBSIZE") == 0
 
+    @pytest.mark.parametrize("layout", ["ours", "published"])
+    async def test_late(self, redis_server: Server, redis_url: str, target: Server, layout: str) -> None:
+        """What passes between reading it and putting it there counts: it ends there when it would have ended here."""
+        key = await self.prepare(redis_server, redis_url, layout)
+        found = await self.begin(redis_url, key)
+        found.asked -= 1000
+        assert (await self.finish(found, redis_url, target.url))["moved"] == 1
+        assert 6_100_000 < int(str(target.command("PTTL", OURS))) <= 6_200_001
+
     async def test_deleted_in_place(self, redis_server: Server, redis_url: str) -> None:
         key = await self.prepare(redis_server, redis_url, "published")
         found = await self.begin(redis_url, key)

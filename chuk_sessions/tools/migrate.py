@@ -22,7 +22,6 @@ from __future__ import annotations
 import asyncio
 import math
 import re
-import time
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from os import urandom
@@ -259,8 +258,8 @@ class _Run:
     async def _move_in_place(self, found: Stored) -> None:
         move = Move(self._source, found.session_id, noted=True)
         for _ in range(ATTEMPTS):
-            origin = quote_part(found.sandbox_id)
-            attempt = move.attempt(quote_part(self._sandbox(found)), found.record, found.raw[0], found.left, origin)
+            to, origin = quote_part(self._sandbox(found)), quote_part(found.sandbox_id)
+            attempt = move.attempt(to, found.record, found.raw[0], found.remaining(), origin)
             outcome = await self._report(found, attempt)
             if outcome > 0:
                 self._count(outcome)
@@ -298,7 +297,7 @@ class _Run:
         if not await self._was_ended(found):
             # The deadline as a time is the source's; what counts at the target is how much is left.
             record = replace(found.record, expires=math.inf)
-            putting = crossing.put(self._sandbox(found), record, found.left, found.sandbox_id)
+            putting = crossing.put(self._sandbox(found), record, found.remaining(), found.sandbox_id)
             outcome = await self._report(found, putting)
         if outcome < 0:
             return True
@@ -345,7 +344,7 @@ class _Run:
 
     async def _end_at_target(self, found: Stored, crossing: Crossing) -> None:
         """It is gone at the source. Not if it has expired, or a process there took it over into our layout just now."""
-        if crossing.sandbox_id is None or time.monotonic() - found.asked > found.left - SLACK:
+        if crossing.sandbox_id is None or found.remaining() < SLACK:
             return
         if self.lock is not None:
             await self.lock.renew()  # raises if it is lost: then it may be another run that has moved the session

@@ -40,6 +40,10 @@ class Stored:
     raw: list[bytes] = field(repr=False)
     asked: float = 0.0
 
+    def remaining(self) -> float:
+        """The seconds that it has to live by now; below zero if it has ended since it was read."""
+        return self.left - (time.monotonic() - self.asked)
+
 
 @dataclass(slots=True)
 class Problem:
