@@ -74,6 +74,15 @@ async def test_our_layout_to_another_sandbox(redis_server: Server, redis_url: st
     assert session_keys_in(redis_server) == 2
 
 
+async def test_a_live_session_of_ours_that_is_noted_as_ended(redis_server: Server, redis_url: str) -> None:
+    """As by a renewal that was interrupted: the note keeps old copies out, and is no reason to end what lives."""
+    await manager_of(redis_url).allocate_session("id", "alice")
+    redis_server.command("SET", tombstone_key(OURS), "4000000000000000")
+    counts = await migrate(Client(redis_url), Client(redis_url), sandboxes=["box"], into="shop")
+    assert (counts.moved, counts.ended) == (1, 0)
+    assert await manager_of(redis_url, "shop").validate_session("id") is True
+
+
 async def test_our_layout_stays_unless_it_is_named(redis_server: Server, redis_url: str) -> None:
     """What has a sandbox already that some application uses is not to be swept into another by the way."""
     await manager_of(redis_url).allocate_session("id", "alice")

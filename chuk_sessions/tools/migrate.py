@@ -297,7 +297,8 @@ class _Run:
         if not await self._was_ended(found):
             # The deadline as a time is the source's; what counts at the target is how much is left.
             record = replace(found.record, expires=math.inf)
-            putting = crossing.put(self._sandbox(found), record, found.remaining(), found.sandbox_id)
+            origin = found.sandbox_id if found.published else None  # what ended there keeps old copies out, not ours
+            putting = crossing.put(self._sandbox(found), record, found.remaining(), origin)
             outcome = await self._report(found, putting)
         if outcome < 0:
             return True
