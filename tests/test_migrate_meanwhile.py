@@ -105,13 +105,14 @@ class TestMeanwhile:
     async def test_taken_over_at_the_source(
         self, redis_server: Server, redis_url: str, target: Server, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """A process with SESSION_LEGACY_READ was quicker. It lives on there, and the next run moves it."""
+        """A process with SESSION_LEGACY_READ was quicker. It lives on there alone, and the next run moves it."""
         monkeypatch.setenv("SESSION_LEGACY_READ", "1")
         key = await self.prepare(redis_server, redis_url, "published")
         found = await self.begin(redis_url, key)
         assert await manager_of(redis_url).update_session_metadata("id", {"new": 1})
-        assert await self.finish(found, redis_url, target.url) == {"ended": 1}
-        assert await run(redis_url, target.url) == {"seen": 1, "moved": 1, "merged": 1}
+        assert await self.finish(found, redis_url, target.url) == {"left_behind": 1}
+        assert target.command("DBSIZE") == 0
+        assert await run(redis_url, target.url) == {"seen": 1, "moved": 1}
         assert (await info_of(target.url, "id"))["custom_metadata"] == {**METADATA, "new": 1}
 
     async def test_a_logout_that_a_cache_undid(

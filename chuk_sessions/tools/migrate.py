@@ -13,6 +13,8 @@ How one session moves, and why in this order:
   Between putting and that it lives at the target, one round trip long. If this process dies in just that moment, it
   goes on living there until it expires: two servers have no common step, so one of two wrongs must be possible, and
   the other one would be to log somebody out.
+* If it was taken over into our layout at the source, what was put is removed again, unless it has been used; the next
+  run moves it.
 * One run at a time for each source, as two could take each other's work for a logout: a lock, which expires.
 * What is not understood is not touched.
 """
@@ -57,6 +59,7 @@ SLACK = 1.0  # seconds: a session that had less than that to live is taken for e
 RANDOM_SANDBOX = re.compile(r"sandbox-[0-9a-f]{8}")
 STRANDED = "its sandbox is none that a manager here will have (%s): give it one with --into, or name it with --sandbox"
 UNUSABLE = "its sandbox is none that a manager here can have (it %s): give it one with --into"
+TAKEN_OVER = "a process with SESSION_LEGACY_READ took it over at the source just now; run again"
 REFUSED = {
     Adoption.CONFLICT: "its id is live at the target, under another user",
     Adoption.UNREADABLE: "the target has a record of it that this version cannot read",
@@ -282,11 +285,12 @@ class _Run:
             if await self._cross(found, crossing):
                 return
             again = await self._read_again(found)
-            if not isinstance(again, Stored):
-                if again is None:
-                    await self._end_at_target(found, crossing)
+            if again is None:
+                await self._gone(found, crossing)
+                return
+            if isinstance(again, Problem):
                 await crossing.abandon()
-                await self._move(again)
+                self.counts.add_problem(again)
                 return
             found = again
         self._restless(found)
@@ -314,9 +318,10 @@ class _Run:
             self._count(outcome)
             await crossing.settle()
             return True
-        self.counts.ended += 1
         if removed < 0:
-            await self._end_at_target(found, crossing)
+            await self._gone(found, crossing)
+        else:
+            self.counts.ended += 1
         return True
 
     def _count(self, outcome: Adoption) -> None:
@@ -343,15 +348,19 @@ class _Run:
         created = created_microseconds(found.record)
         return any(ended is not None and created <= int(ended) for ended in await asyncio.gather(*asking))
 
-    async def _end_at_target(self, found: Stored, crossing: Crossing) -> None:
-        """It is gone at the source. Not if it has expired, or a process there took it over into our layout just now."""
-        if crossing.sandbox_id is None or found.remaining() < SLACK:
-            return
-        if self.lock is not None:
-            await self.lock.renew()  # raises if it is lost: then it may be another run that has moved the session
-        ours = _key(found.sandbox_id, found)
-        if not (found.published and await self._source.call(b"EXISTS", ours, replay=Replay.READ)):
+    async def _gone(self, found: Stored, crossing: Crossing) -> None:
+        """It is gone at the source: it has expired, was ended there, or was taken over there into our layout."""
+        if crossing.sandbox_id is not None and found.remaining() >= SLACK:
+            if self.lock is not None:
+                await self.lock.renew()  # raises if it is lost: then it may be another run that has moved the session
+            ours = _key(found.sandbox_id, found)
+            if found.published and await self._source.call(b"EXISTS", ours, replay=Replay.READ):
+                await crossing.retreat()  # or it would live on there, whenever it is ended here
+                self.counts.add_problem(Problem(found.key, TAKEN_OVER))
+                return
             await crossing.end()
+        await crossing.abandon()
+        self.counts.ended += 1
 
 
 def _key(sandbox_id: str, found: Stored) -> str:
