@@ -204,9 +204,12 @@ class TestInterrupted:
             assert "interrupted: run it again to go on" in output
         await run(redis_url, target.url)
         assert redis_server.command("DBSIZE") == 0
-        assert sessions_in(target) == 2000
+        # One that was killed between filing a session in the index and putting it leaves the index naming too many.
+        assert (session_keys_in if number is signal.SIGKILL else sessions_in)(target) == 2000
         manager = manager_of(target.url)
         assert all(await asyncio.gather(*map(manager.validate_session, ids)))
+        listed = [info["session_id"] for info in await manager.list_user_sessions("alice")]
+        assert sorted(listed) == sorted(ids)
 
     async def test_put_and_not_removed(self, redis_server: Server, redis_url: str, target: Server) -> None:
         """The one state that an interruption can leave: the session is at both, and was used at the target since."""
