@@ -247,6 +247,20 @@ class TestDeleting:
         assert await manager.validate_session("kept") is True
         assert [info["session_id"] for info in await manager.list_user_sessions("alice")] == ["kept"]
 
+    async def test_the_oldest_of_too_many(self, redis_server: Server, redis_url: str, manager: SessionManager) -> None:
+        """What a user's limit ends is kept out as well; what it leaves is not touched."""
+        limited = SessionManager("box", redis.factory(redis_url), strict=True, max_sessions_per_user=2)
+        texts = {name: published.document(name) for name in ("id-1", "id-2")}
+        for name, text in texts.items():
+            redis_server.command("SETEX", f"session:{name}", "100", text)
+            assert await manager.validate_session(name) is True
+        assert await limited.allocate_session("id-2", "alice") == "id-2"
+        assert await limited.validate_sessions(["id-1", "id-2"]) == [True, True]
+        await limited.allocate_session("new", "alice")
+        for name, text in texts.items():
+            redis_server.command("SETEX", f"session:{name}", "100", text)
+        assert await limited.validate_sessions(["id-1", "id-2", "new"]) == [False, True, True]
+
     async def test_a_new_session_of_that_id(self, redis_server: Server, manager: SessionManager) -> None:
         """One that a published process made after the logout is another session."""
         published.put(redis_server, "id")

@@ -142,6 +142,8 @@ class LegacyReadingStore:
         self, session_id: str, user_id: str | None, lifetime: float, metadata: Metadata, limit: int = 0, idle: float = 0
     ) -> Existing | None:
         await self._import(session_id)
+        if limit and user_id is not None:
+            await self._keep_out_oldest(session_id, user_id, limit)
         return await self._store.create(session_id, user_id, lifetime, metadata, limit, idle)
 
     async def read(self, session_id: str) -> SessionRecord | None:
@@ -228,6 +230,13 @@ class LegacyReadingStore:
 
     async def _keep_out(self, session_id: str) -> None:
         await KEEP_OUT.run(self._client, self._keys(session_id), (GRACE,))
+
+    async def _keep_out_oldest(self, session_id: str, user_id: str, limit: int) -> None:
+        """What allocating that one is about to end."""
+        _, members = await UserIndex(self._client, self._sandbox_id).members(user_id)
+        names = list(dict.fromkeys(member.session_id for member in members))
+        if session_id not in names:
+            await asyncio.gather(*map(self._keep_out, names[: max(0, len(names) - limit + 1)]))
 
     async def _import(self, session_id: str) -> bool:
         """Take the session over if it is there; whether our layout may have it now."""
