@@ -17,6 +17,8 @@ from chuk_sessions.tools.progress import show_progress
 from tests import published
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.servers import Server
 
 
@@ -82,6 +84,16 @@ def test_errors(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert line.startswith("error: ")
     assert reason.lower() in line.lower()
     assert "pass-word" not in line
+
+
+def test_a_provider_whose_module_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its error is shown as it is, and the exit code is not that of a run that left something."""
+    (tmp_path / "failing_module.py").write_text("raise RuntimeError('no licence')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert cli.main(["migrate", "--from", "redis://127.0.0.1:1", "--to", "failing_module"]) == 2
+    assert "RuntimeError: no licence" in capsys.readouterr().err
 
 
 def test_a_server_that_cannot_be_reached() -> None:

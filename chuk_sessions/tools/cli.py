@@ -13,6 +13,7 @@ import logging
 import os
 import signal
 import sys
+import traceback
 from contextlib import suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -68,6 +69,11 @@ def _run(arguments: Sequence[str] | None) -> int:
         return 2
     except KeyboardInterrupt:
         return INTERRUPTED
+    except BrokenPipeError:
+        raise
+    except Exception:  # in the module of a provider, say; the interpreter would end with 1, which means something else
+        traceback.print_exc()
+        return 2
 
 
 def _discard_output() -> None:
