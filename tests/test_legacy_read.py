@@ -422,6 +422,19 @@ class TestAFullServer:
         assert await manager.validate_session("id") is False
         assert await manager.get_session_info("id") is None
 
+    async def test_all_of_a_user(self, redis_server: Server, manager: SessionManager) -> None:
+        """Works there too, and keeps out what a cache writes back."""
+        text = published.document("id")
+        published.put(redis_server, "id")
+        assert await manager.validate_session("id") is True
+        redis_server.command("CONFIG", "SET", "maxmemory", "1")
+        try:
+            assert await manager.delete_user_sessions("alice") == 1
+        finally:
+            redis_server.command("CONFIG", "SET", "maxmemory", "0")
+        redis_server.command("SETEX", "session:id", "1000", text)
+        assert await manager.validate_session("id") is False
+
 
 async def test_an_unknown_id_costs_one_command_more(redis_server: Server, manager: SessionManager) -> None:
     """Counted by the server: the script that validates, and the one that looks; in a cluster a second validation."""

@@ -55,7 +55,8 @@ return {text, redis.call('EXISTS', KEYS[1])}
 
 # The tombstone must keep the session out, also if the clock of the application that made it is ahead of the server's:
 # so its time is no earlier than when either copy was created. KEYS begin with: ours, the index in its slot, the
-# tombstone. UNLINK comes before it, as a full server refuses nothing once a script has written.
+# tombstone. UNLINK comes before it, also of what is not there, as a full server refuses nothing once a script has
+# written: what ends sessions must work there.
 BURYING = """
 local function created_here()
   local created = redis.pcall('HGET', KEYS[1], 'created')
@@ -63,6 +64,7 @@ local function created_here()
 end
 local function bury(clock, created, left)
   local before = tonumber(redis.call('GET', KEYS[3]) or nil) or 0
+  redis.call('UNLINK', KEYS[3])
   redis.call('SET', KEYS[3], math.max(clock[1] * 1000000 + clock[2], created, before), 'PX', left)
 end
 """
