@@ -108,11 +108,17 @@ async def test_never_early_with_a_touch_interval(manager_factory: Callable[..., 
     assert time.monotonic() - used >= 0.2
 
 
+@pytest.mark.parametrize("ended", [None, "ended"])
 @pytest.mark.parametrize("chosen", [None, "newest"])
 async def test_what_ended_unseen_makes_room(
-    request: pytest.FixtureRequest, manager_factory: Callable[..., SessionManager], chosen: str | None
+    request: pytest.FixtureRequest,
+    manager_factory: Callable[..., SessionManager],
+    chosen: str | None,
+    ended: str | None,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A session that nobody touched does not take the place of an older one that is in use."""
+    """A session that nobody touched does not take the place of an older one that is in use, whatever its id."""
+    monkeypatch.setattr("chuk_sessions.providers.redis_user_index.UNDER_WAY", 10_000)
     if "custom" in request.node.callspec.id:
         with pytest.raises(SessionError, match="not supported"):
             await manager_factory(max_sessions_per_user=2).allocate_session(user_id="alice")
@@ -120,7 +126,7 @@ async def test_what_ended_unseen_makes_room(
     lasting = manager_factory(max_sessions_per_user=2)
     oldest = await lasting.allocate_session(user_id="alice")
     brief = manager_factory(max_sessions_per_user=2, idle_ttl_minutes=0.05 / MINUTE)
-    await brief.allocate_session(user_id="alice")
+    await brief.allocate_session(ended, "alice")
     await time_passes(0.06)
     newest = await lasting.allocate_session(chosen, "alice")
     assert await lasting.validate_session(newest)

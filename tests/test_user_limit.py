@@ -134,3 +134,15 @@ async def test_an_id_allocated_anew_counts_once(manager_factory: Callable[..., S
     assert await manager.allocate_session(first, "alice") == first
     made = [first, await manager.allocate_session(user_id="alice"), await manager.allocate_session(user_id="alice")]
     assert [await manager.validate_session(each) for each in made] == [True] * 3
+
+
+async def test_what_ended_unseen_makes_room_among_hundreds(manager_factory: Callable[..., SessionManager]) -> None:
+    """More than one script is told of."""
+    manager = manager_factory(max_sessions_per_user=210)
+    made = await manager.allocate_sessions([{"user_id": "alice"}] * 205)
+    await time_passes(0.001)
+    idle = manager_factory(idle_ttl_minutes=0.05 / 60)
+    await idle.allocate_sessions([{"user_id": "alice"}] * 5)
+    await time_passes(0.06)
+    made.append(await manager.allocate_session(user_id="alice"))
+    assert sorted(await ids_of(manager, "alice")) == sorted(map(str, made))

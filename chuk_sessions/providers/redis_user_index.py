@@ -128,19 +128,20 @@ class UserIndex:
         return reply
 
     async def _make_room(self, index: str, excess: int, raw: list[bytes]) -> tuple[str, ...]:
-        """The keys that CREATE may end itself; what it cannot is ended now."""
+        """The keys that CREATE may end itself; what it cannot end, and what it cannot see has ended, goes now."""
         members = [parse_member(member) for member in raw]
-        if excess >= MAX_VICTIMS or any(member.elsewhere for member in members[:excess]):
-            await self._free(index, members[:excess])
+        must = excess >= MAX_VICTIMS or any(member.elsewhere for member in members[:excess])
+        if must or len(members) >= MAX_VICTIMS or any(member.elsewhere for member in members):
+            await self._free(index, members[:excess], must)
         return tuple(self._key(member) for member in members if not member.elsewhere)
 
-    async def _free(self, index: str, victims: list[Member]) -> None:
-        """Make room in an index: by what has ended unseen because nobody touched it, else by ending these."""
+    async def _free(self, index: str, victims: list[Member], must: bool = True) -> None:
+        """Make room in an index: by what nobody touched and so has ended unseen, else by ending these if it must."""
         now, members = await self.members(to_text(victims[0].user))
         stands = await asyncio.gather(*map(self._stands, members))
         pairs = zip(members, stands, strict=True)
         gone = [each for each, there in pairs if not there and (not each.elsewhere or now - each.born > UNDER_WAY)]
-        await self._end(index, gone or victims)
+        await self._end(index, gone or (victims if must else []))
 
     async def _stands(self, member: Member) -> bool:
         """Whether its session is there. One that is filed and not there may be about to be created."""
