@@ -156,6 +156,23 @@ async def test_a_full_server_ends_no_session(own_server: RedisServer, manager: S
     assert await manager.validate_session("another") is False
 
 
+async def test_a_full_server_ends_no_session_that_is_in_use(own_server: RedisServer) -> None:
+    """One with an idle time stays as long as it is touched: that is written even then, as it takes no memory."""
+    manager = SessionManager("box", redis.factory(own_server.url), strict=True, idle_ttl_minutes=10)
+    session_id = await manager.allocate_session()
+    key = session_key("box", session_id)
+    left = own_server.command("PTTL", key)
+    before = await manager.get_session_info(session_id)
+    fill(own_server)
+    own_server.command("PEXPIRE", key, "60000")
+    assert await manager.validate_session(session_id) is True
+    assert int(str(own_server.command("PTTL", key))) > 500_000 < int(str(left))
+    after = await manager.get_session_info(session_id)
+    assert before is not None
+    assert after is not None
+    assert after["idle_expires_at"] > before["idle_expires_at"]
+
+
 async def test_a_server_that_cannot_save_ends_no_session(own_server: RedisServer, manager: SessionManager) -> None:
     old = await manager.get_session_info("id")
     await make_unable_to_save(own_server)

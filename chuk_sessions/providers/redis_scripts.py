@@ -42,8 +42,10 @@ METADATA = b"m:"
 ABSENT, UNREADABLE, CONDEMNED = 0, -1, -4
 
 # For any number of keys. Looks at no more than it needs, because it runs for every request: version, last access, end.
-# Being full or unable to save must not end sessions: the touch is then left out. Redis 6.2 puts the place in the script
-# before the code of an error. That the server is a replica is the error of the whole reply: the client acts on it.
+# Being full or unable to save must not end sessions: the touch is then left out. With an idle time that would end them,
+# so moving the deadline comes first, which a full server takes, and after that all that it would refuse else. Redis 6.2
+# puts the place in the script before the code of an error. That the server is a replica is the error of the whole
+# reply: the client acts on it.
 TOUCH = BatchScript("""
 local function says(reply, code)
   return string.find(reply.err, '^' .. code) or string.find(reply.err, ': -' .. code, 1, true)
@@ -60,18 +62,21 @@ for i = 1, #KEYS do
   if (plain or old[1] == version .. '+') and accessed and expires then
     found[i] = expires > now and now or 0
     if expires > now and now > accessed and now - accessed >= interval then
-      local done = redis.pcall('HSET', key, 'accessed', text)
+      local done, stays = nil, nil
+      if not plain then
+        local more = redis.call('HMGET', key, 'idle', 'end')
+        local idle, last = tonumber(more[1] or nil), tonumber(more[2] or nil)
+        stays = idle and last and math.max(expires, math.min(last, now + idle))
+      end
+      if stays then
+        done = redis.pcall('PEXPIREAT', key, math.ceil(stays / 1000))
+        if type(done) ~= 'table' then done = redis.pcall('HSET', key, 'accessed', text, 'expires', stays) end
+      else
+        done = redis.pcall('HSET', key, 'accessed', text)
+      end
       if type(done) == 'table' then
         if says(done, 'READONLY') then return done end
         if not says(done, 'OOM') and not says(done, 'MISCONF') then found[i] = done end
-      elseif not plain then
-        local more = redis.call('HMGET', key, 'idle', 'end')
-        local idle, last = tonumber(more[1] or nil), tonumber(more[2] or nil)
-        if idle and last then
-          local stays = math.max(expires, math.min(last, now + idle))
-          redis.call('HSET', key, 'expires', stays)
-          redis.call('PEXPIREAT', key, math.ceil(stays / 1000))
-        end
       end
     end
   elseif old.err and string.sub(old.err, 1, 9) ~= 'WRONGTYPE' then
