@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from chuk_sessions import ProviderError, SessionError, SessionManager
+from chuk_sessions.providers.redis import factory as redis_factory
+from chuk_sessions.providers.redis_session_store import RedisSessionStore
+from chuk_sessions.providers.redis_user_index import Member, UserIndex
 from chuk_sessions.session_ids import index_key, quote_part, session_key, user_tag
 from tests.helpers import eventually
 from tests.servers import RedisServer
@@ -194,3 +197,39 @@ class TestRefusals:
             assert await manager.get_session_info("new") is None
             assert await manager.get_session_info("id") == old
             assert await manager.delete_session("id") is True
+
+
+async def test_a_session_that_is_renewed_meanwhile_is_listed(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twice: each time after it was looked up whose sessions there are, and before they are read."""
+    manager = SessionManager("box", redis_factory(redis_url))
+    ids = [await manager.allocate_session(user_id="alice") for _ in range(3)]
+    members, rounds = UserIndex.members, 0
+
+    async def and_then_renew(self: UserIndex, user_id: str) -> tuple[int, list[Member]]:
+        nonlocal rounds
+        found = await members(self, user_id)
+        rounds += 1
+        if rounds < 3:
+            new_id = await manager.renew_session(ids[1], 60 * (rounds - 1))
+            assert new_id is not None
+            ids[1] = new_id
+        return found
+
+    monkeypatch.setattr(UserIndex, "members", and_then_renew)
+    assert [info["session_id"] for info in await manager.list_user_sessions("alice")] == ids
+
+
+async def test_a_touch_is_written_when_the_clock_of_the_server_has_moved_on(
+    redis_server: Server, redis_url: str
+) -> None:
+    """By another process it was seen, by this one not yet; an idle time would end the session else."""
+    store = redis_factory(redis_url).session_store("box")
+    assert isinstance(store, RedisSessionStore)
+    await store.create("id", None, 3600, {})
+    assert await store.touch("id", 60)
+    assert store._server_ahead is not None
+    store._server_ahead -= 1800
+    accessed = int(fields(redis_server)["accessed"]) - 61_000_000
+    redis_server.command("HSET", KEY, "accessed", str(accessed))
+    assert await store.touch("id", 60)
+    assert int(fields(redis_server)["accessed"]) > accessed

@@ -38,6 +38,7 @@ __all__ = ["RedisSessionStore", "decode_record"]
 logger = logging.getLogger(__name__)
 
 MAX_FIELDS = 500_000  # Redis 6.2 takes 1,048,576 arguments and cuts the connection, everybody's, at one more
+LISTINGS = 10  # of a user's sessions, while they are given new ids again and again
 COUNT_BATCH = 1000  # keys that the server looks at before it serves others
 ALWAYS = (VERSION, 0)  # to touch however lately it was
 UNCOUNTABLE = {-2: NO_INTEGER, -3: TOO_LARGE}
@@ -157,11 +158,16 @@ class RedisSessionStore:
         return new_id if self._found(reply) else None
 
     async def list_user(self, user_id: str) -> list[tuple[str, SessionRecord]]:
-        members = (await self._users.members(user_id))[1]
-        records = await asyncio.gather(*(self._read(member.session_id, False) for member in members))
-        pairs = zip(members, records, strict=True)
-        found = [(member.session_id, record) for member, record in pairs if record is not None]
-        return [(session_id, record) for session_id, record in dict(found).items() if record.user_id == user_id]
+        found: dict[bytes, SessionRecord | None] = {}
+        for _ in range(LISTINGS):
+            members = (await self._users.members(user_id))[1]
+            unseen = [member for member in members if member.raw not in found]
+            records = await asyncio.gather(*(self._read(member.session_id, False) for member in unseen))
+            found.update((member.raw, record) for member, record in zip(unseen, records, strict=True))
+            if None not in records:  # else one may have been given a new id before it was read
+                break
+        listed = {member.session_id: found[member.raw] for member in members}
+        return [(name, record) for name, record in listed.items() if record is not None and record.user_id == user_id]
 
     async def delete_user(self, user_id: str, keep: frozenset[str]) -> int:
         named = await asyncio.gather(*map(self._live_name, keep))
@@ -250,8 +256,8 @@ class RedisSessionStore:
             return None
         except ValueError:
             return None
-        now = time.monotonic() + server_ahead
-        return True if now - accessed < interval and now < expires else None
+        age = time.monotonic() + server_ahead - accessed  # below zero: the server's clock is another one by now
+        return True if 0 <= age < interval and accessed + age < expires else None
 
     def _found(self, reply: int) -> bool:
         if reply == UNREADABLE and not self._reported:
