@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from chuk_sessions import SessionManager
 from chuk_sessions.models import iso_timestamp
+from chuk_sessions.providers import redis
 from chuk_sessions.providers.redis_transfer import ADOPT, arrival_key
 from chuk_sessions.redis_client.client import Client
 from chuk_sessions.tools.migrate import LOCK, REMOVE, migrate
@@ -167,6 +169,17 @@ class TestBetween:
         assert await manager.validate_session("id") is not ended
         assert redis_server.command("DBSIZE") == 0
         assert target.command("EXISTS", NOTE) == 0 or ended
+
+    async def test_of_one_that_was_merged_with_an_idle_deadline(
+        self, redis_server: Server, redis_url: str, target: Server, layout: str
+    ) -> None:
+        """The note outlives that: each touch moves it."""
+        await prepare(redis_server, redis_url, layout)
+        idle = SessionManager("box", redis.factory(target.url), strict=True, idle_ttl_minutes=1)
+        await idle.allocate_session("id", "alice")
+        await interrupt(redis_url, target.url, REMOVE)
+        assert int(str(target.command("PTTL", OURS))) < 61_000
+        assert int(str(target.command("PTTL", NOTE))) > 7_000_000
 
     async def test_a_note_whose_session_expired(
         self, redis_server: Server, redis_url: str, target: Server, layout: str

@@ -96,6 +96,7 @@ else
 end
 local member = user and filed == '' and member_of(key, KEYS[2], user, created)
 if member then file(KEYS[2], member, now, expires) end
+local final = expires
 if stays then
   items[#items + 1], items[#items + 2] = 'end', expires
   expires = math.max(tonumber(old[3]), math.min(expires, now + idle))
@@ -111,7 +112,7 @@ if type(set) == 'table' then
   return set
 end
 if published then redis.call('UNLINK', published) end
-if note then redis.call('SET', note, here, 'PXAT', math.ceil(expires / 1000)) end
+if note then redis.call('SET', note, here, 'PXAT', math.ceil(final / 1000)) end
 return result
 """
 )
