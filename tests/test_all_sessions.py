@@ -11,6 +11,7 @@ from chuk_sessions import SessionError, SessionManager
 from chuk_sessions.providers import redis
 from chuk_sessions.redis_client.slots import slot_of
 from chuk_sessions.session_ids import session_key
+from chuk_sessions.tools import cli
 from tests import custom_provider
 from tests.helpers import time_passes
 from tests.implementations import INDEXED
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from chuk_sessions.provider import Factory
     from tests.cluster_servers import ClusterServers
+    from tests.servers import Server
 
 
 @pytest.fixture(params=INDEXED)
@@ -104,6 +106,21 @@ async def test_a_custom_provider_cannot() -> None:
         await anext(manager.iter_sessions())
     with pytest.raises(SessionError, match="not supported by this provider"):
         await manager.count_sessions()
+
+
+@pytest.mark.redis
+async def test_one_server_of_a_cluster_is_not_taken_for_all(
+    calm_cluster: ClusterServers, redis_server: Server, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It has a part of the sessions, and would count them without a word."""
+    node = calm_cluster.nodes[0]
+    manager = SessionManager("box", redis.factory(f"redis://{node.host}:{node.port}"))
+    for call in (manager.count_sessions(), ids_in(manager)):
+        with pytest.raises(SessionError, match="one of a cluster, with a part of the keys: add cluster=true"):
+            await call
+    for command in (["inspect"], ["migrate", "--to", redis_server.url, "--dry-run", "--from"]):
+        assert await asyncio.to_thread(cli.main, [*command, f"redis://{node.host}:{node.port}"]) == 2
+        assert "add cluster=true to the " in capsys.readouterr().err
 
 
 @pytest.mark.redis

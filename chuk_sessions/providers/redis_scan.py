@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from chuk_sessions.exceptions import ProviderError
 from chuk_sessions.redis_client.connection import NO_SLOT, Argument, Replay, Reply, pack
+from chuk_sessions.redis_client.master import must_have_all
 from chuk_sessions.session_ids import session_key, unquote_part
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ class Scan:
         for number in range(ROUNDS):
             deployment = self._client.deployment()
             masters = await deployment.masters()
+            if not deployment.is_cluster:
+                await must_have_all(masters[0])
             before = await _layout(masters, deployment.is_cluster)
             for node in masters:
                 async for page in self._pages_of(node):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from chuk_sessions.exceptions import ProviderError, ServerError
 from chuk_sessions.redis_client.connection import NO_SLOT, Argument, Replay, Reply, pack
 
 if TYPE_CHECKING:
@@ -12,7 +13,26 @@ if TYPE_CHECKING:
 
     from chuk_sessions.redis_client.node import Node
 
-__all__ = ["Master"]
+__all__ = ["Master", "must_have_all"]
+
+
+async def must_have_all(node: Node) -> None:
+    """ProviderError if that server, which the URL takes for a lone one, has only its part of a cluster's keys.
+
+    A command with a key is refused there if the key is elsewhere; a walk over all keys would find some and say nothing.
+    Every user may send HELLO; what does not know it (a proxy) is taken for a lone server. Raises as ``Client.call``.
+    """
+    future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+    node.send(future, pack((b"HELLO",)), Replay.READ, NO_SLOT)
+    try:
+        reply = await future
+    except ServerError:
+        return
+    told = reply if isinstance(reply, dict) else dict(zip(reply[::2], reply[1::2], strict=True))
+    if told.get(b"mode") == b"cluster":
+        raise ProviderError(
+            f"Redis at {node.address} is one of a cluster, with a part of the keys: add cluster=true to the URL"
+        )
 
 
 class Master:
@@ -45,9 +65,10 @@ class Master:
         """What the server says of itself: its epoch, its slots, and those on their way from or to it.
 
         A text to compare with: as long as it is the same, so are the keys that belong here. Empty for a lone server,
-        to which all keys belong. Raises as ``call``.
+        to which all keys belong. Raises as ``call``, and ProviderError as ``must_have_all``.
         """
         if not self.in_cluster:
+            await must_have_all(self._node)
             return ""
         rows: bytes = await self.call(b"CLUSTER", b"NODES", replay=Replay.READ)
         columns = (row.split() for row in rows.decode().splitlines())
