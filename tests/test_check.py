@@ -137,6 +137,20 @@ async def test_the_user_of_the_readme() -> None:
     assert not {Level.FAIL, Level.WARN} & {finding.level for finding in found.values()}
 
 
+async def test_a_user_that_may_not_look_for_published_sessions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With SESSION_LEGACY_READ, the rights of the README's user are too few: old sessions would be logged out."""
+    monkeypatch.setenv("SESSION_LEGACY_READ", "1")
+    rules = re.search(r"user app on >password ([^`\n]+)\n", README.read_text(encoding="utf-8"))
+    assert rules
+    with RedisServer(*GOOD, f"user app on >password {rules.group(1)}") as server:
+        url = server.url_for("app", "password")
+        finding = (await findings_of(url))["SESSION_LEGACY_READ"]
+        assert finding.level is Level.FAIL
+        assert "ACL SETUSER" in finding.advice
+        server.command("ACL", "SETUSER", "app", "+get", "~ended:*")
+        assert (await findings_of(url))["SESSION_LEGACY_READ"].level is Level.OK
+
+
 async def test_a_server_that_tells_nothing() -> None:
     """Unknown is not wrong: what cannot be seen is said, with what it should be."""
     with RedisServer(*GOOD, "user limited on >pw ~* +@all -info -config -acl") as server:

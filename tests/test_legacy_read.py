@@ -464,3 +464,16 @@ def test_decoding_says_what_is_there() -> None:
     assert found.record.accessed == found.record.created
     assert legacy.decode(b"[]") is None
     assert legacy.decode(b"\xff") is None
+
+
+@pytest.mark.parametrize(("value", "on"), [("1", True), (" Yes ", True), ("0", False), ("off", False), ("", False)])
+def test_the_variable(value: str, on: bool, monkeypatch: pytest.MonkeyPatch, redis_url: str) -> None:
+    monkeypatch.setenv("SESSION_LEGACY_READ", value)
+    assert isinstance(redis.factory(redis_url).session_store("box"), LegacyReadingStore) is on
+
+
+def test_a_variable_that_says_neither(monkeypatch: pytest.MonkeyPatch, redis_url: str) -> None:
+    """A slip of the pen must not look as if there were no old sessions."""
+    monkeypatch.setenv("SESSION_LEGACY_READ", "ture")
+    with pytest.raises(ProviderError, match="SESSION_LEGACY_READ must be 1 or 0, got 'ture'"):
+        SessionManager("box", redis.factory(redis_url))

@@ -18,6 +18,7 @@ __all__ = ["RedisFactory", "RedisSession", "factory"]
 DEFAULT_URL = "redis://localhost:6379/0"
 URL_VARIABLES = ("SESSION_REDIS_URL", "REDIS_URL")
 LEGACY_VARIABLE = "SESSION_LEGACY_READ"
+ON, OFF = ("1", "true", "yes", "on"), ("", "0", "false", "no", "off")
 
 
 class RedisSession:
@@ -104,13 +105,24 @@ class RedisFactory:
         return self._client.stats()
 
     def session_store(self, sandbox_id: str) -> SessionStore:
-        """The sessions of one sandbox; with ``SESSION_LEGACY_READ=1`` also those that published versions stored."""
+        """The sessions of one sandbox; with ``SESSION_LEGACY_READ=1`` also those that published versions stored.
+
+        ProviderError if that variable is neither on (1, true, yes, on) nor off (0, false, no, off, or not set).
+        """
         store = RedisSessionStore(self._client, sandbox_id)
-        if os.environ.get(LEGACY_VARIABLE, "").strip().lower() not in ("1", "true", "yes", "on"):
+        if not reads_legacy():
             return store
         from chuk_sessions.providers.redis_legacy import LegacyReadingStore
 
         return LegacyReadingStore(store, self._client, sandbox_id)
+
+
+def reads_legacy() -> bool:
+    """Whether ``SESSION_LEGACY_READ`` is on. ProviderError if it says neither on nor off."""
+    value = os.environ.get(LEGACY_VARIABLE, "").strip().lower()
+    if value not in (*ON, *OFF):
+        raise ProviderError(f"{LEGACY_VARIABLE} must be 1 or 0, got {value!r}")
+    return value in ON
 
 
 _shared: dict[tuple[str, int | None], Client] = {}  # by URL and identity of credentials, which the client keeps alive

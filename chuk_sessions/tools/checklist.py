@@ -15,7 +15,7 @@ from os import urandom
 from typing import TYPE_CHECKING
 
 from chuk_sessions.exceptions import NoPermissionError, OutOfMemoryError, ProviderError, ReadOnlyError, ServerError
-from chuk_sessions.providers.redis import RedisFactory
+from chuk_sessions.providers.redis import LEGACY_VARIABLE, RedisFactory, reads_legacy
 from chuk_sessions.providers.redis_session_store import RedisSessionStore
 from chuk_sessions.redis_client.connection import Replay
 from chuk_sessions.session_ids import index_key, new_session_id, renewed_id, session_key, user_tag
@@ -256,7 +256,11 @@ async def _permissions(client: Client, server: Master) -> list[Finding]:
             "get": lambda: values.get(value),
             "remove": lambda: values.delete(value),
         }
-        return [await _try("commands", sessions), await _try("provider API", provider)]
+        found = [await _try("commands", sessions), await _try("provider API", provider)]
+    if reads_legacy():
+        asking = RedisFactory(client).session_store(SANDBOX)
+        found.append(await _try(LEGACY_VARIABLE, {"ask for an unknown id": lambda: asking.read(new_name)}))
+    return found
 
 
 async def _try(name: str, calls: Calls) -> Finding:
