@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from chuk_sessions.session_ids import fingerprint
+from chuk_sessions.session_ids import fingerprint, session_key
 from chuk_sessions.tools import cli
 from chuk_sessions.tools.migrate import Counts
 from chuk_sessions.tools.progress import show_progress
@@ -27,7 +27,7 @@ def test_help_without_a_command(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         cli.main([])
     assert caught.value.code == 2
-    assert "command" in capsys.readouterr().err
+    assert "{migrate,inspect,check}" in capsys.readouterr().err
 
 
 def test_the_module_runs() -> None:
@@ -161,8 +161,22 @@ class TestMigrate:
         assert "left in place: 25" in output
         assert "and 5 more" in output
         assert "secret" not in output
-        shown = [fingerprint(f"session:secret-{number}".encode()) in output for number in range(25)]
+        shown = [fingerprint(f"secret-{number}") in output for number in range(25)]
         assert sum(shown) == cli.SHOWN_PROBLEMS
+
+    def test_what_is_left_can_be_found(
+        self, redis_server: Server, redis_url: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """By the fingerprint that logs have, in both layouts; by its key, for those who may see ids."""
+        keys = ["session:secret", session_key("box", "secret")]
+        for key in keys:
+            redis_server.command("SET", key, "text")
+        both = ["migrate", "--from", redis_url, "--to", redis_url]
+        assert cli.main(both) == 1
+        assert capsys.readouterr().out.count(f"session {fingerprint('secret')}: ") == 2
+        assert cli.main([*both, "--show-ids"]) == 1
+        output = capsys.readouterr().out
+        assert all(f"key '{key}': a text that is no session" in output for key in keys)
 
 
 class TestProgress:

@@ -128,7 +128,7 @@ async def test_left_in_place(redis_server: Server, redis_url: str, target: Serve
     counts = await migrate(Client(redis_url), Client(target.url if across else redis_url))
     assert settled(counts) == {"moved": 1, "left_behind": 1}
     (problem,) = counts.problems
-    assert str(problem).startswith("key ")
+    assert str(problem).startswith("session ")
     assert "x" not in str(problem).split()
     assert redis_server.command("DBSIZE") == (1 if across else 3)  # with the index of the user
 

@@ -93,7 +93,7 @@ async def _to_end(run: Awaitable[int]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m chuk_sessions", description="Tools for sessions on Redis.")
-    commands = parser.add_subparsers(required=True, metavar="command")
+    commands = parser.add_subparsers(required=True, metavar="{migrate,inspect,check}")
     _add_migrate(commands)
     _add_inspect(commands)
     _add_check(commands)
@@ -107,7 +107,9 @@ def client(text: str) -> Client:
         return Client(text)
     url = os.environ.get(name)
     if not url:
-        raise ValueError(f"the variable {name} is not set")
+        raise ValueError(
+            f"the variable {name} is not set" if name else "env: must name a variable, as in env:REDIS_URL"
+        )
     return Client(url)
 
 
@@ -136,6 +138,7 @@ def _add_migrate(commands: Any) -> None:
     parser.add_argument("--sandbox", action="append", default=[], help="only this sandbox; may be given several times")
     parser.add_argument("--into", type=_sandbox, metavar="SANDBOX", help="give what is moved this sandbox")
     parser.add_argument("--dry-run", action="store_true", help="only count")
+    parser.add_argument("--show-ids", action="store_true", help="of what is left in place the keys, with the ids in it")
     parser.add_argument("--batch", type=_batch, default=BATCH, metavar="N", help=f"sessions at a time ({BATCH})")
     parser.set_defaults(run=_migrate)
 
@@ -218,7 +221,7 @@ async def _migrate(options: argparse.Namespace) -> int:
             progress=progress,
             stop=stopped.is_set,
         )
-    print(_report(counts, options.dry_run))
+    print(_report(counts, options.dry_run, options.show_ids))
     if stopped.is_set():
         print("interrupted: run it again to go on")
         return INTERRUPTED
@@ -239,7 +242,7 @@ def _stop_at_signal() -> asyncio.Event:
     return stopped
 
 
-def _report(counts: Counts, dry_run: bool) -> str:
+def _report(counts: Counts, dry_run: bool, show_ids: bool) -> str:
     """The counts in words, and what was left in place."""
     lines = [f"{'to move' if dry_run else 'moved':>14}: {counts.moved}"]
     by_sandbox = counts.to_move.most_common()
@@ -254,7 +257,8 @@ def _report(counts: Counts, dry_run: bool) -> str:
         "left in place": counts.left_behind,
     }
     lines += [f"{name:>14}: {number}" for name, number in more.items() if number]
-    lines += [f"  {problem}" for problem in counts.problems[:SHOWN_PROBLEMS]]
+    shown = counts.problems[:SHOWN_PROBLEMS]
+    lines += [f"  {problem.with_key() if show_ids else problem}" for problem in shown]
     if counts.left_behind > SHOWN_PROBLEMS:
         lines.append(f"  and {counts.left_behind - SHOWN_PROBLEMS} more")
     return "\n".join(lines)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Problem", "Stored", "read", "read_batch"]
 
+PREFIX = legacy.PREFIX.decode()
 OUR_KEY = re.compile(rb"session:\{[0-9a-f]{6}\}:([A-Za-z0-9._~@%-]*):([A-Za-z0-9._~@%-]*)")
 READABLE = (b"hash", b"string")
 
@@ -47,13 +48,19 @@ class Stored:
 
 @dataclass(slots=True)
 class Problem:
-    """A key that holds no session that can be read. It is named by a fingerprint, as an id may be in it."""
+    """A key that holds no session that can be read. It is named by a fingerprint: of the id in it, if there is one."""
 
     key: bytes = field(repr=False)
     reason: str
 
     def __str__(self) -> str:
-        return f"key {fingerprint(self.key)}: {self.reason}"
+        names = _our_names(self.key)
+        session_id = self.key.decode(errors="replace").removeprefix(PREFIX) if names is None else names[1]
+        return f"session {fingerprint(session_id)}: {self.reason}"
+
+    def with_key(self) -> str:
+        """The key itself in place of the fingerprint, for those who may see ids."""
+        return f"key {self.key.decode(errors='backslashreplace')!r}: {self.reason}"
 
 
 async def read_batch(client: Client, keys: list[tuple[bytes, bytes]]) -> list[Stored | Problem | None]:
