@@ -32,7 +32,7 @@ def _goal_row(goal: Goal, measured: Measured | None, results: Results) -> tuple[
     why = errors[0].strip().splitlines()[-1][:60] if errors else ""
     if measured is None:
         return goal.work, goal.peer, needed, NOTHING, why or "not measured", NOTHING, NOTHING, NOTHING
-    mark = "ok" if goal.reached(measured) else "short"
+    mark = "quick" if results["quick"] else "ok" if goal.reached(measured) else "short"
     mark += f"; a process failed: {why}" if why else ""
     scatter = NOTHING if measured.spread is None else f"{measured.spread:.0%}"
     return goal.work, goal.peer, needed, times(measured.ratio), mark, measured.ours, measured.theirs, scatter
