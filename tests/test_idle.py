@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from chuk_sessions import SessionError, SessionManager, SessionMetadata
+from chuk_sessions.providers import memory
 from tests.helpers import time_passes
 
 if TYPE_CHECKING:
@@ -151,3 +152,26 @@ def test_wrong_arguments() -> None:
     with pytest.raises(ValueError, match="touch_interval"):
         SessionManager("box", idle_ttl_minutes=1, touch_interval=30.1)
     SessionManager("box", idle_ttl_minutes=1, touch_interval=30)
+
+
+@pytest.mark.parametrize("jump", [-86_400, 86_400], ids=["back", "ahead"])
+async def test_a_wall_clock_that_is_set_changes_no_idle_time(jump: float) -> None:
+    """In memory expiry has a clock of its own: in use the session lives, and unused it ends."""
+    clock, wall = 1_000.0, 1_700_000_000.0
+    values = memory.MemoryStore(clock=lambda: clock, wall_clock=lambda: wall)
+    store = memory.MemorySessionStore(values, "box")
+    await store.create("id", "alice", 3600, {}, 0, 60)
+    wall += jump
+    for _ in range(10):
+        clock, wall = clock + 30, wall + 30
+        assert await store.touch("id", 10)
+    clock += 59
+    assert await store.touch("id", 10)
+    clock += 61
+    assert not await store.touch("id", 10)
+    await store.create("id", "alice", 600, {}, 0, 60)
+    for _ in range(19):
+        clock += 30
+        assert await store.touch("id", 10)
+    clock += 31
+    assert not await store.touch("id", 10)

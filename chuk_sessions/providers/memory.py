@@ -112,6 +112,7 @@ class _Session:
     document: str
     idle: float = 0.0
     end: float = 0.0  # of a session with ``idle``: when it ends however often it is touched
+    last: float = 0.0  # the same by the clock that rules expiry
 
     def touch(self, now: float) -> None:
         if now > self.accessed:
@@ -154,7 +155,7 @@ class MemorySessionStore:
             return existing
         session = _Session(session_id, user_id, now, now + lifetime, now, document)
         if idle:
-            session.idle, session.end = idle, session.expires
+            session.idle, session.end, session.last = idle, session.expires, self._clock() + lifetime
             lifetime = min(lifetime, idle)
             session.expires = now + lifetime
         entry = self._map.add(session_id, lifetime, session)
@@ -189,6 +190,8 @@ class MemorySessionStore:
             session.accessed = now
             if session.idle:
                 self._stay(entry, now)
+        elif session.idle:
+            self._stay(entry, now, interval)
         return True
 
     async def update(self, session_id: str, metadata: Metadata, replace: bool) -> bool:
@@ -227,6 +230,7 @@ class MemorySessionStore:
         while (entry := self._live(session_id)) is not None:
             if entry[0].idle:
                 entry[0].end += lifetime
+                entry[0].last += lifetime
                 self._touch(entry, self._wall_clock())
                 return True
             if self._map.postpone(entry[0].session_id, entry, lifetime):  # else another thread was first
@@ -296,12 +300,18 @@ class MemorySessionStore:
         if entry[0].idle:
             self._stay(entry, now)
 
-    def _stay(self, entry: Entry, now: float) -> None:
-        """Move the deadline of a session that has an idle time; if another thread was first, that one moved it."""
+    def _stay(self, entry: Entry, now: float, interval: float = 0.0) -> None:
+        """Move the deadline of a session that has an idle time, unless that was done within the last ``interval``.
+
+        By the clock that rules expiry: the other one may be set while the session is in use. If another thread was
+        first, that one moved it.
+        """
         session: _Session = entry[0]
-        later = min(session.end, now + session.idle) - session.expires
-        if later > 0 and self._map.postpone(session.session_id, entry, later):
-            session.expires += later
+        clock = self._clock()
+        since = clock + session.idle - entry[1]
+        later = min(session.last - entry[1], since)
+        if later > 0 and since >= interval and self._map.postpone(session.session_id, entry, later):
+            session.expires = min(session.end, now + entry[1] + later - clock)
 
     def _list(self, user_id: str, session: _Session) -> None:
         """Leave a session in the index if it is live, whatever other threads do to it meanwhile."""
