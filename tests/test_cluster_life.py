@@ -18,6 +18,7 @@ from chuk_sessions.redis_client.cluster import Cluster
 from chuk_sessions.redis_client.slots import slot_of
 from tests.cluster_servers import ClusterNode, ClusterServers
 from tests.helpers import eventually
+from tests.lateness import Lateness
 from tests.peer import HangUp, peer
 from tests.servers import RedisServer, Server
 from tests.tls_files import make_tls_files
@@ -57,8 +58,11 @@ async def test_a_seed_that_does_not_answer(cluster: ClusterServers) -> None:
     silent.pause()
     try:
         begun = asyncio.get_running_loop().time()
-        await use_all(Client(f"redis://{silent.host}:{silent.port},{cluster.nodes[0].host}:{cluster.nodes[0].port}"))
-        assert asyncio.get_running_loop().time() - begun < 2.5
+        with Lateness() as lateness:
+            await use_all(
+                Client(f"redis://{silent.host}:{silent.port},{cluster.nodes[0].host}:{cluster.nodes[0].port}")
+            )
+        assert asyncio.get_running_loop().time() - begun < lateness.allow(2.5)
     finally:
         silent.stop()
 
@@ -173,11 +177,11 @@ async def test_a_cluster_that_is_down_is_waited_for_within_the_deadline_and_then
         lost.kill()
         await eventually(lambda: other.cluster_info()["cluster_state"] == "fail")
         begun, before = asyncio.get_running_loop().time(), client.stats()
-        with pytest.raises(NotSent, match="last it said: CLUSTERDOWN"):
+        with Lateness() as lateness, pytest.raises(NotSent, match="last it said: CLUSTERDOWN"):
             await client.call(b"GET", key)
-        assert 0.5 <= asyncio.get_running_loop().time() - begun < 0.8
+        assert 0.5 <= asyncio.get_running_loop().time() - begun < lateness.allow(0.8)
         assert 3 < client.stats()["redirects"] - before["redirects"] < 25
-        assert client.stats()["waiting"] == 0
+        await eventually(lambda: client.stats()["waiting"] == 0)  # a question about the slots may be among them
 
 
 async def test_what_a_server_said_last_is_quoted_wherever_the_command_waits_then() -> None:

@@ -187,7 +187,7 @@ async def test_a_killed_master_is_replaced_under_load_and_the_rest_does_not_noti
     assert slowest < 1
     assert during > 2000
     assert heir.command("GET", lost[0]) == lost[0]
-    assert client.stats()["in_flight"] == client.stats()["waiting"] == 0
+    await eventually(lambda: client.stats()["in_flight"] == client.stats()["waiting"] == 0)
     assert log_lines(caplog) < 20
 
 

@@ -75,7 +75,7 @@ async def test_writes_resume_soon_after_the_promotion(
     assert resumed - promoted < RESUMED_WITHIN
     assert load.slowest < 5.5
     assert load.outcomes["OutcomeUnknown"] <= 100  # what was in flight at the kill
-    assert client.stats()["in_flight"] == client.stats()["waiting"] == 0
+    await eventually(lambda: client.stats()["in_flight"] == client.stats()["waiting"] == 0)
     assert len([record for record in caplog.records if record.levelno >= logging.INFO]) < 20
 
 
