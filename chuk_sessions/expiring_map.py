@@ -221,6 +221,31 @@ class ExpiringMap:
         """Move the deadline of ``entry`` ``seconds`` later; False if the key does not have that entry any more."""
         return self._swap(key, entry, (entry[0], entry[1] + seconds, entry[2]))
 
+    def remove(self, key: Hashable, value: Any) -> bool:
+        """Remove ``key`` if it has that very value; False if it has not."""
+        try:
+            if self.items[key][0] is not value:
+                return False
+            del self.items[key]
+        except KeyError:
+            return False
+        self._credit = credit = self._credit - 1
+        if credit < CLEAR_CREDIT and (credit < 0 or not self.items):
+            self._settle()
+        return True
+
+    def account(self, key: Hashable, entry: Entry, replaced: bool) -> None:
+        """File an entry that the owner put into ``items``; ``replaced``: in the place of another one."""
+        if replaced:
+            self._refiled(key, entry)
+        else:
+            if self.max_items is not None:
+                self._make_room(self.max_items)
+            self._file(key, entry[2])
+        now = self.clock()
+        if now >= self._due:
+            self.reclaim(RECLAIM_SLICE, now)
+
     def reclaim(self, limit: int, now: float) -> int:
         """Visit about ``limit`` filings of wholly expired seconds; the number of keys removed."""
         if not self._visiting.acquire(blocking=False):

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 THREADS = 4
 ROUNDS = 3_000
+MANY_ROUNDS = 30_000  # so many until threads meet within a few instructions
 
 
 @pytest.fixture(autouse=True)
@@ -111,3 +112,99 @@ def test_one_deleter_wins(store: memory.MemorySessionStore) -> None:
     in_threads(work)
     assert sorted(deleted) == sorted(f"id-{round_}" for round_ in range(ROUNDS))
     assert store.cached() == 0
+
+
+async def login(store: memory.MemorySessionStore, session_id: str) -> None:
+    await store.create(session_id, "alice", 3600, {})
+
+
+def logged_in(store: memory.MemorySessionStore) -> list[str]:
+    return [session_id for session_id, _ in asyncio.run(store.list_user("alice"))]
+
+
+@pytest.mark.parametrize("grace", [0, 60])
+def test_no_session_survives_that_gets_a_new_id_while_all_are_ended(
+    store: memory.MemorySessionStore, grace: float
+) -> None:
+    """Three threads renew theirs again and again, one ends all."""
+    rounds, renewals = MANY_ROUNDS // 20, 20
+    together = threading.Barrier(THREADS, timeout=60)
+    survivors: list[str] = []
+    revoked: list[int] = []
+
+    async def work(number: int) -> None:
+        for round_ in range(rounds):
+            session_id: str | None = f"{number}-{round_}"
+            if number:
+                await login(store, f"{number}-{round_}")
+            together.wait()
+            if number == 0:
+                revoked.append(await store.delete_user("alice", frozenset()))
+                survivors.extend([session_id for session_id, _ in await store.list_user("alice")])
+            for step in range(renewals if number else 0):
+                if session_id is not None:
+                    session_id = await store.renew(session_id, f"{number}-{round_}-{step}", grace)
+            together.wait()
+            survivors.extend([session_id for page in [p async for p in store.pages(100)] for session_id, _ in page])
+            together.wait()
+
+    in_threads(work)
+    assert survivors == []
+    assert revoked == [THREADS - 1] * rounds
+    assert (store._users.one, store._users.many) == ({}, {})
+
+
+@pytest.mark.parametrize(("grace", "names"), [(0, 2), (60, 1)])
+def test_renewals_at_once(store: memory.MemorySessionStore, grace: float, names: int) -> None:
+    """With a grace all get one new id, without one all but the first get None."""
+    told: dict[str, list[str | None]] = {f"id-{round_}": [] for round_ in range(MANY_ROUNDS)}
+
+    async def fill() -> None:
+        for session_id in told:
+            await login(store, session_id)
+
+    asyncio.run(fill())
+
+    async def work(number: int) -> None:
+        for session_id, answers in told.items():
+            answers.append(await store.renew(session_id, f"{session_id}-{number}", grace))
+
+    in_threads(work)
+    assert {len(set(answers)) for answers in told.values()} == {names}
+    assert {answers.count(None) for answers in told.values()} == {0 if grace else THREADS - 1}
+    assert sorted(logged_in(store)) == sorted({name for answers in told.values() for name in answers if name})
+
+
+def test_a_logout_under_the_old_id_holds_while_the_session_gets_a_new_one(store: memory.MemorySessionStore) -> None:
+    ended: list[bool] = []
+
+    async def fill() -> None:
+        for round_ in range(MANY_ROUNDS):
+            await login(store, f"id-{round_}")
+
+    asyncio.run(fill())
+
+    async def work(number: int) -> None:
+        for round_ in range(MANY_ROUNDS):
+            if number == 0:
+                await store.renew(f"id-{round_}", f"new-{round_}", 60)
+            else:
+                ended.append(await store.delete(f"id-{round_}"))
+
+    in_threads(work)
+    assert logged_in(store) == []
+    assert sum(ended) == MANY_ROUNDS
+
+
+def test_a_session_with_a_limit_is_found_under_its_new_id_too(store: memory.MemorySessionStore) -> None:
+    """Logins at the limit, and renewals of what there is: never over the limit once all have returned."""
+
+    async def work(number: int) -> None:
+        for round_ in range(MANY_ROUNDS // 10):
+            session_id = f"{number}-{round_}"
+            await store.create(session_id, "alice", 3600, {}, 3)
+            await store.renew(session_id, f"{session_id}-new", 0)
+
+    in_threads(work)
+    assert len(logged_in(store)) == 3
+    assert asyncio.run(store.count()) == 3

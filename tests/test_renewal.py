@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -199,6 +200,19 @@ async def test_wrong_arguments(manager: SessionManager) -> None:
         with pytest.raises(TypeError, match="grace_seconds"):
             await manager.renew_session(session_id, wrong)
     assert await manager.validate_session(session_id)
+
+
+async def test_an_old_id_answers_for_all_of_its_grace_while_the_session_is_used(
+    manager_factory: Callable[..., SessionManager], kind: Kind
+) -> None:
+    """Also beyond the idle deadline that the session had when it got the new one."""
+    manager = manager_factory(idle_ttl_minutes=0.3 / 60)
+    session_id = await manager.allocate_session(*kind)
+    await renewed(manager, session_id, 60)
+    end = time.monotonic() + 0.4
+    while time.monotonic() < end:
+        assert await manager.validate_session(session_id)
+        await time_passes(0.02)
 
 
 async def test_a_custom_provider_cannot() -> None:

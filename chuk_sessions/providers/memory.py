@@ -165,7 +165,7 @@ class MemorySessionStore:
                 if session_id not in self._entries or self._entries[session_id][0] is not session:
                     self._list(user_id, session)  # another thread ended it or gave it another id before it was listed
                 if limit:
-                    await self._keep_newest(user_id, limit)
+                    self._keep_newest(user_id, limit)
             return None
         self._touch(entry, now)
         return Existing(entry[0].user_id)
@@ -240,43 +240,62 @@ class MemorySessionStore:
         return False
 
     async def delete(self, session_id: str) -> bool:
-        entry = self._live(session_id)
-        if not await self._map.delete(session_id if entry is None else entry[0].session_id) or entry is None:
-            return False
-        self._users.discard(entry[0])
-        return True
+        while (entry := self._live(session_id)) is not None:
+            if self._end(entry[0]):
+                return True
+        return False
 
     async def renew(self, session_id: str, new_id: str, grace: float) -> str | None:
-        entry = self._live(session_id)
-        if entry is None:
-            return None
-        session: _Session = entry[0]
-        if session.session_id != session_id:
-            return session.session_id
-        remaining = entry[1] - self._clock()
+        while (entry := self._map.live(session_id)) is not None:
+            if self._rename(session_id, entry, new_id, grace):
+                self._touch(self._entries.get(new_id, entry), self._wall_clock())
+                return new_id
+        entry = self._live_as_alias(session_id)
+        return None if entry is None else str(entry[0].session_id)
+
+    def _rename(self, session_id: str, entry: Entry, new_id: str, grace: float) -> bool:
+        """Give a session a new id, in one step for all threads; False if the old one has not that entry any more."""
+        items, aliases = self._entries, self._aliases.items
+        session, deadline = entry[0], entry[1]
+        now = self._clock()
+        until = min(now + grace, session.last or deadline)
+        moved, alias = (session, deadline, deadline), (new_id, until, until)
+        try:
+            if items[session_id] is not entry:
+                return False
+            del items[session_id]  # no call from here to the end of this block, see ``expiring_map``
+            items[new_id] = moved
+            session.session_id = new_id
+            if grace > 0:
+                replaced = session_id in aliases
+                aliases[session_id] = alias
+        except KeyError:
+            return False
+        self._map.account(new_id, moved, True)
         if grace > 0:
-            await self._aliases.setex(session_id, min(grace, remaining), new_id)
-        if not await self._map.delete(session_id):
-            return None  # another thread was first
-        session.session_id = new_id
-        self._map.add(new_id, remaining, session)
-        if (renewed := self._map.live(new_id)) is not None:
-            self._touch(renewed, self._wall_clock())
-        if session.user_id is not None:
-            self._list(session.user_id, session)
-        return new_id
+            self._aliases.account(session_id, alias, replaced)
+        return True
+
+    def _end(self, session: _Session) -> bool:
+        """Remove a session under the id that it has by now; False if it is not there any more."""
+        name = session.session_id
+        while not self._map.remove(name, session):
+            if session.session_id is name:
+                return False
+            name = session.session_id
+        self._users.discard(session)
+        return True
 
     async def list_user(self, user_id: str) -> list[tuple[str, SessionRecord]]:
         return [(session.session_id, _record(session)) for session in self._live_of(user_id)]
 
     async def delete_user(self, user_id: str, keep: frozenset[str]) -> int:
-        kept = {entry[0].session_id for entry in map(self._live, keep) if entry is not None}
-        ended = [await self.delete(s.session_id) for s in self._live_of(user_id) if s.session_id not in kept]
-        return sum(ended)
+        kept = {entry[0] for entry in map(self._live, keep) if entry is not None}
+        return sum([self._end(session) for session in self._live_of(user_id) if session not in kept])
 
-    async def _keep_newest(self, user_id: str, limit: int) -> None:
+    def _keep_newest(self, user_id: str, limit: int) -> None:
         for session in self._live_of(user_id)[:-limit]:
-            await self.delete(session.session_id)
+            self._end(session)
 
     def _live(self, session_id: str) -> Entry | None:
         return self._map.live(session_id) or self._live_as_alias(session_id)
@@ -328,8 +347,12 @@ class MemorySessionStore:
         return sorted(live, key=lambda session: session.created)
 
     def _is_live(self, session: _Session) -> bool:
-        entry = self._map.live(session.session_id)
-        return entry is not None and entry[0] is session
+        name = session.session_id
+        while (entry := self._map.live(name)) is None or entry[0] is not session:
+            if session.session_id is name:  # else another thread gave it a new id in between
+                return False
+            name = session.session_id
+        return True
 
     async def pages(self, batch: int) -> AsyncIterator[list[tuple[str, SessionRecord]]]:
         sessions: list[_Session] = [entry[0] for entry in list(self._entries.values())]
