@@ -11,6 +11,7 @@ def setting(results: Mapping[str, Any], *more: str) -> str:
     run = results["environment"]
     machine = run["machine"]
     versions = ", ".join(f"{name} {number}" for name, number in run["versions"].items())
+    servers = sorted({f"Redis server: {server['version']}" for server in results.get("servers", {}).values()})
     dirty = ", with uncommitted changes" if run["dirty"] else ""
     quick = ["**A quick run: it shows that everything works; its figures mean little.**"] * bool(results.get("quick"))
     lines = [
@@ -19,6 +20,7 @@ def setting(results: Mapping[str, Any], *more: str) -> str:
         f"{machine['system']}; load {run['load']} before, {results.get('load_after')} after",
         f"Python: {run['python']}",
         f"Versions: {versions}",
+        *servers,
         f"Date: {run['date']}; commit {run['commit'][:12]}{dirty}",
         f"Reading the clock twice in a row measures {run['timer_floor_ns']} ns",
         *more,

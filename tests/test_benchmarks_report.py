@@ -186,6 +186,7 @@ def test_the_setting_says_what_a_reader_needs() -> None:
     for words in ("Example CPU", "CPython 3.11.7", "redis 8.1.0", "2025-01-02", "0123456789ab, with uncommitted"):
         assert words in text
     assert "7.0.15 (save '', appendonly no)" in text
+    assert text.count("* Redis server: 7.0.15\n") == 1
 
 
 def test_report_writes_both_documents_and_check_then_passes(folder: Path) -> None:

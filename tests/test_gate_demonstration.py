@@ -95,7 +95,7 @@ def test_the_page_counts_what_was_found() -> None:
     state = {"runs": runs, "statements": {"memory.get": 12}, "environment": environment, "load_after": 0.2}
     text = page(state)
     assert "Redis" not in text.split("###")[0].split("* Machine")[1]
-    assert "* Redis 7.0.15\n" in page(state | {"servers": {"redis": {"version": "7.0.15"}}})
+    assert "* Redis server: 7.0.15\n" in page(state | {"servers": {"redis": {"version": "7.0.15"}}})
     assert "`ExpiringMap.get` begins with 12 times `idle = 0`" in text
     assert "1.090 to 1.110" in text
     assert "**1 of 2 slower scenarios were found** (1 inconclusive)" in text

@@ -20,7 +20,7 @@ TITLES = {
 def page(state: Mapping[str, Any]) -> str:
     """The whole page."""
     tables = [str(table(state["runs"], kind)) for kind in TITLES]
-    parts = ["# Does the gate work?", method(state), setting(state, *_servers(state)), *tables, verdict(state["runs"])]
+    parts = ["# Does the gate work?", method(state), setting(state), *tables, verdict(state["runs"])]
     return "\n\n".join(parts) + "\n"
 
 
@@ -38,11 +38,6 @@ def method(state: Mapping[str, Any]) -> str:
         f"scenario. It fails what is over {LIMIT:g} in two measurements, of which the second, with twice the "
         "launches, is shown."
     )
-
-
-def _servers(state: Mapping[str, Any]) -> list[str]:
-    """The server's version; results that do not know it do not say it."""
-    return [f"Redis {server['version']}" for server in state.get("servers", {}).values()]
 
 
 def table(runs: Sequence[Mapping[str, Any]], kind: str) -> Table:
