@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from chuk_sessions import SessionManager
+from chuk_sessions.cli.migrate import Counts, migrate
 from chuk_sessions.providers import redis
 from chuk_sessions.redis_client.client import Client
 from chuk_sessions.session_ids import session_key
-from chuk_sessions.tools.migrate import Counts, migrate
 
 OURS = session_key("box", "id")
 METADATA = {"role": "admin", "n": [1, None], "big": 2**70}

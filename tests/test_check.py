@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from chuk_sessions.cli import checklist
+from chuk_sessions.cli import main as cli
+from chuk_sessions.cli.checklist import Finding, Level, check
 from chuk_sessions.redis_client.client import Client
-from chuk_sessions.tools import checklist, cli
-from chuk_sessions.tools.checklist import Finding, Level, check
 from tests.readme_blocks import README
 from tests.servers import RedisServer
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from chuk_sessions.cli import main as cli
+from chuk_sessions.cli.migrate import Counts
+from chuk_sessions.cli.progress import show_progress
 from chuk_sessions.session_ids import fingerprint, session_key
-from chuk_sessions.tools import cli
-from chuk_sessions.tools.migrate import Counts
-from chuk_sessions.tools.progress import show_progress
 from tests import published
 
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from chuk_sessions.cli import enumeration
+from chuk_sessions.cli.enumeration import count_keys, session_keys
 from chuk_sessions.exceptions import NotSent, ProviderError, ServerError
 from chuk_sessions.redis_client.client import Client
-from chuk_sessions.tools import enumeration
-from chuk_sessions.tools.enumeration import count_keys, session_keys
 from tests.cluster_servers import ClusterServers, slot_of
 from tests.helpers import eventually
 from tests.servers import RedisServer

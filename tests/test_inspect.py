@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from chuk_sessions import SessionManager
+from chuk_sessions.cli import main as cli
+from chuk_sessions.cli.survey import SandboxTotals, Survey, as_text
 from chuk_sessions.models import iso_timestamp
 from chuk_sessions.providers import redis
 from chuk_sessions.session_ids import fingerprint, session_key
-from chuk_sessions.tools import cli
-from chuk_sessions.tools.survey import SandboxTotals, Survey, as_text
 from tests import published
 from tests.places import PLACES, place
 from tests.servers import RedisServer

@@ -11,6 +11,7 @@ import pytest
 
 from chuk_sessions import legacy
 from chuk_sessions.adoption import Adoption
+from chuk_sessions.cli.migrate import migrate
 from chuk_sessions.providers import redis
 from chuk_sessions.providers.redis_legacy import END, LegacyReadingStore
 from chuk_sessions.providers.redis_move import DROP, TAKE, UNDO, Move, note_key
@@ -19,7 +20,6 @@ from chuk_sessions.providers.redis_transfer import ADOPT, tombstone_key
 from chuk_sessions.redis_client.client import Client
 from chuk_sessions.redis_client.slots import slot_of
 from chuk_sessions.session_ids import session_key
-from chuk_sessions.tools.migrate import migrate
 from tests import published
 from tests.meddler import Meddler
 from tests.migrations import settled

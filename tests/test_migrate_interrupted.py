@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from chuk_sessions import SessionManager
+from chuk_sessions.cli.migrate import LOCK, REMOVE, migrate
 from chuk_sessions.models import iso_timestamp
 from chuk_sessions.providers import redis
 from chuk_sessions.providers.redis_transfer import ADOPT, arrival_key
 from chuk_sessions.redis_client.client import Client
-from chuk_sessions.tools.migrate import LOCK, REMOVE, migrate
 from tests import published
 from tests.meddler import Meddler
 from tests.migrations import METADATA, OURS, info_of, manager_of, run

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from chuk_sessions import ProviderError
+from chuk_sessions.cli import stored
+from chuk_sessions.cli.migrate import LOCK, REMOVE, Counts, _Run, migrate
+from chuk_sessions.cli.targets import RedisTarget
 from chuk_sessions.redis_client.client import Client
-from chuk_sessions.tools import stored
-from chuk_sessions.tools.migrate import LOCK, REMOVE, Counts, _Run, migrate
-from chuk_sessions.tools.targets import RedisTarget
 from tests import published
 from tests.helpers import eventually
 from tests.meddler import Meddler
@@ -313,7 +313,7 @@ class TestAtTheLastMoment:
         async def gone(*_: object) -> None:
             redis_server.command("DEL", OURS)
 
-        monkeypatch.setattr("chuk_sessions.tools.migrate.read", gone)
+        monkeypatch.setattr("chuk_sessions.cli.migrate.read", gone)
         source = Meddler(redis_url, REMOVE, lambda: redis_server.command("HSET", OURS, "m:here", "2"))
         assert totals(await migrate(source, Client(target.url))) == {"seen": 1, "ended": 1}
         assert target.command("DBSIZE") == 0

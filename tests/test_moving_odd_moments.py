@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from chuk_sessions.cli.enumeration import session_keys
+from chuk_sessions.cli.migrate import REMOVE, migrate
 from chuk_sessions.exceptions import ProviderError
 from chuk_sessions.redis_client.client import Client
-from chuk_sessions.tools.enumeration import session_keys
-from chuk_sessions.tools.migrate import REMOVE, migrate
 from tests import published
 from tests.meddler import Meddler
 from tests.migrations import OURS, manager_of, run
@@ -51,7 +51,7 @@ async def test_a_key_that_a_scan_gives_twice_is_moved_once(
         async for keys in session_keys(source, batch):
             yield keys * 2
 
-    monkeypatch.setattr("chuk_sessions.tools.migrate.session_keys", twice)
+    monkeypatch.setattr("chuk_sessions.cli.migrate.session_keys", twice)
     await run(redis_url, second_server.url)
     assert second_server.command("EXISTS", OURS) == 1
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chuk_sessions import SessionManager
+from chuk_sessions.cli.migrate import migrate
 from chuk_sessions.providers import redis
 from chuk_sessions.redis_client.client import Client
-from chuk_sessions.tools.migrate import migrate
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -19,15 +19,15 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from chuk_sessions import grid
+from chuk_sessions.cli.checklist import Level, check
+from chuk_sessions.cli.enumeration import count_keys
+from chuk_sessions.cli.migrate import BATCH, Counts, migrate
+from chuk_sessions.cli.progress import show_progress
+from chuk_sessions.cli.survey import LISTED, as_json, as_text, survey
+from chuk_sessions.cli.targets import ProviderTarget
 from chuk_sessions.exceptions import ProviderError
 from chuk_sessions.provider_factory import BUILT_IN, factory_named
 from chuk_sessions.redis_client.client import Client
-from chuk_sessions.tools.checklist import Level, check
-from chuk_sessions.tools.enumeration import count_keys
-from chuk_sessions.tools.migrate import BATCH, Counts, migrate
-from chuk_sessions.tools.progress import show_progress
-from chuk_sessions.tools.survey import LISTED, as_json, as_text, survey
-from chuk_sessions.tools.targets import ProviderTarget
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TextIO
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from chuk_sessions.tools.migrate import Counts
+    from chuk_sessions.cli.migrate import Counts
 
 __all__ = ["show_progress"]
 
