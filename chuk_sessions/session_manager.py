@@ -20,12 +20,12 @@ from chuk_sessions.arguments import (
 from chuk_sessions.batches import batch, in_background, session_error
 from chuk_sessions.codec import text_key
 from chuk_sessions.exceptions import OutcomeUnknown, ProviderError, SessionError
+from chuk_sessions.ids import fingerprint, new_session_id, renewed_id
 from chuk_sessions.models import SessionMetadata, session_info
 from chuk_sessions.provider import Factory
 from chuk_sessions.provider_factory import factory_for_env
-from chuk_sessions.provider_session_store import ProviderSessionStore
-from chuk_sessions.session_ids import fingerprint, new_session_id, renewed_id
-from chuk_sessions.session_store import INT64, SessionStore, SessionStoreFactory
+from chuk_sessions.stores.contract import INT64, SessionStore, SessionStoreFactory
+from chuk_sessions.stores.keyvalue import ProviderSessionStore
 
 __all__ = ["SessionManager", "SessionMetadata"]
 

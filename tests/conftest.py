@@ -9,9 +9,9 @@ import hypothesis
 import pytest
 
 from chuk_sessions import SessionManager
-from chuk_sessions.provider_session_store import ProviderSessionStore
 from chuk_sessions.providers import memory
-from chuk_sessions.session_store import SessionStore, SessionStoreFactory
+from chuk_sessions.stores.contract import SessionStore, SessionStoreFactory
+from chuk_sessions.stores.keyvalue import ProviderSessionStore
 from tests.cluster_servers import ClusterServers
 from tests.implementations import PROVIDERS, STORES
 from tests.sentinel_servers import SentinelServers

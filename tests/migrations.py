@@ -6,9 +6,9 @@ from typing import Any
 
 from chuk_sessions import SessionManager
 from chuk_sessions.cli.migrate import Counts, migrate
+from chuk_sessions.ids import session_key
 from chuk_sessions.providers import redis
 from chuk_sessions.redis_client.client import Client
-from chuk_sessions.session_ids import session_key
 
 OURS = session_key("box", "id")
 METADATA = {"role": "admin", "n": [1, None], "big": 2**70}

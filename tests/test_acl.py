@@ -12,6 +12,7 @@ import pytest
 
 from chuk_sessions import SessionManager
 from chuk_sessions.exceptions import NoPermissionError, ProviderError, SessionError
+from chuk_sessions.ids import session_key
 from chuk_sessions.providers import redis
 from chuk_sessions.providers.redis_legacy import LegacyReadingStore
 from chuk_sessions.providers.redis_move import TAKE
@@ -19,7 +20,6 @@ from chuk_sessions.providers.redis_session_store import RedisSessionStore
 from chuk_sessions.providers.redis_user_index import UserIndex
 from chuk_sessions.redis_client.client import Client
 from chuk_sessions.redis_client.slots import slot_of
-from chuk_sessions.session_ids import session_key
 from tests import published
 from tests.cluster_servers import ClusterServers
 from tests.meddler import Meddler

@@ -9,9 +9,9 @@ import pytest
 
 from chuk_sessions import SessionError, SessionManager
 from chuk_sessions.cli import main as cli
+from chuk_sessions.ids import session_key
 from chuk_sessions.providers import redis
 from chuk_sessions.redis_client.slots import slot_of
-from chuk_sessions.session_ids import session_key
 from tests import custom_provider
 from tests.helpers import time_passes
 from tests.implementations import INDEXED

@@ -13,7 +13,7 @@ import pytest
 from chuk_sessions.cli import main as cli
 from chuk_sessions.cli.migrate import Counts
 from chuk_sessions.cli.progress import show_progress
-from chuk_sessions.session_ids import fingerprint, session_key
+from chuk_sessions.ids import fingerprint, session_key
 from tests import published
 
 if TYPE_CHECKING:

@@ -10,13 +10,13 @@ import pytest
 
 from chuk_sessions import SessionManager
 from chuk_sessions.exceptions import NotSent, ServerError
+from chuk_sessions.ids import session_key
 from chuk_sessions.providers import redis
 from chuk_sessions.redis_client.client import Client
 from chuk_sessions.redis_client.cluster import Cluster
 from chuk_sessions.redis_client.connection import Replay
 from chuk_sessions.redis_client.scripts import BatchScript, Script
 from chuk_sessions.redis_client.slots import slot_of
-from chuk_sessions.session_ids import session_key
 from tests.cluster_servers import ClusterServers
 from tests.helpers import eventually
 from tests.lateness import Lateness

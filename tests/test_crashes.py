@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from chuk_sessions.ids import renewed_id, user_tag
 from chuk_sessions.providers.redis_session_store import RedisSessionStore
 from chuk_sessions.redis_client.client import Client
-from chuk_sessions.session_ids import renewed_id, user_tag
 from tests.helpers import eventually
 
 if TYPE_CHECKING:

@@ -14,9 +14,9 @@ import pytest
 from chuk_sessions import SessionManager
 from chuk_sessions.cli import main as cli
 from chuk_sessions.cli.survey import SandboxTotals, Survey, as_text
+from chuk_sessions.ids import fingerprint, session_key
 from chuk_sessions.models import iso_timestamp
 from chuk_sessions.providers import redis
-from chuk_sessions.session_ids import fingerprint, session_key
 from tests import published
 from tests.places import PLACES, place
 from tests.servers import RedisServer

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from chuk_sessions import OutOfMemoryError, ProviderError, SessionError, SessionManager, legacy
-from chuk_sessions.adoption import Adoption
+from chuk_sessions.ids import session_key
 from chuk_sessions.models import iso_timestamp
 from chuk_sessions.providers import redis
 from chuk_sessions.providers.redis_legacy import TEXT, LegacyReadingStore
@@ -19,7 +19,7 @@ from chuk_sessions.providers.redis_move import Move
 from chuk_sessions.providers.redis_session_store import RedisSessionStore
 from chuk_sessions.providers.redis_transfer import tombstone_key
 from chuk_sessions.redis_client.client import Client
-from chuk_sessions.session_ids import session_key
+from chuk_sessions.stores.adoption import Adoption
 from tests import published
 from tests.meddler import Meddler
 from tests.places import PLACES, place, sessions_in

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from chuk_sessions import legacy
-from chuk_sessions.adoption import Adoption
 from chuk_sessions.cli.migrate import migrate
+from chuk_sessions.ids import session_key
 from chuk_sessions.providers import redis
 from chuk_sessions.providers.redis_legacy import END, LegacyReadingStore
 from chuk_sessions.providers.redis_move import DROP, TAKE, UNDO, Move, note_key
@@ -19,7 +19,7 @@ from chuk_sessions.providers.redis_session_store import RedisSessionStore
 from chuk_sessions.providers.redis_transfer import ADOPT, tombstone_key
 from chuk_sessions.redis_client.client import Client
 from chuk_sessions.redis_client.slots import slot_of
-from chuk_sessions.session_ids import session_key
+from chuk_sessions.stores.adoption import Adoption
 from tests import published
 from tests.meddler import Meddler
 from tests.migrations import settled
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from chuk_sessions.redis_client.scripts import Script
-    from chuk_sessions.session_store import SessionStore
+    from chuk_sessions.stores.contract import SessionStore
     from tests.cluster_servers import ClusterServers
 
 pytestmark = [pytest.mark.redis, pytest.mark.usefixtures("legacy_read")]

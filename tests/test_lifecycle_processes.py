@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from chuk_sessions import SessionManager
+from chuk_sessions.ids import index_key, session_key, user_tag
 from chuk_sessions.providers import redis
 from chuk_sessions.redis_client.client import Client
 from chuk_sessions.redis_client.slots import slot_of
-from chuk_sessions.session_ids import index_key, session_key, user_tag
 from tests.lifecycle_worker import Workers
 
 if TYPE_CHECKING:

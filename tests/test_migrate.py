@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from chuk_sessions import SessionManager
-from chuk_sessions.adoption import Adoption
 from chuk_sessions.cli.migrate import REMOVE, migrate, same_database
 from chuk_sessions.cli.targets import ProviderTarget
+from chuk_sessions.ids import session_key
 from chuk_sessions.models import SessionRecord
 from chuk_sessions.redis_client.client import Client
-from chuk_sessions.session_ids import session_key
+from chuk_sessions.stores.adoption import Adoption
 from tests import custom_provider, published
 from tests.cluster_servers import slot_of
 from tests.meddler import Meddler

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from chuk_sessions.cli.migrate import migrate
+from chuk_sessions.ids import session_key
 from chuk_sessions.providers.redis_transfer import tombstone_key
 from chuk_sessions.redis_client.client import Client
-from chuk_sessions.session_ids import session_key
 from tests import published
 from tests.migrations import METADATA, OURS, info_of, manager_of, run, settled
 from tests.places import PLACES, place, session_keys_in

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from chuk_sessions import ProviderError
-from chuk_sessions.provider_session_store import ProviderSessionStore
+from chuk_sessions.stores.keyvalue import ProviderSessionStore
 from tests.custom_provider import CustomSession
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ async def test_a_provider_may_give_bytes(convert: Callable[[str], Any]) -> None:
 
 async def test_locks_are_not_kept() -> None:
     """A million sessions leave no million locks behind."""
-    from chuk_sessions import provider_session_store
+    from chuk_sessions.stores import keyvalue as provider_session_store
 
     store = ProviderSessionStore(factory_of(CustomSession({})), "box")
     before = len(provider_session_store._locks)

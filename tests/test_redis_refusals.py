@@ -16,9 +16,9 @@ from chuk_sessions.exceptions import (
     SessionError,
     WrongTypeError,
 )
+from chuk_sessions.ids import session_key
 from chuk_sessions.providers import redis
 from chuk_sessions.redis_client.client import Client
-from chuk_sessions.session_ids import session_key
 from tests.helpers import eventually
 from tests.servers import RedisServer
 

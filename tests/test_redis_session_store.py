@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from chuk_sessions import ProviderError, SessionError, SessionManager
+from chuk_sessions.ids import index_key, quote_part, session_key, user_tag
 from chuk_sessions.providers.redis import factory as redis_factory
 from chuk_sessions.providers.redis_session_store import RedisSessionStore
 from chuk_sessions.providers.redis_user_index import Member, UserIndex
-from chuk_sessions.session_ids import index_key, quote_part, session_key, user_tag
 from tests.helpers import eventually
 from tests.servers import RedisServer
 
 if TYPE_CHECKING:
-    from chuk_sessions.session_store import SessionStore
+    from chuk_sessions.stores.contract import SessionStore
     from tests.servers import Server
 
 pytestmark = pytest.mark.redis

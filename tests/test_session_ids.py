@@ -12,8 +12,9 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from chuk_sessions import SessionManager, session_ids
-from chuk_sessions.session_ids import fingerprint, new_session_id, quote_part, session_key, slot_tag
+from chuk_sessions import SessionManager
+from chuk_sessions import ids as session_ids
+from chuk_sessions.ids import fingerprint, new_session_id, quote_part, session_key, slot_tag
 
 TEXT = st.text(st.characters(categories=None, exclude_categories=()))
 OWN = r"sess-(?:([A-Za-z0-9]{1,8})-)?(\d+)-([0-9a-f]{32})([0-9a-f]{6})"
@@ -189,7 +190,7 @@ def test_fingerprints(one: str, other: str) -> None:
 def test_fingerprints_and_tags_are_the_same_in_every_process() -> None:
     """A log of one process can be read against that of another, and a key found by both."""
     values = "fingerprint('a'), slot_tag('a'), slot_tag(new_session_id('b', 'c', 0))"
-    code = f"from chuk_sessions.session_ids import *; print({values})"
+    code = f"from chuk_sessions.ids import *; print({values})"
     output = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
     assert output.split() == [fingerprint("a"), slot_tag("a"), slot_tag(new_session_id("b", "c", 0))]
 

@@ -9,13 +9,13 @@ import pytest
 
 from chuk_sessions import SessionError
 from chuk_sessions.models import SessionRecord
-from chuk_sessions.session_store import Existing
+from chuk_sessions.stores.contract import Existing
 from tests.helpers import eventually, time_passes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from chuk_sessions.session_store import SessionStore
+    from chuk_sessions.stores.contract import SessionStore
 
 ODD_IDS = ("a:b", "{a}", "a b", "ключ", "*", "a%2Fb", "a\r\nb", "a\0b", "\ud800", "a/b", "x" * 5000)
 

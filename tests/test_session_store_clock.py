@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from chuk_sessions.provider_session_store import ProviderSessionStore
 from chuk_sessions.providers import memory
+from chuk_sessions.stores.keyvalue import ProviderSessionStore
 from tests import custom_provider
 from tests.helpers import Clock
 
 if TYPE_CHECKING:
-    from chuk_sessions.session_store import SessionStore
+    from chuk_sessions.stores.contract import SessionStore
 
 
 @pytest.fixture

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from chuk_sessions.session_store import Existing
+from chuk_sessions.stores.contract import Existing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from chuk_sessions.session_store import SessionStore
+    from chuk_sessions.stores.contract import SessionStore
 
 CALLERS = 50
 

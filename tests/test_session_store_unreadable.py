@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from chuk_sessions import ProviderError
-from chuk_sessions.provider_session_store import ProviderSessionStore
-from chuk_sessions.session_ids import session_key
+from chuk_sessions.ids import session_key
+from chuk_sessions.stores.keyvalue import ProviderSessionStore
 from tests import custom_provider
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from chuk_sessions.session_store import SessionStore
+    from chuk_sessions.stores.contract import SessionStore
     from tests.servers import Server
 
 KEY = session_key("box", "id")

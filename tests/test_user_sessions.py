@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from chuk_sessions import SessionError, SessionManager
-from chuk_sessions.session_ids import user_tag
+from chuk_sessions.ids import user_tag
 from tests import custom_provider
 from tests.helpers import time_passes
 from tests.implementations import INDEXED

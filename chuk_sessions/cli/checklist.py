@@ -15,10 +15,10 @@ from os import urandom
 from typing import TYPE_CHECKING
 
 from chuk_sessions.exceptions import NoPermissionError, OutOfMemoryError, ProviderError, ReadOnlyError, ServerError
+from chuk_sessions.ids import index_key, new_session_id, renewed_id, session_key, user_tag
 from chuk_sessions.providers.redis import LEGACY_VARIABLE, RedisFactory, reads_legacy
 from chuk_sessions.providers.redis_session_store import RedisSessionStore
 from chuk_sessions.redis_client.connection import Replay
-from chuk_sessions.session_ids import index_key, new_session_id, renewed_id, session_key, user_tag
 
 if TYPE_CHECKING:
     from chuk_sessions.redis_client.client import Client

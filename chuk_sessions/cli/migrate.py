@@ -30,18 +30,18 @@ from os import urandom
 from typing import TYPE_CHECKING
 
 from chuk_sessions import grid
-from chuk_sessions.adoption import Adoption
 from chuk_sessions.cli.enumeration import session_keys
 from chuk_sessions.cli.stored import Problem, Stored, read, read_batch
 from chuk_sessions.cli.targets import Crossing, RedisTarget
 from chuk_sessions.exceptions import ProviderError, SessionError
+from chuk_sessions.ids import quote_part, session_key
 from chuk_sessions.providers.redis_move import Move, created_microseconds
 from chuk_sessions.providers.redis_transfer import arrival_key, tombstone_key
 from chuk_sessions.providers.redis_user_index import UserIndex
 from chuk_sessions.redis_client.client import Client
 from chuk_sessions.redis_client.connection import Replay
 from chuk_sessions.redis_client.scripts import Script
-from chuk_sessions.session_ids import quote_part, session_key
+from chuk_sessions.stores.adoption import Adoption
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from chuk_sessions import legacy
+from chuk_sessions.ids import fingerprint, quote_part, session_key
 from chuk_sessions.providers.redis_session_store import decode_record
 from chuk_sessions.redis_client.connection import Replay
-from chuk_sessions.session_ids import fingerprint, quote_part, session_key
 
 if TYPE_CHECKING:
     from chuk_sessions.models import SessionRecord

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from chuk_sessions.adoption import Adoption
-from chuk_sessions.provider_session_store import ProviderSessionStore
+from chuk_sessions.ids import quote_part, session_key
 from chuk_sessions.providers.redis_move import is_same, undo
 from chuk_sessions.providers.redis_session_store import RedisSessionStore
 from chuk_sessions.providers.redis_transfer import adopt, arrival_key
-from chuk_sessions.session_ids import quote_part, session_key
+from chuk_sessions.stores.adoption import Adoption
+from chuk_sessions.stores.keyvalue import ProviderSessionStore
 
 if TYPE_CHECKING:
     from chuk_sessions.models import SessionRecord

@@ -19,7 +19,7 @@ from chuk_sessions.expiring_map import SWEEP_SLICE, Entry, ExpiringMap
 from chuk_sessions.models import SessionRecord
 from chuk_sessions.provider import DEFAULT_TTL, ProviderSession, default_ttl_from_env
 from chuk_sessions.providers.memory_user_index import UserIndex
-from chuk_sessions.session_store import Existing, counted
+from chuk_sessions.stores.contract import Existing, counted
 
 __all__ = ["MemoryFactory", "MemoryStore", "factory"]
 

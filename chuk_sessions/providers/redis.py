@@ -11,7 +11,7 @@ from chuk_sessions.providers.redis_session_store import RedisSessionStore
 from chuk_sessions.redis_client.client import Client
 from chuk_sessions.redis_client.config import Credentials
 from chuk_sessions.redis_client.connection import Replay
-from chuk_sessions.session_store import SessionStore
+from chuk_sessions.stores.contract import SessionStore
 
 __all__ = ["RedisFactory", "RedisSession", "factory"]
 

@@ -19,15 +19,15 @@ import logging
 from typing import TYPE_CHECKING
 
 from chuk_sessions import legacy
-from chuk_sessions.adoption import Adoption
 from chuk_sessions.exceptions import OutOfMemoryError, ProviderError, SessionError
+from chuk_sessions.ids import index_key, quote_part, session_key, tag_in_key
 from chuk_sessions.providers.redis_move import DROP, Move, created_microseconds
 from chuk_sessions.providers.redis_scripts import ENDING, VERSION
 from chuk_sessions.providers.redis_transfer import tombstone_key
 from chuk_sessions.providers.redis_user_index import UserIndex, target_of
 from chuk_sessions.redis_client.connection import Replay
 from chuk_sessions.redis_client.scripts import Script
-from chuk_sessions.session_ids import index_key, quote_part, session_key, tag_in_key
+from chuk_sessions.stores.adoption import Adoption
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from chuk_sessions.codec import Metadata
     from chuk_sessions.models import SessionRecord
     from chuk_sessions.redis_client.client import Client
-    from chuk_sessions.session_store import Existing, SessionStore
+    from chuk_sessions.stores.contract import Existing, SessionStore
 
 __all__ = ["LegacyReadingStore"]
 

@@ -22,7 +22,7 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from chuk_sessions import legacy
-from chuk_sessions.adoption import Adoption
+from chuk_sessions.ids import index_key, session_key, tag_in_key, unquote_part
 from chuk_sessions.models import MICROSECONDS
 from chuk_sessions.providers.redis_scripts import ENDING, VERSION
 from chuk_sessions.providers.redis_transfer import adopt, arrival_key, record_fields, tombstone_key
@@ -30,7 +30,7 @@ from chuk_sessions.providers.redis_user_index import UserIndex
 from chuk_sessions.redis_client.connection import Replay
 from chuk_sessions.redis_client.scripts import Script
 from chuk_sessions.redis_client.slots import hashed_part, slot_of
-from chuk_sessions.session_ids import index_key, session_key, tag_in_key, unquote_part
+from chuk_sessions.stores.adoption import Adoption
 
 if TYPE_CHECKING:
     from chuk_sessions.models import SessionRecord

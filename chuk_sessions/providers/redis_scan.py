@@ -12,9 +12,9 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 from chuk_sessions.exceptions import ProviderError
+from chuk_sessions.ids import session_key, unquote_part
 from chuk_sessions.redis_client.connection import NO_SLOT, Argument, Replay, Reply, pack
 from chuk_sessions.redis_client.master import must_have_all
-from chuk_sessions.session_ids import session_key, unquote_part
 
 if TYPE_CHECKING:
     from chuk_sessions.redis_client.client import Client

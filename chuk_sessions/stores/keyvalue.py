@@ -12,13 +12,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
-from chuk_sessions.adoption import Adoption
 from chuk_sessions.codec import Metadata, decode_document, encode_document
 from chuk_sessions.exceptions import ProviderError, SessionError
+from chuk_sessions.ids import quote_part, session_key
 from chuk_sessions.models import SessionRecord
 from chuk_sessions.provider import Factory, Provider
-from chuk_sessions.session_ids import quote_part, session_key
-from chuk_sessions.session_store import Existing, counted, not_supported
+from chuk_sessions.stores.adoption import Adoption
+from chuk_sessions.stores.contract import Existing, counted, not_supported
 
 __all__ = ["ProviderSessionStore"]
 
