@@ -14,8 +14,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from chuk_sessions import expiring_map
-from chuk_sessions.expiring_map import ExpiringMap
+from chuk_sessions.providers.memory import expiring_map
+from chuk_sessions.providers.memory.expiring_map import ExpiringMap
 from tests.helpers import Clock
 
 if TYPE_CHECKING:

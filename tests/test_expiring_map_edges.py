@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from chuk_sessions.expiring_map import SPARE_FILINGS, SPARE_SECONDS, ExpiringMap
+from chuk_sessions.providers.memory.expiring_map import SPARE_FILINGS, SPARE_SECONDS, ExpiringMap
 from tests.helpers import Clock
 from tests.test_expiring_map import check_index, run
 

@@ -55,7 +55,7 @@ def test_a_launch_runs_each_side_on_its_own_tree(here: Callable[[str], Path]) ->
 def test_a_base_that_cannot_do_it_is_told_from_a_head_that_fails(here: Callable[[str], Path]) -> None:
     """The first is a new scenario, the second a fault."""
     good, bad = here("good"), here("bad")
-    (bad / trees.PACKAGE / "expiring_map.py").write_text(LAZY)
+    (bad / trees.PACKAGE / "providers/memory/expiring_map.py").write_text(LAZY)
     question = Question("memory.get", {}, clock="processor")
     with pytest.raises(BaseLacks, match="ImportError"):
         launch(bad, good, question, pairs=1)

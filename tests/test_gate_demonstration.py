@@ -38,7 +38,7 @@ def test_a_hot_path_that_is_gone_is_said(tmp_path: Path) -> None:
     """Rather than slowing nothing and calling it not found."""
     copy_package(ROOT, tmp_path / "tree")
     with pytest.raises(LookupError, match=r"there is no ExpiringMap\.fetch"):
-        slow_down(tmp_path / "tree", HotPath("memory.get", "expiring_map.py", "ExpiringMap", "fetch"), 1)
+        slow_down(tmp_path / "tree", HotPath("memory.get", "providers/memory/expiring_map.py", "ExpiringMap", "fetch"), 1)
 
 
 @pytest.mark.parametrize(

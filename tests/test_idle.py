@@ -10,6 +10,7 @@ import pytest
 
 from chuk_sessions import SessionError, SessionManager, SessionMetadata
 from chuk_sessions.providers import memory
+from chuk_sessions.providers.memory.store import MemorySessionStore
 from tests.helpers import time_passes
 
 if TYPE_CHECKING:
@@ -159,7 +160,7 @@ async def test_a_wall_clock_that_is_set_changes_no_idle_time(jump: float) -> Non
     """In memory expiry has a clock of its own: in use the session lives, and unused it ends."""
     clock, wall = 1_000.0, 1_700_000_000.0
     values = memory.MemoryStore(clock=lambda: clock, wall_clock=lambda: wall)
-    store = memory.MemorySessionStore(values, "box")
+    store = MemorySessionStore(values, "box")
     await store.create("id", "alice", 3600, {}, 0, 60)
     wall += jump
     for _ in range(10):

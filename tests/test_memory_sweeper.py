@@ -16,7 +16,7 @@ from tests.helpers import Clock, eventually
 from tests.test_expiring_map import run
 
 if TYPE_CHECKING:
-    from chuk_sessions.expiring_map import ExpiringMap
+    from chuk_sessions.providers.memory.expiring_map import ExpiringMap
 
 
 class Timers:

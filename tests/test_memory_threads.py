@@ -14,6 +14,8 @@ from chuk_sessions.providers import memory
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
+    from chuk_sessions.providers.memory.store import MemorySessionStore
+
 THREADS = 4
 ROUNDS = 3_000
 MANY_ROUNDS = 30_000  # so many until threads meet within a few instructions
@@ -28,7 +30,7 @@ def _frequent_switches() -> Iterator[None]:
 
 
 @pytest.fixture
-def store() -> memory.MemorySessionStore:
+def store() -> MemorySessionStore:
     return memory.factory(memory.MemoryStore()).session_store("box")
 
 
@@ -55,7 +57,7 @@ def in_threads(work: Callable[[int], Awaitable[None]]) -> None:
         raise errors[0]
 
 
-def test_merges_lose_nothing(store: memory.MemorySessionStore) -> None:
+def test_merges_lose_nothing(store: MemorySessionStore) -> None:
     asyncio.run(store.create("id", None, 3600, {}))
 
     async def work(number: int) -> None:
@@ -69,7 +71,7 @@ def test_merges_lose_nothing(store: memory.MemorySessionStore) -> None:
     assert record.metadata == last
 
 
-def test_extensions_keep_the_session_alive(store: memory.MemorySessionStore) -> None:
+def test_extensions_keep_the_session_alive(store: MemorySessionStore) -> None:
     """Each extension moves the deadline that rules."""
     asyncio.run(store.create("id", None, 3600, {}))
     before = store._map.items["id"][1]
@@ -82,7 +84,7 @@ def test_extensions_keep_the_session_alive(store: memory.MemorySessionStore) -> 
     assert store._map.items["id"][1] == pytest.approx(before + 10 * THREADS * ROUNDS)
 
 
-def test_one_creator_wins(store: memory.MemorySessionStore) -> None:
+def test_one_creator_wins(store: MemorySessionStore) -> None:
     """All others are told of the winner, whose session stays."""
     told: dict[str, list[str | None]] = {f"id-{round_}": [] for round_ in range(ROUNDS)}
 
@@ -98,7 +100,7 @@ def test_one_creator_wins(store: memory.MemorySessionStore) -> None:
         assert sorted(answers, key=str) == [None] + [record.user_id] * (THREADS - 1)
 
 
-def test_one_deleter_wins(store: memory.MemorySessionStore) -> None:
+def test_one_deleter_wins(store: MemorySessionStore) -> None:
     async def fill() -> None:
         for round_ in range(ROUNDS):
             await store.create(f"id-{round_}", None, 3600, {})
@@ -114,18 +116,16 @@ def test_one_deleter_wins(store: memory.MemorySessionStore) -> None:
     assert store.cached() == 0
 
 
-async def login(store: memory.MemorySessionStore, session_id: str) -> None:
+async def login(store: MemorySessionStore, session_id: str) -> None:
     await store.create(session_id, "alice", 3600, {})
 
 
-def logged_in(store: memory.MemorySessionStore) -> list[str]:
+def logged_in(store: MemorySessionStore) -> list[str]:
     return [session_id for session_id, _ in asyncio.run(store.list_user("alice"))]
 
 
 @pytest.mark.parametrize("grace", [0, 60])
-def test_no_session_survives_that_gets_a_new_id_while_all_are_ended(
-    store: memory.MemorySessionStore, grace: float
-) -> None:
+def test_no_session_survives_that_gets_a_new_id_while_all_are_ended(store: MemorySessionStore, grace: float) -> None:
     """Three threads renew theirs again and again, one ends all."""
     rounds, renewals = MANY_ROUNDS // 20, 20
     together = threading.Barrier(THREADS, timeout=60)
@@ -155,7 +155,7 @@ def test_no_session_survives_that_gets_a_new_id_while_all_are_ended(
 
 
 @pytest.mark.parametrize(("grace", "names"), [(0, 2), (60, 1)])
-def test_renewals_at_once(store: memory.MemorySessionStore, grace: float, names: int) -> None:
+def test_renewals_at_once(store: MemorySessionStore, grace: float, names: int) -> None:
     """With a grace all get one new id, without one all but the first get None."""
     told: dict[str, list[str | None]] = {f"id-{round_}": [] for round_ in range(MANY_ROUNDS)}
 
@@ -175,7 +175,7 @@ def test_renewals_at_once(store: memory.MemorySessionStore, grace: float, names:
     assert sorted(logged_in(store)) == sorted({name for answers in told.values() for name in answers if name})
 
 
-def test_a_logout_under_the_old_id_holds_while_the_session_gets_a_new_one(store: memory.MemorySessionStore) -> None:
+def test_a_logout_under_the_old_id_holds_while_the_session_gets_a_new_one(store: MemorySessionStore) -> None:
     ended: list[bool] = []
 
     async def fill() -> None:
@@ -196,7 +196,7 @@ def test_a_logout_under_the_old_id_holds_while_the_session_gets_a_new_one(store:
     assert sum(ended) == MANY_ROUNDS
 
 
-def test_a_session_with_a_limit_is_found_under_its_new_id_too(store: memory.MemorySessionStore) -> None:
+def test_a_session_with_a_limit_is_found_under_its_new_id_too(store: MemorySessionStore) -> None:
     """Logins at the limit, and renewals of what there is: never over the limit once all have returned."""
 
     async def work(number: int) -> None:

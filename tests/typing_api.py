@@ -26,7 +26,7 @@ from tests.custom_provider import CustomSession
 from tests.custom_provider import factory as custom_factory
 
 if TYPE_CHECKING:
-    from chuk_sessions.expiring_map import ExpiringMap
+    from chuk_sessions.providers.memory.expiring_map import ExpiringMap
     from chuk_sessions.providers.redis import RedisSession
 
 

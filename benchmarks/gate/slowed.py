@@ -25,7 +25,7 @@ class HotPath:
 
 
 HOT_PATHS = (
-    HotPath("memory.get", "expiring_map.py", "ExpiringMap", "get"),
+    HotPath("memory.get", "providers/memory/expiring_map.py", "ExpiringMap", "get"),
     HotPath("redis.get.50", "providers/redis.py", "RedisSession", "get"),
 )
 

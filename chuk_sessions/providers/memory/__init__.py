@@ -1,0 +1,67 @@
+"""Sessions and values in the memory of this process: the default provider."""
+
+from __future__ import annotations
+
+import os
+import threading
+
+from chuk_sessions.exceptions import ProviderError
+from chuk_sessions.provider import ProviderSession, default_ttl_from_env
+from chuk_sessions.providers.memory.expiring_map import ExpiringMap
+from chuk_sessions.providers.memory.storage import MemoryStore
+from chuk_sessions.providers.memory.store import MemorySessionStore
+
+__all__ = ["MemoryFactory", "MemoryStore", "factory"]
+
+
+class _OpenMap(ProviderSession[ExpiringMap]):
+    __slots__ = ()
+
+    async def __aenter__(self) -> ExpiringMap:
+        if self._provider.on_new_second is not None:
+            self._provider.on_new_second()  # what is left from a loop that has ended is swept by this one
+        return self._provider
+
+
+class MemoryFactory:
+    """Gives the values of a store (call it) and the sessions of a sandbox (``session_store``)."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self._store = store
+
+    def __call__(self) -> ProviderSession[ExpiringMap]:
+        """A context manager that gives the shared map of values, a ``Provider``."""
+        return _OpenMap(self._store.values)
+
+    def session_store(self, sandbox_id: str) -> MemorySessionStore:
+        """The sessions of one sandbox."""
+        return MemorySessionStore(self._store, sandbox_id)
+
+
+_shared: MemoryStore | None = None
+_making_shared = threading.Lock()
+
+
+def factory(store: MemoryStore | None = None) -> MemoryFactory:
+    """A factory on ``store``, or on the one that the whole process shares.
+
+    The shared store is made by the first call and takes ``SESSION_MEMORY_MAX_ITEMS`` (default: no bound) and
+    ``SESSION_DEFAULT_TTL`` (what ``set`` gives, default: 3600 seconds) from the environment. Raises ProviderError if
+    the one is no whole number of at least 1, or the other no number over 0.
+    """
+    global _shared
+    if store is None:
+        with _making_shared:
+            if _shared is None:
+                _shared = MemoryStore(max_items=_max_items_from_env(), default_ttl=default_ttl_from_env())
+            store = _shared
+    return MemoryFactory(store)
+
+
+def _max_items_from_env() -> int | None:
+    text = os.environ.get("SESSION_MEMORY_MAX_ITEMS", "").strip()
+    if not text:
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise ProviderError(f"SESSION_MEMORY_MAX_ITEMS must be a whole number of at least 1, got {text!r}")
+    return int(text)
