@@ -178,7 +178,7 @@ def target(second_server: RedisServer) -> RedisServer:
 def legacy_read(monkeypatch: pytest.MonkeyPatch) -> None:
     """SESSION_LEGACY_READ is on, and nothing was said about it in this process yet."""
     monkeypatch.setenv("SESSION_LEGACY_READ", "1")
-    monkeypatch.setattr("chuk_sessions.providers.redis_legacy._told", False)
+    monkeypatch.setattr("chuk_sessions.providers.redis.legacy.store._told", False)
 
 
 @pytest.fixture

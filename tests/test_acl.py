@@ -14,10 +14,10 @@ from chuk_sessions import SessionManager
 from chuk_sessions.exceptions import NoPermissionError, ProviderError, SessionError
 from chuk_sessions.ids import session_key
 from chuk_sessions.providers import redis
-from chuk_sessions.providers.redis_legacy import LegacyReadingStore
-from chuk_sessions.providers.redis_move import TAKE
-from chuk_sessions.providers.redis_session_store import RedisSessionStore
-from chuk_sessions.providers.redis_user_index import UserIndex
+from chuk_sessions.providers.redis.index import UserIndex
+from chuk_sessions.providers.redis.legacy.store import LegacyReadingStore
+from chuk_sessions.providers.redis.store import RedisSessionStore
+from chuk_sessions.providers.redis.transfer.move import TAKE
 from chuk_sessions.redis_client.client import Client
 from chuk_sessions.redis_client.slots import slot_of
 from tests import published

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from chuk_sessions.ids import renewed_id, user_tag
-from chuk_sessions.providers.redis_session_store import RedisSessionStore
+from chuk_sessions.providers.redis.store import RedisSessionStore
 from chuk_sessions.redis_client.client import Client
 from tests.helpers import eventually
 

@@ -120,7 +120,7 @@ async def test_what_ended_unseen_makes_room(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A session that nobody touched does not take the place of an older one that is in use, whatever its id."""
-    monkeypatch.setattr("chuk_sessions.providers.redis_user_index.UNDER_WAY", 10_000)
+    monkeypatch.setattr("chuk_sessions.providers.redis.index.UNDER_WAY", 10_000)
     if "custom" in request.node.callspec.id:
         with pytest.raises(SessionError, match="not supported"):
             await manager_factory(max_sessions_per_user=2).allocate_session(user_id="alice")

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from chuk_sessions import OutOfMemoryError, ProviderError, SessionError, SessionManager, legacy
+from chuk_sessions import OutOfMemoryError, ProviderError, SessionError, SessionManager
 from chuk_sessions.ids import session_key
 from chuk_sessions.models import iso_timestamp
 from chuk_sessions.providers import redis
-from chuk_sessions.providers.redis_legacy import TEXT, LegacyReadingStore
-from chuk_sessions.providers.redis_move import Move
-from chuk_sessions.providers.redis_session_store import RedisSessionStore
-from chuk_sessions.providers.redis_transfer import tombstone_key
+from chuk_sessions.providers.redis.legacy import document as legacy
+from chuk_sessions.providers.redis.legacy.store import TEXT, LegacyReadingStore
+from chuk_sessions.providers.redis.store import RedisSessionStore
+from chuk_sessions.providers.redis.transfer.adopt import tombstone_key
+from chuk_sessions.providers.redis.transfer.move import Move
 from chuk_sessions.redis_client.client import Client
 from chuk_sessions.stores.adoption import Adoption
 from tests import published
@@ -143,7 +144,7 @@ async def test_more_metadata_than_we_store(
     redis_server: Server, manager: SessionManager, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Absent and left alone, and nobody's connection is lost over it."""
-    monkeypatch.setattr("chuk_sessions.providers.redis_transfer.MAX_FIELDS", 2)
+    monkeypatch.setattr("chuk_sessions.providers.redis.transfer.adopt.MAX_FIELDS", 2)
     published.put(redis_server, "id")
     for _ in range(2):
         assert await manager.validate_session("id") is False

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from chuk_sessions import legacy
 from chuk_sessions.cli.migrate import migrate
 from chuk_sessions.ids import session_key
 from chuk_sessions.providers import redis
-from chuk_sessions.providers.redis_legacy import END, LegacyReadingStore
-from chuk_sessions.providers.redis_move import DROP, TAKE, UNDO, Move, note_key
-from chuk_sessions.providers.redis_session_store import RedisSessionStore
-from chuk_sessions.providers.redis_transfer import ADOPT, tombstone_key
+from chuk_sessions.providers.redis.legacy import document as legacy
+from chuk_sessions.providers.redis.legacy.store import END, LegacyReadingStore
+from chuk_sessions.providers.redis.store import RedisSessionStore
+from chuk_sessions.providers.redis.transfer.adopt import ADOPT, tombstone_key
+from chuk_sessions.providers.redis.transfer.move import DROP, TAKE, UNDO, Move, note_key
 from chuk_sessions.redis_client.client import Client
 from chuk_sessions.redis_client.slots import slot_of
 from chuk_sessions.stores.adoption import Adoption

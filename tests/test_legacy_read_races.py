@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from chuk_sessions import ProviderError, SessionManager, legacy
+from chuk_sessions import ProviderError, SessionManager
 from chuk_sessions.ids import session_key
 from chuk_sessions.providers import redis
-from chuk_sessions.providers.redis_legacy import DELETE, LegacyReadingStore
-from chuk_sessions.providers.redis_move import DROP, Move
-from chuk_sessions.providers.redis_session_store import RedisSessionStore
-from chuk_sessions.providers.redis_transfer import ADOPT
+from chuk_sessions.providers.redis.legacy import document as legacy
+from chuk_sessions.providers.redis.legacy.store import DELETE, LegacyReadingStore
+from chuk_sessions.providers.redis.store import RedisSessionStore
+from chuk_sessions.providers.redis.transfer.adopt import ADOPT
+from chuk_sessions.providers.redis.transfer.move import DROP, Move
 from chuk_sessions.redis_client.client import Client
 from chuk_sessions.stores.adoption import Adoption
 from tests import published

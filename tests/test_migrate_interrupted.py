@@ -12,7 +12,7 @@ from chuk_sessions import SessionManager
 from chuk_sessions.cli.migrate import LOCK, REMOVE, migrate
 from chuk_sessions.models import iso_timestamp
 from chuk_sessions.providers import redis
-from chuk_sessions.providers.redis_transfer import ADOPT, arrival_key
+from chuk_sessions.providers.redis.transfer.adopt import ADOPT, arrival_key
 from chuk_sessions.redis_client.client import Client
 from tests import published
 from tests.meddler import Meddler

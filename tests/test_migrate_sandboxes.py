@@ -8,7 +8,7 @@ import pytest
 
 from chuk_sessions.cli.migrate import migrate
 from chuk_sessions.ids import session_key
-from chuk_sessions.providers.redis_transfer import tombstone_key
+from chuk_sessions.providers.redis.transfer.adopt import tombstone_key
 from chuk_sessions.redis_client.client import Client
 from tests import published
 from tests.migrations import METADATA, OURS, info_of, manager_of, run, settled

@@ -10,8 +10,8 @@ import pytest
 from chuk_sessions import ProviderError, SessionError, SessionManager
 from chuk_sessions.ids import index_key, quote_part, session_key, user_tag
 from chuk_sessions.providers.redis import factory as redis_factory
-from chuk_sessions.providers.redis_session_store import RedisSessionStore
-from chuk_sessions.providers.redis_user_index import Member, UserIndex
+from chuk_sessions.providers.redis.index import Member, UserIndex
+from chuk_sessions.providers.redis.store import RedisSessionStore
 from tests.helpers import eventually
 from tests.servers import RedisServer
 

@@ -26,7 +26,7 @@ class HotPath:
 
 HOT_PATHS = (
     HotPath("memory.get", "providers/memory/expiring_map.py", "ExpiringMap", "get"),
-    HotPath("redis.get.50", "providers/redis.py", "RedisSession", "get"),
+    HotPath("redis.get.50", "providers/redis/values.py", "RedisSession", "get"),
 )
 
 

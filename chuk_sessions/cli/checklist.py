@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from chuk_sessions.exceptions import NoPermissionError, OutOfMemoryError, ProviderError, ReadOnlyError, ServerError
 from chuk_sessions.ids import index_key, new_session_id, renewed_id, session_key, user_tag
 from chuk_sessions.providers.redis import LEGACY_VARIABLE, RedisFactory, reads_legacy
-from chuk_sessions.providers.redis_session_store import RedisSessionStore
+from chuk_sessions.providers.redis.store import RedisSessionStore
 from chuk_sessions.redis_client.connection import Replay
 
 if TYPE_CHECKING:

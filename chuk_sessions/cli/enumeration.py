@@ -15,8 +15,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from chuk_sessions import legacy
 from chuk_sessions.exceptions import NotSent, OutcomeUnknown, ProviderError
+from chuk_sessions.providers.redis.legacy import document as legacy
 from chuk_sessions.redis_client.connection import Replay
 
 if TYPE_CHECKING:

@@ -3,10 +3,10 @@
 How one session moves, and why in this order:
 
 * Within one database a published session is moved by one script: it is in one layout or the other at any moment, and
-  nothing that happens at the same time is lost. In a cluster it takes several steps: see ``redis_move``.
+  nothing that happens at the same time is lost. In a cluster it takes several steps: see ``transfer.move``.
 * Between two databases there is no such step. The session is put at the target first, and the original is removed only
   if it is still what was read: an interruption at any point leaves it at least once. A note that is put with it, in one
-  step, tells the next run what to do: with the session there, the two are put together (see ``redis_transfer``); with
+  step, tells the next run what to do: with the session there, the two are put together (see ``transfer.adopt``); with
   the note alone, it was ended at the target since, and the original goes too. With neither it had not come yet.
 * If the original changed meanwhile, what this run put is removed again, unless it has been used, and it is read again.
 * If the original is gone by then, and had time left, it was ended at the source: then it is ended at the target too.
@@ -35,9 +35,9 @@ from chuk_sessions.cli.stored import Problem, Stored, read, read_batch
 from chuk_sessions.cli.targets import Crossing, RedisTarget
 from chuk_sessions.exceptions import ProviderError, SessionError
 from chuk_sessions.ids import quote_part, session_key
-from chuk_sessions.providers.redis_move import Move, created_microseconds
-from chuk_sessions.providers.redis_transfer import arrival_key, tombstone_key
-from chuk_sessions.providers.redis_user_index import UserIndex
+from chuk_sessions.providers.redis.index import UserIndex
+from chuk_sessions.providers.redis.transfer.adopt import arrival_key, tombstone_key
+from chuk_sessions.providers.redis.transfer.move import Move, created_microseconds
 from chuk_sessions.redis_client.client import Client
 from chuk_sessions.redis_client.connection import Replay
 from chuk_sessions.redis_client.scripts import Script

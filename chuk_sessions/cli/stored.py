@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from chuk_sessions import legacy
 from chuk_sessions.ids import fingerprint, quote_part, session_key
-from chuk_sessions.providers.redis_session_store import decode_record
+from chuk_sessions.providers.redis.legacy import document as legacy
+from chuk_sessions.providers.redis.store import decode_record
 from chuk_sessions.redis_client.connection import Replay
 
 if TYPE_CHECKING:

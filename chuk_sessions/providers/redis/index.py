@@ -25,8 +25,8 @@ from typing import NamedTuple
 from chuk_sessions.batches import in_background
 from chuk_sessions.exceptions import ProviderError
 from chuk_sessions.ids import index_key, quote_part, session_key, slot_tag, unquote_part, user_tag
-from chuk_sessions.providers.redis_index_scripts import END, FILE, MAX_VICTIMS, MEMBERS, MOVE
-from chuk_sessions.providers.redis_scripts import ABSENT, CONDEMNED, CREATE, EXTEND, KILL, RENEW, VERSION, VISIT
+from chuk_sessions.providers.redis.index_scripts import END, FILE, MAX_VICTIMS, MEMBERS, MOVE
+from chuk_sessions.providers.redis.scripts import ABSENT, CONDEMNED, CREATE, EXTEND, KILL, RENEW, VERSION, VISIT
 from chuk_sessions.redis_client.client import Client
 from chuk_sessions.redis_client.connection import Argument, Replay, Reply
 

@@ -1,4 +1,4 @@
-"""Sessions on Redis: one hash per session, every change one script (see ``redis_scripts``)."""
+"""Sessions on Redis: one hash per session, every change one script (see ``scripts``)."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from chuk_sessions.codec import Metadata, decode_fields, encode_fields
 from chuk_sessions.exceptions import ProviderError, ServerError, SessionError
 from chuk_sessions.ids import index_key, is_random, quote_part, session_key, tag_in_key, unquote_part, user_tag
 from chuk_sessions.models import MICROSECONDS, SessionRecord
-from chuk_sessions.providers.redis_scan import Scan
-from chuk_sessions.providers.redis_scripts import (
+from chuk_sessions.providers.redis.index import UserIndex, mark_of, target_of, to_bytes, to_text
+from chuk_sessions.providers.redis.scan import Scan
+from chuk_sessions.providers.redis.scripts import (
     ABSENT,
     CONDEMNED,
     CREATE,
@@ -28,7 +29,6 @@ from chuk_sessions.providers.redis_scripts import (
     VERSIONS,
     VISIT,
 )
-from chuk_sessions.providers.redis_user_index import UserIndex, mark_of, target_of, to_bytes, to_text
 from chuk_sessions.redis_client.client import Client
 from chuk_sessions.redis_client.connection import Argument, Replay
 from chuk_sessions.stores.contract import NO_INTEGER, TOO_LARGE, Existing, cannot_count

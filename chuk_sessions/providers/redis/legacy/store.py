@@ -3,7 +3,7 @@
 Rules this file keeps:
 
 * Our layout is asked first. Only an id that is not there is looked for under the published key; what is found there is
-  moved (see ``redis_move``), if its sandbox is ours, and then served as any other session.
+  moved (see ``transfer.move``), if its sandbox is ours, and then served as any other session.
 * Whatever is decided about a published key is decided about the text that was read: if it changed, we read again.
 * Deleting ends both copies in one step, and remembers it for as long as a published process could write one back.
   Where the two are in different slots of a cluster, that is remembered first, in the step that ends ours: from then on
@@ -18,13 +18,13 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from chuk_sessions import legacy
 from chuk_sessions.exceptions import OutOfMemoryError, ProviderError, SessionError
 from chuk_sessions.ids import index_key, quote_part, session_key, tag_in_key
-from chuk_sessions.providers.redis_move import DROP, Move, created_microseconds
-from chuk_sessions.providers.redis_scripts import ENDING, VERSION
-from chuk_sessions.providers.redis_transfer import tombstone_key
-from chuk_sessions.providers.redis_user_index import UserIndex, target_of
+from chuk_sessions.providers.redis.index import UserIndex, target_of
+from chuk_sessions.providers.redis.legacy import document as legacy
+from chuk_sessions.providers.redis.scripts import ENDING, VERSION
+from chuk_sessions.providers.redis.transfer.adopt import tombstone_key
+from chuk_sessions.providers.redis.transfer.move import DROP, Move, created_microseconds
 from chuk_sessions.redis_client.connection import Replay
 from chuk_sessions.redis_client.scripts import Script
 from chuk_sessions.stores.adoption import Adoption

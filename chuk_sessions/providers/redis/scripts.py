@@ -1,4 +1,4 @@
-"""The scripts that the Redis store is made of: one hash per session; see ``redis_index_scripts`` for the users' index.
+"""The scripts that the Redis store is made of: one hash per session; see ``index_scripts`` for the users' index.
 
 Times in a record are microseconds since the epoch by the server's clock, so that no application clock matters.
 A metadata key ``k`` is the field ``m:k``: no name that an application chooses can shadow a field of ours.
@@ -12,7 +12,7 @@ request makes no function that it does not call: each costs about as much as rea
 
 from __future__ import annotations
 
-from chuk_sessions.providers.redis_index_scripts import CHOOSE, FILED, FILING
+from chuk_sessions.providers.redis.index_scripts import CHOOSE, FILED, FILING
 from chuk_sessions.redis_client.scripts import BatchScript, Script
 
 __all__ = [

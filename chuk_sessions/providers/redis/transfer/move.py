@@ -1,6 +1,6 @@
 """Moving a session from its published key into our layout, in one database.
 
-Where one script may have both keys (a lone server, or one slot of a cluster) it is that script: see ``redis_transfer``.
+Where one script may have both keys (a lone server, or one slot of a cluster) it is that script: see ``transfer.adopt``.
 Else two servers have a part of it each, and nothing can be done on both at once. Then, in this order:
 
 1. The session is put under our key, unless its tombstone is there: who ends a session leaves that first.
@@ -8,7 +8,7 @@ Else two servers have a part of it each, and nothing can be done on both at once
 3. If it is gone without such a note, somebody ended it: what we put is removed again. If it is another text, what we
    put is removed unless it has been used, and all begins anew with that text; what was used is merged with it.
 
-``migrate`` also leaves the note of ``redis_transfer`` in the first step, for a run that is killed before the second.
+``migrate`` also leaves the note of ``transfer.adopt`` in the first step, for a run that is killed before the second.
 
 So the session is in one place or the other at any moment, for whoever looks under the published key before ours. One
 that a published process ends at the same time may live on for a round trip, and if this process dies in just that
@@ -21,12 +21,12 @@ from functools import lru_cache
 from itertools import count
 from typing import TYPE_CHECKING
 
-from chuk_sessions import legacy
 from chuk_sessions.ids import index_key, session_key, tag_in_key, unquote_part
 from chuk_sessions.models import MICROSECONDS
-from chuk_sessions.providers.redis_scripts import ENDING, VERSION
-from chuk_sessions.providers.redis_transfer import adopt, arrival_key, record_fields, tombstone_key
-from chuk_sessions.providers.redis_user_index import UserIndex
+from chuk_sessions.providers.redis.index import UserIndex
+from chuk_sessions.providers.redis.legacy import document as legacy
+from chuk_sessions.providers.redis.scripts import ENDING, VERSION
+from chuk_sessions.providers.redis.transfer.adopt import adopt, arrival_key, record_fields, tombstone_key
 from chuk_sessions.redis_client.connection import Replay
 from chuk_sessions.redis_client.scripts import Script
 from chuk_sessions.redis_client.slots import hashed_part, slot_of

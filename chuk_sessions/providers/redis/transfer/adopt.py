@@ -25,10 +25,10 @@ from chuk_sessions.codec import encode_fields
 from chuk_sessions.exceptions import SessionError
 from chuk_sessions.ids import index_key, session_key, slot_tag, unquote_part, user_tag
 from chuk_sessions.models import MICROSECONDS, SessionRecord
-from chuk_sessions.providers.redis_index_scripts import FILING
-from chuk_sessions.providers.redis_scripts import METADATA, VERSION, WRITE
-from chuk_sessions.providers.redis_session_store import MAX_FIELDS
-from chuk_sessions.providers.redis_user_index import UserIndex
+from chuk_sessions.providers.redis.index import UserIndex
+from chuk_sessions.providers.redis.index_scripts import FILING
+from chuk_sessions.providers.redis.scripts import METADATA, VERSION, WRITE
+from chuk_sessions.providers.redis.store import MAX_FIELDS
 from chuk_sessions.redis_client.scripts import Script
 from chuk_sessions.stores.adoption import Adoption
 
