@@ -23,7 +23,7 @@ from benchmarks.placement import PLACEMENTS, possible
 from benchmarks.processes import ROOT, ask, environment_without_ours, run_program
 from benchmarks.publications import BENCH, BENCH_APART, bench_text, publish
 from benchmarks.scale import FULL, QUICK, Scale
-from tests.servers import RedisServer, ServerError
+from tests.support.servers import RedisServer, ServerError
 
 # Figures of a quick run mean little and must not take the place of published ones.
 QUICK_FOLDER = ROOT / ".benchmarks" / "quick"

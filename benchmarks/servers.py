@@ -11,9 +11,9 @@ from typing import Any
 
 from benchmarks.case import Kind
 from benchmarks.placement import Placement, pin_server
-from tests.cluster_servers import ClusterServers
-from tests.servers import ExternalServer, RedisServer, Server, ServerError, find_binary
-from tests.tls_files import TlsFiles
+from tests.support.cluster_servers import ClusterServers
+from tests.support.servers import ExternalServer, RedisServer, Server, ServerError, find_binary
+from tests.support.tls_files import TlsFiles
 
 OPTIONS: dict[Kind, tuple[str, ...]] = {"redis": (), "redis-aof": ("appendonly yes", "appendfsync everysec")}
 

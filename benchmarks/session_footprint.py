@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from benchmarks.manager_bodies import METADATA, USER
 
 if TYPE_CHECKING:
-    from tests.servers import Server
+    from tests.support.servers import Server
 
 SANDBOX = "my-app"
 

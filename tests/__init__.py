@@ -1,1 +1,1 @@
-"""Tests of chuk_sessions; a package, so that tests and benchmarks can import `tests.servers`."""
+"""Tests of chuk_sessions; a package, so that tests and benchmarks can import `tests.support.servers`."""

@@ -12,10 +12,10 @@ from chuk_sessions import SessionManager
 from chuk_sessions.providers import memory
 from chuk_sessions.stores.contract import SessionStore, SessionStoreFactory
 from chuk_sessions.stores.keyvalue import ProviderSessionStore
-from tests.cluster_servers import ClusterServers
-from tests.implementations import PROVIDERS, STORES
-from tests.sentinel_servers import SentinelServers
-from tests.servers import ExternalServer, RedisServer, Server, ServerError, find_binary
+from tests.support.cluster_servers import ClusterServers
+from tests.support.implementations import PROVIDERS, STORES
+from tests.support.sentinel_servers import SentinelServers
+from tests.support.servers import ExternalServer, RedisServer, Server, ServerError, find_binary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -22,7 +22,7 @@ from benchmarks.processes import ROOT, run_program
 from benchmarks.publications import publish
 from benchmarks.scale import FULL, QUICK
 from benchmarks.workloads import WORKLOADS
-from tests.servers import Server, ServerError
+from tests.support.servers import Server, ServerError
 
 SCHEMA = 1
 FULL_FOLDER = ROOT / "results"

@@ -20,7 +20,7 @@ from benchmarks.results_file import dumped
 
 FOLDER = ROOT / ".benchmarks" / "count"
 SCHEMA = 1
-# On Redis the number of turns of the loop depends on the server's pace; tests/test_exact_costs.py counts there.
+# On Redis the number of turns of the loop depends on the server's pace; tests/redis/test_exact_costs.py counts there.
 COUNTED = [name for family in FAMILIES if not family.needs_server for name in family.scenarios]
 COUNTED += ["grid.artifact-key"]
 Point = tuple[str, str, str]  # tree, workload, with or without

@@ -19,7 +19,7 @@ from benchmarks.gate.trees import NoBase, NothingBefore, Trees, choose_base, com
 from benchmarks.gate.verdicts import summary, tables
 from benchmarks.processes import ROOT, run_program
 from benchmarks.results_file import dumped
-from tests.servers import ServerError
+from tests.support.servers import ServerError
 
 FOLDER = ROOT / ".benchmarks" / "gate"
 SCHEMA = 1

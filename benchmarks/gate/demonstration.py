@@ -29,7 +29,7 @@ from benchmarks.gate.trees import PACKAGE, Trees, side_by_side
 from benchmarks.placement import possible
 from benchmarks.processes import ROOT, run_program
 from benchmarks.publications import publish
-from tests.servers import ServerError
+from tests.support.servers import ServerError
 
 SCHEMA = 1
 FOLDER = ROOT / "results"

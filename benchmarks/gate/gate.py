@@ -15,7 +15,7 @@ from benchmarks.gate.pairs import PAIRS, BaseLacks, Question, launches
 from benchmarks.gate.scenarios import Family
 from benchmarks.gate.trees import Trees
 from benchmarks.placement import possible
-from tests.servers import ExternalServer, Server
+from tests.support.servers import ExternalServer, Server
 
 Say = Callable[[str], None]
 SIDES = ("base", "head")  # in this order they have the databases 0 and 1

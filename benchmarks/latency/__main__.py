@@ -20,7 +20,7 @@ from benchmarks.placement import Placement, possible
 from benchmarks.processes import ROOT, ask, run_program
 from benchmarks.publications import publish
 from benchmarks.workloads import WORKLOADS
-from tests.servers import Server, ServerError
+from tests.support.servers import Server, ServerError
 
 SCHEMA = 1
 FULL_FOLDER = ROOT / "results"

@@ -1,6 +1,6 @@
 """The contract between ``SessionManager`` and storage.
 
-What every store keeps, and ``tests/test_session_store.py`` checks for each:
+What every store keeps, and ``tests/contract/test_session_store.py`` checks for each:
 
 * An operation is atomic, also between processes where the storage is shared.
 * A session that is missing, has expired or was deleted is not found: False or None, never an error. Errors

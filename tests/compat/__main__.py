@@ -15,7 +15,7 @@ from pathlib import Path
 from tests.compat.report import Outcomes, columns, problems, read_differences, readme_table, with_table
 from tests.compat.rollover import roll_over
 from tests.compat.rows import ROWS
-from tests.servers import RedisServer
+from tests.support.servers import RedisServer
 
 ROOT = Path(__file__).parents[2]
 PROBE = Path(__file__).with_name("probe.py")

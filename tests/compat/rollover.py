@@ -18,7 +18,7 @@ from chuk_sessions.redis_client.client import Client
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.servers import Server
+    from tests.support.servers import Server
 
 __all__ = ["roll_over"]
 

@@ -1,0 +1,1 @@
+"""What can be imported from where, and how it is typed."""

@@ -1,0 +1,127 @@
+"""The public interface as a type checker sees it. Never run: `mypy` checks this file as part of the project."""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING, Any, assert_type
+
+import chuk_sessions
+from chuk_sessions import (
+    NotSent,
+    OutcomeUnknown,
+    Provider,
+    ProviderError,
+    ProviderType,
+    ServerError,
+    SessionError,
+    SessionManager,
+    SessionMetadata,
+    SessionStatus,
+    UnknownProvider,
+    factory_for_env,
+    get_session,
+)
+from chuk_sessions.providers import memory, redis
+from tests.support.custom_provider import CustomSession
+from tests.support.custom_provider import factory as custom_factory
+
+if TYPE_CHECKING:
+    from chuk_sessions.providers.memory.expiring_map import ExpiringMap
+    from chuk_sessions.providers.redis import RedisSession
+
+
+async def manager_types() -> None:
+    manager = SessionManager()
+    SessionManager(
+        "box", custom_factory(), 1.5, strict=True, touch_interval=60, max_sessions_per_user=3, idle_ttl_minutes=30
+    )
+    SessionManager(sandbox_id=None, session_factory=None, default_ttl_hours=24)
+    SessionManager(session_factory=memory.factory())
+    SessionManager(session_factory=redis.factory("redis://localhost"))
+    SessionManager(session_factory=factory_for_env())
+    assert_type(await manager.allocate_session(), str)
+    assert_type(await manager.allocate_session("id", "alice", 0.5, {"a": [1, None]}), str)
+    assert_type(await manager.allocate_session(user_id=None, ttl_hours=None, custom_metadata=None), str)
+    assert_type(await manager.validate_session("id"), bool)
+    assert_type(await manager.get_session_info("id"), dict[str, Any] | None)
+    assert_type(await manager.get_session_metadata("id"), SessionMetadata | None)
+    assert_type(await manager.update_session_metadata("id", {"a": 1}, merge=False), bool)
+    assert_type(await manager.increment_session_metadata("id", "field", amount=-1), int | None)
+    assert_type(await manager.extend_session_ttl("id", additional_hours=0.5), bool)
+    assert_type(await manager.delete_session("id"), bool)
+    assert_type(await manager.renew_session("id", grace_seconds=0.5), str | None)
+    async for info in manager.iter_sessions(batch=10):
+        assert_type(info, dict[str, Any])
+    assert_type(await manager.count_sessions(), int)
+    assert_type(await manager.allocate_sessions([{"user_id": "alice"}]), list[str | Exception])
+    assert_type(await manager.validate_sessions(["id"]), list[bool | Exception])
+    assert_type(await manager.delete_sessions({"id"}), list[bool | Exception])
+    async with SessionManager() as opened:
+        assert_type(opened, SessionManager)
+    assert_type(await manager.list_user_sessions("alice"), list[dict[str, Any]])
+    assert_type(await manager.delete_user_sessions("alice", keep=["id"]), int)
+    assert_type(await manager.cleanup_expired_sessions(), int)
+    assert_type(manager.get_cache_stats(), dict[str, Any])
+    assert_type(manager.sandbox_id, str)
+    assert_type(manager.default_ttl_hours, float)
+    assert_type(manager.strict, bool)
+
+
+def grid_types(manager: SessionManager) -> None:
+    assert_type(manager.get_canonical_prefix("id"), str)
+    assert_type(manager.generate_artifact_key("id", "a/b"), str)
+    assert_type(manager.parse_grid_key("grid/a/b/c"), dict[str, str] | None)
+    assert_type(manager.get_session_prefix_pattern(), str)
+
+
+async def provider_types() -> None:
+    assert_type(factory_for_env()(), AbstractAsyncContextManager[Any])
+    assert_type(get_session(), AbstractAsyncContextManager[Any])
+    assert_type(chuk_sessions.session(), AbstractAsyncContextManager[Any])
+    async with memory.factory(memory.MemoryStore(max_items=5, default_ttl=1.5))() as values:
+        assert_type(values, "ExpiringMap")
+        assert_type(await values.delete("key"), bool)
+    async with redis.factory()() as session:
+        assert_type(session, "RedisSession")
+        assert_type(await session.get("key"), str | None)
+        assert_type(await session.delete(b"key"), bool)
+        await session.setex("key", 0.5, b"value")
+        await session.set("key", "value")
+        await session.setex("key", 60, 5)  # type: ignore[arg-type]
+
+
+def any_of_these_is_a_provider(session: RedisSession, values: ExpiringMap, custom: CustomSession) -> list[Provider]:
+    return [session, values, custom]
+
+
+def lazy_modules() -> None:
+    assert_type(chuk_sessions.memory.factory(), memory.MemoryFactory)
+    assert_type(chuk_sessions.redis.factory(), redis.RedisFactory)
+
+
+def session_metadata_types(session: SessionMetadata) -> None:
+    assert_type(session.user_id, str | None)
+    assert_type(session.is_expired(), bool)
+    assert_type(session.to_dict(), dict[str, Any])
+    assert_type(session.model_dump(exclude_none=True), dict[str, Any])
+    assert_type(session.model_dump_json(indent=2, include={"user_id"}), str)
+    assert_type(session.model_copy(update={"user_id": None}, deep=True), SessionMetadata)
+    assert_type(dict(session), dict[str, Any])
+    assert_type(SessionMetadata.model_validate({}), SessionMetadata)
+    assert_type(SessionMetadata.model_validate_json("{}"), SessionMetadata)
+    SessionMetadata("id", "box", status=SessionStatus.ACTIVE, custom_metadata={"kept in": ProviderType.REDIS})
+    assert_type(SessionMetadata.from_dict({}), SessionMetadata)
+
+
+def error_types() -> list[type[ProviderError]]:
+    try:
+        return [NotSent, OutcomeUnknown, ServerError, UnknownProvider]
+    except SessionError:
+        raise ImportError from UnknownProvider("also an ImportError")
+
+
+async def mistakes_are_found(manager: SessionManager) -> None:
+    await manager.allocate_session(custom_metadata=["a"])  # type: ignore[arg-type]
+    await manager.extend_session_ttl("id", "1")  # type: ignore[arg-type]
+    await manager.validate_session(None)  # type: ignore[arg-type]
+    SessionManager("box", None, 24, True)  # type: ignore[call-arg]

@@ -1,0 +1,1 @@
+"""The benchmarks, the gate and the reports themselves."""

@@ -1,0 +1,1 @@
+"""The pipelined client: bytes, connections, deadlines, outages, Sentinel and Cluster."""

@@ -1,0 +1,124 @@
+"""Deadlines: a server that hangs, a server that dawdles, and callers that give up before it answers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from chuk_sessions.exceptions import NotSent, OutcomeUnknown
+from chuk_sessions.redis_client.client import Client
+from chuk_sessions.redis_client.connection import Replay
+from tests.support.helpers import eventually, time_passes
+from tests.support.lateness import Lateness
+from tests.support.proxy import Proxy
+from tests.support.servers import RedisServer, Server
+
+pytestmark = pytest.mark.redis
+
+KEYS = [f"key-{i:03}" for i in range(200)]
+NAMES = [key.encode() for key in KEYS]
+TIMEOUT = 1.0
+IN_TIME = 1.2 * TIMEOUT
+
+
+async def name_keys(client: Client) -> None:
+    """Each key holds its own name: a reply that goes astray is seen."""
+    await asyncio.gather(*(client.call(b"SET", key, key) for key in KEYS))
+
+
+async def time_to_error(client: Client, key: str, replay: Replay) -> tuple[type[BaseException], float]:
+    clock = asyncio.get_running_loop().time
+    begun = clock()
+    with pytest.raises((NotSent, OutcomeUnknown)) as caught:
+        await client.call(b"GET", key, replay=replay)
+    return caught.type, clock() - begun
+
+
+async def test_callers_of_a_server_that_hangs_are_told_within_1_2_of_the_timeout(own_server: RedisServer) -> None:
+    """On the connection that hangs and on the attempts to replace it; then it is replaced, and no reply comes late."""
+    url = f"{own_server.url}?socket_timeout={TIMEOUT:g}&socket_connect_timeout={TIMEOUT:g}&reconnect_grace=30"
+    client = Client(url)
+    await name_keys(client)
+    number = await client.call(b"CLIENT", "ID")
+    own_server.pause()
+    with Lateness() as lateness:
+        callers = []
+        for index, key in enumerate(KEYS):  # over 1.6 seconds, so that they find each state of the client
+            callers.append(asyncio.create_task(time_to_error(client, key, list(Replay)[index % 2])))
+            if index % 10 == 0:
+                await time_passes(0.08)
+        found = await asyncio.gather(*callers)
+    assert max(seconds for _, seconds in found) <= lateness.allow(IN_TIME)
+    assert {kind for kind, _ in found} == {NotSent, OutcomeUnknown}
+    own_server.resume()
+    assert await client.call(b"CLIENT", "ID") != number
+    assert await asyncio.gather(*(client.call(b"GET", key) for key in reversed(KEYS))) == NAMES[::-1]
+    assert client.stats()["in_flight"] == 0
+
+
+async def test_replies_later_than_the_timeout_keep_their_place_on_a_connection_that_lives(
+    redis_server: Server, proxy: Proxy
+) -> None:
+    """Bytes dribble in, so the connection is alive, but the callers are told in time; their replies reach nobody."""
+    client = Client(f"{proxy.url}?socket_timeout=0.2")
+    await name_keys(client)
+    number = await client.call(b"CLIENT", "ID")
+    proxy.holding = True
+    late = asyncio.gather(*(client.call(b"GET", key) for key in KEYS), return_exceptions=True)
+
+    def all_are_told() -> bool:
+        proxy.release(1)
+        return late.done()
+
+    await eventually(all_are_told)
+    outcomes = await late
+    assert isinstance(outcomes[-1], OutcomeUnknown)
+    assert all(outcome == name for outcome, name in zip(outcomes, NAMES, strict=True) if isinstance(outcome, bytes))
+    proxy.holding = False
+    again = asyncio.gather(*(client.call(b"GET", key) for key in reversed(KEYS)))
+    proxy.release(100_000)
+    assert await again == NAMES[::-1]
+    assert await client.call(b"CLIENT", "ID") == number
+    assert client.stats()["timeouts"] > 0
+
+
+async def test_giving_up_neither_waits_for_the_server_nor_costs_a_connection(own_server: RedisServer) -> None:
+    client = Client(own_server.url)
+    await name_keys(client)
+    connections = own_server.info("stats")["total_connections_received"]
+    number = await client.call(b"CLIENT", "ID")
+    own_server.pause()
+    calls = [asyncio.ensure_future(client.call(b"GET", key)) for key in KEYS]
+    await eventually(lambda: client.stats()["in_flight"] == len(KEYS))
+    for call in calls:
+        call.cancel()
+    await asyncio.sleep(0)
+    assert all(call.cancelled() for call in calls)  # within one turn, while the server answers nothing
+    own_server.resume()
+    assert await asyncio.gather(*(client.call(b"GET", key) for key in reversed(KEYS))) == NAMES[::-1]
+    assert await client.call(b"CLIENT", "ID") == number
+    after = own_server.info("stats")["total_connections_received"]
+    assert int(after) - int(connections) == 1  # the one that asks here
+
+
+@pytest.fixture
+async def proxy(redis_server: Server) -> AsyncIterator[Proxy]:
+    redis_server.flush()
+    async with Proxy(redis_server.host, redis_server.port) as proxy:
+        yield proxy
+
+
+async def test_a_peer_that_is_gone_without_a_word_is_given_up(proxy: Proxy) -> None:
+    """Half open: writes succeed, nothing ever comes back, and no error tells."""
+    client = Client(f"{proxy.url}?socket_timeout=0.2")
+    await client.call(b"PING")
+    proxy.swallowing = True
+    with Lateness() as lateness:
+        kind, seconds = await time_to_error(client, "k", Replay.NEVER)
+    assert kind is OutcomeUnknown
+    assert seconds <= lateness.allow(1.2 * 0.2 + 0.05)
+    proxy.swallowing = False
+    await eventually(lambda: client.stats()["reconnects"] == 1)
+    assert await client.call(b"PING") == b"PONG"

@@ -1,0 +1,110 @@
+"""Hash slots: of keys, as the specification's own examples have them, and of servers, as CLUSTER SLOTS tells."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from chuk_sessions.exceptions import ProviderError
+from chuk_sessions.redis_client.slots import SLOTS, key_of, parse_address, parse_slots, slot_of
+from tests.support import cluster_servers
+
+ASKED = ("10.0.0.1", 7000)
+
+
+@pytest.mark.parametrize(
+    ("key", "slot"),
+    [
+        ("123456789", 0x31C3),  # the check value of this CRC, in the specification's appendix
+        ("foo", 12182),
+        ("bar", 5061),
+        ("hello", 866),
+        ("", 0),
+        (b"foo", 12182),
+    ],
+)
+def test_the_slot_of_a_key(key: str | bytes, slot: int) -> None:
+    assert slot_of(key) == slot
+
+
+@pytest.mark.parametrize(
+    ("key", "hashed"),
+    [
+        ("{user1000}.following", "user1000"),
+        ("{user1000}.followers", "user1000"),
+        ("foo{{bar}}zap", "{bar"),
+        ("foo{bar}{zap}", "bar"),
+        ("{foo", None),
+        ("foo}{", None),
+        ("foo{}{bar}", None),
+    ],
+)
+def test_what_stands_in_the_first_braces_decides(key: str, hashed: str | None) -> None:
+    """Unless that is nothing; the specification has these very keys."""
+    assert slot_of(key) == cluster_servers.slot_of(key)
+    if hashed is not None:
+        assert slot_of(key) == slot_of(f"{{{hashed}}}:other") == cluster_servers.slot_of(f"{{{hashed}}}")
+
+
+def test_a_key_that_is_no_unicode_has_a_slot_too() -> None:
+    assert slot_of("\ud800") == slot_of("\ud800".encode("utf-8", "surrogatepass"))
+
+
+@pytest.mark.parametrize(
+    ("args", "key"),
+    [
+        ((b"GET", "k"), "k"),
+        ((b"EVALSHA", b"sha", 2, "one", "two", "arg"), "one"),
+        ((b"EVAL", b"source", 1, "one"), "one"),
+        ((b"PING",), b""),
+    ],
+)
+def test_which_argument_is_the_key(args: tuple[Any, ...], key: Any) -> None:
+    assert key_of(args) == key
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("10.0.0.2:7001", ("10.0.0.2", 7001)),
+        (":7001", ("10.0.0.1", 7001)),
+        ("?:7001", ("10.0.0.1", 7001)),
+        ("::1:7001", ("::1", 7001)),
+        ("node.example:7001", ("node.example", 7001)),
+    ],
+)
+def test_where_a_redirection_leads(text: str, address: tuple[str, int]) -> None:
+    assert parse_address(text, ASKED) == address
+
+
+@pytest.mark.parametrize("host", [b"", None, b"?"])
+def test_a_server_that_does_not_know_its_own_host_means_the_one_that_was_asked(host: bytes | None) -> None:
+    assert parse_slots([[0, 5, [host, 7001, b"id"]]], ASKED) == [(0, 5, ("10.0.0.1", 7001))]
+
+
+def test_of_the_servers_of_a_range_the_first_is_the_master() -> None:
+    reply = [[0, 5, [b"a", 1, b"id", []], [b"b", 2, b"id", []]], [6, SLOTS - 1, [b"c", 3, b"id", []]]]
+    assert parse_slots(reply, ASKED) == [(0, 5, ("a", 1)), (6, SLOTS - 1, ("c", 3))]
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        None,
+        7,
+        b"OK",
+        [1],
+        [[0, 5]],
+        [[0, 5, []]],
+        [[0, 5, [b"\xff", 1]]],
+        [[0, 5, [b"a", b"port"]]],
+        [[b"0", b"5", [b"a", 1]]],
+        [[5, 0, [b"a", 1]]],
+        [[-1, 5, [b"a", 1]]],
+        [[0, SLOTS, [b"a", 1]]],
+    ],
+)
+def test_what_is_no_answer_to_cluster_slots(reply: Any) -> None:
+    with pytest.raises(ProviderError, match="unknown shape"):
+        parse_slots(reply, ASKED)

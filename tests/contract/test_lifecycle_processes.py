@@ -1,0 +1,126 @@
+"""The session lifecycle under several real processes, on a lone server and on a cluster whose slots move meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import pytest
+
+from chuk_sessions import SessionManager
+from chuk_sessions.ids import index_key, session_key, user_tag
+from chuk_sessions.providers import redis
+from chuk_sessions.redis_client.client import Client
+from chuk_sessions.redis_client.slots import slot_of
+from tests.support.lifecycle_worker import Workers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.support.cluster_servers import ClusterServers
+
+PROCESSES = 4
+ON_SERVERS = [pytest.param("redis_url", marks=pytest.mark.redis), pytest.param("cluster_url", marks=pytest.mark.redis)]
+
+
+@pytest.fixture(params=ON_SERVERS)
+def server_url(request: pytest.FixtureRequest) -> str:
+    url: str = request.getfixturevalue(request.param)
+    return url
+
+
+@pytest.fixture
+def meanwhile(request: pytest.FixtureRequest, server_url: str) -> Callable[[Workers, str], int]:
+    """Moves the slot of a session's key to and fro while workers run; how often. Does nothing on a lone server."""
+    if "," not in server_url:
+        return lambda workers, key: 0
+    cluster: ClusterServers = request.getfixturevalue("calm_cluster")
+
+    def move(workers: Workers, key: str) -> int:
+        slot, moves = slot_of(key), 0
+        while workers.running() or moves % 2:
+            cluster.migrate(slot, cluster.another_master(slot))
+            cluster.wait_until_ok()  # moved again before all know of it, a slot can lose its owner
+            moves += 1
+        return moves
+
+    return move
+
+
+async def allocate(url: str) -> str:
+    return await SessionManager("box", redis.factory(url)).allocate_session(user_id="alice")
+
+
+async def metadata_of(url: str, session_id: str) -> object:
+    info = await SessionManager("box", redis.factory(url)).get_session_info(session_id)
+    return info and info["custom_metadata"]
+
+
+def test_counting_from_many_tasks_of_four_processes(server_url: str, meanwhile: Callable[[Workers, str], int]) -> None:
+    """50 tasks in each of 4 processes count to 10,000, and no two get the same value."""
+    session_id = asyncio.run(allocate(server_url))
+    with Workers(PROCESSES, "count", server_url, session_id, 50, 50) as workers:
+        workers.go()
+        moves = meanwhile(workers, session_key("box", session_id))
+        values = [value for part in workers.results() for value in part]
+    assert sorted(values) == list(range(1, 10_001))
+    assert asyncio.run(metadata_of(server_url, session_id)) == {"used": 10_000}
+    assert moves > 0 or "," not in server_url
+
+
+async def live_and_listed(url: str, user: str) -> tuple[int, int, int]:
+    """How many sessions of the user live, how many are listed, and how many are in the index."""
+    client = Client(url)
+    manager = SessionManager("box", redis.factory(url))
+    listed = [info["session_id"] for info in await manager.list_user_sessions(user)]
+    alive = [await manager.validate_session(session_id) for session_id in listed]
+    members: int = await client.call(b"ZCARD", index_key("box", user_tag("box", user)))
+    return sum(alive), len(listed), members
+
+
+def test_logins_of_one_user_from_four_processes(server_url: str, meanwhile: Callable[[Workers, str], int]) -> None:
+    """1,200 logins with room for three sessions: never more, and at the end the index equals what lives."""
+    user = "alice"
+    with Workers(PROCESSES, "log_in", server_url, user, 3, 1200 // PROCESSES) as workers:
+        workers.go()
+        moves = meanwhile(workers, index_key("box", user_tag("box", user)))
+        seen = [number for part in workers.results() for number in part]
+    assert len(seen) == 1200
+    assert max(seen) <= 3
+    assert asyncio.run(live_and_listed(server_url, user)) == (3, 3, 3)
+    assert moves > 0 or "," not in server_url
+
+
+async def log_in(url: str, user: str) -> list[str]:
+    """Some sessions with ids made here, and some with chosen ones, whose index is elsewhere in a cluster."""
+    manager = SessionManager("box", redis.factory(url))
+    ids = [f"my-{n}" if n % 2 else None for n in range(20)]
+    return [await manager.allocate_session(session_id, user) for session_id in ids]
+
+
+async def end_all(url: str, user: str) -> int:
+    return await SessionManager("box", redis.factory(url)).delete_user_sessions(user)
+
+
+def test_renewals_in_four_processes_while_all_sessions_are_ended(
+    server_url: str, meanwhile: Callable[[Workers, str], int]
+) -> None:
+    """Each session moves from id to id as fast as it can; one revocation ends them all, and none lives on."""
+    user = "alice"
+    sessions = asyncio.run(log_in(server_url, user))
+    with Workers(PROCESSES, "renew", server_url, *sessions) as workers, ThreadPoolExecutor(1) as pool:
+        workers.go()
+        ending = pool.submit(asyncio.run, end_all(server_url, user))
+        moves = meanwhile(workers, index_key("box", user_tag("box", user)))
+        last = [session_id for part in workers.results() for session_id in part]
+    assert ending.result() == len(sessions)
+    assert moves > 0 or "," not in server_url
+    assert len(last) == PROCESSES * len(sessions)
+    assert asyncio.run(survivors(server_url, user, last)) == ([], [])
+
+
+async def survivors(url: str, user: str, ids: list[str]) -> tuple[list[str], list[object]]:
+    manager = SessionManager("box", redis.factory(url))
+    alive = [session_id for session_id in ids if await manager.validate_session(session_id)]
+    return alive, [info["session_id"] for info in await manager.list_user_sessions(user)]

@@ -1,0 +1,1 @@
+"""The documentation keeps its word: its examples run, its tables are true."""

@@ -1,0 +1,1 @@
+"""Faults that take longer than a few seconds, under load: `nox -s faults`."""

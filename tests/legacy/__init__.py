@@ -1,0 +1,1 @@
+"""SESSION_LEGACY_READ: sessions of published versions are taken over."""

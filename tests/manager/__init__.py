@@ -1,0 +1,1 @@
+"""SessionManager, its arguments, formats and errors; and the store over a provider of the user's own."""

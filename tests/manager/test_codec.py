@@ -1,0 +1,220 @@
+"""What the codec gives back equals `json.loads(json.dumps(x))`, as one document and as fields."""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict, defaultdict, namedtuple
+from enum import Enum, IntEnum, StrEnum
+from typing import Any
+from uuid import UUID
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from chuk_sessions.codec import decode_document, decode_fields, encode_document, encode_fields
+from tests.support.helpers import as_json, same
+
+ANY_TEXT = st.text(st.characters(categories=None, exclude_categories=()))  # lone surrogates too
+INTEGERS = st.one_of(
+    st.integers(), st.integers(-(2**70), 2**70), st.sampled_from([2**63, 2**64 - 1, 2**64, -(2**63) - 1])
+)
+SCALARS = st.one_of(st.none(), st.booleans(), INTEGERS, st.floats(), ANY_TEXT, st.text())
+KEYS = st.one_of(
+    ANY_TEXT,
+    st.text(),
+    st.integers(),
+    st.floats(),
+    st.booleans(),
+    st.none(),
+    st.sampled_from(
+        ["1", 1, "true", "null", "NaN", "v", "user", "created", "expires", "accessed", "status", "m:a", ""]
+    ),
+)
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=4), st.lists(inner, max_size=3).map(tuple), st.dictionaries(KEYS, inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+METADATA = st.dictionaries(KEYS, VALUES, max_size=6)
+
+
+class Colour(Enum):
+    RED = "red"
+
+
+class Level(IntEnum):
+    HIGH = 3
+
+
+class Name(StrEnum):
+    BOB = "bob"
+
+
+class Ratio(float, Enum):
+    HALF = 0.5
+
+
+class Text(str):
+    __slots__ = ()
+
+
+class Number(int):
+    __slots__ = ()
+
+
+class Real(float):
+    __slots__ = ()
+
+
+class Mapping_(dict[str, Any]):
+    pass
+
+
+class Sequence_(list[Any]):
+    pass
+
+
+class Upper(dict[str, Any]):
+    """What json sees of a dict subclass is what `items` gives."""
+
+    def items(self) -> Any:
+        return [(key.upper(), value) for key, value in super().items()]
+
+
+Pair = namedtuple("Pair", "left right")
+NAN, INF = float("nan"), float("inf")
+SAMPLES: dict[str, dict[Any, Any]] = {
+    "empty": {},
+    "plain": {"a": 1, "b": [1.5, "x", None, True], "c": {"d": {}}},
+    "10,000 fields": {f"key-{n}": {"n": n} for n in range(10_000)},
+    "huge integers": {"a": 10**30, "b": [2**64, -(2**63) - 1, 2**64 - 1], "c": 10**4000},
+    "not finite": {"a": NAN, "b": [INF, -INF], "c": {"d": (NAN, None)}, "e": None},
+    "only one not finite among nulls": {"a": [None] * 5, "b": "null", "c": [[NAN]]},
+    "the word null": {"a": "null", "b": "nullify", "null": 1},
+    "floats": {"a": 1e22, "b": 5e-324, "c": -0.0, "d": 0.1 + 0.2, "e": 1.7976931348623157e308, "f": 1e400},
+    "lone surrogates": {"a": "\ud800", "\udcff": ["x\udfff"], "b": "\ud83d\ude00"},
+    "surrogate pairs as keys": {"\ud83d\ude00": 1, "\U0001f600": 2, "in": {"\U0001f600": 3, "\ud83d\ude00": 4}},
+    "control characters": {"a": "\n\r\t\0\x1f\x7f\u2028\u2029", "\n": "\n"},
+    "odd keys": {1: "a", 2.5: "b", False: "c", None: "d", NAN: "e", 10**25: "f"},
+    "colliding keys": {1: "a", "1": "b"},
+    "colliding keys inside": {"a": {"1": "a", 1: "b"}},
+    "colliding keys of other kinds": {"true": 1, True: 2, "null": 3, None: 4, 1.0e3: 5, "1000.0": 6},
+    "names of ours": {"v": 9, "user": "u", "created": 0, "expires": 0, "accessed": 0, "status": "x", "metadata": "{}"},
+    "prefixes of ours": {"m:v": 1, "m:": 2, "m": 3, ":": 4},
+    "tuples": {"a": (1, (2, ())), "b": Pair(1, Pair(2, 3))},
+    "subclasses": {"a": Text("x"), "b": Number(5), "c": Real(0.5), "d": Mapping_(x=1), "e": Sequence_([1])},
+    "subclasses as keys": {Text("x"): 1, Number(5): 2, Real(0.5): 3, "in": {Text("y"): 4}},
+    "not finite subclass": {"a": Real("nan"), "b": Sequence_([NAN])},
+    "dict kinds": {"a": OrderedDict(x=1), "b": defaultdict(int, y=2), "c": [Upper(z=3)]},
+    "enums that json takes": {"a": Level.HIGH, "b": Name.BOB, "c": Ratio.HALF},
+    "long text": {"a": "x" * 1_000_000, "b": "\ud800" * 1000},
+}
+
+
+def nested(depth: int, kind: str) -> dict[str, Any]:
+    value: Any = 1
+    for _ in range(depth - 1):
+        value = [value] if kind == "list" else {"a": value}
+    return {"top": value}
+
+
+def check(metadata: dict[Any, Any], expected: Any) -> None:
+    document, fields = encode_document(metadata), encode_fields(metadata)
+    assert same(decode_document(document), expected)
+    assert same(decode_fields(fields), expected)
+    assert fields.keys() == expected.keys()
+    for text, value in [(document, expected), *((fields[key], expected[key]) for key in expected)]:
+        assert same(json.loads(text, object_pairs_hook=without_duplicates), value)  # any reader of JSON can read it
+
+
+def without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Readers differ in what they make of a key that occurs twice, so none may."""
+    assert len(dict(pairs)) == len(pairs)
+    return dict(pairs)
+
+
+@given(METADATA)
+@example({"a": None, "b": [NAN]})
+@example({"1": 0, 1: 1})
+def test_round_trip(metadata: dict[Any, Any]) -> None:
+    check(metadata, as_json(metadata))
+
+
+@pytest.mark.parametrize("metadata", SAMPLES.values(), ids=SAMPLES)
+def test_samples(metadata: dict[Any, Any]) -> None:
+    check(metadata, as_json(metadata))
+
+
+@given(METADATA)
+def test_encoding_changes_nothing(metadata: dict[Any, Any]) -> None:
+    """The caller's dict is only read, and encoding it again gives the same text."""
+    before = repr(metadata)
+    assert encode_document(metadata) == encode_document(metadata)
+    assert encode_fields(metadata) == encode_fields(metadata)
+    assert repr(metadata) == before
+
+
+@given(METADATA)
+def test_what_was_read_can_be_stored_again(metadata: dict[Any, Any]) -> None:
+    """As every merge on memory does: nothing wears off."""
+    once = decode_document(encode_document(metadata))
+    assert same(decode_document(encode_document(once)), once)
+
+
+@given(st.dictionaries(st.text(), VALUES, max_size=6))
+def test_fields_are_independent(metadata: dict[str, Any]) -> None:
+    """A merge may put fields of different writers together."""
+    fields: dict[str, str] = {}
+    for key, value in metadata.items():
+        fields.update(encode_fields({key: value}))
+    assert same(decode_fields(fields), as_json(metadata))
+
+
+def test_uuids_and_enum_members() -> None:
+    """Which json refuses, are taken as their JSON value."""
+    uuid = UUID(int=5)
+    metadata = {"a": uuid, "b": Colour.RED, "c": [Colour.RED, {"d": uuid}], "e": Level.HIGH}
+    expected = {"a": str(uuid), "b": "red", "c": ["red", {"d": str(uuid)}], "e": 3}
+    check(metadata, expected)
+
+
+def test_uuids_and_enum_members_among_what_orjson_cannot_write() -> None:
+    uuid = UUID(int=5)
+    metadata = {"a": uuid, "b": Colour.RED, "c": [10**30, NAN, Text("x"), uuid, Colour.RED], 1: Colour.RED}
+    expected = {"a": str(uuid), "b": "red", "c": [10**30, NAN, "x", str(uuid), "red"], "1": "red"}
+    check(metadata, expected)
+
+
+def test_an_enum_member_that_is_not_finite() -> None:
+    class Odd(Enum):
+        NOTHING = NAN
+        LIST = [1, INF]  # noqa: RUF012 (a member's value, not a shared default)
+
+    check({"a": Odd.NOTHING, "b": None, "c": Odd.LIST}, {"a": NAN, "b": None, "c": [1, INF]})
+
+
+@pytest.mark.parametrize("kind", ["list", "dict"])
+@pytest.mark.parametrize("depth", [10, 253, 254, 255, 256, 300])
+def test_deep_nesting(depth: int, kind: str) -> None:
+    """Around orjson's limit (254) the text is written and read by json."""
+    metadata = nested(depth, kind)
+    expected = as_json(metadata)
+    assert decode_document(encode_document(metadata)) == expected
+    assert decode_fields(encode_fields(metadata)) == expected
+
+
+@pytest.mark.parametrize("text", ["", "[]", "1", "null", '"a"', "{", "\n", "\n[1]", '{"a":1}{}', "{'a': 1}"])
+def test_documents_that_are_none(text: str) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 (json, orjson and we each have a message of our own)
+        decode_document(text)
+
+
+@pytest.mark.parametrize("value", ["", "{", "1,2", "\n", "\n1 2", "nul", "]", "1],[2"])
+def test_fields_that_are_none(value: str) -> None:
+    """Also one that would only be valid in the company of others."""
+    for fields in ({"a": value}, {"a": "1", "b": value}, {"a": value, "b": "\n1"}):
+        with pytest.raises(ValueError):  # noqa: PT011 (see above)
+            decode_fields(fields)

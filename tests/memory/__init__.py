@@ -1,0 +1,1 @@
+"""The memory provider: the expiring map, its sweeper, and threads."""

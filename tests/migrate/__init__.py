@@ -1,0 +1,1 @@
+"""Moving sessions: between servers, layouts and sandboxes, interrupted and meanwhile."""

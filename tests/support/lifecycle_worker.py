@@ -1,0 +1,110 @@
+"""What one of several processes does in the tests of the session lifecycle: `python -m` it with a job.
+
+It says `ready`, waits for a line from the test, so that all begin together, and prints its result as JSON.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any, Self
+
+from chuk_sessions import SessionManager
+from chuk_sessions.providers import redis
+from tests.support.readme_blocks import REPOSITORY
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+TASKS = 10  # of each process
+PATIENCE = 120.0  # seconds; only a test that fails waits so long
+
+
+class Workers:
+    """Processes that all do one job at the same time; a context, after which none is left."""
+
+    def __init__(self, processes: int, job: str, url: str, *arguments: object) -> None:
+        command = [sys.executable, "-m", "tests.support.lifecycle_worker", job, url, *map(str, arguments)]
+        pipe = subprocess.PIPE
+        self._processes = [
+            subprocess.Popen(command, cwd=REPOSITORY, stdin=pipe, stdout=pipe, text=True) for _ in range(processes)
+        ]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        for process in self._processes:
+            process.kill()
+            process.communicate()
+
+    def go(self) -> None:
+        """Begin, once all are ready."""
+        for process in self._processes:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+        for process in self._processes:
+            assert process.stdin is not None
+            process.stdin.write("go\n")
+            process.stdin.flush()
+
+    def running(self) -> bool:
+        """Whether any has not ended."""
+        return any(process.poll() is None for process in self._processes)
+
+    def results(self) -> list[Any]:
+        """What each printed; AssertionError if one failed."""
+        outputs = [process.communicate(timeout=PATIENCE)[0] for process in self._processes]
+        assert [process.returncode for process in self._processes] == [0] * len(self._processes)
+        return [json.loads(output) for output in outputs]
+
+
+async def count(url: str, session_id: str, tasks: str, times: str) -> list[int | None]:
+    """Count in one session from many tasks; every value that was returned."""
+    manager = SessionManager("box", redis.factory(url))
+
+    async def task() -> list[int | None]:
+        return [await manager.increment_session_metadata(session_id, "used") for _ in range(int(times))]
+
+    return [value for values in await asyncio.gather(*[task() for _ in range(int(tasks))]) for value in values]
+
+
+async def log_in(url: str, user: str, limit: str, times: str) -> list[int]:
+    """Log one user in from several tasks; how many sessions there were whenever that was looked at."""
+    manager = SessionManager("box", redis.factory(url), max_sessions_per_user=int(limit))
+    seen: list[int] = []
+
+    async def task() -> None:
+        for _ in range(int(times) // TASKS):
+            await manager.allocate_session(user_id=user)
+            seen.append(len(await manager.list_user_sessions(user)))
+
+    await asyncio.gather(*[task() for _ in range(TASKS)])
+    return seen
+
+
+async def renew(url: str, *session_ids: str) -> list[str]:
+    """Renew each session again and again, until it has ended; the last ids."""
+    manager = SessionManager("box", redis.factory(url))
+
+    async def task(session_id: str) -> str:
+        while (new_id := await manager.renew_session(session_id, 0.05 if len(session_id) % 2 else 0)) is not None:
+            session_id = new_id
+        return session_id
+
+    return await asyncio.gather(*map(task, session_ids))
+
+
+JOBS: dict[str, Callable[..., Awaitable[Any]]] = {"count": count, "log_in": log_in, "renew": renew}
+
+
+async def main(job: str, url: str, *arguments: str) -> None:
+    print("ready", flush=True)
+    await asyncio.to_thread(sys.stdin.readline)
+    print(json.dumps(await JOBS[job](url, *arguments)))
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))

@@ -1,0 +1,89 @@
+"""A cluster in the place of a server: what must be so wherever the keys are is tested on both."""
+
+from __future__ import annotations
+
+import binascii
+from typing import TYPE_CHECKING
+
+from tests.support.cluster_servers import SLOTS, ClusterServers, slot_of
+from tests.support.servers import Reply, Server
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pytest
+
+    from tests.support.cluster_servers import ClusterNode
+
+PLACES = ("server", "cluster")
+COUNT = "return redis.call('DBSIZE') - #redis.call('KEYS', 'taken:*')"
+
+
+class ClusterPlace(Server):
+    """The masters of a cluster as if they were one server. Their slots must not move."""
+
+    def __init__(self, cluster: ClusterServers) -> None:
+        self._cluster = cluster
+        self.nodes: Sequence[ClusterNode] = cluster.masters
+        self._owners = [self.nodes[0]] * SLOTS
+        for node in self.nodes:
+            for slot in node.claim().slots:
+                self._owners[slot] = node
+
+    @property
+    def url(self) -> str:
+        """Of the cluster."""
+        return self._cluster.url
+
+    def command(self, *parts: str, timeout: float = 5.0) -> Reply:
+        """By its key; DBSIZE is of all, without the notes that moving leaves for some minutes."""
+        if parts[0] == "DBSIZE":
+            return sum(int(str(node.command("EVAL", COUNT, "0"))) for node in self.nodes)
+        if parts[0] in ("CONFIG", "SCRIPT"):
+            return [node.command(*parts) for node in self.nodes]
+        if parts[0] == "EVAL":  # of a test that writes this very key, whose name is no text
+            return self._owners[binascii.crc_hqx(b"session:\xff", 0) % SLOTS].command(*parts)
+        return self._owners[slot_of(parts[2] if parts[0] == "MEMORY" else parts[1])].command(*parts, timeout=timeout)
+
+    def flush(self) -> None:
+        """Empty all."""
+        for node in self.nodes:
+            node.flush()
+
+    def info(self, section: str = "server") -> dict[str, str]:
+        """Of all; where several have a field, of any."""
+        return {name: value for node in self.nodes for name, value in node.info(section).items()}
+
+
+def session_keys_in(server: Server) -> int:
+    """How many sessions it has, in both layouts, whatever the index says."""
+    return sum(len(texts(node, "KEYS", "session:*")) for node in getattr(server, "nodes", [server]))
+
+
+def sessions_in(server: Server) -> int:
+    """How many sessions it has, in both layouts; of ours, those that have a user must be just what the index lists."""
+    sessions, owned, listed = 0, [], []
+    for node in getattr(server, "nodes", [server]):
+        for key in texts(node, "KEYS", "session:*"):
+            sessions += 1
+            user = node.command("HGET", key, "user") if node.command("TYPE", key) == "hash" else None
+            if user is not None:
+                owned.append(f"{user} {key.rpartition(':')[2]}")
+        for index in texts(node, "KEYS", "user:*"):
+            if node.command("TYPE", index) == "zset":
+                for member in texts(node, "ZRANGE", index, "0", "-1"):
+                    length, _, rest = member.partition(":")
+                    listed.append(f"{rest[: int(length)]} {member.rpartition(':')[2]}")
+    assert sorted(listed) == sorted(owned)
+    return sessions
+
+
+def texts(server: Server, *command: str) -> list[str]:
+    reply = server.command(*command)
+    assert isinstance(reply, list)
+    return list(map(str, reply))
+
+
+def place(request: pytest.FixtureRequest, server: Server) -> Server:
+    """What the parameter of a fixture names: the server, or a cluster."""
+    return server if request.param == "server" else ClusterPlace(request.getfixturevalue("calm_cluster"))
