@@ -12,14 +12,18 @@ from chuk_sessions.api import get_session, session
 from chuk_sessions.enums import ProviderType, SessionStatus
 from chuk_sessions.exceptions import (
     LoadingError,
+    MetadataError,
     NoPermissionError,
     NotSent,
+    NotSupportedError,
     OutcomeUnknown,
     OutOfMemoryError,
     ProviderError,
     ReadOnlyError,
     ServerError,
     SessionError,
+    SessionTakenError,
+    StorageError,
     UnknownProvider,
     WrongTypeError,
 )
@@ -34,8 +38,10 @@ if TYPE_CHECKING:
 # Without the modules `memory` and `redis`: `from chuk_sessions import *` must not load a client library.
 __all__ = [
     "LoadingError",
+    "MetadataError",
     "NoPermissionError",
     "NotSent",
+    "NotSupportedError",
     "OutOfMemoryError",
     "OutcomeUnknown",
     "Provider",
@@ -47,6 +53,8 @@ __all__ = [
     "SessionManager",
     "SessionMetadata",
     "SessionStatus",
+    "SessionTakenError",
+    "StorageError",
     "UnknownProvider",
     "WrongTypeError",
     "__version__",

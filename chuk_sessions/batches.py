@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar, cast
 
-from chuk_sessions.exceptions import ProviderError, SessionError
+from chuk_sessions.exceptions import ProviderError, StorageError
 
 __all__ = ["batch", "in_background", "session_error"]
 
@@ -26,10 +26,10 @@ async def batch(calls: Sequence[Coroutine[Any, Any, T]]) -> list[T | Exception]:
 
 
 def session_error(action: str, result: bool | Exception) -> bool | Exception:
-    """What a batch returns for one item: a failing storage as SessionError with its cause."""
+    """What a batch returns for one item: a failing storage as StorageError with its cause."""
     if not isinstance(result, ProviderError):
         return result
-    error = SessionError(f"could not {action} a session: {result}")
+    error = StorageError(f"could not {action} a session: {result}")
     error.__cause__ = result
     return error
 

@@ -19,7 +19,7 @@ from uuid import UUID
 
 from orjson import OPT_PASSTHROUGH_DATACLASS, OPT_PASSTHROUGH_DATETIME, OPT_PASSTHROUGH_SUBCLASS, dumps, loads
 
-from chuk_sessions.exceptions import SessionError
+from chuk_sessions.exceptions import MetadataError
 
 __all__ = [
     "Metadata",
@@ -40,7 +40,7 @@ REFUSALS = (TypeError, ValueError, RecursionError)  # of json and orjson alike
 
 
 def encode_document(metadata: Metadata) -> str:
-    """``metadata`` as one JSON text. Raises SessionError that names the path to what cannot be stored."""
+    """``metadata`` as one JSON text. Raises MetadataError that names the path to what cannot be stored."""
     try:
         return _encode(metadata if type(metadata) is dict else check_dict(metadata))
     except REFUSALS as exc:
@@ -56,7 +56,7 @@ def decode_document(text: str) -> dict[str, Any]:
 
 
 def merge_document(text: str, metadata: Metadata) -> str:
-    """``text`` with the keys of ``metadata`` set. Raises SessionError as ``encode_document`` does."""
+    """``text`` with the keys of ``metadata`` set. Raises MetadataError as ``encode_document`` does."""
     try:
         if type(metadata) is dict and text[0] == "{":
             merged = loads(text)
@@ -75,7 +75,7 @@ def merge_document(text: str, metadata: Metadata) -> str:
 
 
 def encode_fields(metadata: Metadata) -> dict[str, str]:
-    """Each top-level key of ``metadata`` with its value as JSON. Raises SessionError as ``encode_document`` does."""
+    """Each top-level key of ``metadata`` with its value as JSON. Raises MetadataError as ``encode_document`` does."""
     try:
         return {text_key(key): _encode(value) for key, value in check_dict(metadata).items()}
     except REFUSALS as exc:
@@ -94,9 +94,9 @@ def decode_fields(fields: dict[str, str]) -> dict[str, Any]:
 
 
 def check_dict(metadata: object) -> Metadata:
-    """``metadata`` itself; SessionError if it is no dict."""
+    """``metadata`` itself; MetadataError if it is no dict."""
     if not isinstance(metadata, dict):
-        raise SessionError(f"custom_metadata must be a dict, got {type(metadata).__name__}; nothing was stored")
+        raise MetadataError(f"custom_metadata must be a dict, got {type(metadata).__name__}; nothing was stored")
     return metadata
 
 
@@ -153,9 +153,9 @@ def _has_non_finite(value: object) -> bool:
     return isinstance(value, Enum) and _has_non_finite(value.value)
 
 
-def _refusal(metadata: object, exc: Exception) -> SessionError:
+def _refusal(metadata: object, exc: Exception) -> MetadataError:
     where, why = _find_refused(metadata) or ("custom_metadata", str(exc))
-    return SessionError(f"{where} cannot be stored as JSON: {why}; nothing was stored")
+    return MetadataError(f"{where} cannot be stored as JSON: {why}; nothing was stored")
 
 
 def _find_refused(metadata: object) -> tuple[str, str] | None:

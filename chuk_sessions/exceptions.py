@@ -1,28 +1,48 @@
-"""The errors of the package. Two roots, as in the published package; the rest say more.
+"""The errors of the package: two roots, as in 0.2 and 0.6, and classes below them that say what happened.
 
 ``ProviderError`` is a fault of the storage (or of how it was configured), ``SessionError`` a fault of a session
-call. Neither message ever holds a password or a session id.
+call. No message ever holds a password or a session id.
 """
 
 from __future__ import annotations
 
 __all__ = [
     "LoadingError",
+    "MetadataError",
     "NoPermissionError",
     "NotSent",
+    "NotSupportedError",
     "OutOfMemoryError",
     "OutcomeUnknown",
     "ProviderError",
     "ReadOnlyError",
     "ServerError",
     "SessionError",
+    "SessionTakenError",
+    "StorageError",
     "UnknownProvider",
     "WrongTypeError",
 ]
 
 
 class SessionError(Exception):
-    """A session operation could not be carried out. If the storage is to blame, the cause is in ``__cause__``."""
+    """A session operation could not be carried out. The next four say why; nothing was stored unless they say so."""
+
+
+class MetadataError(SessionError):
+    """``custom_metadata`` holds a value that cannot be stored, or a field that cannot be counted on."""
+
+
+class StorageError(SessionError):
+    """The storage failed; ``__cause__`` is the ProviderError. After ``OutcomeUnknown`` it may have taken effect."""
+
+
+class NotSupportedError(SessionError):
+    """The store lacks this operation: a custom provider with get, setex and delete alone cannot list, for instance."""
+
+
+class SessionTakenError(SessionError):
+    """A live session has this id and belongs to another user; it was left as it is."""
 
 
 class ProviderError(Exception):

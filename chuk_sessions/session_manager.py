@@ -19,7 +19,7 @@ from chuk_sessions.arguments import (
 )
 from chuk_sessions.batches import batch, in_background, session_error
 from chuk_sessions.codec import text_key
-from chuk_sessions.exceptions import OutcomeUnknown, ProviderError, SessionError
+from chuk_sessions.exceptions import OutcomeUnknown, ProviderError, SessionTakenError, StorageError
 from chuk_sessions.ids import fingerprint, new_session_id, renewed_id
 from chuk_sessions.models import SessionMetadata, session_info
 from chuk_sessions.provider import Factory
@@ -45,7 +45,7 @@ class SessionManager:
     ``CHUK_SANDBOX_ID`` if that is unset. ``session_factory`` is a provider factory; the default is
     ``factory_for_env()``. ``default_ttl_hours`` is how long a session lives unless told otherwise; fractions work.
 
-    When the storage fails, ``allocate_session`` and the calls that 0.2 did not have raise SessionError with the cause;
+    When the storage fails, ``allocate_session`` and the calls that 0.2 did not have raise StorageError with the cause;
     the others log it and return what they return for a session that is not found, so that old code runs on. With
     ``strict=True`` they all raise: an outage can then be told from a logout.
 
@@ -106,8 +106,9 @@ class SessionManager:
         are.
 
         Raises ValueError for hours out of range and for an id that is empty, ``.``, ``..`` or has a ``/``; TypeError
-        for a ``user_id`` that is no str or hours that are no number; SessionError for metadata that cannot be stored,
-        if the storage fails and, when strict, if the live session belongs to another user. Nothing is stored then,
+        for a ``user_id`` that is no str or hours that are no number; MetadataError for metadata that cannot be
+        stored; StorageError if the storage fails; when strict, SessionTakenError if the live session belongs to another
+        user. Nothing is stored then,
         unless the cause is OutcomeUnknown.
         """
         lifetime = self._default_lifetime if ttl_hours is None else seconds_of("ttl_hours", ttl_hours)
@@ -124,9 +125,9 @@ class SessionManager:
         except ProviderError as exc:
             if made_here and isinstance(exc, OutcomeUnknown):  # nobody will have that id, and it may count for its user
                 in_background(self._store.delete(session_id))
-            raise SessionError(f"the session could not be allocated: {exc}") from exc
+            raise StorageError(f"the session could not be allocated: {exc}") from exc
         if self.strict and existing is not None and existing.user_id != user_id:
-            raise SessionError(f"session {fingerprint(session_id)} is live and belongs to another user")
+            raise SessionTakenError(f"session {fingerprint(session_id)} is live and belongs to another user")
         return session_id
 
     async def validate_session(self, session_id: str) -> bool:
@@ -160,14 +161,14 @@ class SessionManager:
     async def get_session_metadata(self, session_id: str) -> SessionMetadata | None:
         """What ``get_session_info`` tells, as an object; None for an unknown, expired or deleted session.
 
-        Does not touch the session. Raises SessionError if the storage fails, strict or not.
+        Does not touch the session. Raises StorageError if the storage fails, strict or not.
         """
         if type(session_id) is not str:
             session_id = grid.plain(session_id)
         try:
             record = await self._store.read(session_id)
         except ProviderError as exc:
-            raise SessionError(f"could not read session {fingerprint(session_id)}: {exc}") from exc
+            raise StorageError(f"could not read session {fingerprint(session_id)}: {exc}") from exc
         return None if record is None else SessionMetadata.from_dict(session_info(session_id, self.sandbox_id, record))
 
     async def update_session_metadata(
@@ -176,7 +177,7 @@ class SessionManager:
         """Set top-level keys of a session's metadata and touch it; False if it is not found.
 
         Only the given keys change, so that concurrent updates of different keys all take effect. With ``merge=False``
-        the metadata becomes exactly ``custom_metadata``. Raises SessionError for metadata that cannot be stored;
+        the metadata becomes exactly ``custom_metadata``. Raises MetadataError for metadata that cannot be stored;
         nothing changes then. A failing storage: see the class.
         """
         if type(session_id) is not str:
@@ -190,9 +191,9 @@ class SessionManager:
         """Add ``amount`` to one top-level key of a session's metadata, in one atomic step, and touch the session.
 
         Returns the new value, None if the session is not found. A missing key counts as 0; values and ``amount`` are
-        signed integers of 64 bits, as HINCRBY of Redis takes them. Raises SessionError, and changes nothing, if the
+        signed integers of 64 bits, as HINCRBY of Redis takes them. Raises MetadataError, and changes nothing, if the
         key holds anything else (a float, a bool, null) or the sum would leave that range; ValueError for an
-        ``amount`` out of range, TypeError for one that is no int or a ``field`` that is no str. Raises SessionError
+        ``amount`` out of range, TypeError for one that is no int or a ``field`` that is no str. Raises StorageError
         if the storage fails, strict or not: after OutcomeUnknown it may have been counted.
         """
         if type(amount) is not int:
@@ -205,7 +206,7 @@ class SessionManager:
         try:
             return await self._store.increment(session_id, text_key(field), amount)
         except ProviderError as exc:
-            raise SessionError(f"could not count in session {fingerprint(session_id)}: {exc}") from exc
+            raise StorageError(f"could not count in session {fingerprint(session_id)}: {exc}") from exc
 
     async def extend_session_ttl(self, session_id: str, additional_hours: float) -> bool:
         """Move the deadline later by ``additional_hours`` and touch the session; False if it is not found.
@@ -239,7 +240,7 @@ class SessionManager:
         without a grace, and the same new id with one.
 
         Raises ValueError for a grace that is negative or out of range, TypeError for one that is no number;
-        SessionError if the storage fails, strict or not, and if it is a custom provider, which cannot do it. After
+        StorageError if the storage fails, strict or not; NotSupportedError on a custom provider. After
         OutcomeUnknown the session has the old id or the new one, never both.
         """
         grace = check_interval(grace_seconds, "grace_seconds")
@@ -247,60 +248,60 @@ class SessionManager:
         try:
             return await self._store.renew(session_id, renewed_id(session_id, time.time()), grace)
         except ProviderError as exc:
-            raise SessionError(f"could not renew session {fingerprint(session_id)}: {exc}") from exc
+            raise StorageError(f"could not renew session {fingerprint(session_id)}: {exc}") from exc
 
     async def list_user_sessions(self, user_id: str) -> list[dict[str, Any]]:
         """What is known of each live session of a user, oldest first, as ``get_session_info`` gives it; touches none.
 
-        An empty list if there are none. Raises TypeError for a ``user_id`` that is no str, SessionError if the storage
-        fails, strict or not, and if it is a custom provider, which cannot do it.
+        An empty list if there are none. Raises TypeError for a ``user_id`` that is no str, StorageError if the storage
+        fails, strict or not; NotSupportedError on a custom provider.
         """
         user_id = check_user("user_id", user_id)
         try:
             found = await self._store.list_user(user_id)
         except ProviderError as exc:
-            raise SessionError(f"could not list the sessions of a user: {exc}") from exc
+            raise StorageError(f"could not list the sessions of a user: {exc}") from exc
         return [session_info(session_id, self.sandbox_id, record) for session_id, record in found]
 
     async def delete_user_sessions(self, user_id: str, keep: str | Iterable[str] | None = None) -> int:
         """End all sessions of a user but those in ``keep``, an id or several; how many were ended.
 
         When it returns, every session of that user that was allocated before the call has ended for every process
-        (OWASP ASVS 5.0, 7.4.3). Raises TypeError for a ``user_id`` that is no str, SessionError if the storage fails,
-        strict or not: some sessions may have ended then, so call again; and if it is a custom provider.
+        (OWASP ASVS 5.0, 7.4.3). Raises TypeError for a ``user_id`` that is no str, StorageError if the storage fails,
+        strict or not: some sessions may have ended then, so call again; NotSupportedError on a custom provider.
         """
         user_id = check_user("user_id", user_id)
         kept = frozenset([keep] if isinstance(keep, str) else keep or ())
         try:
             return await self._store.delete_user(user_id, kept)
         except ProviderError as exc:
-            raise SessionError(f"could not end the sessions of a user: {exc}") from exc
+            raise StorageError(f"could not end the sessions of a user: {exc}") from exc
 
     async def iter_sessions(self, batch: int = 500) -> AsyncIterator[dict[str, Any]]:
         """All live sessions of this sandbox, in no order, as ``get_session_info`` gives them; touches none.
 
         About ``batch`` (1 to 10,000) are read at a time, so that memory stays bounded. A session that lives all the
         while comes at least once, more often if servers changed meanwhile; one that is allocated, ended or given a new
-        id meanwhile may or may not come. Raises ValueError for another ``batch``; SessionError if the storage fails,
-        strict or not, and if it is a custom provider.
+        id meanwhile may or may not come. Raises ValueError for another ``batch``; StorageError if the storage fails,
+        strict or not; NotSupportedError on a custom provider.
         """
         try:
             async for page in self._store.pages(check_batch(batch)):
                 for session_id, record in page:
                     yield session_info(session_id, self.sandbox_id, record)
         except ProviderError as exc:
-            raise SessionError(f"could not go through the sessions: {exc}") from exc
+            raise StorageError(f"could not go through the sessions: {exc}") from exc
 
     async def count_sessions(self) -> int:
         """How many sessions of this sandbox live; on Redis by looking at all keys, so not for every request.
 
-        Exact while nothing changes. Raises SessionError if the storage fails, strict or not, and if it is a custom
-        provider.
+        Exact while nothing changes. Raises StorageError if the storage fails, strict or not; NotSupportedError on a
+        custom provider.
         """
         try:
             return await self._store.count()
         except ProviderError as exc:
-            raise SessionError(f"could not count the sessions: {exc}") from exc
+            raise StorageError(f"could not count the sessions: {exc}") from exc
 
     async def allocate_sessions(self, requests: Iterable[Mapping[str, Any]]) -> list[str | Exception]:
         """``allocate_session`` for each of ``requests``, the arguments of one call by name; on Redis in one round trip.
@@ -313,7 +314,7 @@ class SessionManager:
     async def validate_sessions(self, session_ids: Iterable[str]) -> list[bool | Exception]:
         """``validate_session`` for each id, on Redis in one round trip per server.
 
-        Per id, in order: whether the session lives, or SessionError if the storage failed, strict or not.
+        Per id, in order: whether the session lives, or StorageError if the storage failed, strict or not.
         """
         touches = [self._store.touch(grid.plain(each), self._touch_interval) for each in session_ids]
         return [session_error("validate", result) for result in await batch(touches)]
@@ -321,7 +322,7 @@ class SessionManager:
     async def delete_sessions(self, session_ids: Iterable[str]) -> list[bool | Exception]:
         """``delete_session`` for each id, on Redis in one round trip per server.
 
-        Per id, in order: whether there was one to end, or SessionError if the storage failed, strict or not. An id
+        Per id, in order: whether there was one to end, or StorageError if the storage failed, strict or not. An id
         that is given twice is found once.
         """
         results = await batch([self._store.delete(grid.plain(each)) for each in session_ids])
@@ -404,7 +405,7 @@ class SessionManager:
         """Raise when strict; else log, at most once per interval, and give ``result``."""
         what = "sessions" if session_id is None else f"session {fingerprint(session_id)}"
         if self.strict:
-            raise SessionError(f"could not {action} {what}: {exc}") from exc
+            raise StorageError(f"could not {action} {what}: {exc}") from exc
         now = time.monotonic()
         if now >= self._next_report:
             self._next_report = now + REPORT_INTERVAL

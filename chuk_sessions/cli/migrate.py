@@ -33,7 +33,7 @@ from chuk_sessions import grid
 from chuk_sessions.cli.enumeration import session_keys
 from chuk_sessions.cli.stored import Problem, Stored, read, read_batch
 from chuk_sessions.cli.targets import Crossing, RedisTarget
-from chuk_sessions.exceptions import ProviderError, SessionError
+from chuk_sessions.exceptions import MetadataError, ProviderError
 from chuk_sessions.ids import quote_part, session_key
 from chuk_sessions.providers.redis.index import UserIndex
 from chuk_sessions.providers.redis.transfer.adopt import arrival_key, tombstone_key
@@ -332,7 +332,7 @@ class _Run:
         """The outcome of putting it at the target, which is reported if it is a refusal."""
         try:
             outcome = await putting
-        except SessionError as exc:
+        except MetadataError as exc:
             self.counts.add_problem(Problem(found.key, str(exc)))
             return Adoption.UNREADABLE
         if outcome in REFUSED:

@@ -27,7 +27,7 @@ class Target(Protocol):
     ) -> Adoption:
         """Put a session here that lives ``left`` seconds and comes from the sandbox ``origin``, if from another one.
 
-        EXPIRED if it was ended here before: then it must not come back. Raises SessionError for metadata that cannot
+        EXPIRED if it was ended here before: then it must not come back. Raises MetadataError for metadata that cannot
         be stored.
         """
 

@@ -8,7 +8,7 @@ What every store keeps, and ``tests/contract/test_session_store.py`` checks for 
 * No operation but ``create`` brings a session into being: a deleted one stays deleted.
 * A session is never stored without its deadline.
 * ``accessed`` never runs backwards.
-* Metadata is encoded by ``codec`` before anything else happens: what it refuses (SessionError) changes nothing.
+* Metadata is encoded by ``codec`` before anything else happens: what it refuses (MetadataError) changes nothing.
 * A record that cannot be decoded counts as absent, is logged once, and is left alone; only ``delete`` removes it, so
   that a logout holds while two versions of this package serve.
 """
@@ -19,7 +19,7 @@ from collections.abc import AsyncIterator
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from chuk_sessions.codec import Metadata
-from chuk_sessions.exceptions import SessionError
+from chuk_sessions.exceptions import MetadataError, NotSupportedError
 from chuk_sessions.models import SessionRecord
 
 __all__ = ["INT64", "Existing", "SessionStore", "SessionStoreFactory", "cannot_count", "counted", "not_supported"]
@@ -34,18 +34,18 @@ class Existing(NamedTuple):
     user_id: str | None
 
 
-def not_supported(what: str) -> SessionError:
+def not_supported(what: str) -> NotSupportedError:
     """What a store raises from an operation that its storage cannot carry out."""
-    return SessionError(f"{what}: not supported by this provider")
+    return NotSupportedError(f"{what}: not supported by this provider")
 
 
-def cannot_count(field: str, reason: str) -> SessionError:
+def cannot_count(field: str, reason: str) -> MetadataError:
     """What ``increment`` raises when the field cannot be counted on."""
-    return SessionError(f"custom_metadata[{field!r}] {reason}; nothing was changed")
+    return MetadataError(f"custom_metadata[{field!r}] {reason}; nothing was changed")
 
 
 def counted(metadata: Metadata, field: str, amount: int) -> int:
-    """What ``increment`` makes of that field. Raises SessionError as it does."""
+    """What ``increment`` makes of that field. Raises MetadataError as it does."""
     value = metadata.get(field, 0)
     if type(value) is not int or value not in INT64:
         raise cannot_count(field, NO_INTEGER)
@@ -79,7 +79,7 @@ class SessionStore(Protocol):
     async def increment(self, session_id: str, field: str, amount: int) -> int | None:
         """Add ``amount`` to one key of the metadata and touch; the new value, None if not found.
 
-        A missing key counts as 0. Raises SessionError, and changes nothing, if its value is no integer of 64 bits or
+        A missing key counts as 0. Raises MetadataError, and changes nothing, if its value is no integer of 64 bits or
         the sum would be none. ``field`` is as ``codec.text_key`` gives it, ``amount`` in ``INT64``.
         """
 

@@ -152,5 +152,7 @@ def test_errors_have_two_roots() -> None:
     for name in ("NotSent", "OutcomeUnknown", "ServerError", "UnknownProvider"):
         assert issubclass(getattr(chuk_sessions, name), chuk_sessions.ProviderError)
     assert issubclass(chuk_sessions.UnknownProvider, ImportError)
+    for name in ("MetadataError", "NotSupportedError", "SessionTakenError", "StorageError"):
+        assert issubclass(getattr(chuk_sessions, name), chuk_sessions.SessionError)
     assert not issubclass(chuk_sessions.SessionError, chuk_sessions.ProviderError)
     assert not issubclass(chuk_sessions.ProviderError, chuk_sessions.SessionError)

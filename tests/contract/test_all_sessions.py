@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from chuk_sessions import SessionError, SessionManager
+from chuk_sessions import NotSupportedError, SessionManager, StorageError
 from chuk_sessions.cli import main as cli
 from chuk_sessions.ids import session_key
 from chuk_sessions.providers import redis
@@ -102,9 +102,9 @@ async def test_wrong_batches(manager: SessionManager) -> None:
 
 async def test_a_custom_provider_cannot() -> None:
     manager = SessionManager("box", custom_provider.factory())
-    with pytest.raises(SessionError, match="not supported by this provider"):
+    with pytest.raises(NotSupportedError, match="not supported by this provider"):
         await anext(manager.iter_sessions())
-    with pytest.raises(SessionError, match="not supported by this provider"):
+    with pytest.raises(NotSupportedError, match="not supported by this provider"):
         await manager.count_sessions()
 
 
@@ -116,7 +116,7 @@ async def test_one_server_of_a_cluster_is_not_taken_for_all(
     node = calm_cluster.nodes[0]
     manager = SessionManager("box", redis.factory(f"redis://{node.host}:{node.port}"))
     for call in (manager.count_sessions(), ids_in(manager)):
-        with pytest.raises(SessionError, match="one of a cluster, with a part of the keys: add cluster=true"):
+        with pytest.raises(StorageError, match="one of a cluster, with a part of the keys: add cluster=true"):
             await call
     for command in (["inspect"], ["migrate", "--to", redis_server.url, "--dry-run", "--from"]):
         assert await asyncio.to_thread(cli.main, [*command, f"redis://{node.host}:{node.port}"]) == 2

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from chuk_sessions import ProviderError, SessionError, SessionManager
+from chuk_sessions import MetadataError, ProviderError, SessionManager, StorageError
 from tests.support.failing_provider import failing_factory
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ async def test_a_result_per_item_in_order(manager: SessionManager) -> None:
         {},
     ]
     made = await manager.allocate_sessions(requests)
-    assert [type(each) for each in made] == [str, ValueError, str, ValueError, SessionError, str]
+    assert [type(each) for each in made] == [str, ValueError, str, ValueError, MetadataError, str]
     assert made[2] == "chosen"
     info = await manager.get_session_info(str(made[0]))
     assert info is not None
@@ -67,9 +67,9 @@ async def test_an_outage_is_an_exception_per_item(strict: bool) -> None:
         await manager.validate_sessions(["one", "two"]),
         await manager.delete_sessions(["one", "two"]),
     ):
-        assert [type(each) for each in results] == [SessionError] * 2
+        assert [type(each) for each in results] == [StorageError] * 2
         for each in results:
-            assert isinstance(each, SessionError)
+            assert isinstance(each, StorageError)
             assert isinstance(each.__cause__, ProviderError)
             assert "secret" not in str(each)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from chuk_sessions import SessionError, SessionManager, SessionMetadata
+from chuk_sessions import NotSupportedError, SessionManager, SessionMetadata
 from chuk_sessions.providers import memory
 from chuk_sessions.providers.memory.store import MemorySessionStore
 from tests.support.helpers import time_passes
@@ -122,7 +122,7 @@ async def test_what_ended_unseen_makes_room(
     """A session that nobody touched does not take the place of an older one that is in use, whatever its id."""
     monkeypatch.setattr("chuk_sessions.providers.redis.index.UNDER_WAY", 10_000)
     if "custom" in request.node.callspec.id:
-        with pytest.raises(SessionError, match="not supported"):
+        with pytest.raises(NotSupportedError, match="not supported"):
             await manager_factory(max_sessions_per_user=2).allocate_session(user_id="alice")
         return
     lasting = manager_factory(max_sessions_per_user=2)

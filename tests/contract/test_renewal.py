@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from chuk_sessions import SessionError, SessionManager
+from chuk_sessions import NotSupportedError, SessionManager
 from chuk_sessions.ids import is_random, slot_tag
 from tests.contract.test_user_sessions import ids_of
 from tests.support import custom_provider
@@ -219,6 +219,6 @@ async def test_an_old_id_answers_for_all_of_its_grace_while_the_session_is_used(
 async def test_a_custom_provider_cannot() -> None:
     manager = SessionManager("box", custom_provider.factory())
     session_id = await manager.allocate_session()
-    with pytest.raises(SessionError, match="not supported by this provider"):
+    with pytest.raises(NotSupportedError, match="not supported by this provider"):
         await manager.renew_session(session_id)
     assert await manager.validate_session(session_id)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from chuk_sessions import SessionError
+from chuk_sessions import MetadataError
 from chuk_sessions.models import SessionRecord
 from chuk_sessions.stores.contract import Existing
 from tests.support.helpers import eventually, time_passes
@@ -213,17 +213,17 @@ async def test_merging_two_keys_with_one_text(session_store: SessionStore) -> No
 @pytest.mark.parametrize("metadata", [{"a": object()}, {"a": {"b": {1, 2}}}, {("a",): 1}, ["a"], "a", None], ids=repr)
 async def test_refused_metadata_changes_nothing(session_store: SessionStore, metadata: Any) -> None:
     """Neither is a session made, nor one touched; and a refusal comes before `not found`."""
-    with pytest.raises(SessionError):
+    with pytest.raises(MetadataError):
         await session_store.create("id", None, 3600, metadata)
-    with pytest.raises(SessionError):
+    with pytest.raises(MetadataError):
         await session_store.update("id", metadata, False)
     assert await session_store.read("id") is None
     await session_store.create("id", None, 3600, {"kept": 1})
     old = await read(session_store)
     for replace in (False, True):
-        with pytest.raises(SessionError):
+        with pytest.raises(MetadataError):
             await session_store.update("id", metadata, replace)
-    with pytest.raises(SessionError):
+    with pytest.raises(MetadataError):
         await session_store.create("id", None, 3600, metadata)
     assert await read(session_store) == old
 

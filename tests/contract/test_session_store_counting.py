@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from chuk_sessions import SessionError
+from chuk_sessions import MetadataError
 from tests.support.helpers import time_passes
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ async def test_what_is_no_integer_is_refused(manager: SessionManager, value: Any
     """Nothing changes, the time of last access included."""
     session_id = await manager.allocate_session(custom_metadata={"used": value})
     before = await manager.get_session_info(session_id)
-    with pytest.raises(SessionError, match=r"custom_metadata\['used'\] is no integer"):
+    with pytest.raises(MetadataError, match=r"custom_metadata\['used'\] is no integer"):
         await manager.increment_session_metadata(session_id, "used")
     assert await manager.get_session_info(session_id) == before
 
@@ -74,7 +74,7 @@ async def test_overflow_is_refused(manager: SessionManager, start: int, amount: 
     """Nothing changes then either."""
     session_id = await manager.allocate_session(custom_metadata={"used": start})
     before = await manager.get_session_info(session_id)
-    with pytest.raises(SessionError, match="64 bits"):
+    with pytest.raises(MetadataError, match="64 bits"):
         await manager.increment_session_metadata(session_id, "used", amount)
     assert await manager.get_session_info(session_id) == before
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from chuk_sessions import SessionError, SessionManager
+from chuk_sessions import NotSupportedError, SessionManager
 from tests.contract.test_user_sessions import colliding_users, ids_of
 from tests.support import custom_provider
 from tests.support.helpers import time_passes
@@ -110,7 +110,7 @@ async def test_users_with_one_tag_do_not_crowd_each_other_out(manager_factory: C
 async def test_a_custom_provider_cannot() -> None:
     """And says so at a login; what has no user is not limited."""
     manager = SessionManager("box", custom_provider.factory(), max_sessions_per_user=3)
-    with pytest.raises(SessionError, match="not supported by this provider"):
+    with pytest.raises(NotSupportedError, match="not supported by this provider"):
         await manager.allocate_session(user_id="alice")
     assert await manager.validate_session(await manager.allocate_session())
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from chuk_sessions import SessionError, SessionManager
+from chuk_sessions import NotSupportedError, SessionManager
 from chuk_sessions.ids import user_tag
 from tests.support import custom_provider
 from tests.support.helpers import time_passes
@@ -37,9 +37,9 @@ async def test_a_custom_provider_cannot() -> None:
     """And says so, rather than that there are none."""
     manager = SessionManager("box", custom_provider.factory())
     await manager.allocate_session(user_id="alice")
-    with pytest.raises(SessionError, match="not supported by this provider"):
+    with pytest.raises(NotSupportedError, match="not supported by this provider"):
         await manager.list_user_sessions("alice")
-    with pytest.raises(SessionError, match="not supported by this provider"):
+    with pytest.raises(NotSupportedError, match="not supported by this provider"):
         await manager.delete_user_sessions("alice")
 
 

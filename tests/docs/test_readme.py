@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import chuk_sessions
-from chuk_sessions import ProviderError, SessionManager, exceptions
+from chuk_sessions import ProviderError, SessionError, SessionManager, exceptions
 from chuk_sessions.provider_factory import BUILT_IN
 from chuk_sessions.providers import memory
 from tests.support import readme_blocks, readme_checks
@@ -181,8 +181,10 @@ def test_deployment_examples_set_only_what_exists() -> None:
 
 def test_error_table_lists_every_exception() -> None:
     assert sorted(row[0] for row in table("Errors")) == sorted(exceptions.__all__)
-    bases = [getattr(chuk_sessions, row[0]) for row in table("Errors")]
-    assert all(issubclass(kind, ProviderError) for kind in bases[1:])
+    kinds = [getattr(chuk_sessions, row[0]) for row in table("Errors")]
+    first = kinds.index(ProviderError)
+    assert all(issubclass(kind, SessionError) for kind in kinds[:first])
+    assert all(issubclass(kind, ProviderError) for kind in kinds[first:])
 
 
 def test_method_table_is_the_interface() -> None:

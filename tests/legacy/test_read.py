@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from chuk_sessions import OutOfMemoryError, ProviderError, SessionError, SessionManager
+from chuk_sessions import OutOfMemoryError, ProviderError, SessionManager, StorageError
 from chuk_sessions.ids import session_key
 from chuk_sessions.models import iso_timestamp
 from chuk_sessions.providers import redis
@@ -370,7 +370,7 @@ async def test_a_server_that_is_away(name: str) -> None:
         manager = SessionManager("box", redis.factory(f"{server.url}?reconnect_grace=0"), strict=True)
         assert await manager.validate_session("id") is False
         server.kill()
-        with pytest.raises(SessionError) as caught:
+        with pytest.raises(StorageError) as caught:
             await (manager.delete_session("id") if name == "delete" else CALLS[name](manager))
     assert isinstance(caught.value.__cause__, ProviderError)
 
@@ -410,7 +410,7 @@ class TestAFullServer:
 
     async def test_what_would_change_it_is_an_error(self, full: Server, manager: SessionManager) -> None:
         for name in ("update", "extend", "allocate"):
-            with pytest.raises(SessionError) as caught:
+            with pytest.raises(StorageError) as caught:
                 await CALLS[name](manager)
             assert isinstance(caught.value.__cause__, OutOfMemoryError)
 

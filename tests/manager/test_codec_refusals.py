@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from chuk_sessions import SessionError
+from chuk_sessions import MetadataError, SessionError
 from chuk_sessions.codec import decode_document, decode_fields, encode_document, encode_fields
 from tests.manager.test_codec import nested
 
@@ -60,7 +60,7 @@ def encode(request: pytest.FixtureRequest) -> Encode:
 
 
 def refusal(encode: Encode, metadata: dict[Any, Any]) -> str:
-    with pytest.raises(SessionError) as caught:
+    with pytest.raises(MetadataError) as caught:
         encode(metadata)
     assert isinstance(caught.value.__cause__, (TypeError, ValueError, RecursionError))
     match = re.fullmatch(r"(.+?) cannot be stored as JSON: (.+); nothing was stored", str(caught.value), re.DOTALL)
@@ -82,7 +82,7 @@ def test_keys(encode: Encode, key: Any) -> None:
     """The message names the dict that has the key, and the key's type."""
     assert refusal(encode, {"a": 1, key: 2}) == "a key of custom_metadata"
     assert refusal(encode, {"a": [{"b": {key: 2}}]}) == "a key of custom_metadata['a'][0]['b']"
-    with pytest.raises(SessionError, match=f"{type(key).__name__} cannot be a JSON key"):
+    with pytest.raises(MetadataError, match=f"{type(key).__name__} cannot be a JSON key"):
         encode({key: 1})
 
 
@@ -152,7 +152,7 @@ def test_too_many_digits(encode: Encode) -> None:
 
 @pytest.mark.parametrize("metadata", [None, [], "text", b"{}", 5, [("a", 1)], Point()], ids=repr)
 def test_what_is_no_dict(encode: Encode, metadata: Any) -> None:
-    with pytest.raises(SessionError, match=f"custom_metadata must be a dict, got {type(metadata).__name__}"):
+    with pytest.raises(MetadataError, match=f"custom_metadata must be a dict, got {type(metadata).__name__}"):
         encode(metadata)
 
 

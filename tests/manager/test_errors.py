@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from chuk_sessions import SessionError, SessionManager
+from chuk_sessions import MetadataError, SessionManager, StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -123,14 +123,14 @@ async def test_users_that_are_no_text(manager: SessionManager, user_id: Any) -> 
 @pytest.mark.parametrize(("metadata", "path"), REFUSED.values(), ids=REFUSED)
 async def test_refused_metadata(manager: SessionManager, metadata: dict[Any, Any], path: str) -> None:
     """The error names the path to the value; no session is made, none is changed or touched."""
-    with pytest.raises(SessionError) as caught:
+    with pytest.raises(MetadataError) as caught:
         await manager.allocate_session("new", custom_metadata=metadata)
     assert str(caught.value).startswith(f"{path} cannot be stored")
     assert await manager.get_session_info("new") is None
     await manager.allocate_session("known", custom_metadata={"kept": {"a": 1}})
     old = await manager.get_session_info("known")
     for merge in (True, False):
-        with pytest.raises(SessionError) as caught:
+        with pytest.raises(MetadataError) as caught:
             await manager.update_session_metadata("known", metadata, merge=merge)
         assert str(caught.value).startswith(f"{path} cannot be stored")
     assert await manager.get_session_info("known") == old
@@ -138,19 +138,19 @@ async def test_refused_metadata(manager: SessionManager, metadata: dict[Any, Any
 
 @pytest.mark.parametrize("metadata", [["a"], "text", 5, [("a", 1)]], ids=repr)
 async def test_metadata_that_is_no_dict(manager: SessionManager, metadata: Any) -> None:
-    with pytest.raises(SessionError, match="custom_metadata must be a dict"):
+    with pytest.raises(MetadataError, match="custom_metadata must be a dict"):
         await manager.allocate_session("new", custom_metadata=metadata)
     assert await manager.validate_session("new") is False
     for session_id in ("unknown", await manager.allocate_session()):
         for merge in (True, False):
-            with pytest.raises(SessionError, match="custom_metadata must be a dict"):
+            with pytest.raises(MetadataError, match="custom_metadata must be a dict"):
                 await manager.update_session_metadata(session_id, metadata, merge=merge)
 
 
 async def test_refused_metadata_of_an_unknown_session(manager: SessionManager) -> None:
     """The fault is reported before the session is looked for, whatever the id is."""
     for session_id in ("unknown", None):
-        with pytest.raises(SessionError, match="custom_metadata"):
+        with pytest.raises(MetadataError, match="custom_metadata"):
             await manager.update_session_metadata(session_id, {"a": object()})  # type: ignore[arg-type]
 
 
@@ -159,7 +159,7 @@ async def test_a_refusal_on_top_of_much(manager_factory: Callable[..., SessionMa
     """The path is that of the caller's own value, however much is stored already."""
     manager = manager_factory(strict=True)
     session_id = await manager.allocate_session(custom_metadata={f"k{n}": [n, None] for n in range(100)})
-    with pytest.raises(SessionError, match=r"^custom_metadata\['k5'\]\['x'\] cannot"):
+    with pytest.raises(MetadataError, match=r"^custom_metadata\['k5'\]\['x'\] cannot"):
         await manager.update_session_metadata(session_id, {"k5": {"x": object()}}, merge=merge)
     info = await manager.get_session_info(session_id)
     assert info is not None
@@ -175,5 +175,5 @@ def test_a_session_factory_that_is_none(wrong: Any) -> None:
 async def test_a_session_factory_that_was_not_called() -> None:
     """The module's function in the place of what it returns: the error says what to do."""
     manager = SessionManager("box", lambda: lambda: None, strict=True)  # type: ignore[arg-type, return-value]
-    with pytest.raises(SessionError, match=r"session_factory=module\.factory\(\)"):
+    with pytest.raises(StorageError, match=r"session_factory=module\.factory\(\)"):
         await manager.validate_session("id")

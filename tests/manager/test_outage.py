@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from chuk_sessions import ProviderError, SessionError, SessionManager
+from chuk_sessions import ProviderError, SessionManager, StorageError
 from tests.support.failing_provider import failing_factory
 from tests.support.helpers import Clock
 
@@ -70,7 +70,7 @@ async def test_allocation_always_raises(broken_factory: Factory, strict: bool) -
     """There is no id to return, so the cause is told."""
     manager = SessionManager("box", broken_factory, strict=strict)
     for session_id in (None, ID):
-        with pytest.raises(SessionError, match="could not be allocated") as caught:
+        with pytest.raises(StorageError, match="could not be allocated") as caught:
             await manager.allocate_session(session_id)
         assert isinstance(caught.value.__cause__, ProviderError)
         assert ID not in str(caught.value)
@@ -94,7 +94,7 @@ ALWAYS_RAISING: dict[str, Callable[[SessionManager], Awaitable[Any]]] = {
 async def test_new_calls_always_raise(broken_factory: Factory, name: str, strict: bool) -> None:
     """With the cause, or the word that this provider cannot do it; without id or password."""
     manager = SessionManager("box", broken_factory, strict=strict)
-    with pytest.raises(SessionError) as caught:
+    with pytest.raises(StorageError) as caught:
         await ALWAYS_RAISING[name](manager)
     assert isinstance(caught.value.__cause__, ProviderError) or "not supported by this provider" in str(caught.value)
     assert ID not in str(caught.value)
@@ -116,7 +116,7 @@ async def test_lenient(broken_factory: Factory, name: str, caplog: pytest.LogCap
 async def test_strict(broken_factory: Factory, name: str, caplog: pytest.LogCaptureFixture) -> None:
     """An outage is an error with its cause, which the caller logs or not."""
     manager = SessionManager("box", broken_factory, strict=True)
-    with pytest.raises(SessionError) as caught:
+    with pytest.raises(StorageError) as caught:
         await call(manager, name)
     assert isinstance(caught.value.__cause__, ProviderError)
     assert ID not in str(caught.value)
@@ -131,7 +131,7 @@ async def test_the_fingerprint_tells_sessions_apart(broken_factory: Factory) -> 
     manager = SessionManager("box", broken_factory, strict=True)
     messages = []
     for session_id in (ID, ID, "other"):
-        with pytest.raises(SessionError) as caught:
+        with pytest.raises(StorageError) as caught:
             await manager.validate_session(session_id)
         messages.append(str(caught.value))
     assert messages[0] == messages[1] != messages[2]
@@ -161,7 +161,7 @@ async def test_the_first_failure_is_logged_on_a_machine_just_started(
 async def test_a_providers_own_error_comes_through() -> None:
     """A custom provider may raise ProviderError itself; its words are kept."""
     manager = SessionManager("box", failing_factory(ProviderError("disk full")), strict=True)
-    with pytest.raises(SessionError, match="disk full"):
+    with pytest.raises(StorageError, match="disk full"):
         await manager.validate_session(ID)
 
 
@@ -172,7 +172,7 @@ async def test_a_factory_that_fails() -> None:
         raise OSError
 
     assert await SessionManager("box", factory).validate_session(ID) is False
-    with pytest.raises(SessionError, match="OSError"):
+    with pytest.raises(StorageError, match="OSError"):
         await SessionManager("box", factory).allocate_session()
 
 
@@ -190,7 +190,7 @@ async def test_sweeping_fails_as_the_others_do(caplog: pytest.LogCaptureFixture)
     factory: Any = Factory_()
     assert await SessionManager("box", factory).cleanup_expired_sessions() == 0
     assert "Could not clean up sessions: away" in caplog.text
-    with pytest.raises(SessionError, match="could not clean up sessions: away"):
+    with pytest.raises(StorageError, match="could not clean up sessions: away"):
         await SessionManager("box", factory, strict=True).cleanup_expired_sessions()
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from chuk_sessions import SessionError, SessionManager, SessionMetadata, SessionStatus
+from chuk_sessions import SessionManager, SessionMetadata, SessionStatus, SessionTakenError
 from chuk_sessions.providers import memory
 from tests.support.helpers import Clock, time_passes
 
@@ -129,7 +129,7 @@ async def test_a_live_id_of_another_user(manager_factory: Callable[..., SessionM
     assert await lenient.allocate_session("mine", "bob") == "mine"
     assert await lenient.allocate_session("mine") == "mine"
     for user_id in ("bob", None):
-        with pytest.raises(SessionError, match="another user"):
+        with pytest.raises(SessionTakenError, match="another user"):
             await strict.allocate_session("mine", user_id)
     assert await strict.allocate_session("mine", "alice") == "mine"
     assert (await info_of(strict, "mine"))["user_id"] == "alice"

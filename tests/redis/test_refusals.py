@@ -7,13 +7,12 @@ from typing import Any
 
 import pytest
 
-from chuk_sessions import SessionManager
+from chuk_sessions import SessionManager, StorageError
 from chuk_sessions.exceptions import (
     NoPermissionError,
     OutOfMemoryError,
     ReadOnlyError,
     ServerError,
-    SessionError,
     WrongTypeError,
 )
 from chuk_sessions.ids import session_key
@@ -72,7 +71,7 @@ async def make_unable_to_save(server: RedisServer) -> None:
 
 
 async def cause_of(call: Call, manager: SessionManager) -> BaseException | None:
-    with pytest.raises(SessionError) as caught:
+    with pytest.raises(StorageError) as caught:
         await call(manager)
     cause = caught.value.__cause__
     assert str(cause) in str(caught.value)  # a log line of the outer one is enough

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from chuk_sessions import ProviderError, SessionError, SessionManager
+from chuk_sessions import ProviderError, SessionManager, StorageError
 from chuk_sessions.ids import index_key, quote_part, session_key, user_tag
 from chuk_sessions.providers.redis import factory as redis_factory
 from chuk_sessions.providers.redis.index import Member, UserIndex
@@ -190,9 +190,9 @@ class TestRefusals:
             await manager.allocate_session("id", custom_metadata={"a": 1})
             old = await manager.get_session_info("id")
             server.command("CONFIG", "SET", "maxmemory", "1")
-            with pytest.raises(SessionError, match="OOM"):
+            with pytest.raises(StorageError, match="OOM"):
                 await manager.allocate_session("new", custom_metadata={"a": 1})
-            with pytest.raises(SessionError, match="OOM"):
+            with pytest.raises(StorageError, match="OOM"):
                 await manager.update_session_metadata("id", {"b": 2})
             assert await manager.get_session_info("new") is None
             assert await manager.get_session_info("id") == old

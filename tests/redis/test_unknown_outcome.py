@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from chuk_sessions import OutcomeUnknown, SessionError, SessionManager
+from chuk_sessions import OutcomeUnknown, SessionManager, StorageError
 from chuk_sessions.providers import redis
 from tests.support.helpers import eventually
 from tests.support.proxy import Proxy
@@ -29,7 +29,7 @@ async def lose_the_reply(proxy: Proxy, server: Server, login: asyncio.Task[str],
     await eventually(lambda: len(keys_on(server)) == keys)
     proxy.swallowing = False
     proxy.cut()
-    with pytest.raises(SessionError) as caught:
+    with pytest.raises(StorageError) as caught:
         await login
     assert isinstance(caught.value.__cause__, OutcomeUnknown)
 

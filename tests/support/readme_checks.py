@@ -16,7 +16,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from chuk_sessions import ProviderError, SessionError, SessionManager, SessionMetadata, factory_for_env
+from chuk_sessions import (
+    MetadataError,
+    ProviderError,
+    SessionError,
+    SessionManager,
+    SessionMetadata,
+    SessionTakenError,
+    StorageError,
+    factory_for_env,
+)
 from chuk_sessions.redis_client.url import parse_url
 from tests.support.readme_blocks import README
 
@@ -91,7 +100,7 @@ async def check_detail(example: Namespace) -> None:
     for bad_id in ("", ".", "..", "a/b"):
         with pytest.raises(ValueError, match="session_id"):
             await sessions.allocate_session(bad_id)
-    with pytest.raises(SessionError, match=r"custom_metadata\['cart'\]\[0\]"):
+    with pytest.raises(MetadataError, match=r"custom_metadata\['cart'\]\[0\]"):
         await sessions.update_session_metadata(info["session_id"], {"cart": [object()]})
     assert not await sessions.validate_session("x")
 
@@ -249,13 +258,13 @@ async def check_error_handling(example: Namespace) -> None:
     session_id = await example["sessions"].allocate_session(user_id="alice")
     assert await example["current_user"](session_id) == (200, "alice")
     assert await example["current_user"]("unknown") == (401, None)
-    with pytest.raises(SessionError, match="another user"):
+    with pytest.raises(SessionTakenError, match="another user"):
         await example["sessions"].allocate_session(session_id, user_id="bob")
 
     nowhere = redis.factory("redis://localhost:1/0")
     example["sessions"] = SessionManager(sandbox_id="shop", session_factory=nowhere, strict=True)
     assert await example["current_user"](session_id) == (503, None)
-    with pytest.raises(SessionError, match="localhost:1") as caught:
+    with pytest.raises(StorageError, match="localhost:1") as caught:
         await example["sessions"].validate_session(session_id)
     assert isinstance(caught.value.__cause__, ProviderError)
 

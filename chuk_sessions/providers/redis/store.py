@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 
 from chuk_sessions.codec import Metadata, decode_fields, encode_fields
-from chuk_sessions.exceptions import ProviderError, ServerError, SessionError
+from chuk_sessions.exceptions import MetadataError, ProviderError, ServerError
 from chuk_sessions.ids import index_key, is_random, quote_part, session_key, tag_in_key, unquote_part, user_tag
 from chuk_sessions.models import MICROSECONDS, SessionRecord
 from chuk_sessions.providers.redis.index import UserIndex, mark_of, target_of, to_bytes, to_text
@@ -290,7 +290,7 @@ def _hash_fields(metadata: Metadata) -> list[bytes]:
     items: list[bytes] = []
     fields = encode_fields(metadata)
     if len(fields) > MAX_FIELDS:
-        raise SessionError(f"custom_metadata has more than {MAX_FIELDS} keys; nothing was stored")
+        raise MetadataError(f"custom_metadata has more than {MAX_FIELDS} keys; nothing was stored")
     for key, value in fields.items():
         items += (METADATA + to_bytes(key), value.encode())
     return items

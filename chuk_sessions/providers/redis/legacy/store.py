@@ -18,7 +18,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from chuk_sessions.exceptions import OutOfMemoryError, ProviderError, SessionError
+from chuk_sessions.exceptions import MetadataError, OutOfMemoryError, ProviderError
 from chuk_sessions.ids import index_key, quote_part, session_key, tag_in_key
 from chuk_sessions.providers.redis.index import UserIndex, target_of
 from chuk_sessions.providers.redis.legacy import document as legacy
@@ -251,7 +251,7 @@ class LegacyReadingStore:
                 return exists
             try:
                 outcome = await move.attempt(self._quoted, record, text, left)
-            except SessionError:  # metadata that is beyond what we store
+            except MetadataError:  # beyond what we store
                 self._report()
                 await move.abandon()
                 return exists

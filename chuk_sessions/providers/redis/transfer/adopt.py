@@ -22,7 +22,7 @@ import math
 from typing import TYPE_CHECKING
 
 from chuk_sessions.codec import encode_fields
-from chuk_sessions.exceptions import SessionError
+from chuk_sessions.exceptions import MetadataError
 from chuk_sessions.ids import index_key, session_key, slot_tag, unquote_part, user_tag
 from chuk_sessions.models import MICROSECONDS, SessionRecord
 from chuk_sessions.providers.redis.index import UserIndex
@@ -144,7 +144,7 @@ async def adopt(
     ``published`` is the key and text it was decoded from, on the same server: it lives no longer than that key, and in
     no case beyond ``record.expires``. ``origin`` is the quoted sandbox that it comes from, if it is another one: what
     was ended there stays so. ``noted``: the original is removed in a later step, so leave the note.
-    Raises SessionError for metadata that cannot be stored, else as ``Client.call``.
+    Raises MetadataError for metadata that cannot be stored, else as ``Client.call``.
     """
     key = session_key(quoted_sandbox, session_id)
     index = index_key(quoted_sandbox, slot_tag(session_id))
@@ -164,7 +164,7 @@ async def adopt(
     ]
     fields = encode_fields(record.metadata)
     if len(fields) > MAX_FIELDS:  # more arguments than the server takes would cost everybody the connection
-        raise SessionError(f"custom_metadata has more than {MAX_FIELDS} keys; nothing was stored")
+        raise MetadataError(f"custom_metadata has more than {MAX_FIELDS} keys; nothing was stored")
     for name, value in fields.items():
         args += (METADATA + name.encode("utf-8", "surrogatepass"), value)
     if published:
