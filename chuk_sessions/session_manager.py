@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, Self, TypeVar
 
 from chuk_sessions import grid
@@ -18,18 +19,19 @@ from chuk_sessions.arguments import (
     seconds_of,
 )
 from chuk_sessions.batches import batch, in_background, session_error
-from chuk_sessions.codec import text_key
+from chuk_sessions.codec import Metadata, text_key
 from chuk_sessions.exceptions import OutcomeUnknown, ProviderError, SessionTakenError, StorageError
 from chuk_sessions.ids import fingerprint, new_session_id, renewed_id
 from chuk_sessions.models import SessionMetadata, session_info
 from chuk_sessions.provider import Factory
 from chuk_sessions.provider_factory import factory_for_env
-from chuk_sessions.stores.contract import INT64, SessionStore, SessionStoreFactory
-from chuk_sessions.stores.keyvalue import ProviderSessionStore
+from chuk_sessions.stores.contract import INT64, Existing, InProcess, SessionStoreFactory
+from chuk_sessions.stores.wrapper import open_store
 
 __all__ = ["SessionManager", "SessionMetadata"]
 
 T = TypeVar("T")
+Create = Callable[[str, str | None, float, Metadata], Awaitable[Existing | None]]
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +68,7 @@ class SessionManager:
     def __init__(
         self,
         sandbox_id: str | None = None,
-        session_factory: Factory | None = None,
+        session_factory: Factory | SessionStoreFactory | None = None,
         default_ttl_hours: float = 24,
         *,
         strict: bool = False,
@@ -76,15 +78,14 @@ class SessionManager:
     ) -> None:
         self._default_lifetime = seconds_of("default_ttl_hours", default_ttl_hours)
         self._touch_interval = check_interval(touch_interval)
-        self._limit = check_limit(max_sessions_per_user)
-        self._idle = check_idle(idle_ttl_minutes, self._touch_interval)
+        limit, idle = check_limit(max_sessions_per_user), check_idle(idle_ttl_minutes, self._touch_interval)
         self.sandbox_id = choose_sandbox(sandbox_id)
         self.default_ttl_hours = default_ttl_hours
         self.strict = strict
-        self.session_factory = factory_for_env() if session_factory is None else session_factory
-        if not callable(self.session_factory) and not isinstance(self.session_factory, SessionStoreFactory):
-            raise TypeError(f"session_factory must be a provider factory, got {type(session_factory).__name__}")
-        self._store = _open_store(self.session_factory, self.sandbox_id)
+        self.session_factory: Any = factory_for_env() if session_factory is None else session_factory
+        self._store = open_store(self.session_factory, self.sandbox_id)
+        self._create = _with_options(self._store.create, {"limit": limit, "idle": idle})
+        self._in_process = self._store if isinstance(self._store, InProcess) else None
         self._prefixes: dict[str, str] = {}
         self._next_report = 0.0
 
@@ -121,7 +122,7 @@ class SessionManager:
         else:
             session_id = grid.check_segment("session_id", session_id)
         try:
-            existing = await self._store.create(session_id, user_id, lifetime, metadata, self._limit, self._idle)
+            existing = await self._create(session_id, user_id, lifetime, metadata)
         except ProviderError as exc:
             if made_here and isinstance(exc, OutcomeUnknown):  # nobody will have that id, and it may count for its user
                 in_background(self._store.delete(session_id))
@@ -168,7 +169,7 @@ class SessionManager:
         try:
             record = await self._store.read(session_id)
         except ProviderError as exc:
-            raise StorageError(f"could not read session {fingerprint(session_id)}: {exc}") from exc
+            raise _storage_error("read", session_id, exc) from exc
         return None if record is None else SessionMetadata.from_dict(session_info(session_id, self.sandbox_id, record))
 
     async def update_session_metadata(
@@ -206,7 +207,7 @@ class SessionManager:
         try:
             return await self._store.increment(session_id, text_key(field), amount)
         except ProviderError as exc:
-            raise StorageError(f"could not count in session {fingerprint(session_id)}: {exc}") from exc
+            raise _storage_error("count in", session_id, exc) from exc
 
     async def extend_session_ttl(self, session_id: str, additional_hours: float) -> bool:
         """Move the deadline later by ``additional_hours`` and touch the session; False if it is not found.
@@ -248,7 +249,7 @@ class SessionManager:
         try:
             return await self._store.renew(session_id, renewed_id(session_id, time.time()), grace)
         except ProviderError as exc:
-            raise StorageError(f"could not renew session {fingerprint(session_id)}: {exc}") from exc
+            raise _storage_error("renew", session_id, exc) from exc
 
     async def list_user_sessions(self, user_id: str) -> list[dict[str, Any]]:
         """What is known of each live session of a user, oldest first, as ``get_session_info`` gives it; touches none.
@@ -260,7 +261,7 @@ class SessionManager:
         try:
             found = await self._store.list_user(user_id)
         except ProviderError as exc:
-            raise StorageError(f"could not list the sessions of a user: {exc}") from exc
+            raise _storage_error("list the sessions of a user", None, exc) from exc
         return [session_info(session_id, self.sandbox_id, record) for session_id, record in found]
 
     async def delete_user_sessions(self, user_id: str, keep: str | Iterable[str] | None = None) -> int:
@@ -275,7 +276,7 @@ class SessionManager:
         try:
             return await self._store.delete_user(user_id, kept)
         except ProviderError as exc:
-            raise StorageError(f"could not end the sessions of a user: {exc}") from exc
+            raise _storage_error("end the sessions of a user", None, exc) from exc
 
     async def iter_sessions(self, batch: int = 500) -> AsyncIterator[dict[str, Any]]:
         """All live sessions of this sandbox, in no order, as ``get_session_info`` gives them; touches none.
@@ -290,7 +291,7 @@ class SessionManager:
                 for session_id, record in page:
                     yield session_info(session_id, self.sandbox_id, record)
         except ProviderError as exc:
-            raise StorageError(f"could not go through the sessions: {exc}") from exc
+            raise _storage_error("go through the sessions", None, exc) from exc
 
     async def count_sessions(self) -> int:
         """How many sessions of this sandbox live; on Redis by looking at all keys, so not for every request.
@@ -301,7 +302,7 @@ class SessionManager:
         try:
             return await self._store.count()
         except ProviderError as exc:
-            raise StorageError(f"could not count the sessions: {exc}") from exc
+            raise _storage_error("count the sessions", None, exc) from exc
 
     async def allocate_sessions(self, requests: Iterable[Mapping[str, Any]]) -> list[str | Exception]:
         """``allocate_session`` for each of ``requests``, the arguments of one call by name; on Redis in one round trip.
@@ -329,12 +330,13 @@ class SessionManager:
         return [session_error("delete", result) for result in results]
 
     async def aclose(self) -> None:
-        """Give up what this manager holds: its cache of grid prefixes. May be called again.
+        """Give up what this manager holds: its store, and its cache of grid prefixes. May be called again.
 
-        Connections and the memory store are shared by all managers of the process, and stay open for them: a
-        connection closes with its event loop.
+        A store of your own is closed by its ``aclose``. Connections to Redis and the memory store are shared by all
+        managers of the process, and stay open for them: a connection closes with its event loop.
         """
         self._prefixes.clear()
+        await self._store.aclose()
 
     async def __aenter__(self) -> Self:
         return self
@@ -348,9 +350,9 @@ class SessionManager:
         Memory does this by itself in the background, and Redis on the server: there it is always 0.
         """
         try:
-            return await self._store.sweep()
+            return 0 if self._in_process is None else await self._in_process.sweep()
         except ProviderError as exc:
-            return self._failed(exc, "clean up", None, 0)
+            return self._failed(exc, "clean up sessions", None, 0)
 
     def get_cache_stats(self) -> dict[str, Any]:
         """``cached_sessions``, ``max_cache_size``, ``sandbox_id`` and ``default_ttl_hours``.
@@ -359,8 +361,8 @@ class SessionManager:
         without a bound, both 0 on Redis, where there is no cache.
         """
         return {
-            "cached_sessions": self._store.cached(),
-            "max_cache_size": self._store.capacity(),
+            "cached_sessions": 0 if self._in_process is None else self._in_process.cached(),
+            "max_cache_size": 0 if self._in_process is None else self._in_process.capacity(),
             "sandbox_id": self.sandbox_id,
             "default_ttl_hours": self.default_ttl_hours,
         }
@@ -403,17 +405,24 @@ class SessionManager:
 
     def _failed(self, exc: ProviderError, action: str, session_id: str | None, result: T) -> T:
         """Raise when strict; else log, at most once per interval, and give ``result``."""
-        what = "sessions" if session_id is None else f"session {fingerprint(session_id)}"
+        error = _storage_error(action, session_id, exc)
         if self.strict:
-            raise StorageError(f"could not {action} {what}: {exc}") from exc
+            raise error from exc
         now = time.monotonic()
         if now >= self._next_report:
             self._next_report = now + REPORT_INTERVAL
-            logger.warning("Could not %s %s: %s (more such failures are not logged for 10 s)", action, what, exc)
+            text = str(error)
+            logger.warning("%s (more such failures are not logged for 10 s)", text[0].upper() + text[1:])
         return result
 
 
-def _open_store(factory: Any, sandbox_id: str) -> SessionStore:
-    if isinstance(factory, SessionStoreFactory):
-        return factory.session_store(sandbox_id)
-    return ProviderSessionStore(factory, sandbox_id)
+def _storage_error(action: str, session_id: str | None, exc: ProviderError) -> StorageError:
+    """What a manager raises when its storage fails: every call's words are made here."""
+    which = "" if session_id is None else f" session {fingerprint(session_id)}"
+    return StorageError(f"could not {action}{which}: {exc}")
+
+
+def _with_options(create: Callable[..., Awaitable[Existing | None]], options: dict[str, float]) -> Create:
+    """``create`` with those options that are in use."""
+    used = {name: value for name, value in options.items() if value}
+    return partial(create, **used) if used else create

@@ -11,7 +11,7 @@ import pytest
 from chuk_sessions import SessionManager
 from chuk_sessions.providers import memory
 from chuk_sessions.stores.contract import SessionStore, SessionStoreFactory
-from chuk_sessions.stores.keyvalue import ProviderSessionStore
+from chuk_sessions.stores.keyvalue import KeyValueStore
 from tests.support.cluster_servers import ClusterServers
 from tests.support.implementations import PROVIDERS, STORES
 from tests.support.sentinel_servers import SentinelServers
@@ -224,7 +224,7 @@ def open_sessions(store_factory: Factory) -> Callable[[str], SessionStore]:
     def open_sandbox(sandbox_id: str) -> SessionStore:
         if isinstance(store_factory, SessionStoreFactory):
             return store_factory.session_store(sandbox_id)
-        return ProviderSessionStore(store_factory, sandbox_id)
+        return KeyValueStore(store_factory, sandbox_id)
 
     return open_sandbox
 

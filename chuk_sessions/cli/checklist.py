@@ -238,7 +238,7 @@ async def _permissions(client: Client, server: Master) -> list[Finding]:
     store, name = RedisSessionStore(client, SANDBOX), new_session_id(SANDBOX, user, time.time())
     new_name, value = renewed_id(name, time.time()), f"{SANDBOX}:{session_key(SANDBOX, name)}"
     sessions: Calls = {
-        "allocate": lambda: store.create(name, user, 60.0, {"a": 1}, 1),
+        "allocate": lambda: store.create(name, user, 60.0, {"a": 1}, limit=1),
         "validate": lambda: store.touch(name, 0),
         "validate seldom": lambda: store.touch(name, 60),
         "read": lambda: store.read(name),

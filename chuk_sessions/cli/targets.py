@@ -9,7 +9,7 @@ from chuk_sessions.providers.redis.store import RedisSessionStore
 from chuk_sessions.providers.redis.transfer.adopt import adopt, arrival_key
 from chuk_sessions.providers.redis.transfer.move import is_same, undo
 from chuk_sessions.stores.adoption import Adoption
-from chuk_sessions.stores.keyvalue import ProviderSessionStore
+from chuk_sessions.stores.keyvalue import KeyValueStore
 
 if TYPE_CHECKING:
     from chuk_sessions.models import SessionRecord
@@ -83,18 +83,18 @@ class ProviderTarget:
         self, sandbox_id: str, session_id: str, record: SessionRecord, left: float, origin: str | None = None
     ) -> Adoption:
         """See ``Target``; that a session was ended here is not remembered."""
-        return await ProviderSessionStore(self._factory, sandbox_id).adopt(session_id, record, left)
+        return await KeyValueStore(self._factory, sandbox_id).adopt(session_id, record, left)
 
     async def settle(self, sandbox_id: str, session_id: str) -> None:
         """See ``Target``: nothing was remembered."""
 
     async def undo(self, sandbox_id: str, session_id: str, record: SessionRecord, unused: bool) -> bool:
         """See ``Target``."""
-        return await ProviderSessionStore(self._factory, sandbox_id).undo(session_id, record, unused)
+        return await KeyValueStore(self._factory, sandbox_id).undo(session_id, record, unused)
 
     async def end(self, sandbox_id: str, session_id: str) -> None:
         """See ``Target``."""
-        await ProviderSessionStore(self._factory, sandbox_id).delete(session_id)
+        await KeyValueStore(self._factory, sandbox_id).delete(session_id)
 
 
 class Crossing:

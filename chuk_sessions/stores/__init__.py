@@ -1,1 +1,61 @@
-"""What sessions are kept in: the contract of a store, and the store over a provider of the user's own."""
+"""What the author of a store needs: the contract, wrappers, and the encoding of metadata.
+
+``SessionStore`` says what every store promises; ``chuk_sessions.testing.StoreContract`` checks it. A factory with
+``session_store(sandbox_id)`` is what ``SessionManager(session_factory=...)`` takes. ``StoreWrapper`` and ``stack`` put
+behaviour around any store. ``encode_document`` and ``decode_document`` turn metadata into one JSON text and back,
+``encode_fields`` and ``decode_fields`` into a text per top-level key.
+"""
+
+from __future__ import annotations
+
+from chuk_sessions.codec import (
+    Metadata,
+    decode_document,
+    decode_fields,
+    encode_document,
+    encode_fields,
+    merge_document,
+)
+from chuk_sessions.models import SessionRecord
+from chuk_sessions.stores.contract import (
+    INT64,
+    CompleteStore,
+    Existing,
+    InProcess,
+    Renewable,
+    SessionStore,
+    SessionStoreFactory,
+    UserIndexed,
+    Walkable,
+    cannot_count,
+    counted,
+    not_supported,
+)
+from chuk_sessions.stores.wrapper import StackedFactory, StoreWrapper, complete, open_store, stack
+
+__all__ = [
+    "INT64",
+    "CompleteStore",
+    "Existing",
+    "InProcess",
+    "Metadata",
+    "Renewable",
+    "SessionRecord",
+    "SessionStore",
+    "SessionStoreFactory",
+    "StackedFactory",
+    "StoreWrapper",
+    "UserIndexed",
+    "Walkable",
+    "cannot_count",
+    "complete",
+    "counted",
+    "decode_document",
+    "decode_fields",
+    "encode_document",
+    "encode_fields",
+    "merge_document",
+    "not_supported",
+    "open_store",
+    "stack",
+]

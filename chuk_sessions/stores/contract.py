@@ -1,6 +1,6 @@
-"""The contract between ``SessionManager`` and storage.
+"""The contract between ``SessionManager`` and what sessions are kept in.
 
-What every store keeps, and ``tests/contract/test_session_store.py`` checks for each:
+What every store promises, and ``chuk_sessions.testing.StoreContract`` checks:
 
 * An operation is atomic, also between processes where the storage is shared.
 * A session that is missing, has expired or was deleted is not found: False or None, never an error. Errors
@@ -11,6 +11,16 @@ What every store keeps, and ``tests/contract/test_session_store.py`` checks for 
 * Metadata is encoded by ``codec`` before anything else happens: what it refuses (MetadataError) changes nothing.
 * A record that cannot be decoded counts as absent, is logged once, and is left alone; only ``delete`` removes it, so
   that a logout holds while two versions of this package serve.
+
+``SessionStore`` is what every store must have. The rest are capabilities: a store has all methods of one or none, and
+``SessionManager`` raises NotSupportedError from the calls that need a capability which its store lacks.
+
+| capability | methods | for |
+|---|---|---|
+| ``UserIndexed`` | ``list_user``, ``delete_user`` | list and end the sessions of a user, limit their number |
+| ``Renewable`` | ``renew`` | a new id at a login |
+| ``Walkable`` | ``pages``, ``count`` | all sessions of a sandbox |
+| ``InProcess`` | ``sweep``, ``cached``, ``capacity`` | figures of this process; a store elsewhere has none |
 """
 
 from __future__ import annotations
@@ -22,7 +32,20 @@ from chuk_sessions.codec import Metadata
 from chuk_sessions.exceptions import MetadataError, NotSupportedError
 from chuk_sessions.models import SessionRecord
 
-__all__ = ["INT64", "Existing", "SessionStore", "SessionStoreFactory", "cannot_count", "counted", "not_supported"]
+__all__ = [
+    "INT64",
+    "CompleteStore",
+    "Existing",
+    "InProcess",
+    "Renewable",
+    "SessionStore",
+    "SessionStoreFactory",
+    "UserIndexed",
+    "Walkable",
+    "cannot_count",
+    "counted",
+    "not_supported",
+]
 
 INT64 = range(-(2**63), 2**63)  # what a counter may hold: the integers of Redis
 NO_INTEGER, TOO_LARGE = "is no integer of 64 bits", "would leave the range of 64 bits"
@@ -35,17 +58,17 @@ class Existing(NamedTuple):
 
 
 def not_supported(what: str) -> NotSupportedError:
-    """What a store raises from an operation that its storage cannot carry out."""
+    """Make the error of an operation that the storage cannot carry out."""
     return NotSupportedError(f"{what}: not supported by this provider")
 
 
 def cannot_count(field: str, reason: str) -> MetadataError:
-    """What ``increment`` raises when the field cannot be counted on."""
+    """Make the error that ``increment`` raises when the field cannot be counted on."""
     return MetadataError(f"custom_metadata[{field!r}] {reason}; nothing was changed")
 
 
 def counted(metadata: Metadata, field: str, amount: int) -> int:
-    """What ``increment`` makes of that field. Raises MetadataError as it does."""
+    """Return what ``increment`` makes of that field. Raises MetadataError as it does."""
     value = metadata.get(field, 0)
     if type(value) is not int or value not in INT64:
         raise cannot_count(field, NO_INTEGER)
@@ -58,20 +81,29 @@ class SessionStore(Protocol):
     """The sessions of one sandbox. Lifetimes and intervals are in seconds, fractions included."""
 
     async def create(
-        self, session_id: str, user_id: str | None, lifetime: float, metadata: Metadata, limit: int = 0, idle: float = 0
+        self,
+        session_id: str,
+        user_id: str | None,
+        lifetime: float,
+        metadata: Metadata,
+        *,
+        limit: int = 0,
+        idle: float = 0,
     ) -> Existing | None:
         """Store a new session and return None; a live one with this id is only touched, and returned.
 
-        With a ``limit`` over 0 the oldest sessions of ``user_id`` are ended first, so that there are at most so many.
-        With ``idle`` over 0 it ends so many seconds after it was last touched, if that is before ``lifetime`` has
-        passed: every touch that is written moves its deadline.
+        Options come by keyword, and only those that are in use, so that a store need not know one that is new.
+
+        With ``idle`` over 0 the session ends so many seconds after it was last touched, if that is before ``lifetime``
+        has passed: every touch that is written moves its deadline. With ``limit`` over 0 the oldest sessions of
+        ``user_id`` are ended first, so that there are at most so many; it is given to ``UserIndexed`` stores only.
         """
 
     async def read(self, session_id: str) -> SessionRecord | None:
-        """A copy of the session, not touched; None if not found."""
+        """Return a copy of the session, not touched; None if not found."""
 
     async def touch(self, session_id: str, interval: float) -> bool:
-        """Whether the session lives; ``accessed`` is set to now if it is at least ``interval`` old."""
+        """Tell whether the session lives; ``accessed`` is set to now if it is at least ``interval`` old."""
 
     async def update(self, session_id: str, metadata: Metadata, replace: bool) -> bool:
         """Set the keys of ``metadata`` and touch; with ``replace`` drop all others. False if not found."""
@@ -89,38 +121,69 @@ class SessionStore(Protocol):
     async def delete(self, session_id: str) -> bool:
         """End the session. False if not found."""
 
-    async def renew(self, session_id: str, new_id: str, grace: float) -> str | None:
-        """Give the session a new id and touch it; that id, None if not found.
+    async def aclose(self) -> None:
+        """Give back what this store object holds; the sessions stay. It may be called again.
 
-        All operations find it under the old one for ``grace`` seconds more, if that is over 0. One that is found under
-        an old id keeps the id it has, and that is returned.
+        Whoever opened the store calls it: the manager, for the store that its factory gave it. What several stores
+        share, such as a pool of connections, stays open.
         """
 
+
+@runtime_checkable
+class UserIndexed(Protocol):
+    """A store that knows which sessions a user has."""
+
     async def list_user(self, user_id: str) -> list[tuple[str, SessionRecord]]:
-        """All live sessions of a user with their ids, oldest first."""
+        """Return all live sessions of a user with their ids, oldest first."""
 
     async def delete_user(self, user_id: str, keep: frozenset[str]) -> int:
         """End every session of a user that was created before the call, but those in ``keep``; how many."""
 
+
+@runtime_checkable
+class Renewable(Protocol):
+    """A store that can give a session a new id."""
+
+    async def renew(self, session_id: str, new_id: str, grace: float) -> str | None:
+        """Give the session a new id and touch it; that id, None if not found.
+
+        With ``grace`` over 0 the old id becomes an alias: all operations find the session under it for so many seconds
+        more. If ``session_id`` is an alias already, nothing is renamed, and the id that the session has is returned.
+        """
+
+
+@runtime_checkable
+class Walkable(Protocol):
+    """A store whose sessions can be gone through."""
+
     def pages(self, batch: int) -> AsyncIterator[list[tuple[str, SessionRecord]]]:
-        """All live sessions, about ``batch`` at a time: each that lives all the while at least once."""
+        """Give all live sessions, about ``batch`` at a time: each that lives all the while at least once."""
 
     async def count(self) -> int:
-        """How many sessions live."""
+        """Count the live sessions."""
+
+
+@runtime_checkable
+class InProcess(Protocol):
+    """A store that holds its sessions in this process."""
 
     async def sweep(self) -> int:
-        """Reclaim expired sessions; how many. 0 where the storage does that by itself."""
+        """Reclaim expired sessions; how many."""
 
     def cached(self) -> int:
-        """Live sessions held in this process; 0 where it holds none."""
+        """Return how many live sessions this process holds."""
 
     def capacity(self) -> int:
-        """How many sessions this process holds at the most; 0 where it holds none, ``sys.maxsize`` without a bound."""
+        """Return how many sessions this process may hold; ``sys.maxsize`` without a bound."""
+
+
+class CompleteStore(SessionStore, UserIndexed, Renewable, Walkable, Protocol):
+    """A store that can do everything; ``wrapper.complete`` makes one of any store, which refuses what that lacks."""
 
 
 @runtime_checkable
 class SessionStoreFactory(Protocol):
-    """A provider factory that has a store of its own for sessions."""
+    """A factory that has a store of its own for sessions; it need not be a provider factory as well."""
 
     def session_store(self, sandbox_id: str) -> SessionStore:
-        """The sessions of one sandbox."""
+        """Open the sessions of one sandbox; the caller owns the store and closes it."""

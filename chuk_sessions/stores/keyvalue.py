@@ -8,7 +8,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
@@ -18,9 +18,9 @@ from chuk_sessions.ids import quote_part, session_key
 from chuk_sessions.models import SessionRecord
 from chuk_sessions.provider import Factory, Provider
 from chuk_sessions.stores.adoption import Adoption
-from chuk_sessions.stores.contract import Existing, counted, not_supported
+from chuk_sessions.stores.contract import Existing, counted
 
-__all__ = ["ProviderSessionStore"]
+__all__ = ["KeyValueStore"]
 
 T = TypeVar("T")
 
@@ -33,7 +33,7 @@ LAST_TIME = 253402300800.0  # the year 10000: no time of ours is later
 _locks: WeakValueDictionary[tuple[int, int, str], asyncio.Lock] = WeakValueDictionary()
 
 
-class ProviderSessionStore:
+class KeyValueStore:
     """The sessions of one sandbox as one JSON document each; see ``SessionStore``.
 
     Operations on one session take turns among the users of one factory in one event loop. Between processes they
@@ -48,10 +48,15 @@ class ProviderSessionStore:
         self._reported = False
 
     async def create(
-        self, session_id: str, user_id: str | None, lifetime: float, metadata: Metadata, limit: int = 0, idle: float = 0
+        self,
+        session_id: str,
+        user_id: str | None,
+        lifetime: float,
+        metadata: Metadata,
+        *,
+        limit: int = 0,
+        idle: float = 0,
     ) -> Existing | None:
-        if limit and user_id is not None:
-            raise not_supported("max_sessions_per_user")
         stored = decode_document(encode_document(metadata))
 
         async def run(provider: Provider, key: str) -> Existing | None:
@@ -154,29 +159,8 @@ class ProviderSessionStore:
 
         return await self._in_turn(session_id, run)
 
-    async def renew(self, session_id: str, new_id: str, grace: float) -> str | None:
-        raise not_supported("renewing a session")
-
-    async def list_user(self, user_id: str) -> list[tuple[str, SessionRecord]]:
-        raise not_supported("listing the sessions of a user")
-
-    async def delete_user(self, user_id: str, keep: frozenset[str]) -> int:
-        raise not_supported("ending the sessions of a user")
-
-    def pages(self, batch: int) -> AsyncIterator[list[tuple[str, SessionRecord]]]:
-        raise not_supported("listing all sessions")
-
-    async def count(self) -> int:
-        raise not_supported("counting sessions")
-
-    async def sweep(self) -> int:
-        return 0
-
-    def cached(self) -> int:
-        return 0
-
-    def capacity(self) -> int:
-        return 0
+    async def aclose(self) -> None:
+        """Nothing is held between two operations: each opens the provider and closes it."""
 
     async def _change(self, session_id: str, change: Callable[[SessionRecord], None]) -> bool:
         async def run(provider: Provider, key: str) -> bool:

@@ -22,6 +22,14 @@ from chuk_sessions import (
     get_session,
 )
 from chuk_sessions.providers import memory, redis
+from chuk_sessions.stores import (
+    CompleteStore,
+    SessionStore,
+    SessionStoreFactory,
+    StoreWrapper,
+    open_store,
+    stack,
+)
 from tests.support.custom_provider import CustomSession
 from tests.support.custom_provider import factory as custom_factory
 
@@ -65,6 +73,33 @@ async def manager_types() -> None:
     assert_type(manager.sandbox_id, str)
     assert_type(manager.default_ttl_hours, float)
     assert_type(manager.strict, bool)
+
+
+class StoreOnlyFactory:
+    """Opens stores and no provider."""
+
+    def session_store(self, sandbox_id: str) -> SessionStore:
+        return memory.factory().session_store(sandbox_id)
+
+
+class Audited(StoreWrapper):
+    """A wrapper overrides what it cares about, as a coroutine."""
+
+    async def delete(self, session_id: str) -> bool:
+        return await super().delete(session_id)
+
+
+def store_types() -> None:
+    SessionManager(session_factory=StoreOnlyFactory())
+    SessionManager(session_factory=stack(redis.factory(), Audited, lambda store: Audited(store)))
+    stores: list[CompleteStore] = [
+        memory.factory().session_store("box"),
+        redis.factory().session_store("box"),
+        Audited(StoreOnlyFactory().session_store("box")),
+    ]
+    assert_type(open_store(StoreOnlyFactory(), "box"), CompleteStore)
+    factories: list[SessionStoreFactory] = [memory.factory(), redis.factory(), StoreOnlyFactory()]
+    del stores, factories
 
 
 def grid_types(manager: SessionManager) -> None:

@@ -161,7 +161,7 @@ async def test_a_wall_clock_that_is_set_changes_no_idle_time(jump: float) -> Non
     clock, wall = 1_000.0, 1_700_000_000.0
     values = memory.MemoryStore(clock=lambda: clock, wall_clock=lambda: wall)
     store = MemorySessionStore(values, "box")
-    await store.create("id", "alice", 3600, {}, 0, 60)
+    await store.create("id", "alice", 3600, {}, idle=60)
     wall += jump
     for _ in range(10):
         clock, wall = clock + 30, wall + 30
@@ -170,7 +170,7 @@ async def test_a_wall_clock_that_is_set_changes_no_idle_time(jump: float) -> Non
     assert await store.touch("id", 10)
     clock += 61
     assert not await store.touch("id", 10)
-    await store.create("id", "alice", 600, {}, 0, 60)
+    await store.create("id", "alice", 600, {}, idle=60)
     for _ in range(19):
         clock += 30
         assert await store.touch("id", 10)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from chuk_sessions.providers import memory
-from chuk_sessions.stores.keyvalue import ProviderSessionStore
+from chuk_sessions.stores.keyvalue import KeyValueStore
+from chuk_sessions.stores.wrapper import StoreWrapper
 from tests.support import custom_provider
 from tests.support.helpers import Clock
 
@@ -24,7 +25,7 @@ def clock() -> Clock:
 @pytest.fixture(params=["memory", "custom"])
 def store(request: pytest.FixtureRequest, clock: Clock) -> SessionStore:
     if request.param == "custom":
-        return ProviderSessionStore(custom_provider.factory(), "box", wall_clock=clock)
+        return KeyValueStore(custom_provider.factory(), "box", wall_clock=clock)
     return memory.factory(memory.MemoryStore(clock=clock, wall_clock=clock)).session_store("box")
 
 
@@ -129,7 +130,7 @@ async def test_cached_leaves_out_what_has_expired(clock: Clock) -> None:
 
 
 async def test_nothing_is_cached_or_swept_by_the_adapter(clock: Clock) -> None:
-    store = ProviderSessionStore(custom_provider.factory(), "box", wall_clock=clock)
+    store = StoreWrapper(KeyValueStore(custom_provider.factory(), "box", wall_clock=clock))
     await store.create("id", None, 1, {})
     assert store.cached() == 0
     clock.move(2)
@@ -163,7 +164,7 @@ async def test_the_adapter_gives_the_provider_whole_seconds(clock: Clock) -> Non
         async def __aexit__(self, *_: object) -> None:
             await self.close()
 
-    store = ProviderSessionStore(lambda: Recorder(data), "box", wall_clock=clock)
+    store = KeyValueStore(lambda: Recorder(data), "box", wall_clock=clock)
     await store.create("id", None, 0.25, {})
     await store.extend("id", 10)
     clock.move(0.25)
@@ -180,7 +181,7 @@ async def test_the_adapter_drops_a_session_that_expires_while_it_is_written() ->
             return self.now
 
     data: custom_provider.Data = {}
-    store = ProviderSessionStore(custom_provider.factory(data), "box", wall_clock=TickingClock())
+    store = KeyValueStore(custom_provider.factory(data), "box", wall_clock=TickingClock())
     await store.create("id", None, 2, {})
     assert len(data) == 1
     assert await store.touch("id", 0) is True  # it was alive when it was asked for

@@ -10,7 +10,7 @@ import pytest
 
 from chuk_sessions import ProviderError
 from chuk_sessions.ids import session_key
-from chuk_sessions.stores.keyvalue import ProviderSessionStore
+from chuk_sessions.stores.keyvalue import KeyValueStore
 from tests.support import custom_provider
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ async def check_is_absent(store: SessionStore, caplog: pytest.LogCaptureFixture)
 
 def open_custom(document: str) -> tuple[SessionStore, Callable[[], Any]]:
     data: custom_provider.Data = {KEY: (document, FAR)}
-    return ProviderSessionStore(custom_provider.factory(data), "box"), lambda: data[KEY][0]
+    return KeyValueStore(custom_provider.factory(data), "box"), lambda: data[KEY][0]
 
 
 def open_redis(server: Server, command: tuple[str, ...]) -> tuple[SessionStore, Callable[[], Any]]:
@@ -114,7 +114,7 @@ async def test_bad_documents(document: str, caplog: pytest.LogCaptureFixture) ->
 async def test_deleting_a_bad_document() -> None:
     """The one thing that can be done to it: a logout holds, whichever version wrote the session."""
     data: custom_provider.Data = {KEY: ("not json", FAR)}
-    store = ProviderSessionStore(custom_provider.factory(data), "box")
+    store = KeyValueStore(custom_provider.factory(data), "box")
     assert await store.delete("id") is True
     assert data == {}
     assert await store.delete("id") is False

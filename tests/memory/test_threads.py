@@ -202,7 +202,7 @@ def test_a_session_with_a_limit_is_found_under_its_new_id_too(store: MemorySessi
     async def work(number: int) -> None:
         for round_ in range(MANY_ROUNDS // 10):
             session_id = f"{number}-{round_}"
-            await store.create(session_id, "alice", 3600, {}, 3)
+            await store.create(session_id, "alice", 3600, {}, limit=3)
             await store.renew(session_id, f"{session_id}-new", 0)
 
     in_threads(work)

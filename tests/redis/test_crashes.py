@@ -69,8 +69,8 @@ NEW_IDS = {session_id: renewed_id(session_id, 1767225600) for session_id in ("on
 # What is done, with a limit of how many sessions. There are sessions "one" and "two" before.
 OPERATIONS: dict[str, Step] = {
     "create": (lambda store: store.create("three", USER, HOUR, {"a": 1}), 9),
-    "create at the limit": (lambda store: store.create("three", USER, HOUR, {}, 2), 2),
-    "create here at the limit": (lambda store: store.create(HERE, USER, HOUR, {}, 2), 2),
+    "create at the limit": (lambda store: store.create("three", USER, HOUR, {}, limit=2), 2),
+    "create here at the limit": (lambda store: store.create(HERE, USER, HOUR, {}, limit=2), 2),
     "create what is there": (lambda store: store.create("one", USER, HOUR, {}), 2),
     "extend": (lambda store: store.extend("one", HOUR), 2),
     "delete": (lambda store: store.delete("one"), 2),
@@ -129,7 +129,7 @@ async def test_a_crash_before_each_step(name: str, calm_cluster: ClusterServers,
         await store.delete_user(USER, frozenset())
         assert living(calm_cluster) == []
         assert await store.list_user(USER) == []
-        await store.create("after", USER, HOUR, {}, 1)
+        await store.create("after", USER, HOUR, {}, limit=1)
         assert [session_id for session_id, _ in await store.list_user(USER)] == ["after"]
         if not crashed:
             break

@@ -54,6 +54,6 @@ async def test_a_session_that_was_there_before_stays(redis_server: Server, redis
         session_id = await manager.allocate_session(user_id="alice")
         proxy.swallowing = True
         login = asyncio.create_task(manager.allocate_session(session_id, "alice"))
-        await eventually(lambda: manager.session_factory.stats()["in_flight"] == 1)  # type: ignore[attr-defined]
+        await eventually(lambda: manager.session_factory.stats()["in_flight"] == 1)
         await lose_the_reply(proxy, redis_server, login, 2)
         assert await manager.validate_session(session_id) is True

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from chuk_sessions.providers import memory
+from chuk_sessions.stores import StoreWrapper, stack
 from tests.support import custom_provider
 
 if TYPE_CHECKING:
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
 
 def make_memory(request: pytest.FixtureRequest) -> Factory:
     return memory.factory(memory.MemoryStore())
+
+
+def make_wrapped(request: pytest.FixtureRequest) -> Factory:
+    """Memory behind a wrapper that overrides nothing, which must not be noticed."""
+    return stack(make_memory(request), StoreWrapper)
 
 
 def make_redis(request: pytest.FixtureRequest) -> Factory:
@@ -66,6 +72,7 @@ PROVIDERS = (
 INDEXED = (
     *PROVIDERS,
     pytest.param(make_legacy, id="redis-legacy", marks=pytest.mark.redis),
+    pytest.param(make_wrapped, id="wrapped"),
     pytest.param(make_legacy_cluster, id="cluster-legacy", marks=pytest.mark.redis),
 )
 # What sessions can be kept in.

@@ -28,7 +28,14 @@ class MemorySessionStore:
         self._capacity = store.max_items or sys.maxsize
 
     async def create(
-        self, session_id: str, user_id: str | None, lifetime: float, metadata: Metadata, limit: int = 0, idle: float = 0
+        self,
+        session_id: str,
+        user_id: str | None,
+        lifetime: float,
+        metadata: Metadata,
+        *,
+        limit: int = 0,
+        idle: float = 0,
     ) -> Existing | None:
         document = encode_document(metadata)
         now = self._wall_clock()
@@ -244,6 +251,9 @@ class MemorySessionStore:
 
     async def count(self) -> int:
         return sum(self._is_live(entry[0]) for entry in list(self._entries.values()))
+
+    async def aclose(self) -> None:
+        """Nothing is held: the sessions belong to the process."""
 
     async def sweep(self) -> int:
         removed = 0

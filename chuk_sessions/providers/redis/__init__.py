@@ -10,7 +10,7 @@ from chuk_sessions.providers.redis.store import RedisSessionStore
 from chuk_sessions.providers.redis.values import RedisSession
 from chuk_sessions.redis_client.client import Client
 from chuk_sessions.redis_client.config import Credentials
-from chuk_sessions.stores.contract import SessionStore
+from chuk_sessions.stores.contract import CompleteStore
 
 __all__ = ["RedisFactory", "RedisSession", "factory"]
 
@@ -39,7 +39,7 @@ class RedisFactory:
         """
         return self._client.stats()
 
-    def session_store(self, sandbox_id: str) -> SessionStore:
+    def session_store(self, sandbox_id: str) -> CompleteStore:
         """The sessions of one sandbox; with ``SESSION_LEGACY_READ=1`` also those that published versions stored.
 
         ProviderError if that variable is neither on (1, true, yes, on) nor off (0, false, no, off, or not set).

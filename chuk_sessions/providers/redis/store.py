@@ -56,7 +56,14 @@ class RedisSessionStore:
         self._reported = False
 
     async def create(
-        self, session_id: str, user_id: str | None, lifetime: float, metadata: Metadata, limit: int = 0, idle: float = 0
+        self,
+        session_id: str,
+        user_id: str | None,
+        lifetime: float,
+        metadata: Metadata,
+        *,
+        limit: int = 0,
+        idle: float = 0,
     ) -> Existing | None:
         fields, span = _hash_fields(metadata), max(1000, _microseconds(lifetime))
         idle_span, key = _microseconds(idle), self._key(session_id)
@@ -74,9 +81,11 @@ class RedisSessionStore:
         if reply in (ABSENT, CONDEMNED):  # ended before it began is as good as ended just after
             return None
         if (target := target_of(reply)) is not None:
-            return await self._existing_as(target) or await self._create_over_alias(
-                session_id, user_id, lifetime, metadata, limit, idle, target
-            )
+            existing = await self._existing_as(target)
+            if existing is not None:
+                return existing
+            await DROP.run(self._client, (self._key(session_id),), (quote_part(target),))
+            return await self.create(session_id, user_id, lifetime, metadata, limit=limit, idle=idle)
         if reply != UNREADABLE:
             with suppress(UnicodeDecodeError):
                 return Existing(None if reply[0] is None else to_text(reply[0]))
@@ -197,14 +206,8 @@ class RedisSessionStore:
                 raise
             return None
 
-    async def sweep(self) -> int:
-        return 0
-
-    def cached(self) -> int:
-        return 0
-
-    def capacity(self) -> int:
-        return 0
+    async def aclose(self) -> None:
+        """Nothing is held: the connection is shared by all stores of its URL and closes with its event loop."""
 
     async def _live_name(self, session_id: str) -> str | None:
         """The id that a live session has now, which is touched; None if not found."""
@@ -219,19 +222,6 @@ class RedisSessionStore:
         name = await self._live_name(target)
         record = None if name is None else await self.read(name)
         return None if record is None else Existing(record.user_id)
-
-    async def _create_over_alias(
-        self,
-        session_id: str,
-        user_id: str | None,
-        lifetime: float,
-        metadata: Metadata,
-        limit: int,
-        idle: float,
-        target: str,
-    ) -> Existing | None:
-        await DROP.run(self._client, (self._key(session_id),), (quote_part(target),))
-        return await self.create(session_id, user_id, lifetime, metadata, limit, idle)
 
     def _keys(self, session_id: str) -> tuple[str, str]:
         """Of the session, and of the index that is in its slot."""

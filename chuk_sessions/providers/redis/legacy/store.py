@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from chuk_sessions.exceptions import MetadataError, OutOfMemoryError, ProviderError
 from chuk_sessions.ids import index_key, quote_part, session_key, tag_in_key
@@ -28,14 +28,14 @@ from chuk_sessions.providers.redis.transfer.move import DROP, Move, created_micr
 from chuk_sessions.redis_client.connection import Replay
 from chuk_sessions.redis_client.scripts import Script
 from chuk_sessions.stores.adoption import Adoption
+from chuk_sessions.stores.wrapper import StoreWrapper
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from chuk_sessions.codec import Metadata
     from chuk_sessions.models import SessionRecord
+    from chuk_sessions.providers.redis.store import RedisSessionStore
     from chuk_sessions.redis_client.client import Client
-    from chuk_sessions.stores.contract import Existing, SessionStore
+    from chuk_sessions.stores.contract import Existing
 
 __all__ = ["LegacyReadingStore"]
 
@@ -130,56 +130,58 @@ return (removed > 0 or (created and not (ended and created <= ended))) and 1 or 
 _told = False
 
 
-class LegacyReadingStore:
+class LegacyReadingStore(StoreWrapper):
     """A Redis store that also finds the sessions of published versions; see ``SessionStore``."""
 
-    def __init__(self, store: SessionStore, client: Client, sandbox_id: str) -> None:
-        self._store = store
+    store: RedisSessionStore
+
+    def __init__(self, store: RedisSessionStore, client: Client, sandbox_id: str) -> None:
+        super().__init__(store)
         self._client = client
         self._sandbox_id = sandbox_id
         self._quoted = quote_part(sandbox_id)
         self._reported = False
 
     async def create(
-        self, session_id: str, user_id: str | None, lifetime: float, metadata: Metadata, limit: int = 0, idle: float = 0
+        self, session_id: str, user_id: str | None, lifetime: float, metadata: Metadata, **options: Any
     ) -> Existing | None:
         await self._import(session_id)
-        if limit and user_id is not None:
-            await self._keep_out_oldest(session_id, user_id, limit)
-        return await self._store.create(session_id, user_id, lifetime, metadata, limit, idle)
+        if options.get("limit") and user_id is not None:
+            await self._keep_out_oldest(session_id, user_id, options["limit"])
+        return await self.store.create(session_id, user_id, lifetime, metadata, **options)
 
     async def read(self, session_id: str) -> SessionRecord | None:
-        record = await self._store.read(session_id)
+        record = await self.store.read(session_id)
         if record is not None:
             return record
         try:
-            return await self._store.read(session_id) if await self._import(session_id) else None
+            return await self.store.read(session_id) if await self._import(session_id) else None
         except OutOfMemoryError:
             return await self._read_published(session_id)
 
     async def touch(self, session_id: str, interval: float) -> bool:
-        if await self._store.touch(session_id, interval):
+        if await self.store.touch(session_id, interval):
             return True
         try:
-            return await self._import(session_id) and await self._store.touch(session_id, interval)
+            return await self._import(session_id) and await self.store.touch(session_id, interval)
         except OutOfMemoryError:
             return await self._read_published(session_id) is not None
 
     async def update(self, session_id: str, metadata: Metadata, replace: bool) -> bool:
-        if await self._store.update(session_id, metadata, replace):
+        if await self.store.update(session_id, metadata, replace):
             return True
-        return await self._import(session_id) and await self._store.update(session_id, metadata, replace)
+        return await self._import(session_id) and await self.store.update(session_id, metadata, replace)
 
     async def increment(self, session_id: str, field: str, amount: int) -> int | None:
-        value = await self._store.increment(session_id, field, amount)
+        value = await self.store.increment(session_id, field, amount)
         if value is None and await self._import(session_id):
-            return await self._store.increment(session_id, field, amount)
+            return await self.store.increment(session_id, field, amount)
         return value
 
     async def extend(self, session_id: str, lifetime: float) -> bool:
-        if await self._store.extend(session_id, lifetime):
+        if await self.store.extend(session_id, lifetime):
             return True
-        return await self._import(session_id) and await self._store.extend(session_id, lifetime)
+        return await self._import(session_id) and await self.store.extend(session_id, lifetime)
 
     async def delete(self, session_id: str) -> bool:
         ours, published = session_key(self._quoted, session_id), legacy.published_key(session_id)
@@ -202,33 +204,15 @@ class LegacyReadingStore:
     async def renew(self, session_id: str, new_id: str, grace: float) -> str | None:
         await self._import(session_id)
         await self._keep_out(session_id)
-        return await self._store.renew(session_id, new_id, grace)
-
-    async def list_user(self, user_id: str) -> list[tuple[str, SessionRecord]]:
-        return await self._store.list_user(user_id)
+        return await self.store.renew(session_id, new_id, grace)
 
     async def delete_user(self, user_id: str, keep: frozenset[str]) -> int:
         """Their published copies too; of what was never taken over nobody knows here whose it is."""
-        ending = [session_id for session_id, _ in await self._store.list_user(user_id) if session_id not in keep]
+        ending = [session_id for session_id, _ in await self.store.list_user(user_id) if session_id not in keep]
         await asyncio.gather(*map(self._keep_out, ending))
-        ended = await self._store.delete_user(user_id, keep)
+        ended = await self.store.delete_user(user_id, keep)
         await asyncio.gather(*map(self._import, ending))  # which removes what is kept out
         return ended
-
-    def pages(self, batch: int) -> AsyncIterator[list[tuple[str, SessionRecord]]]:
-        return self._store.pages(batch)
-
-    async def count(self) -> int:
-        return await self._store.count()
-
-    async def sweep(self) -> int:
-        return await self._store.sweep()
-
-    def cached(self) -> int:
-        return self._store.cached()
-
-    def capacity(self) -> int:
-        return self._store.capacity()
 
     async def _keep_out(self, session_id: str) -> None:
         await KEEP_OUT.run(self._client, self._keys(session_id), (GRACE,))
@@ -283,7 +267,7 @@ class LegacyReadingStore:
         text, left = await TEXT.run(self._client, (published,), (), Replay.READ)
         record = None if text is None else self._decode(text)
         if record is None:  # another process ended it, or made room and took it over
-            return await self._store.read(session_id)
+            return await self.store.read(session_id)
         ended = await self._client.call(b"GET", self._keys(session_id)[2], replay=Replay.READ)
         if ended is not None and created_microseconds(record) <= int(ended):
             return None

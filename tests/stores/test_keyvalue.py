@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from chuk_sessions import ProviderError
-from chuk_sessions.stores.keyvalue import ProviderSessionStore
+from chuk_sessions.stores.keyvalue import KeyValueStore
 from tests.support.custom_provider import CustomSession
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def fail() -> None:
 
 async def test_it_opens_and_closes_the_provider_for_each_operation() -> None:
     closed: list[int] = []
-    store = ProviderSessionStore(factory_of(CustomSession({}), lambda: closed.append(1)), "box")
+    store = KeyValueStore(factory_of(CustomSession({}), lambda: closed.append(1)), "box")
     await store.create("id", None, 60, {})
     await store.touch("id", 0)
     await store.delete("id")
@@ -63,7 +63,7 @@ async def test_it_opens_and_closes_the_provider_for_each_operation() -> None:
 @pytest.mark.parametrize("error", [OSError("secret"), KeyError("secret"), TypeError("secret"), ZeroDivisionError()])
 async def test_every_error_of_the_provider_is_a_provider_error(error: Exception) -> None:
     """With the kind of the error and the cause, not its words: they may hold a key or a password."""
-    store = ProviderSessionStore(factory_of(Failing({}, error)), "box")
+    store = KeyValueStore(factory_of(Failing({}, error)), "box")
     with pytest.raises(ProviderError, match=type(error).__name__) as caught:
         await store.touch("id", 0)
     assert caught.value.__cause__ is error
@@ -73,7 +73,7 @@ async def test_every_error_of_the_provider_is_a_provider_error(error: Exception)
 async def test_after_an_error_it_goes_on() -> None:
     """The turn is given back."""
     session = Failing({}, OSError())
-    store = ProviderSessionStore(factory_of(session), "box")
+    store = KeyValueStore(factory_of(session), "box")
     with pytest.raises(ProviderError):
         await store.create("id", None, 60, {})
     session.error = None
@@ -83,7 +83,7 @@ async def test_after_an_error_it_goes_on() -> None:
 
 async def test_an_error_while_closing_does_not_undo_what_was_done(caplog: pytest.LogCaptureFixture) -> None:
     """The result counts; the log has the error."""
-    store = ProviderSessionStore(factory_of(CustomSession({}), fail), "box")
+    store = KeyValueStore(factory_of(CustomSession({}), fail), "box")
     assert await store.create("id", "alice", 60, {}) is None
     assert await store.touch("id", 0) is True
     assert "OSError" in caplog.text
@@ -91,14 +91,14 @@ async def test_an_error_while_closing_does_not_undo_what_was_done(caplog: pytest
 
 async def test_a_provider_that_hides_its_errors() -> None:
     """A context manager may swallow the error: then there is no result, which is an error all the same."""
-    store = ProviderSessionStore(factory_of(Failing({}, OSError()), hide=True), "box")
+    store = KeyValueStore(factory_of(Failing({}, OSError()), hide=True), "box")
     with pytest.raises(ProviderError, match="hid"):
         await store.touch("id", 0)
 
 
 async def test_a_provider_that_cancels() -> None:
     """Some libraries cancel by themselves: nobody had given up, so it is a fault of the storage."""
-    store = ProviderSessionStore(factory_of(Failing({}, asyncio.CancelledError())), "box")
+    store = KeyValueStore(factory_of(Failing({}, asyncio.CancelledError())), "box")
     with pytest.raises(ProviderError, match="cancel"):
         await store.touch("id", 0)
 
@@ -114,7 +114,7 @@ async def test_a_caller_that_cancels() -> None:
 
     slow_data: Data = {}
     session = Slow(slow_data)
-    store = ProviderSessionStore(factory_of(session), "box")
+    store = KeyValueStore(factory_of(session), "box")
     task = asyncio.ensure_future(store.touch("id", 0))
     await waiting.wait()
     task.cancel()
@@ -134,7 +134,7 @@ async def test_sessions_do_not_wait_for_each_other() -> None:
                 await gate.wait()
             return await super().get(key)
 
-    store = ProviderSessionStore(factory_of(SlowForOne({})), "box")
+    store = KeyValueStore(factory_of(SlowForOne({})), "box")
     slow = asyncio.ensure_future(store.create("slow", None, 60, {}))
     assert await store.create("fast", None, 60, {}) is None
     assert not slow.done()
@@ -151,7 +151,7 @@ async def test_a_provider_may_give_bytes(convert: Callable[[str], Any]) -> None:
             text = await super().get(key)
             return None if text is None else convert(text)
 
-    store = ProviderSessionStore(factory_of(Converting({})), "box")
+    store = KeyValueStore(factory_of(Converting({})), "box")
     await store.create("id", "alice", 60, {"a": "ключ"})
     record = await store.read("id")
     assert record is not None
@@ -162,7 +162,7 @@ async def test_locks_are_not_kept() -> None:
     """A million sessions leave no million locks behind."""
     from chuk_sessions.stores import keyvalue as provider_session_store
 
-    store = ProviderSessionStore(factory_of(CustomSession({})), "box")
+    store = KeyValueStore(factory_of(CustomSession({})), "box")
     before = len(provider_session_store._locks)
     for number in range(100):
         await store.create(f"id-{number}", None, 60, {})

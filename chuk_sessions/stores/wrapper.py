@@ -1,0 +1,187 @@
+"""Stores around stores: the base class of everything that stands between the manager and a store.
+
+A wrapper sees each operation before the store does. It overrides what it cares about, and everything else is forwarded.
+``stack`` puts wrappers around what a factory opens, so that a manager gets them by ``session_factory`` alone:
+
+    SessionManager(session_factory=stack(redis.factory(url), Audited))
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any, cast
+
+from chuk_sessions.codec import Metadata
+from chuk_sessions.models import SessionRecord
+from chuk_sessions.provider import Factory
+from chuk_sessions.stores.contract import (
+    CompleteStore,
+    Existing,
+    InProcess,
+    Renewable,
+    SessionStore,
+    SessionStoreFactory,
+    UserIndexed,
+    Walkable,
+    not_supported,
+)
+from chuk_sessions.stores.keyvalue import KeyValueStore
+
+__all__ = ["StackedFactory", "StoreWrapper", "complete", "open_store", "stack"]
+
+
+class StoreWrapper:
+    """Forwards every operation to ``store``; what that lacks is NotSupportedError, and its figures are 0.
+
+    Methods that only forward return the store's own awaitable, so that a wrapper costs one call for each operation that
+    it leaves alone.
+    """
+
+    def __init__(self, store: SessionStore) -> None:
+        self.store = store
+        self._users = store if isinstance(store, UserIndexed) else None
+        self._renewable = store if isinstance(store, Renewable) else None
+        self._walkable = store if isinstance(store, Walkable) else None
+        self._in_process = store if isinstance(store, InProcess) else None
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.store!r})"
+
+    def create(
+        self, session_id: str, user_id: str | None, lifetime: float, metadata: Metadata, **options: Any
+    ) -> Coroutine[Any, Any, Existing | None]:
+        """See ``SessionStore``; a ``limit`` is refused if the store does not know the sessions of a user."""
+        if self._users is None and options.get("limit") and user_id is not None:
+            raise not_supported("max_sessions_per_user")
+        return self.store.create(session_id, user_id, lifetime, metadata, **options)
+
+    def read(self, session_id: str) -> Coroutine[Any, Any, SessionRecord | None]:
+        """See ``SessionStore``."""
+        return self.store.read(session_id)
+
+    def touch(self, session_id: str, interval: float) -> Coroutine[Any, Any, bool]:
+        """See ``SessionStore``."""
+        return self.store.touch(session_id, interval)
+
+    def update(self, session_id: str, metadata: Metadata, replace: bool) -> Coroutine[Any, Any, bool]:
+        """See ``SessionStore``."""
+        return self.store.update(session_id, metadata, replace)
+
+    def increment(self, session_id: str, field: str, amount: int) -> Coroutine[Any, Any, int | None]:
+        """See ``SessionStore``."""
+        return self.store.increment(session_id, field, amount)
+
+    def extend(self, session_id: str, lifetime: float) -> Coroutine[Any, Any, bool]:
+        """See ``SessionStore``."""
+        return self.store.extend(session_id, lifetime)
+
+    def delete(self, session_id: str) -> Coroutine[Any, Any, bool]:
+        """See ``SessionStore``."""
+        return self.store.delete(session_id)
+
+    def aclose(self) -> Coroutine[Any, Any, None]:
+        """Close the store; see ``SessionStore``."""
+        return self.store.aclose()
+
+    def list_user(self, user_id: str) -> Coroutine[Any, Any, list[tuple[str, SessionRecord]]]:
+        """See ``UserIndexed``."""
+        if self._users is None:
+            raise not_supported("listing the sessions of a user")
+        return self._users.list_user(user_id)
+
+    def delete_user(self, user_id: str, keep: frozenset[str]) -> Coroutine[Any, Any, int]:
+        """See ``UserIndexed``."""
+        if self._users is None:
+            raise not_supported("ending the sessions of a user")
+        return self._users.delete_user(user_id, keep)
+
+    def renew(self, session_id: str, new_id: str, grace: float) -> Coroutine[Any, Any, str | None]:
+        """See ``Renewable``."""
+        if self._renewable is None:
+            raise not_supported("renewing a session")
+        return self._renewable.renew(session_id, new_id, grace)
+
+    def pages(self, batch: int) -> AsyncIterator[list[tuple[str, SessionRecord]]]:
+        """See ``Walkable``."""
+        if self._walkable is None:
+            raise not_supported("listing all sessions")
+        return self._walkable.pages(batch)
+
+    def count(self) -> Coroutine[Any, Any, int]:
+        """See ``Walkable``."""
+        if self._walkable is None:
+            raise not_supported("counting sessions")
+        return self._walkable.count()
+
+    async def sweep(self) -> int:
+        """See ``InProcess``; 0 if the store is elsewhere."""
+        return 0 if self._in_process is None else await self._in_process.sweep()
+
+    def cached(self) -> int:
+        """See ``InProcess``; 0 if the store is elsewhere."""
+        return 0 if self._in_process is None else self._in_process.cached()
+
+    def capacity(self) -> int:
+        """See ``InProcess``; 0 if the store is elsewhere."""
+        return 0 if self._in_process is None else self._in_process.capacity()
+
+
+def complete(store: SessionStore) -> CompleteStore:
+    """Return a store that can be asked for everything: itself, or a wrapper that refuses what the store lacks."""
+    if isinstance(store, UserIndexed) and isinstance(store, Renewable) and isinstance(store, Walkable):
+        return cast(CompleteStore, store)
+    return StoreWrapper(store)
+
+
+def open_store(factory: Factory | SessionStoreFactory, sandbox_id: str) -> CompleteStore:
+    """Open the sessions of a sandbox: the factory's own store, else one over the provider that it gives.
+
+    Raises TypeError for what is neither kind of factory, and whatever the factory raises.
+    """
+    if isinstance(factory, SessionStoreFactory):
+        return complete(factory.session_store(sandbox_id))
+    if not callable(factory):
+        raise TypeError(f"session_factory must be a provider factory, got {type(factory).__name__}")
+    return complete(KeyValueStore(factory, sandbox_id))
+
+
+class StackedFactory:
+    """A factory whose stores are wrapped; values and everything else are those of the factory within."""
+
+    def __init__(
+        self,
+        factory: Factory | SessionStoreFactory,
+        wrappers: tuple[Callable[[CompleteStore], SessionStore], ...],
+    ) -> None:
+        self._factory = factory
+        self._wrappers = wrappers
+
+    def __call__(self) -> Any:
+        """Open the provider API of the factory within. Raises TypeError if that has none."""
+        if not callable(self._factory):
+            raise TypeError(f"{type(self._factory).__name__} opens session stores only, and no provider")
+        return self._factory()
+
+    def __getattr__(self, name: str) -> Any:
+        """Give what the factory within has besides, such as ``stats``."""
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(self._factory, name)
+
+    def session_store(self, sandbox_id: str) -> CompleteStore:
+        """Open the sessions of one sandbox, each wrapper around what stands before it."""
+        store = open_store(self._factory, sandbox_id)
+        for wrap in self._wrappers:
+            store = complete(wrap(store))
+        return store
+
+
+def stack(factory: Factory | SessionStoreFactory, *wrappers: Callable[[CompleteStore], SessionStore]) -> StackedFactory:
+    """Make a factory whose stores are wrapped, the last wrapper outermost: it sees each call first.
+
+    A wrapper is called with the store to wrap, once for each store that is opened: a subclass of ``StoreWrapper``, or
+    a function that gives one. Raises TypeError if ``factory`` is neither kind of factory.
+    """
+    if not callable(factory) and not isinstance(factory, SessionStoreFactory):
+        raise TypeError(f"the factory to wrap must be a provider factory, got {type(factory).__name__}")
+    return StackedFactory(factory, wrappers)
