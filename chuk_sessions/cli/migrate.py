@@ -36,6 +36,7 @@ from chuk_sessions.cli.targets import Crossing, RedisTarget
 from chuk_sessions.exceptions import MetadataError, ProviderError
 from chuk_sessions.ids import quote_part, session_key
 from chuk_sessions.providers.redis.index import UserIndex
+from chuk_sessions.providers.redis.lua import load
 from chuk_sessions.providers.redis.transfer.adopt import arrival_key, tombstone_key
 from chuk_sessions.providers.redis.transfer.move import Move, created_microseconds
 from chuk_sessions.redis_client.client import Client
@@ -65,25 +66,9 @@ REFUSED = {
     Adoption.UNREADABLE: "the target has a record of it that this version cannot read",
 }
 
-# 1 if the key held exactly that and was removed, 0 if it holds something else, -1 if it is gone. A hash is given as
-# its fields and values, a text as one argument. What was noted when the session came here itself goes with it, as it
-# may come back one day.
-REMOVE = Script("""
-local key = KEYS[1]
-if redis.call('EXISTS', key) == 0 then return -1 end
-if #ARGV == 1 then
-  if redis.pcall('GET', key) ~= ARGV[1] then return 0 end
-else
-  if redis.pcall('HLEN', key) ~= #ARGV / 2 then return 0 end
-  for i = 1, #ARGV, 2 do
-    if redis.call('HGET', key, ARGV[i]) ~= ARGV[i + 1] then return 0 end
-  end
-end
-redis.call('UNLINK', unpack(KEYS))
-return 1
-""")
-RENEW = Script("return redis.call('GET', KEYS[1]) == ARGV[1] and redis.call('PEXPIRE', KEYS[1], ARGV[2]) or 0")
-UNLOCK = Script("return redis.call('GET', KEYS[1]) == ARGV[1] and redis.call('DEL', KEYS[1]) or 0")
+REMOVE = Script(load("migrate_remove"))
+RENEW = Script(load("migrate_renew_lock"))
+UNLOCK = Script(load("migrate_unlock"))
 
 
 @dataclass
