@@ -22,7 +22,8 @@ from chuk_sessions.exceptions import MetadataError, OutOfMemoryError, ProviderEr
 from chuk_sessions.ids import index_key, quote_part, session_key, tag_in_key
 from chuk_sessions.providers.redis.index import UserIndex, target_of
 from chuk_sessions.providers.redis.legacy import document as legacy
-from chuk_sessions.providers.redis.scripts import ENDING, VERSION
+from chuk_sessions.providers.redis.lua import load
+from chuk_sessions.providers.redis.scripts import VERSION
 from chuk_sessions.providers.redis.transfer.adopt import tombstone_key
 from chuk_sessions.providers.redis.transfer.move import DROP, Move, created_microseconds
 from chuk_sessions.redis_client.connection import Replay
@@ -44,88 +45,12 @@ logger = logging.getLogger(__name__)
 ATTEMPTS = 20  # readings of a published key that changes each time, before it is given up
 GRACE = 86_400_000  # milliseconds that a tombstone outlives the session: a published process may have extended its copy
 
-# KEYS: ours, the published one. The text, and whether ours is there: seen together, so that a session which another
-# process is moving is found in one place or the other.
-PEEK = Script("""
-local text = redis.pcall('GET', KEYS[2])
-if type(text) == 'table' and string.find(text.err, 'WRONGTYPE ', 1, true) then text = false end
-if type(text) == 'table' then return text end
-return {text, redis.call('EXISTS', KEYS[1])}
-""")
-
-# The tombstone must keep the session out, also if the clock of the application that made it is ahead of the server's:
-# so its time is no earlier than when either copy was created. KEYS begin with: ours, the index in its slot, the
-# tombstone. UNLINK comes before it, also of what is not there, as a full server refuses nothing once a script has
-# written: what ends sessions must work there.
-BURYING = """
-local function created_here()
-  local created = redis.pcall('HGET', KEYS[1], 'created')
-  return type(created) == 'string' and #created <= 17 and tonumber(created) or 0
-end
-local function bury(clock, created, left)
-  local before = tonumber(redis.call('GET', KEYS[3]) or nil) or 0
-  redis.call('UNLINK', KEYS[3])
-  redis.call('SET', KEYS[3], math.max(clock[1] * 1000000 + clock[2], created, before), 'PX', left)
-end
-"""
-
-# The fourth key: the published one. ARGV: the text that it must have; when that session was created, if it is ours and
-# goes too, or nothing; what the tombstone lives longer than both; the version of our records.
-DELETE = Script(
-    ENDING
-    + BURYING
-    + """
-local clock, text = redis.call('TIME'), redis.pcall('GET', KEYS[4])
-if type(text) == 'table' and string.find(text.err, 'WRONGTYPE ', 1, true) then text = false end
-if type(text) == 'table' then return text end
-if (text or '') ~= ARGV[1] then return -1 end
-local made, created, left = created_here(), tonumber(ARGV[2]), redis.call('PTTL', KEYS[1])
-local removed, member = ending(KEYS[1], KEYS[2], ARGV[4])
-if type(removed) == 'table' then return removed end
-if text and created then
-  left = math.max(left, redis.call('PTTL', KEYS[4]))
-  removed = removed + redis.call('UNLINK', KEYS[4])
-end
-if removed > 0 then bury(clock, math.max(made, created or 0), math.max(left, 0) + ARGV[3]) end
-return member and {member} or removed
-"""
-)
-
-# Keeps out what a published process writes back of a session that is about to end or to have a new id. ARGV: what the
-# tombstone lives longer.
-KEEP_OUT = Script(
-    BURYING
-    + """
-bury(redis.call('TIME'), created_here(), math.max(redis.call('PTTL', KEYS[1]), 0) + ARGV[1])
-return 1
-"""
-)
-
-# The same in two steps. KEYS: the published one. Its text, and how long it has to live.
-TEXT = Script("""
-local text = redis.pcall('GET', KEYS[1])
-if type(text) == 'table' and string.find(text.err, 'WRONGTYPE ', 1, true) then text = false end
-if type(text) == 'table' then return text end
-return {text, redis.call('PTTL', KEYS[1])}
-""")
-
-# ARGV: the version of our records; when the session under the published key was created, or nothing if there is none of
-# ours; how long that has to live; what the tombstone lives longer. 1 if this ended a session: ours, or one that had not
-# been ended before; or what to take out of its user's index if that is elsewhere.
-END = Script(
-    ENDING
-    + BURYING
-    + """
-local clock, ended = redis.call('TIME'), tonumber(redis.call('GET', KEYS[3]) or nil)
-local left = math.max(redis.call('PTTL', KEYS[1]), tonumber(ARGV[3]), 0)
-local made, created = created_here(), tonumber(ARGV[2])
-local removed, member = ending(KEYS[1], KEYS[2], ARGV[1])
-if type(removed) == 'table' then return removed end
-if removed > 0 or created then bury(clock, math.max(made, created or 0), left + ARGV[4]) end
-if member then return {member} end
-return (removed > 0 or (created and not (ended and created <= ended))) and 1 or 0
-"""
-)
+PEEK = Script(load("legacy_peek"))
+DELETE = Script(load("legacy_delete"))
+KEEP_OUT = Script(load("legacy_keep_out"))
+# Where our key and the legacy key are in different slots, these two take the place of PEEK and DELETE.
+TEXT = Script(load("legacy_text"))
+END = Script(load("legacy_end"))
 
 _told = False
 

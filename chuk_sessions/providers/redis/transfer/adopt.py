@@ -26,8 +26,8 @@ from chuk_sessions.exceptions import MetadataError
 from chuk_sessions.ids import index_key, session_key, slot_tag, unquote_part, user_tag
 from chuk_sessions.models import MICROSECONDS, SessionRecord
 from chuk_sessions.providers.redis.index import UserIndex
-from chuk_sessions.providers.redis.index_scripts import FILING
-from chuk_sessions.providers.redis.scripts import METADATA, VERSION, WRITE
+from chuk_sessions.providers.redis.lua import load
+from chuk_sessions.providers.redis.scripts import METADATA, VERSION
 from chuk_sessions.providers.redis.store import MAX_FIELDS
 from chuk_sessions.redis_client.scripts import Script
 from chuk_sessions.stores.adoption import Adoption
@@ -41,81 +41,7 @@ __all__ = ["ADOPT", "adopt", "arrival_key", "record_fields", "tombstone_key"]
 MAX_LEFT = 90_000_000_000 * MICROSECONDS  # so that a deadline has the digits that the record format allows
 INCARNATION = 9  # its place in the arguments of ADOPT
 
-
-# The replies are those of Adoption, and -4 if the session that is here is another incarnation than was filed.
-# KEYS: ours, the index in its slot, its tombstone, that of the sandbox it comes from, and perhaps the published one, or
-# the note. ARGV: version, published text or nothing, microseconds left or 0, its own deadline or 0, user?, user,
-# created, accessed, status, the incarnation that was filed in an index elsewhere or '', fields and values. What ends
-# first counts: that time, the TTL of a published key, the deadline; one without any is not taken.
-ADOPT = Script(
-    WRITE
-    + FILING
-    + """
-local left, ends, created, accessed = tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[7], ARGV[8]
-local published, note = ARGV[2] ~= '' and KEYS[5], ARGV[2] == '' and KEYS[5]
-if left == 0 then left = math.huge end
-if published then
-  local text = redis.pcall('GET', published)
-  if text ~= ARGV[2] then return -3 end
-  local pttl = redis.call('PTTL', published)
-  if pttl >= 0 then left = math.min(left, pttl * 1000) end
-end
-if ends > 0 then left = math.min(left, ends - now) end
-if left <= 0 or left == math.huge then return 0 end
-left = math.min(left, 9e16)
-for i = 3, 4 do
-  local ended = tonumber(redis.call('GET', KEYS[i]) or nil)
-  if ended and tonumber(created) <= ended then
-    if published then redis.call('UNLINK', published) end
-    return 0
-  end
-end
-local noted, here = note and redis.call('GET', note) or '', created .. ' ' .. (found and old[4] or created)
-local came = string.find(noted, created .. ' ', 1, true) == 1
-if came and not (found and noted == here) then return 0 end
-local user, filed = ARGV[5] == '1' and ARGV[6], ARGV[10]
-local expires, items, result = now + left, {}, 1
-if found then
-  if (old[6] or false) ~= user then return -2 end
-  if (inc or '') ~= filed then return -4 end
-  created = old[4]
-  local newer = tonumber(accessed) >= tonumber(old[2])
-  if newer then items[1], items[2] = 'accessed', accessed end
-  for i = 11, #ARGV, 2 do
-    if newer or not redis.call('HMGET', key, ARGV[i])[1] then
-      items[#items + 1], items[#items + 2] = ARGV[i], ARGV[i + 1]
-    end
-  end
-  expires, result = math.max(expires, tonumber(last or old[3])), 2
-else
-  if old[1] then redis.call('UNLINK', key) end
-  items = {'v', filed ~= '' and version .. '+' or version, 'created', created, 'accessed', accessed, 'status', ARGV[9]}
-  if user then items[9], items[10] = 'user', user end
-  if filed ~= '' then items[11], items[12] = 'inc', filed end
-  for i = 11, #ARGV do items[#items + 1] = ARGV[i] end
-end
-local member = user and filed == '' and member_of(key, KEYS[2], user, created)
-if member then file(KEYS[2], member, now, expires) end
-local final = expires
-if stays then
-  items[#items + 1], items[#items + 2] = 'end', expires
-  expires = math.max(tonumber(old[3]), math.min(expires, now + idle))
-end
-items[#items + 1], items[#items + 2] = 'expires', expires
-write('HSET', items)
-local set = redis.pcall('PEXPIREAT', key, math.ceil(expires / 1000))
-if type(set) == 'table' then
-  if not found then
-    redis.call('UNLINK', key)
-    if member then redis.call('ZREM', KEYS[2], member) end
-  end
-  return set
-end
-if published then redis.call('UNLINK', published) end
-if note then redis.call('SET', note, here, 'PXAT', math.ceil(final / 1000)) end
-return result
-"""
-)
+ADOPT = Script(load("transfer_adopt"))
 
 
 def tombstone_key(key: str) -> str:

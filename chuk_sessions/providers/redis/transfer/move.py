@@ -25,7 +25,8 @@ from chuk_sessions.ids import index_key, session_key, tag_in_key, unquote_part
 from chuk_sessions.models import MICROSECONDS
 from chuk_sessions.providers.redis.index import UserIndex
 from chuk_sessions.providers.redis.legacy import document as legacy
-from chuk_sessions.providers.redis.scripts import ENDING, VERSION
+from chuk_sessions.providers.redis.lua import load
+from chuk_sessions.providers.redis.scripts import VERSION
 from chuk_sessions.providers.redis.transfer.adopt import adopt, arrival_key, record_fields, tombstone_key
 from chuk_sessions.redis_client.connection import Replay
 from chuk_sessions.redis_client.scripts import Script
@@ -41,52 +42,9 @@ __all__ = ["DROP", "TAKE", "UNDO", "Move", "created_microseconds", "is_same", "n
 NOTE_MILLISECONDS = 600_000  # longer than any process takes from the first step to the second
 TAKEN, TAKEN_BEFORE, GONE, CHANGED, CHANGED_AFTER = 1, 2, 0, -1, -2
 
-# KEYS: the published one, the note. ARGV: the text that was read, when that session was created, how long the note
-# lives. The reply is TAKEN if it was removed, else what the key is now, and whether that session was taken before.
-TAKE = Script("""
-local text = redis.pcall('GET', KEYS[1])
-if text == ARGV[1] then
-  redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
-  redis.call('UNLINK', KEYS[1])
-  return 1
-end
-local taken = redis.call('GET', KEYS[2]) == ARGV[2]
-if text then return taken and -2 or -1 end
-return taken and 2 or 0
-""")
-
-# KEYS: the published one. ARGV: the text. 1 if it was removed, 0 if it is another one, -1 if it is gone.
-DROP = Script("""
-local text = redis.pcall('GET', KEYS[1])
-if not text then return -1 end
-return text == ARGV[1] and redis.call('UNLINK', KEYS[1]) or 0
-""")
-
-# KEYS: ours, the index in its slot, and perhaps the note. ARGV: when the session was created, the version of our
-# records, and all fields and values but that, the deadline and the incarnation, if it is to be removed only as it was
-# put. Whether it was removed, and the note with it, or what to take out of its user's index if that is elsewhere.
-UNDO = Script(
-    ENDING
-    + """
-local flat, fields = redis.pcall('HGETALL', KEYS[1]), {}
-if flat.err then
-  if string.find(flat.err, 'WRONGTYPE ', 1, true) then return 0 end
-  return flat
-end
-for i = 1, #flat, 2 do fields[flat[i]] = flat[i + 1] end
-if fields['created'] ~= ARGV[1] then return 0 end
-if fields['inc'] then fields['v'] = ARGV[2] end
-if #ARGV > 2 then
-  if #flat / 2 ~= 2 + (fields['inc'] and 1 or 0) + (#ARGV - 2) / 2 then return 0 end
-  for i = 3, #ARGV, 2 do
-    if fields[ARGV[i]] ~= ARGV[i + 1] then return 0 end
-  end
-end
-local removed, member = ending(KEYS[1], KEYS[2], ARGV[2])
-if KEYS[3] then redis.call('UNLINK', KEYS[3]) end
-return member and {member} or removed
-"""
-)
+TAKE = Script(load("transfer_take"))
+DROP = Script(load("transfer_drop"))
+UNDO = Script(load("transfer_undo"))
 
 
 class Move:

@@ -1,0 +1,25 @@
+-- Deletes our session and leaves a tombstone, where the legacy key is in another slot: from then on nobody takes the
+-- legacy copy over, which is removed next.
+--
+-- KEYS[1]    our session
+-- KEYS[2]    the index in its slot
+-- KEYS[3]    its tombstone
+-- ARGV[1]    record version
+-- ARGV[2]    when the legacy session was created, in microseconds; '' if there is none of our sandbox
+-- ARGV[3]    PTTL of the legacy key
+-- ARGV[4]    how long the tombstone outlives both, in milliseconds
+-- Reply      1 if this ended a session, ours or a legacy one that had not been ended before, else 0; {entry} if ours
+--            was removed and its user's index, from which the caller must remove that entry, is in another slot;
+--            {'>', name} if our key is an alias
+--
+-- include: ending
+-- include: bury
+
+local clock, ended = redis.call('TIME'), tonumber(redis.call('GET', KEYS[3]) or nil)
+local left = math.max(redis.call('PTTL', KEYS[1]), tonumber(ARGV[3]), 0)
+local made, created = created_here(), tonumber(ARGV[2])
+local removed, member = ending(KEYS[1], KEYS[2], ARGV[1])
+if type(removed) == 'table' then return removed end
+if removed > 0 or created then bury(clock, math.max(made, created or 0), left + ARGV[4]) end
+if member then return {member} end
+return (removed > 0 or (created and not (ended and created <= ended))) and 1 or 0

@@ -1,0 +1,93 @@
+-- Puts a session that exists elsewhere into our layout: creates it, or merges it with the one that is here.
+-- It lives until the first of three moments: the lifetime given, the TTL of the legacy key, its own deadline. A session
+-- that has none of them is not taken.
+--
+-- KEYS[1]    our session
+-- KEYS[2]    the index in its slot
+-- KEYS[3]    its tombstone
+-- KEYS[4]    its tombstone in the sandbox that it comes from
+-- KEYS[5]    with ARGV[2], the legacy key, to be removed in the same step; else the marker to leave, if one is needed
+-- ARGV[1]    record version
+-- ARGV[2]    the text that the legacy key must hold; '' if there is none
+-- ARGV[3]    lifetime in microseconds, or 0
+-- ARGV[4]    its own deadline, or 0
+-- ARGV[5]    '1' if it has a user, else '0'
+-- ARGV[6]    user
+-- ARGV[7]    created
+-- ARGV[8]    accessed
+-- ARGV[9]    status
+-- ARGV[10]   the incarnation that was added to an index in another slot, or ''
+-- ARGV[11..] fields and values
+-- Reply      a value of Adoption: 1 created, 2 merged, 0 expired or ended here since it was created, -1 the record here
+--            cannot be read, -2 it is another user's, -3 the legacy key holds another text; -4 if the session that is
+--            here is another incarnation than was added to the index; {'>', name} if our key is an alias
+--
+-- include: write
+-- include: filing
+
+local left, ends, created, accessed = tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[7], ARGV[8]
+local published, note = ARGV[2] ~= '' and KEYS[5], ARGV[2] == '' and KEYS[5]
+if left == 0 then left = math.huge end
+if published then
+  local text = redis.pcall('GET', published)
+  if text ~= ARGV[2] then return -3 end
+  local pttl = redis.call('PTTL', published)
+  if pttl >= 0 then left = math.min(left, pttl * 1000) end
+end
+if ends > 0 then left = math.min(left, ends - now) end
+if left <= 0 or left == math.huge then return 0 end
+left = math.min(left, 9e16)
+-- A tombstone keeps out what was ended here since it was created.
+for i = 3, 4 do
+  local ended = tonumber(redis.call('GET', KEYS[i]) or nil)
+  if ended and tonumber(created) <= ended then
+    if published then redis.call('UNLINK', published) end
+    return 0
+  end
+end
+local noted, here = note and redis.call('GET', note) or '', created .. ' ' .. (found and old[4] or created)
+-- The marker without the session that came means that the session was ended here since.
+local came = string.find(noted, created .. ' ', 1, true) == 1
+if came and not (found and noted == here) then return 0 end
+local user, filed = ARGV[5] == '1' and ARGV[6], ARGV[10]
+local expires, items, result = now + left, {}, 1
+if found then
+  if (old[6] or false) ~= user then return -2 end
+  if (inc or '') ~= filed then return -4 end
+  created = old[4]
+  -- Of common fields the side that was used last has its way; if both were used at the same time, the one that comes.
+  local newer = tonumber(accessed) >= tonumber(old[2])
+  if newer then items[1], items[2] = 'accessed', accessed end
+  for i = 11, #ARGV, 2 do
+    if newer or not redis.call('HMGET', key, ARGV[i])[1] then
+      items[#items + 1], items[#items + 2] = ARGV[i], ARGV[i + 1]
+    end
+  end
+  expires, result = math.max(expires, tonumber(last or old[3])), 2
+else
+  if old[1] then redis.call('UNLINK', key) end
+  items = {'v', filed ~= '' and version .. '+' or version, 'created', created, 'accessed', accessed, 'status', ARGV[9]}
+  if user then items[9], items[10] = 'user', user end
+  if filed ~= '' then items[11], items[12] = 'inc', filed end
+  for i = 11, #ARGV do items[#items + 1] = ARGV[i] end
+end
+local member = user and filed == '' and member_of(key, KEYS[2], user, created)
+if member then file(KEYS[2], member, now, expires) end
+local final = expires
+if stays then
+  items[#items + 1], items[#items + 2] = 'end', expires
+  expires = math.max(tonumber(old[3]), math.min(expires, now + idle))
+end
+items[#items + 1], items[#items + 2] = 'expires', expires
+write('HSET', items)
+local set = redis.pcall('PEXPIREAT', key, math.ceil(expires / 1000))
+if type(set) == 'table' then
+  if not found then
+    redis.call('UNLINK', key)
+    if member then redis.call('ZREM', KEYS[2], member) end
+  end
+  return set
+end
+if published then redis.call('UNLINK', published) end
+if note then redis.call('SET', note, here, 'PXAT', math.ceil(final / 1000)) end
+return result

@@ -1,0 +1,31 @@
+-- Removes a session that was put here, as if it had never come.
+--
+-- KEYS[1]    our session
+-- KEYS[2]    the index in its slot
+-- KEYS[3]    the marker that came with it, if there is one
+-- ARGV[1]    when the session was created
+-- ARGV[2]    record version
+-- ARGV[3..]  to remove it only if it is as it was put: all its fields and values but creation time, deadline and
+--            incarnation; else nothing
+-- Reply      1 if it was removed, and the marker with it, else 0; {entry} if it was removed and its user's index, from
+--            which the caller must remove that entry, is in another slot
+--
+-- include: ending
+
+local flat, fields = redis.pcall('HGETALL', KEYS[1]), {}
+if flat.err then
+  if string.find(flat.err, 'WRONGTYPE ', 1, true) then return 0 end
+  return flat
+end
+for i = 1, #flat, 2 do fields[flat[i]] = flat[i + 1] end
+if fields['created'] ~= ARGV[1] then return 0 end
+if fields['inc'] then fields['v'] = ARGV[2] end
+if #ARGV > 2 then
+  if #flat / 2 ~= 2 + (fields['inc'] and 1 or 0) + (#ARGV - 2) / 2 then return 0 end
+  for i = 3, #ARGV, 2 do
+    if fields[ARGV[i]] ~= ARGV[i + 1] then return 0 end
+  end
+end
+local removed, member = ending(KEYS[1], KEYS[2], ARGV[2])
+if KEYS[3] then redis.call('UNLINK', KEYS[3]) end
+return member and {member} or removed
