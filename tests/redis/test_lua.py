@@ -1,4 +1,4 @@
-"""The files of Lua: how they are put together, and what each must have."""
+"""How the files of Lua are put together, and what is said of a file that is wrong."""
 
 from __future__ import annotations
 

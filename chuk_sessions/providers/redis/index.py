@@ -8,7 +8,7 @@ several steps, each safe to be the last one:
   not there, never the other way round.
 * What is filed is an incarnation: the time by the index's clock and random digits, also in the record. Only that
   incarnation is ended or taken out, so that a session allocated anew under the same id is another one.
-* Who ends one that is filed and not there leaves a note for the create that may be under way; see ``KILL``.
+* Who ends one that is filed and not there leaves a note for the create that may be under way; see ``lua/kill.lua``.
 """
 
 from __future__ import annotations
@@ -25,8 +25,21 @@ from typing import NamedTuple
 from chuk_sessions.batches import in_background
 from chuk_sessions.exceptions import ProviderError
 from chuk_sessions.ids import index_key, quote_part, session_key, slot_tag, unquote_part, user_tag
-from chuk_sessions.providers.redis.index_scripts import END, FILE, MAX_VICTIMS, MEMBERS, MOVE
-from chuk_sessions.providers.redis.scripts import ABSENT, CONDEMNED, CREATE, EXTEND, KILL, RENEW, VERSION, VISIT
+from chuk_sessions.providers.redis.scripts import (
+    ABSENT,
+    CONDEMNED,
+    CREATE,
+    END,
+    EXTEND,
+    FILE,
+    KILL,
+    MAX_VICTIMS,
+    MEMBERS,
+    MOVE,
+    RENEW,
+    VERSION,
+    VISIT,
+)
 from chuk_sessions.redis_client.client import Client
 from chuk_sessions.redis_client.connection import Argument, Replay, Reply
 
@@ -65,7 +78,7 @@ class Member(NamedTuple):
 
 
 def parse_member(raw: bytes) -> Member:
-    """The inverse of ``member_of`` in the scripts. Raises ValueError for anything else."""
+    """The inverse of ``member_of`` in ``lua/include/member_of.lua``. Raises ValueError for anything else."""
     length, rest = raw.split(b":", 1)
     user, rest = rest[: int(length)], rest[int(length) :]
     incarnation, name = rest.split(b":", 1)

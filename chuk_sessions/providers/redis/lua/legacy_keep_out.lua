@@ -2,7 +2,7 @@
 -- legacy version may write back.
 --
 -- KEYS[1]    our session
--- KEYS[2]    the index in its slot
+-- KEYS[2]    the index in its slot, not used
 -- KEYS[3]    its tombstone
 -- ARGV[1]    how long the tombstone outlives the session, in milliseconds
 -- Reply      1

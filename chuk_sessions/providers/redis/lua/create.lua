@@ -1,0 +1,79 @@
+-- Creates a session; if a live one has its id, touches that instead. Ends the user's oldest sessions to make room.
+--
+-- KEYS[1]    session
+-- KEYS[2]    with ARGV[3], the user's index; with ARGV[6], the marker that cancels this create
+-- KEYS[3..]  sessions that may be ended to make room
+-- ARGV[1]    record version
+-- ARGV[2]    lifetime in microseconds
+-- ARGV[3]    prefix of the user's index entries; '' without a user, or if the index is in another slot
+-- ARGV[4]    how many sessions the user may have; 0 for any number
+-- ARGV[5]    idle timeout in microseconds, or 0
+-- ARGV[6]    incarnation, if the user's index is in another slot; else ''
+-- ARGV[7..]  fields and values: user, metadata
+-- Reply      0 if the session was created; {user} if a live one was touched; -1 if this version cannot read the record;
+--            -4 if the marker exists: the session was ended before it began; {'>', name} if the key is an alias;
+--            {0, excess, entries...} if there is no room and a session that must be ended is not among KEYS, or more
+--            must be ended than one script may: how many must, and the entries of the live sessions, oldest first
+
+local key, stale = KEYS[1], nil
+if redis.call('EXISTS', key) == 1 then
+-- include: write
+
+  if found then
+    touch({})
+    return {old[6]}
+  end
+  stale = redis.call('HKEYS', key)
+end
+local clock, version, mine, inc = redis.call('TIME'), ARGV[1], ARGV[3], ARGV[6]
+local now = clock[1] * 1000000 + clock[2]
+local stamp, expires, index, member = string.format('%.0f', now), now + ARGV[2], nil, nil
+if inc ~= '' then
+  version = ARGV[1] .. '+'
+  if redis.call('EXISTS', KEYS[2]) == 1 then return -4 end
+elseif mine ~= '' then
+  local victims, members = nil, nil
+  index, member = KEYS[2], mine .. stamp .. '.:' .. string.sub(key, #KEYS[2] + 5)
+  if ARGV[4] ~= '0' then
+    -- include: choose_victims
+
+  end
+  -- include: file_member
+
+  if victims then
+    if victims[1] then redis.call('UNLINK', unpack(victims)) end
+    if members[1] then redis.call('ZREM', index, unpack(members)) end
+  end
+end
+local ends = expires
+if ARGV[5] ~= '0' then
+  version, ends = ARGV[1] .. '+', math.min(expires, now + ARGV[5])
+end
+-- Redis checks memory only before a script's first write, which is ZADD or this one. If it succeeds, the rest do.
+redis.call('HSET', key, 'v', version, 'created', stamp, 'accessed', stamp, 'expires', ends, 'status', 'active',
+  unpack(ARGV, 7, math.min(#ARGV, 2006)))
+for i = 2007, #ARGV, 2000 do redis.call('HSET', key, unpack(ARGV, i, math.min(i + 1999, #ARGV))) end
+if version ~= ARGV[1] then
+  if inc ~= '' then redis.call('HSET', key, 'inc', inc) end
+  if ARGV[5] ~= '0' then redis.call('HSET', key, 'idle', ARGV[5], 'end', expires) end
+end
+-- Fields of an expired record that the new one does not have are removed after HSET. Removing the whole key before it
+-- would not do: without its key a script breaks off when the slot is on its way to another node.
+if stale then
+  local kept, gone = {v = 1, created = 1, accessed = 1, expires = 1, status = 1}, {}
+  kept.inc, kept.idle, kept['end'] = inc ~= '', ARGV[5] ~= '0', ARGV[5] ~= '0'
+  for i = 7, #ARGV, 2 do kept[ARGV[i]] = 1 end
+  for _, field in ipairs(stale) do
+    if not kept[field] then gone[#gone + 1] = field end
+  end
+  for i = 1, #gone, 2000 do redis.call('HDEL', key, unpack(gone, i, math.min(i + 1999, #gone))) end
+end
+-- PEXPIREAT comes last: if the deadline passed in between, nothing could be written after it. If it fails, nothing may
+-- be left without a TTL.
+local set = redis.pcall('PEXPIREAT', key, math.ceil(ends / 1000))
+if type(set) == 'table' then
+  redis.call('UNLINK', key)
+  if index then redis.call('ZREM', index, member) end
+  return set
+end
+return 0

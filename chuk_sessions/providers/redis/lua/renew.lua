@@ -1,0 +1,40 @@
+-- Gives a live session a new id, also in its user's index, and touches it. The old id may stay an alias for a while.
+-- If the user's index is in another slot, the caller must add the new incarnation there first.
+--
+-- KEYS[1]    session
+-- KEYS[2]    its new key
+-- KEYS[3]    the index in their slot
+-- KEYS[4]    the marker that cancels the new incarnation
+-- ARGV[1]    record version
+-- ARGV[2]    how long the old id stays an alias, in microseconds
+-- ARGV[3]    the incarnation that the caller saw; '' if it has seen none, as the next two
+-- ARGV[4]    the deadline that the caller saw
+-- ARGV[5]    the incarnation that the caller added to the index since
+-- Reply      1 if it was renewed; 0 if there is no live session, or its new incarnation was ended before it began;
+--            -1 if this version cannot read the record; {'>', name} if the key is an alias; {entry, deadline} if the
+--            session has that entry in an index in another slot, which must get a new entry with that deadline first:
+--            nothing was changed
+--
+-- include: write
+-- include: filing
+
+if not found then return 0 end
+local former, new, index, grace, ends = key, KEYS[2], KEYS[3], tonumber(ARGV[2]), last or old[3]
+if inc then
+  if inc ~= ARGV[3] or ends ~= ARGV[4] then return {member_of(key, index, old[6], old[4], inc), ends} end
+  if redis.call('EXISTS', KEYS[4]) == 1 then return 0 end
+end
+redis.call('RENAME', former, new)
+key = new
+touch({})
+if inc then
+  redis.call('HSET', new, 'inc', ARGV[5])
+elseif old[6] then
+  file(index, member_of(new, index, old[6], old[4]), now, tonumber(ends))
+  redis.call('ZREM', index, member_of(former, index, old[6], old[4]))
+end
+if grace > 0 then
+  redis.call('HSET', former, 'alias', string.sub(new, #index + 5))
+  redis.call('PEXPIREAT', former, math.ceil(math.min(tonumber(ends), now + grace) / 1000))
+end
+return 1

@@ -1,0 +1,27 @@
+-- Merges metadata into a live session, or replaces its metadata, and touches the session.
+--
+-- KEYS[1]    session
+-- ARGV[1]    record version
+-- ARGV[2]    '1' to replace all metadata, '0' to merge
+-- ARGV[3..]  fields and values
+-- Reply      1 if it was updated; 0 if there is no live session; -1 if this version cannot read the record; {'>', name}
+--            if the key is an alias
+--
+-- include: write
+
+if not found then return 0 end
+if ARGV[2] == '0' and #ARGV < 2000 and not stays then
+  redis.call('HSET', key, 'accessed', touched, unpack(ARGV, 3))
+  return 1
+end
+local items, kept, gone = {}, {}, {}
+for i = 3, #ARGV do items[#items + 1] = ARGV[i] end
+if ARGV[2] == '1' then
+  for i = 3, #ARGV, 2 do kept[ARGV[i]] = true end
+  for _, field in ipairs(redis.call('HKEYS', key)) do
+    if string.sub(field, 1, 2) == 'm:' and not kept[field] then gone[#gone + 1] = field end
+  end
+end
+touch(items)
+write('HDEL', gone)
+return 1

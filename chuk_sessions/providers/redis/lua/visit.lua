@@ -1,0 +1,12 @@
+-- Touches a session if it exists.
+--
+-- KEYS[1]    session
+-- ARGV[1]    record version
+-- Reply      {user} if it is live; 0 if not; -1 if this version cannot read the record; {'>', name} if the key is an
+--            alias
+--
+-- include: write
+
+if not found then return 0 end
+touch({})
+return {old[6]}
