@@ -222,7 +222,7 @@ async def test_each_rule_is_needed_in_a_cluster(cluster: ClusterServers, rules: 
         await use_while_a_slot_moves(cluster, [*RULES, *rules])
 
 
-async def use_legacy_read(url: str, place: ClusterPlace) -> None:
+async def use_legacy_read(url: str, place: Server) -> None:
     """Taking over, a change meanwhile included, and ending; raises the first refusal."""
     place.command("SCRIPT", "FLUSH")
     published.put(place, "id")

@@ -1,0 +1,73 @@
+"""Every key that a script touches is among those that it was called with, as a cluster needs it."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import pytest
+
+from chuk_sessions import SessionManager
+from chuk_sessions.cli.migrate import migrate
+from chuk_sessions.providers import redis
+from chuk_sessions.redis_client.client import Client
+from tests.redis.test_acl import use_everything, use_legacy_read
+from tests.redis.test_lua_files import uses
+from tests.support import published
+from tests.support.monitor import Monitor, Run
+from tests.support.places import PLACES, place
+
+if TYPE_CHECKING:
+    from tests.support.servers import RedisServer, Server
+
+# What runs only where the legacy key is in another slot than ours, and only where it is not.
+APART = {"legacy_text", "legacy_end", "transfer_take", "transfer_undo", "transfer_drop"}
+TOGETHER = {"legacy_peek", "legacy_delete"}
+
+
+@pytest.fixture(params=PLACES)
+def where(request: pytest.FixtureRequest, redis_server: Server) -> Server:
+    found = place(request, redis_server)
+    found.flush()
+    return found
+
+
+async def use_what_is_left(url: str, where: Server, target: Server) -> None:
+    """Names that changed, and sessions that move."""
+    manager = SessionManager("box", redis.factory(url), strict=True)
+    await manager.allocate_session("a", "alice")
+    new_id = await manager.renew_session("a", grace_seconds=60)
+    assert new_id is not None
+    assert await manager.delete_session(new_id)
+    assert await manager.allocate_session("a", "alice") == "a"
+    published.put(where, "b")
+    assert (await migrate(Client(url), Client(target.url))).moved > 1
+
+
+@pytest.mark.usefixtures("legacy_read")
+async def test_a_script_touches_no_key_that_it_was_not_given(
+    where: Server, target: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By what the server says of each command of each script, all of which run."""
+    with ExitStack() as stack:
+        servers = getattr(where, "nodes", [where])
+        monitors = [stack.enter_context(Monitor(server)) for server in servers]
+        monkeypatch.delenv("SESSION_LEGACY_READ")
+        await use_everything(where.url, where)
+        monkeypatch.setenv("SESSION_LEGACY_READ", "1")
+        await use_legacy_read(where.url, where)
+        await use_what_is_left(where.url, where, target)
+        runs = [run for monitor in monitors for run in monitor.runs() if run.commands]
+    assert len(runs) > 50
+    for run in runs:
+        assert touched(servers[0], run) <= run.keys, run
+    seen = {run.sha for run in runs}
+    unseen = {file for file, script in uses() if script.sha.decode() not in seen}
+    assert unseen == (APART if len(servers) == 1 else TOGETHER)
+
+
+def touched(server: Server, run: Run) -> set[str]:
+    """The keys in the commands of a script, as the server tells them from other arguments."""
+    commands = [("COMMAND", "GETKEYS", *words) for words in run.commands if words[0] != "TIME"]
+    replies = server.commands(*commands) if commands else []
+    return {str(key) for keys in replies if isinstance(keys, list) for key in keys}
