@@ -1,0 +1,1 @@
+"""The package as it is published: the wheel and the sdist."""
