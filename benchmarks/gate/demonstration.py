@@ -113,7 +113,7 @@ def hash_of(tree: Path) -> str:
     import hashlib
 
     digest = hashlib.sha256()
-    for path in sorted(tree.rglob("*.py")):
+    for path in sorted(path for path in tree.rglob("*") if path.suffix in (".py", ".lua")):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 

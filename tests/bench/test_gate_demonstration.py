@@ -76,6 +76,18 @@ def test_an_interrupted_demonstration_goes_on(tmp_path: Path, capsys: pytest.Cap
     ]
 
 
+def test_versions_are_told_apart_by_what_runs(tmp_path: Path) -> None:
+    """By the Python and by the Lua."""
+    tree = tmp_path / "tree"
+    copy_package(ROOT, tree)
+    seen = {demonstration.hash_of(tree)}
+    for name in ("scripts.py", "lua/touch.lua", "lua/include/look.lua"):
+        path = tree / PACKAGE / "providers" / "redis" / name
+        path.write_text(path.read_text(encoding="utf-8") + "\n", encoding="utf-8")
+        seen.add(demonstration.hash_of(tree))
+    assert len(seen) == 4
+
+
 def test_the_page_counts_what_was_found() -> None:
     """Both counts, and what could not be told."""
 
