@@ -103,6 +103,27 @@ async def test_every_call_finds_it(redis_server: Server, manager: SessionManager
     assert await manager.validate_session("id") is True
 
 
+async def test_renewing_what_is_not_ours_leaves_no_tombstone(redis_server: Server, manager: SessionManager) -> None:
+    """A legacy copy of another sandbox can still be moved, and made-up ids do not fill the server."""
+    published.put(redis_server, "id", "other")
+    for session_id in ("id", "made up"):
+        assert await manager.renew_session(session_id) is None
+        assert await manager.renew_session(session_id, 60) is None
+        assert redis_server.command("EXISTS", tombstone_key(session_key("box", session_id))) == 0
+    assert published.is_there(redis_server, "id")
+
+
+async def test_renewing_leaves_a_tombstone(redis_server: Server, manager: SessionManager) -> None:
+    """Of a session of ours: a process of a legacy version may write it back under the old id."""
+    published.put(redis_server, "id")
+    new_id = await manager.renew_session("id")
+    assert new_id is not None
+    assert redis_server.command("EXISTS", tombstone_key(OURS)) == 1
+    published.put(redis_server, "id")
+    assert await manager.validate_session("id") is False
+    assert await manager.validate_session(new_id) is True
+
+
 async def test_reading_does_not_touch(redis_server: Server, manager: SessionManager) -> None:
     """Every field of the document is the same in the info, but for the deadline, which is that of the key."""
     before = published.put(redis_server, "id", status="invalidated", user_id=None)

@@ -1,13 +1,16 @@
 -- Leaves a tombstone for a session that is about to end or to get a new id. It keeps out the copy that a process of a
--- legacy version may write back.
+-- legacy version may write back. Where there is no session of ours, it leaves none: the legacy copy, which may be another
+-- sandbox's, must stay movable, and made-up ids must not fill the server.
 --
 -- KEYS[1]    our session
 -- KEYS[2]    the index in its slot, not used
 -- KEYS[3]    its tombstone
 -- ARGV[1]    how long the tombstone outlives the session, in milliseconds
--- Reply      1
+-- Reply      1, or 0 if there is no session of ours
 --
 -- include: bury
 
-bury(redis.call('TIME'), created_here(), math.max(redis.call('PTTL', KEYS[1]), 0) + ARGV[1])
+local created = created_here()
+if created == 0 then return 0 end
+bury(redis.call('TIME'), created, math.max(redis.call('PTTL', KEYS[1]), 0) + ARGV[1])
 return 1
