@@ -72,6 +72,12 @@ class Member(NamedTuple):
         return int(self.incarnation.split(b".")[0])
 
     @property
+    def filed(self) -> int:
+        """When it was put into the index under this id, in microseconds; a renewal comes later than the creation."""
+        parts = self.incarnation.split(b".")
+        return int(parts[2]) if len(parts) > 2 else int(parts[0])
+
+    @property
     def elsewhere(self) -> bool:
         """Whether its session is in a slot of its own."""
         return not self.incarnation.endswith(b".")
@@ -152,8 +158,13 @@ class UserIndex:
         """Make room in an index: by what nobody touched and so has ended unseen, else by ending these if it must."""
         now, members = await self.members(to_text(victims[0].user))
         stands = await asyncio.gather(*map(self._stands, members))
-        pairs = zip(members, stands, strict=True)
-        gone = [each for each, there in pairs if not there and (not each.elsewhere or now - each.born > UNDER_WAY)]
+        pairs = list(zip(members, stands, strict=True))
+        births = {each.born for each, there in pairs if there}  # a session that is being renewed has two entries
+
+        def is_over(each: Member) -> bool:
+            return not each.elsewhere or now - each.filed > UNDER_WAY or each.born in births
+
+        gone = [each for each, there in pairs if not there and is_over(each)]
         await self._end(index, gone or (victims if must else []))
 
     async def _stands(self, member: Member) -> bool:
@@ -229,6 +240,10 @@ class UserIndex:
         patience = Patience(self._client)
         while True:
             reply: int | list[bytes] = await RENEW.run(self._client, (*keys, note), (VERSION, grace, *args))
+            if reply == CONDEMNED:  # a login took the entry for one of a create that was given up; the session lives
+                await self.forget(filed)
+                args, filed = (b"", b"", b""), b""
+                continue
             if isinstance(reply, int) or target_of(reply) is not None:
                 if filed:
                     await self.forget(former if reply == 1 else filed)
@@ -237,7 +252,7 @@ class UserIndex:
                 await self.forget(filed)
             former = reply[0]
             old = parse_member(former)
-            incarnation = b"%d.%b" % (old.born, urandom(8).hex().encode())
+            incarnation = b"%d.%b.%b" % (old.born, urandom(8).hex().encode(), reply[2])
             new = parse_member(_raw_member(keys[1], old.user, incarnation))
             filed, note = new.raw, self._note(new)
             await MOVE.run(self._client, (self._of_member(new),), (filed, int(reply[1]) + CLOCK_SLACK))

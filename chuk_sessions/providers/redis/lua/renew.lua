@@ -10,10 +10,10 @@
 -- ARGV[3]    the incarnation that the caller saw; '' if it has seen none, as the next two
 -- ARGV[4]    the deadline that the caller saw
 -- ARGV[5]    the incarnation that the caller added to the index since
--- Reply      1 if it was renewed; 0 if there is no live session, or its new incarnation was ended before it began;
---            -1 if this version cannot read the record; {'>', name} if the key is an alias; {entry, deadline} if the
---            session has that entry in an index in another slot, which must get a new entry with that deadline first:
---            nothing was changed
+-- Reply      1 if it was renewed; 0 if there is no live session; -1 if this version cannot read the record; -4 if the
+--            new incarnation was cancelled, so that it needs another one; {'>', name} if the key is an alias; {entry, deadline,
+--            time} if the session has that entry in an index in another slot, which must get a new entry with that
+--            deadline first: nothing was changed; the time is the server's, in microseconds
 --
 -- include: write
 -- include: filing
@@ -21,8 +21,10 @@
 if not found then return 0 end
 local former, new, index, grace, ends = key, KEYS[2], KEYS[3], tonumber(ARGV[2]), last or old[3]
 if inc then
-  if inc ~= ARGV[3] or ends ~= ARGV[4] then return {member_of(key, index, old[6], old[4], inc), ends} end
-  if redis.call('EXISTS', KEYS[4]) == 1 then return 0 end
+  if inc ~= ARGV[3] or ends ~= ARGV[4] then
+    return {member_of(key, index, old[6], old[4], inc), ends, string.format('%.0f', now)}
+  end
+  if redis.call('EXISTS', KEYS[4]) == 1 then return -4 end
 end
 redis.call('RENAME', former, new)
 key = new

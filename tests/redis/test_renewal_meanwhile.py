@@ -1,0 +1,52 @@
+"""A session with a chosen id gets a new one while its user logs in elsewhere: the session must not end by that."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from chuk_sessions import SessionManager
+from chuk_sessions.ids import renewed_id
+from chuk_sessions.providers import redis
+from chuk_sessions.providers.redis import index
+from chuk_sessions.providers.redis.scripts import RENEW
+from chuk_sessions.providers.redis.store import RedisSessionStore
+from tests.support.helpers import time_passes
+from tests.support.meddler import Meddler
+
+pytestmark = pytest.mark.redis
+UNDER_WAY = 0.05  # seconds, in place of a minute
+
+
+async def test_an_old_session_is_renewed_during_a_login_at_the_limit(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An index entry without a session is given up by its own age. The session's age says nothing of it."""
+    monkeypatch.setattr(index, "UNDER_WAY", int(UNDER_WAY * 1e6))
+    manager = SessionManager("box", redis.factory(redis_url), strict=True)
+    await manager.allocate_session("chosen", "alice")
+    await time_passes(2 * UNDER_WAY)
+    renewals = 0
+
+    def log_in() -> None:
+        """Between the entry of the new id and the session under it."""
+        nonlocal renewals
+        renewals += 1
+        if renewals == 2:
+            with ThreadPoolExecutor(1) as thread:
+                thread.submit(asyncio.run, allocate_at_the_limit(redis_url)).result()
+
+    store = RedisSessionStore(Meddler(redis_url, RENEW, log_in, times=3), "box")
+    new_id = await store.renew("chosen", renewed_id("chosen", 1.0), 0)
+    assert renewals == 3  # the login cancelled the entry, and the renewal began anew
+    assert new_id is not None
+    assert await manager.validate_session(new_id) is True
+    assert len(await manager.list_user_sessions("alice")) == 2
+
+
+async def allocate_at_the_limit(redis_url: str) -> None:
+    """Log in from another process; the user may have two sessions: the old one has two entries in the index now."""
+    other = SessionManager("box", redis.factory(f"{redis_url}?client_name=other"), strict=True, max_sessions_per_user=2)
+    await other.allocate_session(user_id="alice")
