@@ -30,12 +30,13 @@ class SessionRecord:
     status: str = ACTIVE
     idle: float = 0.0  # seconds from a touch to its end, 0 if only ``expires`` ends it
     idle_expires: float | None = None  # when it ends unless it is touched before
+    current_id: str | None = None  # the session's id, if it was read under an alias
 
 
 def session_info(session_id: str, sandbox_id: str, record: SessionRecord) -> dict[str, Any]:
-    """The info dict of a record."""
+    """Make the info dict of a record that was read under ``session_id``."""
     info = {
-        "session_id": session_id,
+        "session_id": record.current_id or session_id,
         "sandbox_id": sandbox_id,
         "user_id": record.user_id,
         "created_at": iso_timestamp(record.created),

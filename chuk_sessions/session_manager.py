@@ -146,8 +146,9 @@ class SessionManager:
     async def get_session_info(self, session_id: str) -> dict[str, Any] | None:
         """What is known of a session, without touching it; None for an unknown, expired or deleted one.
 
-        Keys: ``session_id``, ``sandbox_id``, ``user_id``, ``created_at``, ``expires_at``, ``status``,
-        ``last_accessed`` (ISO-8601 in UTC) and ``custom_metadata``, a copy. A failing storage: see the class.
+        Keys: ``session_id`` (the id that is valid now, also if asked for under an alias), ``sandbox_id``, ``user_id``,
+        ``created_at``, ``expires_at``, ``status``, ``last_accessed`` (ISO-8601 in UTC) and ``custom_metadata``, a copy.
+        A failing storage: see the class.
         """
         if type(session_id) is not str:
             session_id = grid.plain(session_id)
@@ -235,10 +236,11 @@ class SessionManager:
     async def renew_session(self, session_id: str, grace_seconds: float = 0) -> str | None:
         """Give a session a new id, with the same data and deadline, and touch it; the new id, None if not found.
 
-        The old id has ended when this returns. With ``grace_seconds`` (up to 100 years) it answers as an alias for so
-        long, for requests that are under way with it: deleting it deletes the session, renewing it gives the new id
-        once more. At a login use 0 (OWASP ASVS 5.0, 7.2.4). Of two renewals at the same time the later gets None
-        without a grace, and the same new id with one.
+        Without a grace all ids that anybody knew have ended when this returns, aliases included: use that at a login
+        (OWASP ASVS 5.0, 7.2.4). With ``grace_seconds`` (up to 100 years) the old id answers as an alias for so long,
+        for requests that are under way with it: deleting it deletes the session, renewing it with a grace gives the
+        new id once more. Of two renewals at the same time the later gets None without a grace, and the same new id
+        with one.
 
         Raises ValueError for a grace that is negative or out of range, TypeError for one that is no number;
         StorageError if the storage fails, strict or not; NotSupportedError on a custom provider. After

@@ -100,7 +100,10 @@ class SessionStore(Protocol):
         """
 
     async def read(self, session_id: str) -> SessionRecord | None:
-        """Return a copy of the session, not touched; None if not found."""
+        """Return a copy of the session, not touched; None if not found.
+
+        ``current_id`` of the record is set if ``session_id`` is an alias; only ``Renewable`` stores have aliases.
+        """
 
     async def touch(self, session_id: str, interval: float) -> bool:
         """Tell whether the session lives; ``accessed`` is set to now if it is at least ``interval`` old."""
@@ -148,7 +151,11 @@ class Renewable(Protocol):
         """Give the session a new id and touch it; that id, None if not found.
 
         With ``grace`` over 0 the old id becomes an alias: all operations find the session under it for so many seconds
-        more. If ``session_id`` is an alias already, nothing is renamed, and the id that the session has is returned.
+        more, as long as the session lives. If ``session_id`` is an alias already, nothing is renamed, and the id that
+        the session has is returned.
+
+        With ``grace`` 0 the session gets ``new_id`` also if ``session_id`` is an alias: afterwards it is found under no
+        id that anybody knew before.
         """
 
 

@@ -101,8 +101,8 @@ async def test_the_alias_answers_for_the_session(manager_factory: Callable[..., 
     after = await info_of(manager, new_id)
     assert after["custom_metadata"] == {"a": 1, "n": 2}
     assert after["expires_at"] > before["expires_at"]
-    assert {**await info_of(manager, old_id), "session_id": new_id} == after
-    assert await manager.renew_session(old_id) == new_id
+    assert await info_of(manager, old_id) == after
+    assert after["session_id"] == new_id
     assert await manager.renew_session(old_id, 60) == new_id
     if kind[1] is not None:
         assert await ids_of(manager, kind[1]) == [new_id]
@@ -222,3 +222,61 @@ async def test_a_custom_provider_cannot() -> None:
     with pytest.raises(NotSupportedError, match="not supported by this provider"):
         await manager.renew_session(session_id)
     assert await manager.validate_session(session_id)
+
+
+async def test_a_login_through_an_alias_leaves_no_known_id(
+    manager_factory: Callable[..., SessionManager], kind: Kind
+) -> None:
+    """A renewal without a grace gives an id that nobody had (fixation), also if it is asked for under an alias."""
+    manager = manager_factory(touch_interval=60)
+    first = await manager.allocate_session(*kind, 1, {"a": 1})
+    second = await renewed(manager, first, 60)
+    third = await renewed(manager, second, 60)
+    fourth = await renewed(manager, first)
+    assert fourth not in (first, second, third)
+    assert is_random(fourth)
+    for known in (first, second, third):
+        assert await manager.validate_session(known) is False
+        assert await manager.get_session_info(known) is None
+        assert await manager.renew_session(known, 60) is None
+        assert await manager.delete_session(known) is False
+    assert (await info_of(manager, fourth))["custom_metadata"] == {"a": 1}
+    if kind[1] is not None:
+        assert await ids_of(manager, kind[1]) == [fourth]
+
+
+async def test_renewing_through_an_alias_touches(manager: SessionManager) -> None:
+    """As every other operation does, also if the session keeps the id that it has."""
+    old_id = await manager.allocate_session()
+    new_id = await renewed(manager, old_id, 60)
+    before = await info_of(manager, new_id)
+    await time_passes(0.002)
+    assert await manager.renew_session(old_id, 60) == new_id
+    assert (await info_of(manager, new_id))["last_accessed"] > before["last_accessed"]
+
+
+async def test_an_alias_outlives_the_deadline_that_was_extended(manager: SessionManager, kind: Kind) -> None:
+    """It answers for its grace, as long as the session lives, whatever deadline that had at the renewal."""
+    old_id = await manager.allocate_session(*kind, 0.2 / 3600)
+    new_id = await renewed(manager, old_id, 60)
+    assert await manager.extend_session_ttl(new_id, 1)
+    await time_passes(0.25)
+    assert await manager.validate_session(old_id) is True
+    assert await manager.delete_session(new_id) is True
+    assert await manager.validate_session(old_id) is False
+
+
+async def test_many_renewals_with_a_grace(manager: SessionManager) -> None:
+    """However many aliases lie between an id and its session."""
+    first = current = await manager.allocate_session(custom_metadata={"n": 0})
+    for _ in range(1200):
+        current = await renewed(manager, current, 600)
+    assert await manager.validate_session(first) is True
+    assert (await info_of(manager, first))["session_id"] == current
+    assert await manager.update_session_metadata(first, {"a": 1}) is True
+    assert await manager.increment_session_metadata(first, "n") == 1
+    assert await manager.extend_session_ttl(first, 1) is True
+    assert await manager.renew_session(first, 60) == current
+    assert await manager.allocate_session(first) == first
+    assert await manager.delete_session(first) is True
+    assert await manager.validate_session(current) is False

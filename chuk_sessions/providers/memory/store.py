@@ -64,6 +64,9 @@ class MemorySessionStore:
             entry = self._live_as_alias(session_id)
             if entry is None:
                 return None
+            record = record_of(entry[0])
+            record.current_id = entry[0].session_id
+            return record
         return record_of(entry[0])
 
     async def touch(self, session_id: str, interval: float) -> bool:
@@ -134,19 +137,21 @@ class MemorySessionStore:
         return False
 
     async def renew(self, session_id: str, new_id: str, grace: float) -> str | None:
-        while (entry := self._map.live(session_id)) is not None:
-            if self._rename(session_id, entry, new_id, grace):
+        while (entry := self._live(session_id)) is not None:
+            name = entry[0].session_id
+            if grace > 0 and name != session_id:
+                self._touch(entry, self._wall_clock())
+                return str(name)
+            if self._rename(name, entry, new_id, grace):
                 self._touch(self._entries.get(new_id, entry), self._wall_clock())
                 return new_id
-        entry = self._live_as_alias(session_id)
-        return None if entry is None else str(entry[0].session_id)
+        return None
 
     def _rename(self, session_id: str, entry: Entry, new_id: str, grace: float) -> bool:
         """Give a session a new id, in one step for all threads; False if the old one has not that entry any more."""
         items, aliases = self._entries, self._aliases.items
         session, deadline = entry[0], entry[1]
-        now = self._clock()
-        until = min(now + grace, session.last or deadline)
+        until = self._clock() + grace  # whatever becomes of the session: it may be extended
         moved, alias = (session, deadline, deadline), (new_id, until, until)
         try:
             if items[session_id] is not entry:

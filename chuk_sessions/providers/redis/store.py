@@ -96,11 +96,21 @@ class RedisSessionStore:
         return await self._read(session_id, True)
 
     async def _read(self, session_id: str, follow: bool) -> SessionRecord | None:
+        asked = session_id
         try:
-            reply = await self._client.call(b"HGETALL", self._key(session_id), replay=Replay.READ)
-            if len(reply) <= 2 and (alias := _alias_in(reply)) is not None:
-                return await self._read(alias, True) if follow else None
-            return decode_record(reply) if reply else None
+            while True:
+                reply = await self._client.call(b"HGETALL", self._key(session_id), replay=Replay.READ)
+                if len(reply) > 2:
+                    record = decode_record(reply)
+                    if session_id is not asked:
+                        record.current_id = session_id
+                    return record
+                alias = _alias_in(reply)
+                if alias is None:
+                    return decode_record(reply) if reply else None
+                if not follow:
+                    return None
+                session_id = alias
         except ServerError as exc:
             if not _is_wrong_type(exc):
                 raise
@@ -110,32 +120,33 @@ class RedisSessionStore:
         return None
 
     async def touch(self, session_id: str, interval: float) -> bool:
-        key = self._key(session_id)
-        if interval > 0 and self._server_ahead is not None:
-            fresh = await self._is_fresh(key, interval, self._server_ahead)
-            if fresh is not None:
-                return fresh
-        args = (VERSION, _microseconds(interval)) if interval else ALWAYS
-        reply = await TOUCH.run(self._client, key, args, Replay.READ)
-        if type(reply) is int:
-            if reply > 0:
-                self._server_ahead = reply / MICROSECONDS - time.monotonic()
-                return True
-            return self._found(reply)
-        return await self.touch(unquote_part(reply.decode()), interval)
+        while True:
+            key = self._key(session_id)
+            if interval > 0 and self._server_ahead is not None:
+                fresh = await self._is_fresh(key, interval, self._server_ahead)
+                if fresh is not None:
+                    return fresh
+            args = (VERSION, _microseconds(interval)) if interval else ALWAYS
+            reply = await TOUCH.run(self._client, key, args, Replay.READ)
+            if type(reply) is int:
+                if reply > 0:
+                    self._server_ahead = reply / MICROSECONDS - time.monotonic()
+                    return True
+                return self._found(reply)
+            session_id = unquote_part(reply.decode())
 
     async def update(self, session_id: str, metadata: Metadata, replace: bool) -> bool:
         args = (VERSION, b"1" if replace else b"0", *_hash_fields(metadata))
         reply = await UPDATE.run(self._client, (self._key(session_id),), args)
-        if (target := target_of(reply)) is not None:
-            return await self.update(target, metadata, replace)
+        while (target := target_of(reply)) is not None:
+            reply = await UPDATE.run(self._client, (self._key(target),), args)
         return self._found(reply)
 
     async def increment(self, session_id: str, field: str, amount: int) -> int | None:
         args = (VERSION, METADATA + to_bytes(field), amount)
         reply = await INCREMENT.run(self._client, (self._key(session_id),), args)
-        if (target := target_of(reply)) is not None:
-            return await self.increment(target, field, amount)
+        while (target := target_of(reply)) is not None:
+            reply = await INCREMENT.run(self._client, (self._key(target),), args)
         if isinstance(reply, list):
             return int(reply[0])
         if reply in UNCOUNTABLE:
@@ -145,26 +156,30 @@ class RedisSessionStore:
 
     async def extend(self, session_id: str, lifetime: float) -> bool:
         reply = await self._users.extend(self._keys(session_id), _microseconds(lifetime))
-        if (target := target_of(reply)) is not None:
-            return await self.extend(target, lifetime)
+        while (target := target_of(reply)) is not None:
+            reply = await self._users.extend(self._keys(target), _microseconds(lifetime))
         return self._found(reply)
 
     async def delete(self, session_id: str) -> bool:
         replay = Replay.DELETE if is_random(session_id) else Replay.NEVER
         reply = await DELETE.run(self._client, self._keys(session_id), (VERSION,), replay)
-        if (target := target_of(reply)) is not None:
-            return await self.delete(target)
+        while (target := target_of(reply)) is not None:  # the id of a renewed session is always random
+            reply = await DELETE.run(self._client, self._keys(target), (VERSION,), Replay.DELETE)
         if isinstance(reply, list):
             await self._users.forget(reply[0])
         return bool(reply)
 
     async def renew(self, session_id: str, new_id: str, grace: float) -> str | None:
-        key, index = self._keys(session_id)
-        reply = await self._users.renew((key, self._key(new_id), index), _microseconds(grace))
-        target = target_of(reply)
-        if target is not None:
-            return await self._live_name(target)
-        return new_id if self._found(reply) else None
+        new_key = self._key(new_id)
+        while True:
+            key, index = self._keys(session_id)
+            reply = await self._users.renew((key, new_key, index), _microseconds(grace))
+            target = target_of(reply)
+            if target is None:
+                return new_id if self._found(reply) else None
+            if grace > 0:
+                return await self._live_name(target)
+            session_id = target  # the aliases on the way lead nowhere from now on
 
     async def list_user(self, user_id: str) -> list[tuple[str, SessionRecord]]:
         found: dict[bytes, SessionRecord | None] = {}
@@ -210,11 +225,11 @@ class RedisSessionStore:
         """Nothing is held: the connection is shared by all stores of its URL and closes with its event loop."""
 
     async def _live_name(self, session_id: str) -> str | None:
-        """The id that a live session has now, which is touched; None if not found."""
+        """Find and touch the session that lives under ``session_id``; the id that it has now, None if not found."""
         reply = await VISIT.run(self._client, (self._key(session_id),), (VERSION,))
-        target = target_of(reply)
-        if target is not None:
-            return await self._live_name(target)
+        while (target := target_of(reply)) is not None:
+            session_id = target
+            reply = await VISIT.run(self._client, (self._key(session_id),), (VERSION,))
         return session_id if isinstance(reply, list) else None
 
     async def _existing_as(self, target: str) -> Existing | None:

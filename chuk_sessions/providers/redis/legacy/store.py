@@ -109,6 +109,13 @@ class LegacyReadingStore(StoreWrapper):
         return await self._import(session_id) and await self.store.extend(session_id, lifetime)
 
     async def delete(self, session_id: str) -> bool:
+        found: bool | str = session_id
+        while isinstance(found, str):
+            found = await self._delete(found)
+        return found
+
+    async def _delete(self, session_id: str) -> bool | str:
+        """End both copies; whether there was one, or the id to end instead if this one is an alias."""
         ours, published = session_key(self._quoted, session_id), legacy.published_key(session_id)
         if not self._client.is_together(ours, published):
             return await self._delete_apart(session_id, published)
@@ -118,7 +125,7 @@ class LegacyReadingStore(StoreWrapper):
             args = (text or b"", b"" if record is None else created_microseconds(record), GRACE, VERSION)
             reply: int | list[bytes] = await DELETE.run(self._client, (*self._keys(session_id), published), args)
             if (target := target_of(reply)) is not None:
-                return await self.delete(target)
+                return target
             if isinstance(reply, list):
                 await UserIndex(self._client, self._sandbox_id).forget(reply[0])
                 return True
@@ -200,7 +207,7 @@ class LegacyReadingStore(StoreWrapper):
             record.expires = min(record.expires, await self._client.time_at(published) + left / 1000)
         return record
 
-    async def _delete_apart(self, session_id: str, published: bytes) -> bool:
+    async def _delete_apart(self, session_id: str, published: bytes) -> bool | str:
         ended = False
         for _ in range(ATTEMPTS):
             text, left = await TEXT.run(self._client, (published,), (), Replay.READ)
@@ -209,7 +216,7 @@ class LegacyReadingStore(StoreWrapper):
             args = (VERSION, created, left, GRACE)
             reply: int | list[bytes] = await END.run(self._client, self._keys(session_id), args)
             if (target := target_of(reply)) is not None:
-                return await self.delete(target)
+                return target
             if isinstance(reply, list):
                 await UserIndex(self._client, self._sandbox_id).forget(reply[0])
             ended = ended or isinstance(reply, list) or reply > 0

@@ -37,6 +37,6 @@ elseif old[6] then
 end
 if grace > 0 then
   redis.call('HSET', former, 'alias', string.sub(new, #index + 5))
-  redis.call('PEXPIREAT', former, math.ceil(math.min(tonumber(ends), now + grace) / 1000))
+  redis.call('PEXPIREAT', former, math.ceil((now + grace) / 1000))
 end
 return 1
