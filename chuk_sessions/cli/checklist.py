@@ -18,7 +18,7 @@ from chuk_sessions.exceptions import NoPermissionError, OutOfMemoryError, Provid
 from chuk_sessions.ids import index_key, new_session_id, renewed_id, session_key, user_tag
 from chuk_sessions.providers.redis import LEGACY_VARIABLE, RedisFactory, reads_legacy
 from chuk_sessions.providers.redis.store import RedisSessionStore
-from chuk_sessions.redis_client.connection import Replay
+from chuk_sessions.redis_client.commands import Replay
 
 if TYPE_CHECKING:
     from chuk_sessions.redis_client.client import Client

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from chuk_sessions.exceptions import NotSent, OutcomeUnknown, ProviderError
 from chuk_sessions.providers.redis.legacy import document as legacy
-from chuk_sessions.redis_client.connection import Replay
+from chuk_sessions.redis_client.commands import Replay
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -40,7 +40,7 @@ from chuk_sessions.providers.redis.lua import load
 from chuk_sessions.providers.redis.transfer.adopt import arrival_key, tombstone_key
 from chuk_sessions.providers.redis.transfer.move import Move, created_microseconds
 from chuk_sessions.redis_client.client import Client
-from chuk_sessions.redis_client.connection import Replay
+from chuk_sessions.redis_client.commands import Replay
 from chuk_sessions.redis_client.scripts import Script
 from chuk_sessions.stores.adoption import Adoption
 

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 from chuk_sessions.ids import fingerprint, quote_part, session_key
 from chuk_sessions.providers.redis.legacy import document as legacy
 from chuk_sessions.providers.redis.store import decode_record
-from chuk_sessions.redis_client.connection import Replay
+from chuk_sessions.redis_client.commands import Replay
 
 if TYPE_CHECKING:
     from chuk_sessions.models import SessionRecord

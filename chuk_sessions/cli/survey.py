@@ -14,7 +14,7 @@ from chuk_sessions.cli.stored import Problem, Stored, read_batch
 from chuk_sessions.exceptions import ServerError
 from chuk_sessions.ids import fingerprint
 from chuk_sessions.models import iso_timestamp
-from chuk_sessions.redis_client.connection import Replay
+from chuk_sessions.redis_client.commands import Replay
 
 if TYPE_CHECKING:
     from collections.abc import Collection

@@ -11,8 +11,8 @@ from contextlib import suppress
 from typing import Protocol
 
 from chuk_sessions.redis_client.cluster import Cluster
+from chuk_sessions.redis_client.commands import Argument, Packed, Replay, Reply, Waiter, pack
 from chuk_sessions.redis_client.config import Credentials, RedisConfig
-from chuk_sessions.redis_client.connection import Argument, Packed, Replay, Reply, Waiter, pack
 from chuk_sessions.redis_client.master import Master
 from chuk_sessions.redis_client.node import Node
 from chuk_sessions.redis_client.sentinel import Sentinels, leave_a_replica

@@ -20,105 +20,34 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from enum import IntEnum
-from typing import Any, Protocol, cast
+from typing import cast
 
 import hiredis
 
 from chuk_sessions.exceptions import ServerError
+from chuk_sessions.redis_client.commands import (
+    ASKING_ITSELF,
+    MANY,
+    NO_SLOT,
+    Argument,
+    Asking,
+    Command,
+    Replay,
+    Reply,
+    clear_given_up,
+    pack,
+)
 from chuk_sessions.redis_client.config import MAX_IN_FLIGHT
+from chuk_sessions.redis_client.outcomes import settle_with_error
 from chuk_sessions.redis_client.replies import server_error
 
-__all__ = [
-    "Argument",
-    "Asking",
-    "Command",
-    "Connection",
-    "Packed",
-    "Replay",
-    "Reply",
-    "Waiter",
-    "clear_given_up",
-    "pack",
-]
+__all__ = ["Connection"]
 
 INCOMPLETE = object()
 NO_REPLY = "the server sent what is no reply to a command"
 MAX_BYTES_IN_FLIGHT = 64 << 20  # of commands written and unanswered
 READ_SIZE = 1 << 16  # bytes; one buffer for good, as asyncio would allocate 256 KB anew for each read
 MAX_WRITE = 1 << 20  # bytes; joining more at once would hold up the loop
-MANY = 200  # commands that wait: from then on it is worth looking for those whose callers gave up
-NO_SLOT = -1  # of a command that has no key, or that must not be sent elsewhere
-
-
-class Replay(IntEnum):
-    """What may be done with a command that was written and whose reply was lost."""
-
-    NEVER = 0  # it may have taken effect: the caller is told that the outcome is unknown
-    READ = 1  # sending it once more does no harm
-    DELETE = 2  # likewise; and if the key is gone by then, this command or the first one removed it
-
-
-class Waiter(Protocol):
-    """Who waits for a reply: a future, or something that stands for several."""
-
-    def done(self) -> bool:
-        """Whether nobody waits any more."""
-
-    def set_result(self, result: Any, /) -> None:
-        """Hand over the reply."""
-
-    def set_exception(self, exception: Exception, /) -> None:
-        """Hand over why there is none."""
-
-
-Argument = bytes | str | int
-Reply = Any
-Packed = bytes | Callable[[], bytes]
-# Who waits; the bytes, or what makes them when they are written; the watchdog's tick at which it was made; what may be
-# done if its reply is lost; the hash slot of its key in a cluster.
-Command = tuple[Waiter, Packed, int, Replay, int]
-
-# hiredis types the argument as a tuple of exactly one element.
-pack = cast(Callable[[tuple[Argument, ...]], bytes], hiredis.pack_command)
-
-
-class Asking:
-    """Makes the bytes of a command that must come right after ASKING, in one write, lest another profits from it."""
-
-    __slots__ = ("packed",)
-
-    def __init__(self, packed: Packed) -> None:
-        self.packed = packed
-
-    def __call__(self) -> bytes:
-        """The bytes of both."""
-        return pack((b"ASKING",)) + (self.packed if isinstance(self.packed, bytes) else self.packed())
-
-
-class _Nobody:
-    """Waits for the reply to ASKING."""
-
-    def done(self) -> bool:
-        return True
-
-    set_result = set_exception = lambda self, outcome: None
-
-
-def clear_given_up(commands: deque[Command]) -> int:
-    """Take out the commands that nobody waits for; at how many it is worth doing again: each is seen twice at most."""
-    waiting = [command for command in commands if not command[0].done()]
-    commands.clear()
-    commands.extend(waiting)
-    return max(MANY, 2 * len(waiting))
-
-
-ASKING_ITSELF: Command = (_Nobody(), b"", 0, Replay.NEVER, NO_SLOT)
-
-
-def settle_with_error(command: Command, error: ServerError) -> None:
-    """What an owner does with an error reply unless it knows better: the caller gets it."""
-    command[0].set_exception(error)
 
 
 class Connection(asyncio.BufferedProtocol):

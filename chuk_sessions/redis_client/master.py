@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from chuk_sessions.exceptions import ProviderError, ServerError
-from chuk_sessions.redis_client.connection import NO_SLOT, Argument, Replay, Reply, pack
+from chuk_sessions.redis_client.commands import NO_SLOT, Argument, Replay, Reply, pack
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -23,13 +23,11 @@ from collections.abc import Awaitable, Callable
 from enum import Enum
 
 from chuk_sessions.exceptions import NotSent, OutcomeUnknown, ProviderError, ReadOnlyError, ServerError
-from chuk_sessions.redis_client.config import RedisConfig
-from chuk_sessions.redis_client.connection import (
+from chuk_sessions.redis_client.commands import (
     MANY,
     NO_SLOT,
     Argument,
     Command,
-    Connection,
     Packed,
     Replay,
     Reply,
@@ -37,6 +35,8 @@ from chuk_sessions.redis_client.connection import (
     clear_given_up,
     pack,
 )
+from chuk_sessions.redis_client.config import RedisConfig
+from chuk_sessions.redis_client.connection import Connection
 from chuk_sessions.redis_client.limited_log import LimitedLog
 from chuk_sessions.redis_client.outcomes import SecondTry, settle
 from chuk_sessions.redis_client.transport import OnLost, open_connection

@@ -1,17 +1,22 @@
-"""How the callers of a command that a lost connection took with it are told."""
+"""How callers are told of a command that failed: with an error reply, or with the connection that was lost."""
 
 from __future__ import annotations
 
-from chuk_sessions.exceptions import NotSent, OutcomeUnknown, ProviderError
-from chuk_sessions.redis_client.connection import Command, Replay, Reply, Waiter
+from chuk_sessions.exceptions import NotSent, OutcomeUnknown, ProviderError, ServerError
+from chuk_sessions.redis_client.commands import Command, Replay, Reply, Waiter
 
-__all__ = ["SecondTry", "settle"]
+__all__ = ["SecondTry", "settle", "settle_with_error"]
 
 
 def settle(command: Command, error: ProviderError) -> None:
     """Tell whoever still waits for ``command``."""
     if not command[0].done():
         command[0].set_exception(error)
+
+
+def settle_with_error(command: Command, error: ServerError) -> None:
+    """What an owner does with an error reply unless it knows better: the caller gets it."""
+    command[0].set_exception(error)
 
 
 class SecondTry:

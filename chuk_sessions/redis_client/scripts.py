@@ -7,7 +7,7 @@ from hashlib import sha1
 
 from chuk_sessions.exceptions import ProviderError, ServerError
 from chuk_sessions.redis_client.client import Client, Deployment
-from chuk_sessions.redis_client.connection import Argument, Replay, Reply, pack
+from chuk_sessions.redis_client.commands import Argument, Replay, Reply, pack
 
 __all__ = ["BatchScript", "Script"]
 

@@ -9,8 +9,8 @@ from binascii import crc_hqx
 from typing import Any
 
 from chuk_sessions.exceptions import ProviderError
+from chuk_sessions.redis_client.commands import Argument
 from chuk_sessions.redis_client.config import Address
-from chuk_sessions.redis_client.connection import Argument
 
 __all__ = ["SLOTS", "SlotRange", "hashed_part", "key_of", "parse_address", "parse_slots", "slot_of"]
 

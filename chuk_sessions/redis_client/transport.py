@@ -13,8 +13,9 @@ from functools import cache, lru_cache
 from inspect import isawaitable
 
 from chuk_sessions.exceptions import NotSent, ProviderError, ServerError
+from chuk_sessions.redis_client.commands import Command, Reply
 from chuk_sessions.redis_client.config import Credentials, RedisConfig, TLSConfig
-from chuk_sessions.redis_client.connection import Command, Connection, Reply
+from chuk_sessions.redis_client.connection import Connection
 from chuk_sessions.redis_client.url import INSECURE_VARIABLE
 
 __all__ = ["OnLost", "answer_within", "open_connection"]

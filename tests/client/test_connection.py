@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from chuk_sessions.exceptions import ServerError
-from chuk_sessions.redis_client.connection import MANY, Command, Connection, Replay, Reply, pack
+from chuk_sessions.redis_client.commands import MANY, Command, Replay, Reply, pack
+from chuk_sessions.redis_client.connection import Connection
 
 GET_A = b"*2\r\n$3\r\nGET\r\n$1\r\na\r\n"
 GET_B = b"*2\r\n$3\r\nGET\r\n$1\r\nb\r\n"

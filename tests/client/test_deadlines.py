@@ -9,7 +9,7 @@ import pytest
 
 from chuk_sessions.exceptions import NotSent, OutcomeUnknown
 from chuk_sessions.redis_client.client import Client
-from chuk_sessions.redis_client.connection import Replay
+from chuk_sessions.redis_client.commands import Replay
 from tests.support.helpers import eventually, time_passes
 from tests.support.lateness import Lateness
 from tests.support.proxy import Proxy

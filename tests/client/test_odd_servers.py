@@ -13,7 +13,7 @@ import pytest
 from chuk_sessions.exceptions import NotSent, ProviderError
 from chuk_sessions.providers import redis
 from chuk_sessions.redis_client.client import Client
-from chuk_sessions.redis_client.connection import Replay
+from chuk_sessions.redis_client.commands import Replay
 from chuk_sessions.redis_client.limited_log import MAX_LINES
 from tests.support.helpers import eventually
 

@@ -11,7 +11,7 @@ from chuk_sessions import SessionManager
 from chuk_sessions.exceptions import NotSent, OutcomeUnknown
 from chuk_sessions.providers import redis
 from chuk_sessions.redis_client.client import Client
-from chuk_sessions.redis_client.connection import MANY, Replay
+from chuk_sessions.redis_client.commands import MANY, Replay
 from tests.support.helpers import eventually, time_passes
 from tests.support.lateness import Lateness
 from tests.support.servers import RedisServer

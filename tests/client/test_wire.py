@@ -10,7 +10,7 @@ import pytest
 
 from chuk_sessions.exceptions import OutcomeUnknown
 from chuk_sessions.redis_client.client import Client
-from chuk_sessions.redis_client.connection import Replay
+from chuk_sessions.redis_client.commands import Replay
 from tests.support.helpers import eventually
 from tests.support.proxy import Proxy
 from tests.support.servers import Server

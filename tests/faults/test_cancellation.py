@@ -11,7 +11,7 @@ import pytest
 
 from chuk_sessions.exceptions import NotSent, OutcomeUnknown
 from chuk_sessions.redis_client.client import Client
-from chuk_sessions.redis_client.connection import Replay
+from chuk_sessions.redis_client.commands import Replay
 from chuk_sessions.redis_client.scripts import BatchScript
 from tests.support.helpers import eventually
 

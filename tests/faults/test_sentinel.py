@@ -13,7 +13,7 @@ from chuk_sessions import SessionManager
 from chuk_sessions.exceptions import NotSent, OutcomeUnknown
 from chuk_sessions.providers import redis
 from chuk_sessions.redis_client.client import Client
-from chuk_sessions.redis_client.connection import Replay
+from chuk_sessions.redis_client.commands import Replay
 from tests.support.helpers import eventually
 from tests.support.sentinel_servers import SentinelServers
 from tests.support.servers import RedisServer, ReplyError

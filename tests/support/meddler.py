@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from chuk_sessions.redis_client.client import Client, Deployment
-from chuk_sessions.redis_client.connection import Argument, Replay, Reply
+from chuk_sessions.redis_client.commands import Argument, Replay, Reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -41,7 +41,7 @@ from chuk_sessions.providers.redis.scripts import (
     VISIT,
 )
 from chuk_sessions.redis_client.client import Client
-from chuk_sessions.redis_client.connection import Argument, Replay, Reply
+from chuk_sessions.redis_client.commands import Argument, Replay, Reply
 
 __all__ = ["Member", "UserIndex", "mark_of", "target_of", "to_bytes", "to_text"]
 

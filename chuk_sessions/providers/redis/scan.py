@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from chuk_sessions.exceptions import ProviderError
 from chuk_sessions.ids import session_key, unquote_part
-from chuk_sessions.redis_client.connection import NO_SLOT, Argument, Replay, Reply, pack
+from chuk_sessions.redis_client.commands import NO_SLOT, Argument, Replay, Reply, pack
 from chuk_sessions.redis_client.master import must_have_all
 
 if TYPE_CHECKING:

@@ -30,7 +30,7 @@ from chuk_sessions.providers.redis.scripts import (
     VISIT,
 )
 from chuk_sessions.redis_client.client import Client
-from chuk_sessions.redis_client.connection import Argument, Replay
+from chuk_sessions.redis_client.commands import Argument, Replay
 from chuk_sessions.stores.contract import NO_INTEGER, TOO_LARGE, Existing, cannot_count
 
 __all__ = ["RedisSessionStore", "decode_record"]

@@ -7,7 +7,7 @@ import math
 from chuk_sessions.exceptions import ProviderError
 from chuk_sessions.provider import DEFAULT_TTL, MAX_TTL, ttl_error
 from chuk_sessions.redis_client.client import Client
-from chuk_sessions.redis_client.connection import Replay
+from chuk_sessions.redis_client.commands import Replay
 
 __all__ = ["RedisSession"]
 

@@ -26,7 +26,7 @@ from chuk_sessions.providers.redis.lua import load
 from chuk_sessions.providers.redis.scripts import VERSION
 from chuk_sessions.providers.redis.transfer.adopt import tombstone_key
 from chuk_sessions.providers.redis.transfer.move import DROP, Move, created_microseconds
-from chuk_sessions.redis_client.connection import Replay
+from chuk_sessions.redis_client.commands import Replay
 from chuk_sessions.redis_client.scripts import Script
 from chuk_sessions.stores.adoption import Adoption
 from chuk_sessions.stores.wrapper import StoreWrapper

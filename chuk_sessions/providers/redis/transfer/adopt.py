@@ -34,7 +34,7 @@ from chuk_sessions.stores.adoption import Adoption
 
 if TYPE_CHECKING:
     from chuk_sessions.redis_client.client import Client
-    from chuk_sessions.redis_client.connection import Argument
+    from chuk_sessions.redis_client.commands import Argument
 
 __all__ = ["ADOPT", "adopt", "arrival_key", "record_fields", "tombstone_key"]
 

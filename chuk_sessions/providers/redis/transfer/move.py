@@ -28,7 +28,7 @@ from chuk_sessions.providers.redis.legacy import document as legacy
 from chuk_sessions.providers.redis.lua import load
 from chuk_sessions.providers.redis.scripts import VERSION
 from chuk_sessions.providers.redis.transfer.adopt import adopt, arrival_key, record_fields, tombstone_key
-from chuk_sessions.redis_client.connection import Replay
+from chuk_sessions.redis_client.commands import Replay
 from chuk_sessions.redis_client.scripts import Script
 from chuk_sessions.redis_client.slots import hashed_part, slot_of
 from chuk_sessions.stores.adoption import Adoption
