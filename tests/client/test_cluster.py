@@ -12,10 +12,11 @@ from chuk_sessions import SessionManager
 from chuk_sessions.exceptions import NotSent, ServerError
 from chuk_sessions.ids import session_key
 from chuk_sessions.providers import redis
+from chuk_sessions.redis_client.batch import BatchScript
 from chuk_sessions.redis_client.client import Client
 from chuk_sessions.redis_client.cluster import Cluster
 from chuk_sessions.redis_client.commands import Replay
-from chuk_sessions.redis_client.scripts import BatchScript, Script
+from chuk_sessions.redis_client.scripts import Script
 from chuk_sessions.redis_client.slots import slot_of
 from tests.support.cluster_servers import ClusterServers
 from tests.support.helpers import eventually

@@ -12,9 +12,9 @@ import pytest
 
 from chuk_sessions.exceptions import NotSent, OutcomeUnknown, ReadOnlyError
 from chuk_sessions.providers import redis
+from chuk_sessions.redis_client.batch import BatchScript
 from chuk_sessions.redis_client.client import Client
 from chuk_sessions.redis_client.commands import Replay
-from chuk_sessions.redis_client.scripts import BatchScript
 from tests.support.helpers import eventually
 from tests.support.proxy import Proxy
 from tests.support.servers import RedisServer, Server

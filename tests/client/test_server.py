@@ -10,8 +10,9 @@ import pytest
 
 from chuk_sessions.exceptions import NotSent, OutcomeUnknown, ProviderError, ServerError
 from chuk_sessions.providers import redis
+from chuk_sessions.redis_client.batch import BatchScript
 from chuk_sessions.redis_client.client import Client
-from chuk_sessions.redis_client.scripts import BatchScript, Script
+from chuk_sessions.redis_client.scripts import Script
 from tests.support.helpers import eventually
 from tests.support.servers import RedisServer, Server
 

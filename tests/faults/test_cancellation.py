@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from chuk_sessions.exceptions import NotSent, OutcomeUnknown
+from chuk_sessions.redis_client.batch import BatchScript
 from chuk_sessions.redis_client.client import Client
 from chuk_sessions.redis_client.commands import Replay
-from chuk_sessions.redis_client.scripts import BatchScript
 from tests.support.helpers import eventually
 
 if TYPE_CHECKING:

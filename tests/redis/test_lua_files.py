@@ -13,7 +13,8 @@ import pytest
 import chuk_sessions
 from chuk_sessions.providers.redis import lua
 from chuk_sessions.providers.redis.lua import read_file
-from chuk_sessions.redis_client.scripts import BatchScript, Script
+from chuk_sessions.redis_client.batch import BatchScript
+from chuk_sessions.redis_client.scripts import Script
 
 if TYPE_CHECKING:
     from tests.support.servers import Server

@@ -21,7 +21,8 @@ as reading a field.
 from __future__ import annotations
 
 from chuk_sessions.providers.redis.lua import load
-from chuk_sessions.redis_client.scripts import BatchScript, Script
+from chuk_sessions.redis_client.batch import BatchScript
+from chuk_sessions.redis_client.scripts import Script
 
 __all__ = [
     "ABSENT",

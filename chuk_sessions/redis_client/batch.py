@@ -1,0 +1,133 @@
+"""Many calls of one script as one command: those of one turn of the loop, for keys that may be together.
+
+A batch is the command's waiter and its bytes. It is packed when it is written, so that calls may join until then and
+those whose callers gave up are left out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from chuk_sessions.exceptions import ProviderError, ServerError
+from chuk_sessions.redis_client.client import Client
+from chuk_sessions.redis_client.commands import Argument, Replay, Reply, pack
+from chuk_sessions.redis_client.scripts import Script, is_missing
+
+__all__ = ["Batch", "BatchScript"]
+
+MAX_BATCH = 64  # keys: the server serves nobody else while a script runs, some 0.1 ms for so many
+
+
+class BatchScript:
+    """A script that gives one result for each of its keys: calls of one turn of the loop leave as one command.
+
+    A script costs the server far more to start than to treat one key more. In a cluster only calls for keys of one slot
+    share a command.
+    """
+
+    def __init__(self, source: str) -> None:
+        self._script = Script(source)
+
+    async def run(self, client: Client, key: str, args: tuple[Argument, ...], replay: Replay = Replay.NEVER) -> Reply:
+        """Run it for one key; the result for that. The errors are those of ``Client.call``."""
+        deployment = client.deployment()
+        born, slot = deployment.tick, deployment.slot_of(key)
+        batch = deployment.open_batch
+        if not isinstance(batch, Batch) or not batch.takes(self._script.sha, args, born, slot):
+            batch = Batch(self._script.sha, args, born, slot)
+            future = batch.add(key)
+            deployment.open_batch = batch if deployment.is_up(slot) else None
+            deployment.send(batch, batch.pack, replay, slot)
+        else:
+            future = batch.add(key)
+        try:
+            return await future
+        except ServerError as exc:
+            if not is_missing(exc):
+                raise
+        results = await self._script.run_source(deployment, (key,), args, replay, born)
+        if not isinstance(results, list) or len(results) != 1:
+            raise ProviderError("the reply of the server is not one result for each key")
+        if isinstance(results[0], ServerError):
+            raise results[0]
+        return results[0]
+
+
+class Batch:
+    """The callers of one command with many keys; a ``Waiter``. Takes more until it is written."""
+
+    __slots__ = ("_args", "_futures", "_keys", "_sha", "_slot", "_tick", "_written")
+
+    def __init__(self, sha: bytes, args: tuple[Argument, ...], tick: int, slot: int) -> None:
+        self._sha = sha
+        self._args = args
+        self._tick = tick
+        self._slot = slot
+        self._keys: list[str] = []
+        self._futures: list[asyncio.Future[Reply]] = []
+        self._written = False
+
+    def takes(self, sha: bytes, args: tuple[Argument, ...], tick: int, slot: int) -> bool:
+        """Whether a call of this script, with these arguments, of this age, for a key of this slot, may join."""
+        return (
+            not self._written
+            and len(self._keys) < MAX_BATCH
+            and tick == self._tick
+            and slot == self._slot
+            and sha is self._sha
+            and args == self._args
+        )
+
+    def add(self, key: str) -> asyncio.Future[Reply]:
+        """Join; a future with the result for ``key``."""
+        future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self._keys.append(key)
+        self._futures.append(future)
+        return future
+
+    def pack(self) -> bytes:
+        """The command, without those who gave up. Called when it is written; nobody joins after that."""
+        self._written = True
+        waiting = [pair for pair in zip(self._keys, self._futures, strict=True) if not pair[1].done()]
+        if len(waiting) < len(self._keys):
+            self._keys, self._futures = [key for key, _ in waiting], [future for _, future in waiting]
+        return pack((b"EVALSHA", self._sha, len(self._keys), *self._keys, *self._args))
+
+    def split(self) -> list[Batch]:
+        """A batch for each key and its caller; one that has a single key cannot be split and gives none."""
+        parts = []
+        for key, future in zip(self._keys, self._futures, strict=True) if len(self._keys) > 1 else ():
+            part = Batch(self._sha, self._args, self._tick, self._slot)
+            part._keys, part._futures, part._written = [key], [future], True
+            parts.append(part)
+        return parts
+
+    def done(self) -> bool:
+        """Whether nobody waits any more. Then it may never be written, so nobody may join either."""
+        for future in self._futures:
+            if not future.done():
+                return False
+        self._written = True
+        return True
+
+    def set_result(self, results: Reply) -> None:
+        """Hand each caller the result for its key."""
+        if not isinstance(results, list) or len(results) != len(self._futures):
+            self.set_exception(ProviderError("the reply of the server is not one result for each key"))
+            return
+        for future, result in zip(self._futures, results, strict=True):
+            if future.done():
+                continue
+            if isinstance(result, ServerError):
+                future.set_exception(result)
+            else:
+                future.set_result(result)
+
+    def set_exception(self, exception: Exception) -> None:
+        """Tell each caller why there is no result."""
+        self._written = True
+        for future in self._futures:
+            if not future.done():
+                copy = type(exception)(*exception.args)
+                copy.__cause__ = exception.__cause__
+                future.set_exception(copy)
