@@ -58,28 +58,59 @@ class OutcomeUnknown(ProviderError):
 
 
 class ServerError(ProviderError):
-    """The server answered with an error; the message is the server's own. The next five are the ones to tell apart."""
+    """The server answered with an error; the message is the server's own. The next five are the ones to tell apart.
+
+    Attributes:
+        code: The kind of error by the server's own name, in capitals: ``"ERR"``, ``"MISCONF"``, ``"NOAUTH"``. It is the
+            first word of the message; if a command in a script failed, it is that command's code, also where the
+            message has the place in the script before it. Empty if the message has no code.
+    """
+
+    code: str = ""
+
+    def __init__(self, *args: object, code: str = "") -> None:
+        super().__init__(*args)
+        self.code = code or self.code or _code_in(str(self))
 
 
 class LoadingError(ServerError):
     """``LOADING``: the server has just started and is reading its data from disk."""
 
+    code = "LOADING"
+
 
 class NoPermissionError(ServerError):
     """``NOPERM``: the ACL user of the URL may not run this command, or not on this key."""
+
+    code = "NOPERM"
 
 
 class OutOfMemoryError(ServerError):
     """``OOM``: the server is at its ``maxmemory`` and takes no more writes."""
 
+    code = "OOM"
+
 
 class ReadOnlyError(ServerError):
     """``READONLY``: the server is a replica, which takes no writes."""
+
+    code = "READONLY"
 
 
 class WrongTypeError(ServerError):
     """``WRONGTYPE``: the key holds another kind of value."""
 
+    code = "WRONGTYPE"
+
 
 class UnknownProvider(ProviderError, ImportError):
     """``SESSION_PROVIDER`` names no provider that can be imported. Also an ``ImportError``, as in 0.2."""
+
+
+def _code_in(message: str) -> str:
+    """The first word, if it is in capitals: by the convention of the protocol it names the kind of error.
+
+    https://redis.io/docs/latest/develop/reference/protocol-spec/ ("Simple errors").
+    """
+    word = message.partition(" ")[0]
+    return word if len(word) > 1 and word.isalnum() and word.isupper() else ""

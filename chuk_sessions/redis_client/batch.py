@@ -7,11 +7,13 @@ those whose callers gave up are left out.
 from __future__ import annotations
 
 import asyncio
+from copy import copy
 
 from chuk_sessions.exceptions import ProviderError, ServerError
 from chuk_sessions.redis_client.client import Client
 from chuk_sessions.redis_client.commands import Argument, Replay, Reply, pack
-from chuk_sessions.redis_client.scripts import Script, is_missing
+from chuk_sessions.redis_client.replies import MissingScriptError
+from chuk_sessions.redis_client.scripts import Script
 
 __all__ = ["Batch", "BatchScript"]
 
@@ -42,9 +44,8 @@ class BatchScript:
             future = batch.add(key)
         try:
             return await future
-        except ServerError as exc:
-            if not is_missing(exc):
-                raise
+        except MissingScriptError:
+            pass
         results = await self._script.run_source(deployment, (key,), args, replay, born)
         if not isinstance(results, list) or len(results) != 1:
             raise ProviderError("the reply of the server is not one result for each key")
@@ -128,6 +129,6 @@ class Batch:
         self._written = True
         for future in self._futures:
             if not future.done():
-                copy = type(exception)(*exception.args)
-                copy.__cause__ = exception.__cause__
-                future.set_exception(copy)
+                own = copy(exception)  # one exception for several tasks would collect the tracebacks of all
+                own.__cause__ = exception.__cause__
+                future.set_exception(own)

@@ -1,8 +1,19 @@
-"""From the text of an error reply to an exception."""
+"""From an error reply to an exception with a code. The words of servers are read here and nowhere else.
+
+What differs between servers:
+
+* Redis 6.2 puts the place in a script before the error of a command in it: ``ERR Error running script (call to f_...):
+  @user_script:1: @user_script: 1: -OOM ...``; if the script returned what pcall gave, only ``@user_script: 1: -OOM
+  ...``. Redis 7 and later, and Valkey, begin with the code and put the place at the end.
+* A script that may not run a command has no code for that: ``The user executing the script can't ...`` up to Redis
+  7.0, ``ACL failure in script: ...`` later and on Valkey, with or without ERR before it.
+* What follows a code is not read, so that the name of the server in it does not matter.
+"""
 
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 
 from chuk_sessions.exceptions import (
     LoadingError,
@@ -12,20 +23,40 @@ from chuk_sessions.exceptions import (
     ServerError,
     WrongTypeError,
 )
+from chuk_sessions.redis_client.config import Address
+from chuk_sessions.redis_client.slots import parse_address
 
-__all__ = ["server_error"]
+__all__ = ["MissingScriptError", "UnknownCommandError", "redirected_to", "server_error"]
 
-KINDS = {
-    "LOADING": LoadingError,
-    "NOPERM": NoPermissionError,
-    "OOM": OutOfMemoryError,
-    "READONLY": ReadOnlyError,
-    "WRONGTYPE": WrongTypeError,
+
+class MissingScriptError(ServerError):
+    """``NOSCRIPT``: the server does not know the script by its hash; it ran nothing."""
+
+    code = "NOSCRIPT"
+
+
+class UnknownCommandError(ServerError):
+    """``ERR unknown command``: the server is of another kind, or an old one."""
+
+    code = "ERR"
+
+
+KINDS: dict[str, type[ServerError]] = {
+    kind.code: kind
+    for kind in (
+        LoadingError,
+        MissingScriptError,
+        NoPermissionError,
+        OutOfMemoryError,
+        ReadOnlyError,
+        WrongTypeError,
+    )
 }
-# The code begins the message; Redis 6.2 puts where a script was before it: "ERR Error running script ...: -OOM ...".
-CODE = re.compile(rf"(?:^|: -?)({'|'.join(KINDS)}) ")
-# What Redis 7 says when a script may not run a command; it gives no code then.
-SCRIPT_MAY_NOT = "The user executing the script can't "
+PLACE = re.compile(r"(?:ERR Error running script \(call to \w+\): )?(?:@?user_script: ?\d+: )+-?")
+SCRIPT_MAY_NOT = re.compile(r"(?:ERR )?(?:The user executing the script |ACL failure in script: )")
+UNKNOWN_COMMAND = "ERR unknown command"
+# A command with one of these is sent again, as it did nothing. In a script they would not say that of the script.
+SENT_AGAIN = ("ASK", "CLUSTERDOWN", "MOVED", "NOSCRIPT", "TRYAGAIN")
 
 
 def server_error(message: str) -> ServerError:
@@ -34,7 +65,21 @@ def server_error(message: str) -> ServerError:
     The arguments that some messages repeat are left out: a password or a key could be among them.
     """
     message = message.partition(", with args beginning with")[0]
-    found = CODE.search(message)
-    if found:
-        return KINDS[found.group(1)](message)
-    return NoPermissionError(message) if SCRIPT_MAY_NOT in message else ServerError(message)
+    place = PLACE.match(message)
+    words = message if place is None else message[place.end() :]
+    if SCRIPT_MAY_NOT.match(words):
+        return NoPermissionError(message)
+    if words.startswith(UNKNOWN_COMMAND):
+        return UnknownCommandError(message)
+    code = ServerError(words).code
+    if place is not None and (not code or code in SENT_AGAIN):
+        return ServerError(message)
+    return KINDS.get(code, ServerError)(message, code=code)
+
+
+def redirected_to(error: ServerError, asked: Address) -> Address | None:
+    """Where MOVED or ASK sends a command that the server at ``asked`` got; None for other errors and addresses."""
+    if error.code in ("MOVED", "ASK"):
+        with suppress(ValueError, IndexError):
+            return parse_address(str(error).split()[2], asked)
+    return None

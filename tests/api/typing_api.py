@@ -155,6 +155,11 @@ def error_types() -> list[type[ProviderError]]:
         raise ImportError from UnknownProvider("also an ImportError")
 
 
+def what_the_server_said(error: ServerError) -> bool:
+    assert_type(error.code, str)
+    return ServerError("a text").code == "" or ServerError("a text", code="ERR").code == error.code
+
+
 async def mistakes_are_found(manager: SessionManager) -> None:
     await manager.allocate_session(custom_metadata=["a"])  # type: ignore[arg-type]
     await manager.extend_session_ttl("id", "1")  # type: ignore[arg-type]

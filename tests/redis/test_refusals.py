@@ -117,6 +117,7 @@ async def test_sessions_on_a_replica(own_server: RedisServer, manager: SessionMa
     demote(own_server)
     cause = await cause_of(call, manager)
     assert type(cause) is ReadOnlyError
+    assert cause.code == "READONLY"
     assert "READONLY You can't write against a read only replica" in str(cause)
     assert await manager.get_session_info("id") == old
 
@@ -136,6 +137,7 @@ async def test_new_data_for_a_full_server(own_server: RedisServer, manager: Sess
     fill(own_server)
     cause = await cause_of(call, manager)
     assert type(cause) is OutOfMemoryError
+    assert cause.code == "OOM"
     assert "OOM command not allowed" in str(cause)
 
 
@@ -179,6 +181,7 @@ async def test_a_server_that_cannot_save_ends_no_session(own_server: RedisServer
     assert await manager.get_session_info("id") == old
     cause = await cause_of(WRITES["merge"], manager)
     assert isinstance(cause, ServerError)
+    assert cause.code == "MISCONF"
     assert "MISCONF" in str(cause)
 
 
