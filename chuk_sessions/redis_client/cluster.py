@@ -21,7 +21,6 @@ import logging
 import random
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import Protocol, runtime_checkable
 
 from chuk_sessions.exceptions import NotSent, ProviderError, ServerError
@@ -29,7 +28,8 @@ from chuk_sessions.redis_client.commands import NO_SLOT, Argument, Asking, Comma
 from chuk_sessions.redis_client.config import Address, RedisConfig, shown
 from chuk_sessions.redis_client.node import FIRST_PAUSE, MAX_PAUSE, Node, State
 from chuk_sessions.redis_client.outcomes import settle, settle_with_error
-from chuk_sessions.redis_client.slots import SLOTS, SlotRange, key_of, parse_address, parse_slots, slot_of
+from chuk_sessions.redis_client.replies import redirected_to
+from chuk_sessions.redis_client.slots import SLOTS, SlotRange, key_of, parse_slots, slot_of
 from chuk_sessions.redis_client.transport import answer_within
 from chuk_sessions.redis_client.watchdog import TICKS, Watchdog
 
@@ -180,32 +180,29 @@ class Cluster:
 
     def _refused(self, asked: Address, command: Command, error: ServerError) -> None:
         """A server answered a command with an error: follow a redirection, else tell the caller."""
-        words = str(error).split() or [""]
-        target = None
-        if words[0] in ("MOVED", "ASK"):
-            with suppress(ValueError, IndexError):
-                target = self._node_at(parse_address(words[2], asked))
-        if self._closed or command[4] == NO_SLOT or (target is None and words[0] not in ("TRYAGAIN", "CLUSTERDOWN")):
+        code, address = error.code, redirected_to(error, asked)
+        if self._closed or command[4] == NO_SLOT or (address is None and code not in ("TRYAGAIN", "CLUSTERDOWN")):
             settle_with_error(command, error)
             return
+        target = None if address is None else self._node_at(address)
         self.redirects += 1
         waiter, packed, born, replay, slot = command
         hops, waiter = (waiter.hops + 1, waiter.waiter) if isinstance(waiter, Redirected) else (1, waiter)
         packed = packed.packed if isinstance(packed, Asking) else packed
-        if words[0] == "MOVED":
+        if code == "MOVED":
             self._owners[slot] = target
-        if words[0] == "CLUSTERDOWN":
+        if code == "CLUSTERDOWN":
             self._suspect = asked
-        if words[0] in ("MOVED", "CLUSTERDOWN"):
+        if code in ("MOVED", "CLUSTERDOWN"):
             self._refresh()
-        parts = waiter.split() if words[0] == "TRYAGAIN" and isinstance(waiter, Divisible) else ()
+        parts = waiter.split() if code == "TRYAGAIN" and isinstance(waiter, Divisible) else ()
         if parts:  # some keys are here and some there: each goes its own way
             for part in parts:
                 self._dispatch((part, part.pack, born, replay, slot))
         elif target is None or hops > MAX_HOPS:
             self._try_later((waiter, packed, born, replay, slot), str(error))
         else:
-            packed = Asking(packed) if words[0] == "ASK" else packed
+            packed = Asking(packed) if code == "ASK" else packed
             target.submit((Redirected(waiter, hops), packed, born, replay, slot))
 
     def _try_later(self, command: Command, words: str) -> None:
@@ -278,6 +275,7 @@ class Cluster:
         """What the first server that answers says; those that are up come first, in random order."""
         self.refreshes += 1
         reasons: dict[Address, str] = {}
+        no_cluster = False
         addresses = sorted({*self._nodes, *self._config.hosts}, key=self._rank)
         for seconds in (min(ASK_TIMEOUT, self._config.timeout), self._config.connect_timeout):
             for address in addresses:
@@ -287,9 +285,10 @@ class Cluster:
                     reasons[address] = "no answer"
                 except ProviderError as exc:
                     reasons[address] = str(exc)
+                    no_cluster = no_cluster or (isinstance(exc, ServerError) and exc.code == "ERR")
             addresses = [address for address in addresses if reasons[address] == "no answer"]  # these may be slow
         details = "; ".join(f"{shown(address)}: {reason}" for address, reason in reasons.items())
-        if any(reason.startswith("ERR ") for reason in reasons.values()):
+        if no_cluster:
             details += "); several hosts without a name mean a cluster (Sentinels: end the URL with /name-of-the-master"
         raise NotSent(f"no server of {self._config.address} told where the slots are ({details})")
 

@@ -407,7 +407,7 @@ def _refusal_in(exc: BaseException | None) -> ServerError | None:
 
 def tell(node: Node, command: Command, error: ServerError) -> None:
     """On an error reply: the caller gets it; a server that became a replica is connected to anew."""
-    if str(error).startswith("MOVED "):
+    if error.code == "MOVED":
         error = ServerError(f"{error}; this server is one of a cluster: add cluster=true to the Redis URL")
     settle(command, error)
     if isinstance(error, ReadOnlyError):

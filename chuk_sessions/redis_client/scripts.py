@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from hashlib import sha1
 
-from chuk_sessions.exceptions import ServerError
 from chuk_sessions.redis_client.client import Client, Deployment
 from chuk_sessions.redis_client.commands import Argument, Replay, Reply
+from chuk_sessions.redis_client.replies import MissingScriptError
 
-__all__ = ["Script", "is_missing"]
+__all__ = ["Script"]
 
 
 class Script:
@@ -30,9 +30,8 @@ class Script:
         born = deployment.tick
         try:
             return await deployment.call((b"EVALSHA", self.sha, len(keys), *keys, *args), replay)
-        except ServerError as exc:
-            if not is_missing(exc):
-                raise
+        except MissingScriptError:
+            pass
         return await self.run_source(deployment, keys, args, replay, born)
 
     async def run_source(
@@ -45,8 +44,3 @@ class Script:
     ) -> Reply:
         """The same with the whole source, and with the deadline of a command made at tick ``born``."""
         return await deployment.call((b"EVAL", self._source, len(keys), *keys, *args), replay, born)
-
-
-def is_missing(exc: ServerError) -> bool:
-    """Whether the server does not know the script by its hash; then it ran nothing."""
-    return str(exc).startswith("NOSCRIPT")

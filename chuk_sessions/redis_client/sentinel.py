@@ -16,6 +16,7 @@ from chuk_sessions.redis_client.config import Address, RedisConfig, shown
 from chuk_sessions.redis_client.connection import Connection
 from chuk_sessions.redis_client.node import Node
 from chuk_sessions.redis_client.outcomes import settle_with_error
+from chuk_sessions.redis_client.replies import UnknownCommandError
 from chuk_sessions.redis_client.transport import OnLost, answer_within, open_connection
 
 __all__ = ["Sentinels", "leave_a_replica"]
@@ -92,7 +93,8 @@ class Sentinels:
         except TimeoutError:
             raise NotSent(f"no answer from the Sentinel at {config.address}") from None
         except ServerError as exc:
-            hint = "; a name in the path of the Redis URL means Sentinel" if "unknown command" in str(exc) else ""
+            is_other = isinstance(exc, UnknownCommandError)
+            hint = "; a name in the path of the Redis URL means Sentinel" if is_other else ""
             raise NotSent(f"the Sentinel at {config.address} says {exc}{hint}") from exc
         except SHAPES:
             raise NotSent(f"the Sentinel at {config.address} gave an answer of an unknown shape") from None

@@ -8,11 +8,12 @@ import os
 import socket
 import ssl
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from functools import cache, lru_cache
 from inspect import isawaitable
 
-from chuk_sessions.exceptions import NotSent, ProviderError, ServerError
+from chuk_sessions.exceptions import NoPermissionError, NotSent, ProviderError
 from chuk_sessions.redis_client.commands import Command, Reply
 from chuk_sessions.redis_client.config import Credentials, RedisConfig, TLSConfig
 from chuk_sessions.redis_client.connection import Connection
@@ -121,11 +122,8 @@ async def _log_in(connection: Connection, config: RedisConfig) -> None:
     for reply in await asyncio.gather(*_greetings(connection, config), return_exceptions=True):
         if isinstance(reply, BaseException):
             raise reply
-    try:
+    with suppress(NoPermissionError):  # that is an answer too
         await connection.request(b"PING")  # a stopped server accepts connections; only an answer shows that it lives
-    except ServerError as exc:
-        if not str(exc).startswith("NOPERM"):
-            raise
 
 
 async def _ask_for_login(credentials: Credentials) -> tuple[str | None, str]:

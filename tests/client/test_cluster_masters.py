@@ -54,8 +54,9 @@ class TestMasters:
     async def test_a_key_of_another_one(self, cluster_url: str) -> None:
         """The command is not sent on: who speaks to one server means that one."""
         other = next(master for master in await Client(cluster_url).masters() if not master.has("k"))
-        with pytest.raises(ServerError, match="MOVED"):
+        with pytest.raises(ServerError) as caught:
             await other.call(b"GET", "k")
+        assert caught.value.code == "MOVED"
 
     async def test_together(self, cluster_url: str) -> None:
         client = Client(cluster_url)

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, suppress
 import hiredis
 import pytest
 
-from chuk_sessions.exceptions import NotSent, ProviderError
+from chuk_sessions.exceptions import NotSent, ProviderError, ServerError
 from chuk_sessions.providers import redis
 from chuk_sessions.redis_client.client import Client
 from chuk_sessions.redis_client.commands import Replay
@@ -191,6 +191,7 @@ async def test_a_url_of_one_server_that_is_part_of_a_cluster(cluster_url: str) -
     client = Client(cluster_url.split(",")[0])
     outcomes = await asyncio.gather(*(client.call(b"GET", f"k{i}") for i in range(20)), return_exceptions=True)
     assert "add cluster=true to the Redis URL" in str(outcomes)
+    assert {outcome.code for outcome in outcomes if isinstance(outcome, ServerError)} == {"MOVED"}
 
 
 @pytest.mark.redis

@@ -65,6 +65,11 @@ def without(rules: list[str]) -> list[Any]:
     return [pytest.param([other for other in rules if other != rule], id=rule) for rule in rules if rule != OPTIONAL]
 
 
+def is_refusal(error: BaseException | None) -> bool:
+    """Whether the user was refused something: a command, or what a new connection begins with."""
+    return isinstance(error, NoPermissionError) or (error is not None and is_refusal(error.__cause__))
+
+
 async def use_everything(url: str, server: Server) -> None:
     """Every operation of sessions, in every way that sends other commands; raises the first refusal."""
     factory = redis.factory(url)
@@ -89,7 +94,8 @@ async def use_everything(url: str, server: Server) -> None:
         assert not await manager.update_session_metadata(session_id, {"c": 3})
         await use_the_lifecycle(url)
     except SessionError as exc:
-        raise exc.__cause__ or exc from None
+        refusal = exc.__cause__ or exc
+        raise refusal from refusal.__cause__
 
 
 async def use_the_lifecycle(url: str) -> None:
@@ -132,8 +138,9 @@ async def test_the_rules_are_enough_for_sessions(redis_server: Server, protocol:
 
 @pytest.mark.parametrize("rules", without(RULES))
 async def test_each_rule_is_needed(redis_server: Server, rules: list[str]) -> None:
-    with user([redis_server], rules), pytest.raises(ProviderError, match=r"NOPERM|The user executing the script can't"):
+    with user([redis_server], rules), pytest.raises(ProviderError) as caught:
         await use_everything(url_of(redis_server), redis_server)
+    assert is_refusal(caught.value)
 
 
 async def test_without_ping_the_refusal_is_the_answer(redis_server: Server) -> None:

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 
 from chuk_sessions.codec import Metadata, decode_fields, encode_fields
-from chuk_sessions.exceptions import MetadataError, ProviderError, ServerError
+from chuk_sessions.exceptions import MetadataError, ProviderError, WrongTypeError
 from chuk_sessions.ids import index_key, is_random, quote_part, session_key, tag_in_key, unquote_part, user_tag
 from chuk_sessions.models import MICROSECONDS, SessionRecord
 from chuk_sessions.providers.redis.index import UserIndex, mark_of, target_of, to_bytes, to_text
@@ -111,10 +111,7 @@ class RedisSessionStore:
                 if not follow:
                     return None
                 session_id = alias
-        except ServerError as exc:
-            if not _is_wrong_type(exc):
-                raise
-        except (ValueError, KeyError, RecursionError):
+        except (WrongTypeError, ValueError, KeyError, RecursionError):
             pass
         self._found(UNREADABLE)
         return None
@@ -216,9 +213,7 @@ class RedisSessionStore:
         """Of the record; None if there is none, and for an alias."""
         try:
             return (await self._client.call(b"HMGET", self._key(session_id), b"v", replay=Replay.READ))[0]  # type: ignore[no-any-return]
-        except ServerError as exc:
-            if not _is_wrong_type(exc):
-                raise
+        except WrongTypeError:
             return None
 
     async def aclose(self) -> None:
@@ -255,11 +250,7 @@ class RedisSessionStore:
             if fields[0] not in VERSIONS or None in fields[:3]:
                 return None
             accessed, expires = _time(fields[1]), _time(fields[2])
-        except ServerError as exc:
-            if not _is_wrong_type(exc):
-                raise
-            return None
-        except ValueError:
+        except (WrongTypeError, ValueError):
             return None
         age = time.monotonic() + server_ahead - accessed  # below zero: the server's clock is another one by now
         return True if 0 <= age < interval and accessed + age < expires else None
@@ -275,10 +266,6 @@ def _alias_in(reply: list[bytes] | dict[bytes, bytes]) -> str | None:
     """The id that a hash of one field is an alias of; it then holds nothing else."""
     name = reply.get(b"alias") if isinstance(reply, dict) else reply[1] if reply and reply[0] == b"alias" else None
     return None if name is None else unquote_part(name.decode())
-
-
-def _is_wrong_type(exc: ServerError) -> bool:
-    return str(exc).startswith("WRONGTYPE")
 
 
 def _microseconds(seconds: float) -> int:
