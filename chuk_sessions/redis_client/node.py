@@ -264,13 +264,20 @@ class Node:
         self._connecting.add_done_callback(self._connect_ended)  # a task may be cancelled before it has begun
 
     async def _connect(self) -> None:
-        while True:
+        while not self._is_closed():  # credentials of the application need not heed that this is cancelled
             await asyncio.sleep(self._jitter() * self._pause)
             most = MAX_PAUSE if self.state is State.DOWN else MAX_PAUSE_IN_GRACE
             self._pause = min(max(FIRST_PAUSE, 2 * self._pause), most)
             try:
-                self._use(await self._open(self._lost))
+                connection = await self._open(self._lost)
+                if self._is_closed():
+                    connection.abort(self._reason)
+                    await asyncio.wait([connection.lost])
+                else:
+                    self._use(connection)
             except Exception as exc:  # whatever it is, the next attempt may succeed
+                if self._is_closed():
+                    return
                 unexpected = f"cannot connect to Redis at {self._config.address}: {type(exc).__name__}"
                 self._reason = str(exc) if isinstance(exc, ProviderError) else unexpected
                 self._refusal = _refusal_in(exc)
@@ -279,6 +286,9 @@ class Node:
                 self._on_trouble()
             else:
                 return
+
+    def _is_closed(self) -> bool:
+        return self.state is State.CLOSED
 
     def _connect_ended(self, task: asyncio.Task[None]) -> None:
         if task is self._connecting and self._connection is None:

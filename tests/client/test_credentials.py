@@ -100,6 +100,33 @@ async def test_a_function_that_never_returns_is_bounded_by_the_connect_timeout(c
     assert cancelled.is_set()
 
 
+@pytest.mark.parametrize("answers", [True, False], ids=["answers", "raises"])
+async def test_a_function_that_will_not_be_cancelled_does_not_keep_a_client_that_closes(
+    closed: RedisServer, answers: bool
+) -> None:
+    """Whether it answers all the same or raises something else: no connection is used or looked for any more."""
+    asked = 0
+
+    async def credentials() -> str:
+        nonlocal asked
+        asked += 1
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            if not answers:
+                raise LookupError("no token") from None
+        return "default's"
+
+    client = Client(closed.url_for(), credentials)
+    waiting = asyncio.ensure_future(client.call(b"PING"))
+    await eventually(lambda: asked)
+    closing = asyncio.create_task(client.deployment().close())
+    await eventually(closing.done)
+    with pytest.raises(NotSent, match="was given up"):
+        await waiting
+    assert (asked, "closed" in repr(client)) == (1, True)
+
+
 async def test_a_password_that_changes_is_used_by_the_next_connection(closed: RedisServer) -> None:
     """The old connection goes on, as the server lets it; when that is cut, the new password is there."""
     closed.command("ACL", "SETUSER", "rotating", "on", ">first", "~*", "+@all")
