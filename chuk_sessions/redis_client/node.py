@@ -5,7 +5,8 @@ Rules this file keeps:
 * At most one connection, made by at most one attempt at a time.
 * UP -> RECONNECTING when the connection is lost and for ``reconnect_grace``: commands wait within their deadline.
   -> DOWN: commands fail at once, while attempts go on with full jitter, capped at ``MAX_PAUSE``. -> UP. One log line
-  per transition, unless they come in floods. A server that was never reached is DOWN at the first failure.
+  per transition, unless they come in floods: see ``states``. A server that was never reached is DOWN at the first
+  failure.
 * A command is given up ``socket_timeout`` after it was made, wherever it is then, by the ticks of the ``Watchdog``.
 * A connection is dead after a full timeout of ticks without a byte while commands wait for it.
 * A command whose reply was lost with its connection is sent again only if ``Replay`` allows it, once; it
@@ -19,8 +20,7 @@ import contextvars
 import logging
 import random
 from collections import deque
-from collections.abc import Awaitable, Callable
-from enum import Enum
+from collections.abc import Awaitable, Callable, Sequence
 
 from chuk_sessions.exceptions import NotSent, OutcomeUnknown, ProviderError, ReadOnlyError, ServerError
 from chuk_sessions.redis_client.commands import (
@@ -39,10 +39,11 @@ from chuk_sessions.redis_client.config import RedisConfig
 from chuk_sessions.redis_client.connection import Connection
 from chuk_sessions.redis_client.limited_log import LimitedLog
 from chuk_sessions.redis_client.outcomes import SecondTry, settle
+from chuk_sessions.redis_client.states import FAILING, TRANSITIONS, Hook, State
 from chuk_sessions.redis_client.transport import OnLost, open_connection
 from chuk_sessions.redis_client.watchdog import TICKS, Watchdog
 
-__all__ = ["Node", "State"]
+__all__ = ["Node"]
 
 logger = logging.getLogger(__name__)
 
@@ -52,17 +53,6 @@ MAX_PAUSE_IN_GRACE = 0.25  # callers wait then: a server that is back before the
 RENEW_PAUSE = 10.0  # seconds that a connection is kept at least, though its server is a replica
 
 
-class State(Enum):
-    """Of a server, as seen from here."""
-
-    NEW = "new"
-    UP = "up"
-    RECONNECTING = "reconnecting"
-    DOWN = "down"
-    CLOSED = "closed"
-
-
-FAILING = (State.DOWN, State.CLOSED)
 Connect = Callable[[OnLost], Awaitable[Connection]]
 OnError = Callable[["Node", Command, ServerError], None]
 
@@ -72,7 +62,7 @@ class Node:
 
     ``connect`` makes a connection; the default is to the host of ``config``. ``on_error`` gets this node, a command
     that its server answered with an error, and the error; the default is ``tell``. ``on_trouble`` is called when the
-    connection is lost and when an attempt to make one failed.
+    connection is lost and when an attempt to make one failed. ``hooks`` are told of each change of ``state``.
     """
 
     def __init__(
@@ -84,6 +74,7 @@ class Node:
         on_error: OnError | None = None,
         on_trouble: Callable[[], None] = lambda: None,
         jitter: Callable[[], float] = random.random,
+        hooks: Sequence[Hook] = (),
     ) -> None:
         self._config = config
         self._loop = loop
@@ -92,6 +83,7 @@ class Node:
         self._on_error = on_error or tell
         self._on_trouble = on_trouble
         self._jitter = jitter
+        self._hooks = hooks
         self._reason = ""
         self._refusal: ServerError | None = None  # what the server said to the last attempt to connect
         self._connection: Connection | None = None
@@ -233,7 +225,7 @@ class Node:
         """Begin to close: nothing is sent any more."""
         if self.state is State.CLOSED:
             return
-        self.state = State.CLOSED
+        self._enter(State.CLOSED)
         self._reason = reason
         if self in self._watchdog.watched:
             self._watchdog.watched.remove(self)
@@ -298,11 +290,7 @@ class Node:
         if self._grace is not None:
             self._grace.cancel()
         self._up_since = self._loop.time()
-        if self.state is not State.NEW:
-            self.reconnects += 1
-            at = "" if self._config.master is None else f", at {connection.peer}"
-            self._log.line(logging.WARNING, f"Redis at {self._config.address} is back{at}")
-        self.state = State.UP
+        self.reconnects += self.state is not State.NEW
         self._refusal = None
         self._silent_ticks = 0
         self._connection = connection
@@ -312,6 +300,7 @@ class Node:
         connection.on_error = lambda command, error: on_error(self, command, error)
         while self._waiting:
             connection.send(self._waiting.popleft())
+        self._enter(State.UP, "" if self._config.master is None else f", at {connection.peer}")
 
     def _start_grace(self) -> None:
         due = self._loop.time() + self._config.reconnect_grace
@@ -326,10 +315,9 @@ class Node:
             self._go_down()
 
     def _go_down(self) -> None:
-        if self.state is not State.DOWN:
-            self._log.line(logging.ERROR, f"{self._reason}; calls fail at once until it is back")
-        self.state = State.DOWN
         self._fail_waiting(self._reason)
+        if self.state is not State.DOWN:
+            self._enter(State.DOWN)
 
     def _lost(self, connection: Connection, sent: list[Command], unsent: list[Command]) -> None:
         reason = f"the connection to Redis at {self._config.address} was lost: {connection.reason}"
@@ -343,9 +331,6 @@ class Node:
         self._reason = reason
         if self._loop.time() - self._up_since > MAX_PAUSE:
             self._pause = 0.0  # it was of use: no reason to hesitate
-        if self.state is State.UP:
-            self.state = State.RECONNECTING
-            self._log.line(logging.WARNING, f"{reason}; reconnecting")
         for command in sent:
             if command[3] is Replay.NEVER:
                 settle(command, OutcomeUnknown(f"{reason}, before the reply came"))
@@ -356,8 +341,24 @@ class Node:
         if self.state is State.CLOSED:
             self._fail_waiting(reason)
         else:
+            self._enter(State.RECONNECTING)
             self._connect_if_needed()
             self._on_trouble()
+
+    def _enter(self, state: State, at: str = "") -> None:
+        """Change the state: by a transition of the table, which goes to the log, and to the hooks."""
+        before = self.state
+        assert (before, state) in TRANSITIONS, f"no transition leads from {before.value} to {state.value}"
+        self.state = state
+        address, line = self._config.address, TRANSITIONS[before, state]
+        if line is not None:
+            level, words = line
+            self._log.line(level, words.format(address=address, at=at, reason=self._reason))
+        for hook in self._hooks:
+            try:
+                hook(address, before, state)
+            except Exception:
+                logger.exception("a hook for the state of Redis at %s raised", address)
 
     def _fail_waiting(self, reason: str) -> None:
         while self._waiting:

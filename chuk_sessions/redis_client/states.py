@@ -1,0 +1,45 @@
+"""What a server can be, as seen from one event loop, and how it may become that.
+
+A hook is told of every transition, for an operator's metrics. It is called inside the event loop, before any caller
+hears of it: it must be quick, and what it raises is logged and changes nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from enum import Enum
+
+__all__ = ["FAILING", "TRANSITIONS", "Hook", "State"]
+
+
+class State(Enum):
+    """Of a server, as seen from here."""
+
+    NEW = "new"  # never reached yet
+    UP = "up"  # commands go to a connection
+    RECONNECTING = "reconnecting"  # the connection was lost not long ago: commands wait for the next one
+    DOWN = "down"  # commands fail at once, while attempts to connect go on
+    CLOSED = "closed"  # for good
+
+
+FAILING = (State.DOWN, State.CLOSED)
+Line = tuple[int, str]  # its level in the log, its words
+Hook = Callable[[str, State, State], None]  # gets the address of the server, the state before, the state now
+
+GONE: Line = (logging.ERROR, "{reason}; calls fail at once until it is back")
+BACK: Line = (logging.WARNING, "Redis at {address} is back{at}")
+
+# Every transition that there is, with the line that the log gets.
+TRANSITIONS: dict[tuple[State, State], Line | None] = {
+    (State.NEW, State.UP): None,
+    (State.NEW, State.DOWN): GONE,  # a server that was never reached gets no grace
+    (State.UP, State.RECONNECTING): (logging.WARNING, "{reason}; reconnecting"),
+    (State.RECONNECTING, State.UP): BACK,
+    (State.RECONNECTING, State.DOWN): GONE,  # reconnect_grace is over
+    (State.DOWN, State.UP): BACK,
+    (State.NEW, State.CLOSED): None,
+    (State.UP, State.CLOSED): None,
+    (State.RECONNECTING, State.CLOSED): None,
+    (State.DOWN, State.CLOSED): None,
+}
