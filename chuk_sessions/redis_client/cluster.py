@@ -26,7 +26,8 @@ from typing import Protocol, runtime_checkable
 from chuk_sessions.exceptions import NotSent, ProviderError, ServerError
 from chuk_sessions.redis_client.commands import NO_SLOT, Argument, Asking, Command, Packed, Replay, Reply, Waiter, pack
 from chuk_sessions.redis_client.config import Address, RedisConfig, shown
-from chuk_sessions.redis_client.node import FIRST_PAUSE, MAX_PAUSE, Node
+from chuk_sessions.redis_client.link import FIRST_PAUSE, MAX_PAUSE
+from chuk_sessions.redis_client.node import Node
 from chuk_sessions.redis_client.outcomes import settle, settle_with_error
 from chuk_sessions.redis_client.replies import redirected_to
 from chuk_sessions.redis_client.slots import SLOTS, SlotRange, key_of, parse_slots, slot_of

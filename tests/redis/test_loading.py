@@ -12,7 +12,7 @@ from chuk_sessions import SessionManager
 from chuk_sessions.exceptions import LoadingError, NotSent, SessionError
 from chuk_sessions.providers import redis
 from chuk_sessions.redis_client.client import Client
-from chuk_sessions.redis_client.node import MAX_PAUSE
+from chuk_sessions.redis_client.link import MAX_PAUSE
 from tests.support.helpers import eventually
 from tests.support.servers import RedisServer, ReplyError
 

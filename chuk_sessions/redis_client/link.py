@@ -1,0 +1,217 @@
+"""The way to one server: its connection, the attempts to make one, and the outages in between.
+
+Rules this file keeps:
+
+* At most one connection, made by at most one attempt at a time.
+* UP -> RECONNECTING when the connection is lost and for ``reconnect_grace``. -> DOWN: attempts go on with full jitter,
+  capped at ``MAX_PAUSE``. -> UP. One log line per transition, unless they come in floods: see ``states``. A server that
+  was never reached is DOWN at the first failure.
+* Commands are the owner's: it gets them back with the connection that was lost, and says what becomes of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
+
+from chuk_sessions.exceptions import NotSent, ProviderError, ServerError
+from chuk_sessions.redis_client.commands import Command
+from chuk_sessions.redis_client.config import RedisConfig
+from chuk_sessions.redis_client.connection import Connection
+from chuk_sessions.redis_client.limited_log import LimitedLog
+from chuk_sessions.redis_client.outcomes import settle
+from chuk_sessions.redis_client.states import TRANSITIONS, Hook, State
+from chuk_sessions.redis_client.transport import OnLost, open_connection
+
+__all__ = ["FIRST_PAUSE", "MAX_PAUSE", "Connect", "Link", "Owner"]
+
+logger = logging.getLogger(f"{__package__}.node")  # a name that applications know
+
+FIRST_PAUSE = 0.05  # seconds between attempts at the most, doubled each time
+MAX_PAUSE = 1.0
+MAX_PAUSE_IN_GRACE = 0.25  # callers wait then: a server that is back before they are told must be found before that
+
+Connect = Callable[[OnLost], Awaitable[Connection]]
+
+
+class Owner(Protocol):
+    """Whose commands go over the connection."""
+
+    def on_up(self, connection: Connection) -> None:
+        """There is a connection: what waits may be sent."""
+
+    def on_lost(self, connection: Connection, reason: str, sent: list[Command], unsent: list[Command]) -> None:
+        """It has ended: what was sent must be settled, and the rest waits for the next one."""
+
+    def fail_waiting(self, reason: str) -> None:
+        """There will be none soon: what waits must be settled."""
+
+    def on_trouble(self) -> None:
+        """The connection was lost, or an attempt to make one failed."""
+
+
+class Link:
+    """Keeps a connection for ``owner``: to the host of ``config``, or what ``connect`` makes. Belongs to ``loop``."""
+
+    def __init__(
+        self,
+        config: RedisConfig,
+        loop: asyncio.AbstractEventLoop,
+        owner: Owner,
+        connect: Connect | None = None,
+        jitter: Callable[[], float] = random.random,
+        hooks: Sequence[Hook] = (),
+    ) -> None:
+        self._config = config
+        self._loop = loop
+        self._owner = owner
+        self._open = connect or (lambda on_lost: open_connection(config, loop, on_lost))
+        self._jitter = jitter
+        self._hooks = hooks
+        self._connection: Connection | None = None
+        self._connecting: asyncio.Task[None] | None = None
+        self._grace: asyncio.TimerHandle | None = None
+        self._pause = 0.0  # seconds at the most before the next attempt to connect
+        self._context = contextvars.Context()  # empty: what runs on must not keep the first caller's variables alive
+        self._log = LimitedLog(logger, loop.time)
+        self.state = State.NEW
+        self.reason = ""  # why there is no connection
+        self.refusal: ServerError | None = None  # what the server said to the last attempt to connect
+        self.up_since = 0.0
+        self.reconnects = 0
+
+    def begin(self) -> None:
+        """Connect, if nobody does yet."""
+        if self.state is State.CLOSED or (self._connecting is not None and not self._connecting.done()):
+            return
+        if self.state is State.RECONNECTING:
+            self._start_grace()
+        self._connecting = self._context.copy().run(self._loop.create_task, self._connect())
+        self._connecting.add_done_callback(self._connect_ended)  # a task may be cancelled before it has begun
+
+    def end(self, reason: str) -> None:
+        """Begin to close: there will be no connection any more."""
+        if self.state is State.CLOSED:
+            return
+        self._enter(State.CLOSED)
+        self.reason = reason
+        if self._grace is not None:
+            self._grace.cancel()
+        if self._connecting is not None:
+            self._connecting.cancel()
+        if self._connection is not None:
+            self._connection.abort(reason)
+
+    async def ended(self) -> None:
+        """After ``end``, wait until nothing is open and nothing runs."""
+        if self._connecting is not None:
+            await asyncio.wait([self._connecting])
+        if self._connection is not None:
+            await asyncio.wait([self._connection.lost])
+
+    # Connecting
+
+    async def _connect(self) -> None:
+        while not self._is_closed():  # credentials of the application need not heed that this is cancelled
+            await asyncio.sleep(self._jitter() * self._pause)
+            most = MAX_PAUSE if self.state is State.DOWN else MAX_PAUSE_IN_GRACE
+            self._pause = min(max(FIRST_PAUSE, 2 * self._pause), most)
+            try:
+                connection = await self._open(self._lost)
+                if self._is_closed():
+                    connection.abort(self.reason)
+                    await asyncio.wait([connection.lost])
+                else:
+                    self._use(connection)
+            except Exception as exc:  # whatever it is, the next attempt may succeed
+                if self._is_closed():
+                    return
+                self._failed(exc)
+            else:
+                return
+
+    def _is_closed(self) -> bool:
+        return self.state is State.CLOSED
+
+    def _failed(self, exc: Exception) -> None:
+        unexpected = f"cannot connect to Redis at {self._config.address}: {type(exc).__name__}"
+        self.reason = str(exc) if isinstance(exc, ProviderError) else unexpected
+        self.refusal = _refusal_in(exc)
+        if self.state is not State.RECONNECTING:
+            self._go_down()
+        self._owner.on_trouble()
+
+    def _connect_ended(self, task: asyncio.Task[None]) -> None:
+        if task is self._connecting and self._connection is None:
+            self._owner.fail_waiting(f"connecting to Redis at {self._config.address} was given up")
+
+    def _use(self, connection: Connection) -> None:
+        if self._grace is not None:
+            self._grace.cancel()
+        self.up_since = self._loop.time()
+        self.reconnects += self.state is not State.NEW
+        self.refusal = None
+        self._connection = connection
+        self._owner.on_up(connection)
+        self._enter(State.UP, "" if self._config.master is None else f", at {connection.peer}")
+
+    # Outages
+
+    def _lost(self, connection: Connection, sent: list[Command], unsent: list[Command]) -> None:
+        if connection is not self._connection:  # it did not get beyond the handshake: nothing of callers is on it
+            for command in sent + unsent:
+                settle(command, NotSent(connection.reason))
+            return
+        self._connection = None
+        self.reason = f"the connection to Redis at {self._config.address} was lost: {connection.reason}"
+        if self._loop.time() - self.up_since > MAX_PAUSE:
+            self._pause = 0.0  # it was of use: no reason to hesitate
+        self._owner.on_lost(connection, self.reason, sent, unsent)
+        if self.state is State.CLOSED:
+            self._owner.fail_waiting(self.reason)
+        else:
+            self._enter(State.RECONNECTING)
+            self.begin()
+            self._owner.on_trouble()
+
+    def _start_grace(self) -> None:
+        due = self._loop.time() + self._config.reconnect_grace
+        self._grace = self._loop.call_at(due, self._end_grace, due, context=self._context)
+
+    def _end_grace(self, due: float) -> None:
+        if self.state is not State.RECONNECTING:
+            return
+        if self._config.reconnect_grace and self._loop.time() > due + self._config.reconnect_grace / 2:
+            self._start_grace()  # the application held up the loop: the attempt to connect had no chance
+        else:
+            self._go_down()
+
+    def _go_down(self) -> None:
+        self._owner.fail_waiting(self.reason)
+        if self.state is not State.DOWN:
+            self._enter(State.DOWN)
+
+    def _enter(self, state: State, at: str = "") -> None:
+        """Change the state: by a transition of the table, which goes to the log, and to the hooks."""
+        before = self.state
+        assert (before, state) in TRANSITIONS, f"no transition leads from {before.value} to {state.value}"
+        self.state = state
+        address, line = self._config.address, TRANSITIONS[before, state]
+        if line is not None:
+            level, words = line
+            self._log.line(level, words.format(address=address, at=at, reason=self.reason))
+        for hook in self._hooks:
+            try:
+                hook(address, before, state)
+            except Exception:
+                logger.exception("a hook for the state of Redis at %s raised", address)
+
+
+def _refusal_in(exc: BaseException | None) -> ServerError | None:
+    while exc is not None and not isinstance(exc, ServerError):
+        exc = exc.__cause__
+    return exc
