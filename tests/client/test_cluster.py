@@ -44,7 +44,7 @@ def seen(client: Client) -> Cluster:
 async def connect_to_all(client: Client) -> None:
     """As a client is that has been in use for a while."""
     await asyncio.gather(*(client.call(b"GET", f"k{number}") for number in range(50)))
-    await eventually(lambda: not seen(client)._is_refreshing())
+    await eventually(lambda: not seen(client)._map.is_refreshing())
 
 
 class Move:
@@ -146,7 +146,7 @@ async def test_hundreds_of_callers_that_meet_moved_cause_one_refresh(client: Cli
     keys = [move.one, move.two] * 200
     assert await asyncio.gather(*(client.call(b"GET", key) for key in keys)) == [key.encode() for key in keys]
     assert seen(client).redirects > 100
-    await eventually(lambda: not seen(client)._is_refreshing())
+    await eventually(lambda: not seen(client)._map.is_refreshing())
     assert seen(client).refreshes - before == 1
 
 

@@ -86,7 +86,7 @@ async def test_a_seed_under_another_name(cluster: ClusterServers) -> None:
         return [text.count("name=twice") for text in lists]
 
     await eventually(lambda: connections() == [1, 1, 1])
-    await eventually(lambda: not seen(client)._is_refreshing())
+    await eventually(lambda: not seen(client)._map.is_refreshing())
     assert seen(client).refreshes == 1
 
 
@@ -107,7 +107,7 @@ async def test_a_cluster_that_comes_up_later_is_found(caplog: pytest.LogCaptureF
         with pytest.raises(NotSent):
             await client.call(b"GET", "k")
         await asyncio.to_thread(group.revive)
-        await eventually(lambda: seen(client)._known)
+        await eventually(lambda: seen(client)._map._known)
         await use_all(client)
 
 
@@ -253,7 +253,7 @@ async def test_a_master_that_has_lost_its_last_slot_is_left_without_a_trace() ->
         await use_all(client)
         assert seen(client).refreshes == refreshes
         assert len(seen(client)._watchdog.watched) == 4  # the cluster itself, and three servers
-        assert not seen(client)._leaving
+        assert not seen(client)._map._leaving
 
 
 SHUTDOWN = """

@@ -1,0 +1,260 @@
+"""Which master of a cluster has which slots: asked for, kept, and corrected.
+
+Rules this file keeps:
+
+* One ``Node`` per master, connected when first needed. Replicas are never read.
+* The slots are asked for by one task at a time: at the start, after a MOVED, and for as long as a master cannot be
+  reached or a slot that is needed has none; with growing pauses, whatever the number of callers. Only ``masters``,
+  which no request of an application calls, asks by itself.
+* A command whose master was lost waits there as it would for a lone server, and moves to the new master when one is
+  known. If no server of the cluster has ever answered, calls fail at once, as for a lone server that is down.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+from collections.abc import Callable
+from typing import Protocol
+
+from chuk_sessions.exceptions import NotSent, ProviderError, ServerError
+from chuk_sessions.redis_client.commands import NO_SLOT, Command, Replay, Reply, pack
+from chuk_sessions.redis_client.config import Address, RedisConfig, shown
+from chuk_sessions.redis_client.link import FIRST_PAUSE, MAX_PAUSE
+from chuk_sessions.redis_client.node import Node
+from chuk_sessions.redis_client.slots import SLOTS, SlotRange, parse_slots
+from chuk_sessions.redis_client.states import State
+from chuk_sessions.redis_client.transport import answer_within
+from chuk_sessions.redis_client.watchdog import Watchdog
+
+__all__ = ["SlotMap", "Traffic"]
+
+logger = logging.getLogger(f"{__package__}.cluster")  # a name that applications know
+
+ASK_TIMEOUT = 1.0  # seconds for a server to tell the slots, before another is asked
+PRUNE_PAUSE = 1.0  # seconds until servers that have no slots any more are looked at again
+
+
+class Traffic(Protocol):
+    """Who sends commands by the map."""
+
+    def is_waiting(self) -> bool:
+        """Whether commands wait for the map to become right."""
+
+    def dispatch(self, commands: list[Command]) -> None:
+        """The map is new: send what waits for it, and these, whose master could not be reached."""
+
+    def fail_waiting(self, reason: str) -> None:
+        """The map will not become right soon: settle what waits for it."""
+
+    def on_error(self, asked: Address, command: Command, error: ServerError) -> None:
+        """The server at ``asked`` answered the command with an error."""
+
+
+class SlotMap:
+    """The masters of a cluster and their slots. Belongs to ``loop``."""
+
+    def __init__(
+        self,
+        config: RedisConfig,
+        loop: asyncio.AbstractEventLoop,
+        watchdog: Watchdog,
+        traffic: Traffic,
+        jitter: Callable[[], float],
+    ) -> None:
+        self._config = config
+        self._loop = loop
+        self._watchdog = watchdog
+        self._traffic = traffic
+        self._jitter = jitter
+        self._known = False  # whether the slots have ever been told
+        self._refreshing: asyncio.Task[None] | None = None
+        self._refresh_wanted = False
+        self._pause = 0.0
+        self._suspect: Address | None = None  # said CLUSTERDOWN last
+        self._leaving: set[Node] = set()  # closing, as they have no slots any more
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._context = contextvars.Context()
+        self._past = dict.fromkeys(("reconnects", "timeouts", "written", "writes"), 0)  # of servers that are gone
+        self.nodes: dict[Address, Node] = {}
+        self.owners: list[Node | None] = [None] * SLOTS  # by slot; the same list for good
+        self.closed = False
+        self.reason = ""  # why calls fail at once; empty if they do not
+        self.refreshes = 0
+
+    def sum(self, name: str) -> int:
+        """A number of the nodes there are."""
+        return sum(getattr(node, name) for node in list(self.nodes.values()))  # another thread may ask
+
+    def total(self, name: str) -> int:
+        """A number of the nodes there are and of those that are gone."""
+        return self._past[name] + self.sum(name)
+
+    def node_at(self, address: Address) -> Node:
+        """The node for the server at ``address``, which may be new."""
+        node = self.nodes.get(address)
+        if node is None:
+            config = self._config.at(address)
+
+            def on_error(node: Node, command: Command, error: ServerError) -> None:
+                self._traffic.on_error(address, command, error)
+
+            node = Node(config, self._loop, self._watchdog, None, on_error, self.refresh, self._jitter)
+            self.nodes[address] = node
+        return node
+
+    def correct(self, slot: int, owner: Node) -> None:
+        """A server said MOVED: ``owner`` has that slot, and others may have moved too."""
+        self.owners[slot] = owner
+        self.refresh()
+
+    def suspect(self, address: Address) -> None:
+        """A server said CLUSTERDOWN: it is asked last, as its map may be the reason."""
+        self._suspect = address
+        self.refresh()
+
+    async def masters(self) -> list[Node]:
+        """The servers that have slots, by address; asked for now. Raises NotSent if none tells within the timeout."""
+        if self.closed:
+            raise NotSent(self.reason)
+        try:
+            async with asyncio.timeout(self._config.timeout):
+                ranges = await self._ask()
+        except TimeoutError as exc:
+            raise NotSent(f"no server of {self._config.address} told where the slots are in time") from exc
+        self._install(ranges)
+        return [self.node_at(address) for address in sorted({address for _, _, address in ranges})]
+
+    async def close(self, reason: str) -> None:
+        """Ask no more, and end all connections."""
+        self.closed, self.reason = True, reason
+        for timer in self._timers.values():
+            timer.cancel()
+        if self._refreshing is not None:
+            self._refreshing.cancel()
+            await asyncio.wait([self._refreshing])
+        await asyncio.gather(*(node.close(reason) for node in (*self.nodes.values(), *self._leaving)))
+
+    # Refreshing
+
+    def refresh(self) -> None:
+        """Ask for the slots, at once if that is not under way, else once more."""
+        self._refresh_wanted = True
+        if not self.closed and not self.is_refreshing():
+            self._refreshing = self._context.copy().run(self._loop.create_task, self._keep_refreshing())
+            self._refreshing.add_done_callback(self._refresh_ended)
+
+    def is_refreshing(self) -> bool:
+        """Whether the slots are being asked for."""
+        return self._refreshing is not None and not self._refreshing.done()
+
+    def _refresh_ended(self, task: asyncio.Task[None]) -> None:
+        if task.cancelled():  # by a framework that cancels all tasks: the next command begins anew
+            self._traffic.fail_waiting(f"asking {self._config.address} for its slots was given up")
+        elif task.exception() is not None:
+            logger.error("asking %s for its slots failed", self._config.address, exc_info=task.exception())
+            self._traffic.fail_waiting(f"asking {self._config.address} for its slots failed")
+
+    async def _keep_refreshing(self) -> None:
+        while self._refresh_wanted or self._is_troubled():
+            await asyncio.sleep(self._jitter() * self._pause)
+            self._pause = min(max(FIRST_PAUSE, 2 * self._pause), MAX_PAUSE)
+            self._refresh_wanted = False
+            try:
+                ranges = await self._ask()
+            except ProviderError as exc:
+                self._not_told(str(exc))
+            else:
+                self._install(ranges)
+        self._set_timer("calm", MAX_PAUSE, self._calm_down)
+
+    def _calm_down(self) -> None:
+        if not self.is_refreshing():
+            self._pause = 0.0
+
+    def _is_troubled(self) -> bool:
+        """Whether the slots may be about to change, or are not known: then it is asked again."""
+        return (
+            self._traffic.is_waiting()
+            or not self._known
+            or any(node.state in (State.RECONNECTING, State.DOWN) for node in self.nodes.values())
+        )
+
+    def _set_timer(self, name: str, delay: float, callback: Callable[[], None]) -> None:
+        def run() -> None:
+            del self._timers[name]
+            callback()
+
+        if name not in self._timers and not self.closed:
+            self._timers[name] = self._loop.call_later(delay, run, context=self._context)
+
+    # Asking
+
+    async def _ask(self) -> list[SlotRange]:
+        """What the first server that answers says; those that are up come first, in random order."""
+        self.refreshes += 1
+        reasons: dict[Address, str] = {}
+        no_cluster = False
+        addresses = sorted({*self.nodes, *self._config.hosts}, key=self._rank)
+        for seconds in (min(ASK_TIMEOUT, self._config.timeout), self._config.connect_timeout):
+            for address in addresses:
+                try:
+                    return await self._ask_one(address, seconds)
+                except TimeoutError:
+                    reasons[address] = "no answer"
+                except ProviderError as exc:
+                    reasons[address] = str(exc)
+                    no_cluster = no_cluster or (isinstance(exc, ServerError) and exc.code == "ERR")
+            addresses = [address for address in addresses if reasons[address] == "no answer"]  # these may be slow
+        details = "; ".join(f"{shown(address)}: {reason}" for address, reason in reasons.items())
+        if no_cluster:
+            details += "); several hosts without a name mean a cluster (Sentinels: end the URL with /name-of-the-master"
+        raise NotSent(f"no server of {self._config.address} told where the slots are ({details})")
+
+    async def _ask_one(self, address: Address, seconds: float) -> list[SlotRange]:
+        question: asyncio.Future[Reply] = self._loop.create_future()
+        self.node_at(address).send(question, pack((b"CLUSTER", b"SLOTS")), Replay.NEVER, NO_SLOT)
+        ranges = parse_slots(await answer_within(seconds, question), address)
+        if not ranges:
+            raise NotSent("it has no slots")
+        return ranges
+
+    def _rank(self, address: Address) -> tuple[bool, bool, float]:
+        """Who is asked first: those that are up, and last who said CLUSTERDOWN."""
+        node = self.nodes.get(address)
+        return address == self._suspect, node is None or node.state is not State.UP, self._jitter()
+
+    def _not_told(self, reason: str) -> None:
+        if self._known:
+            return  # each server's own state says what callers get
+        if not self.reason:
+            logger.error("%s; calls fail at once until one does", reason)
+        self.reason = reason
+        self._traffic.fail_waiting(reason)
+
+    def _install(self, ranges: list[SlotRange]) -> None:
+        if self.reason:
+            logger.warning("%s answers", self._config.address)
+        self._known, self.reason = True, ""
+        self.owners[:] = [None] * SLOTS
+        for first, last, address in ranges:
+            self.owners[first : last + 1] = [self.node_at(address)] * (last + 1 - first)
+        troubled = [node for node in self.nodes.values() if node.state is not State.UP]
+        self._traffic.dispatch([command for node in troubled for command in node.take_waiting()])
+        self._prune()
+
+    def _prune(self) -> None:
+        """Close the connections to servers that have no slots, once nothing is under way there."""
+        owners = set(self.owners)
+        for address, node in list(self.nodes.items()):
+            if node not in owners and not node.is_waiting():
+                del self.nodes[address]
+                for name in self._past:
+                    self._past[name] += getattr(node, name)
+                node.end("it has no slots any more")  # at once: a task could be cancelled before it begins
+                self._leaving.add(node)
+                closing = self._loop.create_task(node.close())
+                closing.add_done_callback(lambda _, node=node: self._leaving.discard(node))  # type: ignore[misc]
+        if any(node not in owners for node in self.nodes.values()):
+            self._set_timer("prune", PRUNE_PAUSE, self._prune)
