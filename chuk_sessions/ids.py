@@ -1,9 +1,9 @@
-"""Session ids, their slot tags, and the storage keys that follow from them.
+"""Session ids, their slot tags, and the key that a session has in any storage.
 
 An id made here is ``sess-{user part}-{unix seconds}-{32 random hex}{tag}``: 128 bits from the operating system, as
 OWASP ASVS 5.0 (7.2.3) asks. The tag (6 hex) is the same for all sessions of a user in a sandbox, so that Redis Cluster
 keeps them in one slot; it is random for a session without a user. The tag of any other id is a hash of that id.
-Either way the key of a session follows from its id alone.
+Either way the key of a session follows from its id alone. What else has a key on Redis: ``providers.redis.keys``.
 """
 
 from __future__ import annotations
@@ -15,15 +15,14 @@ from os import urandom
 from urllib.parse import quote, unquote
 
 __all__ = [
+    "TAG_DIGITS",
     "fingerprint",
-    "index_key",
     "is_random",
     "new_session_id",
     "quote_part",
     "renewed_id",
     "session_key",
     "slot_tag",
-    "tag_in_key",
     "unquote_part",
     "user_tag",
 ]
@@ -33,8 +32,8 @@ NOT_ALPHANUMERIC = re.compile(r"[^A-Za-z0-9]+")
 USER_PART_LENGTH = 8
 RANDOM_BYTES = 16
 TAG_BYTES = 3
+TAG_DIGITS = 2 * TAG_BYTES
 MOST_REMEMBERED = 4096  # users of all sandboxes, with what their ids have in common
-TAG_IN_KEY = slice(len("session:{"), len("session:{") + 2 * TAG_BYTES)
 
 
 # Of the last new id: since when, until before when, and as text. Replaced whole, as threads may share it.
@@ -92,11 +91,6 @@ def user_tag(sandbox_id: str, user_id: str) -> str:
         return _user_parts(sandbox_id, user_id)[1]
 
 
-def index_key(quoted_sandbox: str, tag: str) -> str:
-    """Where the sessions of all users with that tag are listed; in the slot of the sessions that have it."""
-    return f"user:{{{tag}}}:{quoted_sandbox}"
-
-
 def is_random(session_id: str) -> bool:
     """Whether the id has the form of those made here, so that once deleted it will not be allocated again."""
     return OWN_ID.fullmatch(session_id) is not None
@@ -117,11 +111,6 @@ def session_key(quoted_sandbox: str, session_id: str) -> str:
     if match:
         return f"session:{{{match.group(1)}}}:{quoted_sandbox}:{session_id}"
     return f"session:{{{_hash(session_id, TAG_BYTES)}}}:{quoted_sandbox}:{quote_part(session_id)}"
-
-
-def tag_in_key(key: str) -> str:
-    """The slot tag of the session whose key that is."""
-    return key[TAG_IN_KEY]
 
 
 def quote_part(part: str) -> str:

@@ -15,8 +15,9 @@ from os import urandom
 from typing import TYPE_CHECKING
 
 from chuk_sessions.exceptions import NoPermissionError, OutOfMemoryError, ProviderError, ReadOnlyError, ServerError
-from chuk_sessions.ids import index_key, new_session_id, renewed_id, session_key, user_tag
+from chuk_sessions.ids import new_session_id, renewed_id, user_tag
 from chuk_sessions.providers.redis import LEGACY_VARIABLE, RedisFactory, reads_legacy
+from chuk_sessions.providers.redis.keys import CHECK_SANDBOX, check_value_key, index_key
 from chuk_sessions.providers.redis.store import RedisSessionStore
 from chuk_sessions.redis_client.commands import Replay
 
@@ -32,7 +33,6 @@ FULL = 0.8  # of maxmemory: from here on somebody should look
 PINGS = 200
 SLOW = 2.0  # milliseconds of a median round trip: within a data centre it is under one
 MASTER_NAME = re.compile(r"name=([^,]+),")
-SANDBOX = "chuk-sessions-check"
 MANY_NAMES = 200_000  # of which one is in the slots of a certain server, even if it has a single one
 
 CALLS = ("commands", "provider API")
@@ -232,11 +232,11 @@ async def _access(server: Master, info: Info) -> Finding:
 async def _permissions(client: Client, server: Master) -> list[Finding]:
     """Every operation for real, on a session and a value of our own on that server that are gone afterwards."""
     users = (urandom(16).hex() for _ in range(MANY_NAMES))
-    user = next((user for user in users if server.has(index_key(SANDBOX, user_tag(SANDBOX, user)))), None)
+    user = next((user for user in users if server.has(index_key(CHECK_SANDBOX, user_tag(CHECK_SANDBOX, user)))), None)
     if user is None:
         return [Finding(Level.UNKNOWN, what, "its slots have just moved", "run it again") for what in CALLS]
-    store, name = RedisSessionStore(client, SANDBOX), new_session_id(SANDBOX, user, time.time())
-    new_name, value = renewed_id(name, time.time()), f"{SANDBOX}:{session_key(SANDBOX, name)}"
+    store, name = RedisSessionStore(client, CHECK_SANDBOX), new_session_id(CHECK_SANDBOX, user, time.time())
+    new_name, value = renewed_id(name, time.time()), check_value_key(name)
     sessions: Calls = {
         "allocate": lambda: store.create(name, user, 60.0, {"a": 1}, limit=1),
         "validate": lambda: store.touch(name, 0),
@@ -258,7 +258,7 @@ async def _permissions(client: Client, server: Master) -> list[Finding]:
         }
         found = [await _try("commands", sessions), await _try("provider API", provider)]
     if reads_legacy():
-        asking = RedisFactory(client).session_store(SANDBOX)
+        asking = RedisFactory(client).session_store(CHECK_SANDBOX)
         found.append(await _try(LEGACY_VARIABLE, {"ask for an unknown id": lambda: asking.read(new_name)}))
     return found
 

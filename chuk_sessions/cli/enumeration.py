@@ -16,7 +16,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from chuk_sessions.exceptions import NotSent, OutcomeUnknown, ProviderError
-from chuk_sessions.providers.redis.legacy import document as legacy
+from chuk_sessions.providers.redis.keys import ALL_SESSIONS
 from chuk_sessions.redis_client.commands import Replay
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ async def _keys_of(client: Client, master: Master, batch: int) -> AsyncIterator[
     while True:
         try:
             cursor, keys = await master.call(
-                b"SCAN", cursor, b"MATCH", legacy.PREFIX + b"*", b"COUNT", batch, replay=Replay.READ
+                b"SCAN", cursor, b"MATCH", ALL_SESSIONS, b"COUNT", batch, replay=Replay.READ
             )
         except (NotSent, OutcomeUnknown):
             if master.address in [other.address for other in await client.masters()]:

@@ -34,10 +34,16 @@ from chuk_sessions.cli.enumeration import session_keys
 from chuk_sessions.cli.stored import Problem, Stored, read, read_batch
 from chuk_sessions.cli.targets import Crossing, RedisTarget
 from chuk_sessions.exceptions import MetadataError, ProviderError
-from chuk_sessions.ids import quote_part, session_key
 from chuk_sessions.providers.redis.index import UserIndex
+from chuk_sessions.providers.redis.keys import (
+    MIGRATE_LOCK,
+    arrival_key,
+    probe_key,
+    quote_part,
+    session_key,
+    tombstone_key,
+)
 from chuk_sessions.providers.redis.lua import load
-from chuk_sessions.providers.redis.transfer.adopt import arrival_key, tombstone_key
 from chuk_sessions.providers.redis.transfer.move import Move, created_microseconds
 from chuk_sessions.redis_client.client import Client
 from chuk_sessions.redis_client.commands import Replay
@@ -53,7 +59,6 @@ __all__ = ["BATCH", "Counts", "migrate", "same_database"]
 
 BATCH = 200  # sessions that are read and moved together
 ATTEMPTS = 20  # readings of a session that changes each time
-LOCK = b"chuk-sessions:migrate"
 LOCK_MILLISECONDS = 60_000  # longer than any batch takes; a run that was killed blocks the next one for so long
 MAX_PROBLEMS = 1000  # that are kept for the report; all are counted
 SLACK = 1.0  # seconds: a session that had less than that to live is taken for expired, not for ended
@@ -94,7 +99,7 @@ class Counts:
 
 async def same_database(source: Client, target: Client) -> bool:
     """Whether both are one database of one server: what one writes the other reads."""
-    key, token = b"chuk-sessions:same:" + urandom(8).hex().encode(), urandom(8).hex().encode()
+    key, token = probe_key(urandom(8)), urandom(8).hex().encode()
     await source.call(b"SET", key, token, b"PX", 10_000)
     try:
         return bool(await target.call(b"GET", key) == token)
@@ -152,16 +157,16 @@ class _Lock:
     @classmethod
     async def take(cls, client: Client) -> _Lock:
         token = urandom(16).hex().encode()
-        if await client.call(b"SET", LOCK, token, b"NX", b"PX", LOCK_MILLISECONDS) is None:
+        if await client.call(b"SET", MIGRATE_LOCK, token, b"NX", b"PX", LOCK_MILLISECONDS) is None:
             raise ProviderError("another migration from this database is running, or was killed less than a minute ago")
         return cls(client, token)
 
     async def renew(self) -> None:
-        if not await RENEW.run(self._client, (LOCK,), (self._token, LOCK_MILLISECONDS)):
+        if not await RENEW.run(self._client, (MIGRATE_LOCK,), (self._token, LOCK_MILLISECONDS)):
             raise ProviderError("this migration stood still for a minute and was given up; run it again")
 
     async def release(self) -> None:
-        await UNLOCK.run(self._client, (LOCK,), (self._token,))
+        await UNLOCK.run(self._client, (MIGRATE_LOCK,), (self._token,))
 
 
 class _Run:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
-from urllib.parse import unquote
 
-from chuk_sessions.ids import fingerprint, quote_part, session_key
+from chuk_sessions.ids import fingerprint
+from chuk_sessions.providers.redis.keys import LEGACY_PREFIX, names_in_key
 from chuk_sessions.providers.redis.legacy import document as legacy
 from chuk_sessions.providers.redis.store import decode_record
 from chuk_sessions.redis_client.commands import Replay
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Problem", "Stored", "read", "read_batch"]
 
-PREFIX = legacy.PREFIX.decode()
-OUR_KEY = re.compile(rb"session:\{[0-9a-f]{6}\}:([A-Za-z0-9._~@%-]*):([A-Za-z0-9._~@%-]*)")
 READABLE = (b"hash", b"string")
 
 
@@ -54,8 +51,8 @@ class Problem:
     reason: str
 
     def __str__(self) -> str:
-        names = _our_names(self.key)
-        session_id = self.key.decode(errors="replace").removeprefix(PREFIX) if names is None else names[1]
+        names = names_in_key(self.key)
+        session_id = self.key.removeprefix(LEGACY_PREFIX).decode(errors="replace") if names is None else names[1]
         return f"session {fingerprint(session_id)}: {self.reason}"
 
     def with_key(self) -> str:
@@ -82,7 +79,7 @@ async def read(client: Client, key: bytes, kind: bytes) -> Stored | Problem | No
 
 
 async def _read_ours(client: Client, key: bytes) -> Stored | Problem | None:
-    names = _our_names(key)
+    names = names_in_key(key)
     if names is None:
         return Problem(key, "a hash whose key is none of ours")
     fields, now = await asyncio.gather(client.call(b"HGETALL", key, replay=Replay.READ), client.time_at(key))
@@ -99,16 +96,6 @@ async def _read_ours(client: Client, key: bytes) -> Stored | Problem | None:
     return Stored(key, False, *names, record, left, raw) if left > 0 else None
 
 
-def _our_names(key: bytes) -> tuple[str, str] | None:
-    """Sandbox and id of a key of ours; None for any other."""
-    match = OUR_KEY.fullmatch(key)
-    if match is None:
-        return None
-    sandbox_id, session_id = (unquote(part.decode(), errors="surrogatepass") for part in match.groups())
-    is_ours = session_key(quote_part(sandbox_id), session_id).encode() == key
-    return (sandbox_id, session_id) if is_ours else None
-
-
 async def _read_published(client: Client, key: bytes) -> Stored | Problem | None:
     text, pttl, now = await asyncio.gather(
         client.call(b"GET", key, replay=Replay.READ),
@@ -119,7 +106,7 @@ async def _read_published(client: Client, key: bytes) -> Stored | Problem | None
         return None
     found = legacy.decode(text)
     try:
-        session_id = key.removeprefix(legacy.PREFIX).decode()
+        session_id = key.removeprefix(LEGACY_PREFIX).decode()
     except UnicodeDecodeError:
         found = None
     if found is None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from chuk_sessions.ids import quote_part, session_key
+from chuk_sessions.providers.redis.keys import arrival_key, quote_part, session_key
 from chuk_sessions.providers.redis.store import RedisSessionStore
-from chuk_sessions.providers.redis.transfer.adopt import adopt, arrival_key
+from chuk_sessions.providers.redis.transfer.adopt import adopt
 from chuk_sessions.providers.redis.transfer.move import is_same, undo
 from chuk_sessions.stores.adoption import Adoption
 from chuk_sessions.stores.keyvalue import KeyValueStore

@@ -12,11 +12,12 @@ import pytest
 from chuk_sessions.cli.migrate import migrate
 from chuk_sessions.ids import session_key
 from chuk_sessions.providers import redis
+from chuk_sessions.providers.redis.keys import takeover_key, tombstone_key
 from chuk_sessions.providers.redis.legacy import document as legacy
 from chuk_sessions.providers.redis.legacy.store import END, LegacyReadingStore
 from chuk_sessions.providers.redis.store import RedisSessionStore
-from chuk_sessions.providers.redis.transfer.adopt import ADOPT, tombstone_key
-from chuk_sessions.providers.redis.transfer.move import DROP, TAKE, UNDO, Move, note_key
+from chuk_sessions.providers.redis.transfer.adopt import ADOPT
+from chuk_sessions.providers.redis.transfer.move import DROP, TAKE, UNDO, Move
 from chuk_sessions.redis_client.client import Client
 from chuk_sessions.redis_client.slots import slot_of
 from chuk_sessions.stores.adoption import Adoption
@@ -324,12 +325,12 @@ class TestMigrating:
 async def test_the_note(place: ClusterPlace, session_id: str) -> None:
     """It is beside the published key whatever the id, and sessions of such ids are taken over."""
     key = f"session:{session_id}".encode()
-    assert slot_of(note_key(key)) == slot_of(key)
+    assert slot_of(takeover_key(key)) == slot_of(key)
     published.put(place, session_id)
     store = redis.factory(place.url).session_store("box")
     assert await store.touch(session_id, 0) is True
     assert not published.is_there(place, session_id)
-    assert place.command("EXISTS", note_key(key).decode()) == 1
+    assert place.command("EXISTS", takeover_key(key).decode()) == 1
 
 
 async def test_both_in_one_slot(place: ClusterPlace) -> None:
@@ -341,4 +342,4 @@ async def test_both_in_one_slot(place: ClusterPlace) -> None:
     )
     published.put(place, session_id)
     assert await redis.factory(place.url).session_store("box").touch(session_id, 0) is True
-    assert place.command("EXISTS", note_key(f"session:{session_id}".encode()).decode()) == 0
+    assert place.command("EXISTS", takeover_key(f"session:{session_id}".encode()).decode()) == 0

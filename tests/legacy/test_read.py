@@ -14,10 +14,10 @@ from chuk_sessions import OutOfMemoryError, ProviderError, SessionManager, Stora
 from chuk_sessions.ids import session_key
 from chuk_sessions.models import iso_timestamp
 from chuk_sessions.providers import redis
+from chuk_sessions.providers.redis.keys import tombstone_key
 from chuk_sessions.providers.redis.legacy import document as legacy
 from chuk_sessions.providers.redis.legacy.store import TEXT, LegacyReadingStore
 from chuk_sessions.providers.redis.store import RedisSessionStore
-from chuk_sessions.providers.redis.transfer.adopt import tombstone_key
 from chuk_sessions.providers.redis.transfer.move import Move
 from chuk_sessions.redis_client.client import Client
 from chuk_sessions.stores.adoption import Adoption

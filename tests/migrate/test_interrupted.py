@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from chuk_sessions import SessionManager
-from chuk_sessions.cli.migrate import LOCK, REMOVE, migrate
+from chuk_sessions.cli.migrate import REMOVE, migrate
 from chuk_sessions.models import iso_timestamp
 from chuk_sessions.providers import redis
-from chuk_sessions.providers.redis.transfer.adopt import ADOPT, arrival_key
+from chuk_sessions.providers.redis.keys import MIGRATE_LOCK, arrival_key
+from chuk_sessions.providers.redis.transfer.adopt import ADOPT
 from chuk_sessions.redis_client.client import Client
 from tests.support import published
 from tests.support.meddler import Meddler
@@ -100,10 +101,10 @@ class TestBetween:
         """The note of the first run is still there for the third."""
         await prepare(redis_server, redis_url, layout)
         await interrupt(redis_url, target.url, REMOVE)
-        redis_server.command("DEL", LOCK.decode())
+        redis_server.command("DEL", MIGRATE_LOCK.decode())
         assert await manager_of(target.url).delete_session("id") is True
         await interrupt(redis_url, target.url, REMOVE)
-        redis_server.command("DEL", LOCK.decode())
+        redis_server.command("DEL", MIGRATE_LOCK.decode())
         assert await run(redis_url, target.url) == {"seen": 1, "ended": 1}
         assert await manager_of(target.url).validate_session("id") is False
 

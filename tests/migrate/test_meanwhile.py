@@ -14,8 +14,9 @@ import pytest
 
 from chuk_sessions import ProviderError
 from chuk_sessions.cli import stored
-from chuk_sessions.cli.migrate import LOCK, REMOVE, Counts, _Run, migrate
+from chuk_sessions.cli.migrate import REMOVE, Counts, _Run, migrate
 from chuk_sessions.cli.targets import RedisTarget
+from chuk_sessions.providers.redis.keys import MIGRATE_LOCK
 from chuk_sessions.redis_client.client import Client
 from tests.support import published
 from tests.support.helpers import eventually
@@ -195,10 +196,10 @@ class TestInterrupted:
             output, _ = process.communicate(timeout=30)
         assert 0 < session_keys_in(target) < 2000
         if number is signal.SIGKILL:
-            assert redis_server.command("EXISTS", LOCK.decode()) == 1
+            assert redis_server.command("EXISTS", MIGRATE_LOCK.decode()) == 1
             with pytest.raises(ProviderError, match="another migration"):
                 await run(redis_url, target.url)
-            redis_server.command("DEL", LOCK.decode())  # as a minute does
+            redis_server.command("DEL", MIGRATE_LOCK.decode())  # as a minute does
         else:
             assert process.returncode == 130
             assert "interrupted: run it again to go on" in output
@@ -227,7 +228,7 @@ class TestInterrupted:
             published.put(redis_server, f"id-{number}")
         counts = await migrate(Client(redis_url), Client(redis_url), batch=5, stop=lambda: True)
         assert 0 < counts.moved < 100
-        assert redis_server.command("EXISTS", LOCK.decode()) == 0
+        assert redis_server.command("EXISTS", MIGRATE_LOCK.decode()) == 0
 
     async def test_a_target_that_refuses(self, redis_server: Server, redis_url: str, target: Server) -> None:
         """The error is told, nothing is lost, the lock is given back."""
@@ -352,8 +353,8 @@ async def test_a_lock_that_was_lost(redis_server: Server, redis_url: str) -> Non
         published.put(redis_server, f"id-{number}")
 
     def steal(_: Counts) -> None:
-        redis_server.command("SET", LOCK.decode(), "another's")
+        redis_server.command("SET", MIGRATE_LOCK.decode(), "another's")
 
     with pytest.raises(ProviderError, match="stood still"):
         await migrate(Client(redis_url), Client(redis_url), batch=5, progress=steal)
-    assert redis_server.command("GET", LOCK.decode()) == "another's"
+    assert redis_server.command("GET", MIGRATE_LOCK.decode()) == "another's"

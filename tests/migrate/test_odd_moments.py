@@ -10,6 +10,7 @@ import pytest
 from chuk_sessions.cli.enumeration import session_keys
 from chuk_sessions.cli.migrate import REMOVE, migrate
 from chuk_sessions.exceptions import ProviderError
+from chuk_sessions.providers.redis.keys import MIGRATE_LOCK
 from chuk_sessions.redis_client.client import Client
 from tests.support import published
 from tests.support.meddler import Meddler
@@ -32,13 +33,13 @@ async def test_a_run_that_stood_still_ends_nothing_that_the_next_one_has_moved(
     await manager_of(redis_url).allocate_session("id", "alice")
 
     def next_run() -> None:
-        redis_server.command("SET", "chuk-sessions:migrate", "another", "PX", "60000")
+        redis_server.command("SET", MIGRATE_LOCK.decode(), "another", "PX", "60000")
         redis_server.command("DEL", OURS)
 
     with pytest.raises(ProviderError, match="stood still"):
         await migrate(Meddler(redis_url, REMOVE, next_run), Client(second_server.url))
     assert second_server.command("EXISTS", OURS) == 1
-    redis_server.command("DEL", "chuk-sessions:migrate")
+    redis_server.command("DEL", MIGRATE_LOCK.decode())
 
 
 async def test_a_key_that_a_scan_gives_twice_is_moved_once(

@@ -8,7 +8,7 @@ import pytest
 
 from chuk_sessions.cli.migrate import migrate
 from chuk_sessions.ids import session_key
-from chuk_sessions.providers.redis.transfer.adopt import tombstone_key
+from chuk_sessions.providers.redis.keys import tombstone_key
 from chuk_sessions.redis_client.client import Client
 from tests.support import published
 from tests.support.migrations import METADATA, OURS, info_of, manager_of, run, settled

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from chuk_sessions import ProviderError, SessionManager, StorageError
-from chuk_sessions.ids import index_key, quote_part, session_key, user_tag
+from chuk_sessions.ids import quote_part, session_key, user_tag
 from chuk_sessions.providers.redis import factory as redis_factory
 from chuk_sessions.providers.redis.index import Member, UserIndex
+from chuk_sessions.providers.redis.keys import index_key
 from chuk_sessions.providers.redis.store import RedisSessionStore
 from tests.support.helpers import eventually
 from tests.support.servers import RedisServer

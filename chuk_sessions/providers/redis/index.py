@@ -8,7 +8,8 @@ several steps, each safe to be the last one:
   not there, never the other way round.
 * What is filed is an incarnation: the time by the index's clock and random digits, also in the record. Only that
   incarnation is ended or taken out, so that a session allocated anew under the same id is another one.
-* Who ends one that is filed and not there leaves a note for the create that may be under way; see ``lua/kill.lua``.
+* Whoever ends one that is filed and not there leaves a marker for the create that may be under way; see
+  ``lua/kill.lua``.
 """
 
 from __future__ import annotations
@@ -24,7 +25,15 @@ from typing import NamedTuple
 
 from chuk_sessions.batches import in_background
 from chuk_sessions.exceptions import ProviderError
-from chuk_sessions.ids import index_key, quote_part, session_key, slot_tag, unquote_part, user_tag
+from chuk_sessions.ids import user_tag
+from chuk_sessions.providers.redis.keys import (
+    index_key,
+    marker_key,
+    name_in_key,
+    quote_part,
+    session_key,
+    unquote_part,
+)
 from chuk_sessions.providers.redis.scripts import (
     ABSENT,
     CONDEMNED,
@@ -46,7 +55,7 @@ from chuk_sessions.redis_client.commands import Argument, Replay, Reply
 __all__ = ["Member", "UserIndex", "mark_of", "target_of", "to_bytes", "to_text"]
 
 PAUSE, MAX_PAUSE = 0.001, 0.02  # seconds at the most before a change is tried again that others came before
-NOTE_MS = 3_600_000  # how long a create may be under way, and far more
+MARKER_MS = 3_600_000  # how long a create may be under way, and far more
 UNDER_WAY = 60_000_000  # microseconds that no create takes from its first step to its last
 CLOCK_SLACK = 2_000_000  # microseconds by which the clocks of two masters may differ
 OTHER = -4
@@ -99,7 +108,7 @@ def target_of(reply: Reply) -> str | None:
 
 
 def _raw_member(key: str, user: bytes, incarnation: bytes) -> bytes:
-    return b"%b%b:%b" % (mark_of(user), incarnation, key.rpartition(":")[2].encode())
+    return b"%b%b:%b" % (mark_of(user), incarnation, name_in_key(key).encode())
 
 
 def mark_of(user: bytes) -> bytes:
@@ -183,7 +192,7 @@ class UserIndex:
         member = self._member(key, user_id, incarnation)
         args: tuple[Argument, ...] = (VERSION, lifetime, b"", 0, idle, incarnation, *fields)
         try:
-            reply = await CREATE.run(self._client, (key, self._note(member)), args)
+            reply = await CREATE.run(self._client, (key, self._marker(member)), args)
         except ProviderError:
             in_background(self._kill([member]))
             raise
@@ -236,10 +245,10 @@ class UserIndex:
     async def renew(self, keys: tuple[str, str, str], grace: int) -> Reply:
         """Rename a session, in the index no later than in its own slot; the reply of RENEW."""
         args: tuple[Argument, ...] = (b"", b"", b"")
-        note, filed, former = keys[1], b"", b""
+        marker, filed, former = keys[1], b"", b""
         patience = Patience(self._client)
         while True:
-            reply: int | list[bytes] = await RENEW.run(self._client, (*keys, note), (VERSION, grace, *args))
+            reply: int | list[bytes] = await RENEW.run(self._client, (*keys, marker), (VERSION, grace, *args))
             if reply == CONDEMNED:  # a login took the entry for one of a create that was given up; the session lives
                 await self.forget(filed)
                 args, filed = (b"", b"", b""), b""
@@ -254,7 +263,7 @@ class UserIndex:
             old = parse_member(former)
             incarnation = b"%d.%b.%b" % (old.born, urandom(8).hex().encode(), reply[2])
             new = parse_member(_raw_member(keys[1], old.user, incarnation))
-            filed, note = new.raw, self._note(new)
+            filed, marker = new.raw, self._marker(new)
             await MOVE.run(self._client, (self._of_member(new),), (filed, int(reply[1]) + CLOCK_SLACK))
             args = (old.incarnation, reply[1], incarnation)
             await patience.pause()
@@ -310,8 +319,8 @@ class UserIndex:
         return sum(await asyncio.gather(*map(self._kill_one, members)))
 
     async def _kill_one(self, member: Member) -> int:
-        keys = (self._key(member), self._note(member))
-        ended: int = await KILL.run(self._client, keys, (member.incarnation, NOTE_MS))
+        keys = (self._key(member), self._marker(member))
+        ended: int = await KILL.run(self._client, keys, (member.incarnation, MARKER_MS))
         await self._client.call(b"ZREM", self._of_member(member), member.raw)
         return ended
 
@@ -324,9 +333,8 @@ class UserIndex:
     def _key(self, member: Member) -> str:
         return session_key(self._sandbox, member.session_id)
 
-    def _note(self, member: Member) -> str:
-        """In the slot of the session; no other key of ours has this form."""
-        return f"{index_key(self._sandbox, slot_tag(member.session_id))}:{member.incarnation.decode()}"
+    def _marker(self, member: Member) -> str:
+        return marker_key(self._sandbox, member.session_id, member.incarnation)
 
 
 def to_bytes(text: str) -> bytes:

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 from chuk_sessions.exceptions import ProviderError
-from chuk_sessions.ids import session_key, unquote_part
+from chuk_sessions.providers.redis.keys import id_in_key, sessions_of
 from chuk_sessions.redis_client.commands import NO_SLOT, Argument, Replay, Reply, pack
 from chuk_sessions.redis_client.master import must_have_all
 
@@ -55,19 +55,14 @@ class Scan:
         raise ProviderError(f"the servers changed during each of {ROUNDS} walks over their keys; try again")
 
     async def _pages_of(self, node: Node) -> AsyncIterator[list[str]]:
-        pattern = f"session:{{??????}}:{self._sandbox}:*"
+        pattern = sessions_of(self._sandbox)
         cursor = b"0"
         while True:
             cursor, keys = await _ask(node, b"SCAN", cursor, b"MATCH", pattern, b"COUNT", self._batch)
-            ids = [self._id_of(key) for key in dict.fromkeys(keys)]
+            ids = [id_in_key(self._sandbox, key) for key in dict.fromkeys(keys)]
             yield [session_id for session_id in ids if session_id is not None]
             if cursor == b"0":
                 return
-
-    def _id_of(self, key: bytes) -> str | None:
-        """The id of a session of ours with that key; None for any other key."""
-        session_id = unquote_part(key.rpartition(b":")[2].decode(errors="replace"))
-        return session_id if session_key(self._sandbox, session_id).encode(errors="replace") == key else None
 
 
 async def _layout(masters: list[Node], in_cluster: bool) -> list[tuple[int, bytes]] | None:

@@ -10,9 +10,10 @@ from contextlib import suppress
 
 from chuk_sessions.codec import Metadata, decode_fields, encode_fields
 from chuk_sessions.exceptions import MetadataError, ProviderError, WrongTypeError
-from chuk_sessions.ids import index_key, is_random, quote_part, session_key, tag_in_key, unquote_part, user_tag
+from chuk_sessions.ids import is_random, user_tag
 from chuk_sessions.models import MICROSECONDS, SessionRecord
 from chuk_sessions.providers.redis.index import UserIndex, mark_of, target_of, to_bytes, to_text
+from chuk_sessions.providers.redis.keys import index_key, quote_part, session_key, tag_in_key, unquote_part
 from chuk_sessions.providers.redis.scan import Scan
 from chuk_sessions.providers.redis.scripts import (
     ABSENT,

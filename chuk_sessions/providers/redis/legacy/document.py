@@ -9,9 +9,8 @@ from typing import Any, NamedTuple
 
 from chuk_sessions.models import ACTIVE, SessionRecord
 
-__all__ = ["PREFIX", "Published", "decode", "published_key"]
+__all__ = ["Published", "decode"]
 
-PREFIX = b"session:"
 LAST_TIME = 95_617_584_000.0  # the year 5000: a later time has too many digits for our records
 
 
@@ -20,11 +19,6 @@ class Published(NamedTuple):
 
     sandbox_id: str
     record: SessionRecord
-
-
-def published_key(session_id: str) -> bytes:
-    """Where the published versions keep that session."""
-    return PREFIX + session_id.encode("utf-8", "surrogatepass")
 
 
 def decode(text: bytes) -> Published | None:

@@ -19,12 +19,18 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from chuk_sessions.exceptions import MetadataError, OutOfMemoryError, ProviderError
-from chuk_sessions.ids import index_key, quote_part, session_key, tag_in_key
 from chuk_sessions.providers.redis.index import UserIndex, target_of
+from chuk_sessions.providers.redis.keys import (
+    index_key,
+    legacy_key,
+    quote_part,
+    session_key,
+    tag_in_key,
+    tombstone_key,
+)
 from chuk_sessions.providers.redis.legacy import document as legacy
 from chuk_sessions.providers.redis.lua import load
 from chuk_sessions.providers.redis.scripts import VERSION
-from chuk_sessions.providers.redis.transfer.adopt import tombstone_key
 from chuk_sessions.providers.redis.transfer.move import DROP, Move, created_microseconds
 from chuk_sessions.redis_client.commands import Replay
 from chuk_sessions.redis_client.scripts import Script
@@ -116,7 +122,7 @@ class LegacyReadingStore(StoreWrapper):
 
     async def _delete(self, session_id: str) -> bool | str:
         """End both copies; whether there was one, or the id to end instead if this one is an alias."""
-        ours, published = session_key(self._quoted, session_id), legacy.published_key(session_id)
+        ours, published = session_key(self._quoted, session_id), legacy_key(session_id)
         if not self._client.is_together(ours, published):
             return await self._delete_apart(session_id, published)
         for _ in range(ATTEMPTS):
@@ -181,7 +187,7 @@ class LegacyReadingStore(StoreWrapper):
 
         Whoever moves a session puts it under our key before it leaves the other, so we look in the other order.
         """
-        ours, published = session_key(self._quoted, session_id), legacy.published_key(session_id)
+        ours, published = session_key(self._quoted, session_id), legacy_key(session_id)
         if self._client.is_together(ours, published):
             text, exists = await PEEK.run(self._client, (ours, published), (), Replay.READ)
             return text, 0.0, bool(exists)
@@ -195,7 +201,7 @@ class LegacyReadingStore(StoreWrapper):
 
     async def _read_published(self, session_id: str) -> SessionRecord | None:
         """What a full server had no room to take over: it lives, or taking it over had not come as far as writing."""
-        published = legacy.published_key(session_id)
+        published = legacy_key(session_id)
         text, left = await TEXT.run(self._client, (published,), (), Replay.READ)
         record = None if text is None else self._decode(text)
         if record is None:  # another process ended it, or made room and took it over

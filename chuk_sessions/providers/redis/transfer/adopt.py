@@ -23,9 +23,10 @@ from typing import TYPE_CHECKING
 
 from chuk_sessions.codec import encode_fields
 from chuk_sessions.exceptions import MetadataError
-from chuk_sessions.ids import index_key, session_key, slot_tag, unquote_part, user_tag
+from chuk_sessions.ids import slot_tag, user_tag
 from chuk_sessions.models import MICROSECONDS, SessionRecord
 from chuk_sessions.providers.redis.index import UserIndex
+from chuk_sessions.providers.redis.keys import arrival_key, index_key, session_key, tombstone_key, unquote_part
 from chuk_sessions.providers.redis.lua import load
 from chuk_sessions.providers.redis.scripts import METADATA, VERSION
 from chuk_sessions.providers.redis.store import MAX_FIELDS
@@ -36,22 +37,12 @@ if TYPE_CHECKING:
     from chuk_sessions.redis_client.client import Client
     from chuk_sessions.redis_client.commands import Argument
 
-__all__ = ["ADOPT", "adopt", "arrival_key", "record_fields", "tombstone_key"]
+__all__ = ["ADOPT", "adopt", "record_fields"]
 
 MAX_LEFT = 90_000_000_000 * MICROSECONDS  # so that a deadline has the digits that the record format allows
 INCARNATION = 9  # its place in the arguments of ADOPT
 
 ADOPT = Script(load("transfer_adopt"))
-
-
-def tombstone_key(key: str) -> str:
-    """Where it is remembered that the session with that key was ended; in the same slot."""
-    return "ended:" + key.removeprefix("session:")
-
-
-def arrival_key(key: str) -> str:
-    """Where it is noted that the session with that key has come while its original may not be gone; in its slot."""
-    return "taken:" + key.removeprefix("session:")
 
 
 async def adopt(

@@ -17,27 +17,32 @@ moment, until it expires.
 
 from __future__ import annotations
 
-from functools import lru_cache
-from itertools import count
 from typing import TYPE_CHECKING
 
-from chuk_sessions.ids import index_key, session_key, tag_in_key, unquote_part
 from chuk_sessions.models import MICROSECONDS
 from chuk_sessions.providers.redis.index import UserIndex
-from chuk_sessions.providers.redis.legacy import document as legacy
+from chuk_sessions.providers.redis.keys import (
+    arrival_key,
+    index_key,
+    legacy_key,
+    session_key,
+    tag_in_key,
+    takeover_key,
+    tombstone_key,
+    unquote_part,
+)
 from chuk_sessions.providers.redis.lua import load
 from chuk_sessions.providers.redis.scripts import VERSION
-from chuk_sessions.providers.redis.transfer.adopt import adopt, arrival_key, record_fields, tombstone_key
+from chuk_sessions.providers.redis.transfer.adopt import adopt, record_fields
 from chuk_sessions.redis_client.commands import Replay
 from chuk_sessions.redis_client.scripts import Script
-from chuk_sessions.redis_client.slots import hashed_part, slot_of
 from chuk_sessions.stores.adoption import Adoption
 
 if TYPE_CHECKING:
     from chuk_sessions.models import SessionRecord
     from chuk_sessions.redis_client.client import Client
 
-__all__ = ["DROP", "TAKE", "UNDO", "Move", "created_microseconds", "is_same", "note_key", "undo"]
+__all__ = ["DROP", "TAKE", "UNDO", "Move", "created_microseconds", "is_same", "undo"]
 
 NOTE_MILLISECONDS = 600_000  # longer than any process takes from the first step to the second
 TAKEN, TAKEN_BEFORE, GONE, CHANGED, CHANGED_AFTER = 1, 2, 0, -1, -2
@@ -54,7 +59,7 @@ class Move:
         self._client = client
         self._noted = noted
         self._session_id = session_id
-        self._published = legacy.published_key(session_id)
+        self._published = legacy_key(session_id)
         self._put: tuple[str, SessionRecord] | None = None  # in which sandbox what, until its original is taken
 
     async def attempt(
@@ -94,7 +99,7 @@ class Move:
 
     async def _take(self, record: SessionRecord, text: bytes) -> bool:
         """Remove the original; False if it is none any more, and then what we put may be gone again."""
-        keys = (self._published, note_key(self._published))
+        keys = (self._published, takeover_key(self._published))
         found = await TAKE.run(self._client, keys, (text, created_microseconds(record), NOTE_MILLISECONDS))
         if found == GONE:
             await self.abandon()
@@ -151,17 +156,3 @@ def is_same(put: tuple[str, SessionRecord], sandbox: str, record: SessionRecord)
     """Whether what was put, and where, is the session that is to come now."""
     there, before = put
     return (there, before.created, before.user_id) == (sandbox, record.created, record.user_id)
-
-
-def note_key(published: bytes) -> bytes:
-    """Where it is noted that the session with that published key was taken over: in the same slot."""
-    tag = hashed_part(published)
-    if b"}" in tag:  # it would end there
-        tag = _tag_of(slot_of(published))
-    return b"taken:{" + tag + b"}:" + published
-
-
-@lru_cache(maxsize=1024)
-def _tag_of(slot: int) -> bytes:
-    """Some text of that slot: one in 16,384 is."""
-    return next(text for text in (b"%d" % number for number in count()) if slot_of(text) == slot)
