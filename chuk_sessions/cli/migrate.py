@@ -44,7 +44,8 @@ from chuk_sessions.providers.redis.keys import (
     tombstone_key,
 )
 from chuk_sessions.providers.redis.lua import load
-from chuk_sessions.providers.redis.transfer.move import Move, created_microseconds
+from chuk_sessions.providers.redis.record import in_microseconds
+from chuk_sessions.providers.redis.transfer.move import Move
 from chuk_sessions.redis_client.client import Client
 from chuk_sessions.redis_client.commands import Replay
 from chuk_sessions.redis_client.scripts import Script
@@ -335,7 +336,7 @@ class _Run:
             return False
         keys = {_key(sandbox_id, found) for sandbox_id in (found.sandbox_id, self._sandbox(found))}
         asking = (self._source.call(b"GET", tombstone_key(key), replay=Replay.READ) for key in keys)
-        created = created_microseconds(found.record)
+        created = in_microseconds(found.record.created)
         return any(ended is not None and created <= int(ended) for ended in await asyncio.gather(*asking))
 
     async def _gone(self, found: Stored, crossing: Crossing) -> None:

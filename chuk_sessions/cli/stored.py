@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from chuk_sessions.ids import fingerprint
 from chuk_sessions.providers.redis.keys import LEGACY_PREFIX, names_in_key
 from chuk_sessions.providers.redis.legacy import document as legacy
-from chuk_sessions.providers.redis.store import decode_record
+from chuk_sessions.providers.redis.record import alias_in, decode_record
 from chuk_sessions.redis_client.commands import Replay
 
 if TYPE_CHECKING:
@@ -85,10 +85,10 @@ async def _read_ours(client: Client, key: bytes) -> Stored | Problem | None:
     fields, now = await asyncio.gather(client.call(b"HGETALL", key, replay=Replay.READ), client.time_at(key))
     if not fields:
         return None
-    if b"alias" in fields and b"v" not in fields:
-        return None  # of a session that has another id now
     raw = [part for pair in fields.items() for part in pair] if isinstance(fields, dict) else fields
     try:
+        if alias_in(raw) is not None:
+            return None  # of a session that has another id now
         record = decode_record(raw)
     except (ValueError, KeyError, RecursionError):
         return Problem(key, "a record that this version cannot read")

@@ -165,7 +165,7 @@ async def test_more_metadata_than_we_store(
     redis_server: Server, manager: SessionManager, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Absent and left alone, and nobody's connection is lost over it."""
-    monkeypatch.setattr("chuk_sessions.providers.redis.transfer.adopt.MAX_FIELDS", 2)
+    monkeypatch.setattr("chuk_sessions.providers.redis.record.MAX_FIELDS", 2)
     published.put(redis_server, "id")
     for _ in range(2):
         assert await manager.validate_session("id") is False

@@ -228,7 +228,7 @@ async def test_metadata_that_the_target_does_not_take(
     redis_server: Server, redis_url: str, target: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Reported and left; the others are moved."""
-    monkeypatch.setattr("chuk_sessions.providers.redis.transfer.adopt.MAX_FIELDS", 2)
+    monkeypatch.setattr("chuk_sessions.providers.redis.record.MAX_FIELDS", 2)
     published.put(redis_server, "id")
     published.put(redis_server, "small", custom_metadata={})
     for url in (target.url, redis_url):

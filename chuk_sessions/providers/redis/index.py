@@ -34,6 +34,7 @@ from chuk_sessions.providers.redis.keys import (
     session_key,
     unquote_part,
 )
+from chuk_sessions.providers.redis.record import VERSION, to_bytes, to_text
 from chuk_sessions.providers.redis.scripts import (
     ABSENT,
     CONDEMNED,
@@ -46,13 +47,12 @@ from chuk_sessions.providers.redis.scripts import (
     MEMBERS,
     MOVE,
     RENEW,
-    VERSION,
     VISIT,
 )
 from chuk_sessions.redis_client.client import Client
 from chuk_sessions.redis_client.commands import Argument, Replay, Reply
 
-__all__ = ["Member", "UserIndex", "mark_of", "target_of", "to_bytes", "to_text"]
+__all__ = ["Member", "UserIndex", "mark_of", "target_of"]
 
 PAUSE, MAX_PAUSE = 0.001, 0.02  # seconds at the most before a change is tried again that others came before
 MARKER_MS = 3_600_000  # how long a create may be under way, and far more
@@ -335,13 +335,3 @@ class UserIndex:
 
     def _marker(self, member: Member) -> str:
         return marker_key(self._sandbox, member.session_id, member.incarnation)
-
-
-def to_bytes(text: str) -> bytes:
-    """A user or a metadata key as Redis holds it."""
-    return text.encode("utf-8", "surrogatepass")
-
-
-def to_text(data: bytes) -> str:
-    """The inverse of ``to_bytes``."""
-    return data.decode("utf-8", "surrogatepass")

@@ -1,10 +1,4 @@
-"""The scripts of the Redis store, and what the records and index entries look like that they read and write.
-
-A session is one hash. Times in it are microseconds since the epoch by the server's clock, so that no application clock
-matters. A metadata key ``k`` is the field ``m:k``: no name that an application chooses can shadow a field of ours.
-
-A record that has more than the usual fields (``inc``, or ``idle`` and ``end``) is of version ``1+``: a field that is
-not there costs the server the most to look for, so the usual record is not asked for these.
+"""The scripts of the Redis store, and what the index entries look like that they read and write; records: ``record``.
 
 The sessions of users are in an index, one sorted set per slot tag. The index (``user:{tag}:sandbox``) is named by the
 slot tag alone, because a call that has only the id must name it too. Users whose tags are equal share one, and its
@@ -37,20 +31,14 @@ __all__ = [
     "KILL",
     "MAX_VICTIMS",
     "MEMBERS",
-    "METADATA",
     "MOVE",
     "RENEW",
     "TOUCH",
     "UNREADABLE",
     "UPDATE",
-    "VERSION",
-    "VERSIONS",
     "VISIT",
 ]
 
-VERSION = b"1"
-VERSIONS = (VERSION, VERSION + b"+")
-METADATA = b"m:"
 ABSENT, UNREADABLE, CONDEMNED = 0, -1, -4  # replies
 MAX_VICTIMS = 200  # sessions that one script ends: the server serves nobody else meanwhile
 

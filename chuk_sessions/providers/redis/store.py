@@ -8,12 +8,24 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
 
-from chuk_sessions.codec import Metadata, decode_fields, encode_fields
-from chuk_sessions.exceptions import MetadataError, ProviderError, WrongTypeError
+from chuk_sessions.codec import Metadata
+from chuk_sessions.exceptions import ProviderError, WrongTypeError
 from chuk_sessions.ids import is_random, user_tag
 from chuk_sessions.models import MICROSECONDS, SessionRecord
-from chuk_sessions.providers.redis.index import UserIndex, mark_of, target_of, to_bytes, to_text
+from chuk_sessions.providers.redis.index import UserIndex, mark_of, target_of
 from chuk_sessions.providers.redis.keys import index_key, quote_part, session_key, tag_in_key, unquote_part
+from chuk_sessions.providers.redis.record import (
+    VERSION,
+    VERSIONS,
+    alias_in,
+    decode_record,
+    encode_metadata,
+    in_microseconds,
+    in_seconds,
+    metadata_field,
+    to_bytes,
+    to_text,
+)
 from chuk_sessions.providers.redis.scan import Scan
 from chuk_sessions.providers.redis.scripts import (
     ABSENT,
@@ -22,23 +34,19 @@ from chuk_sessions.providers.redis.scripts import (
     DELETE,
     DROP,
     INCREMENT,
-    METADATA,
     TOUCH,
     UNREADABLE,
     UPDATE,
-    VERSION,
-    VERSIONS,
     VISIT,
 )
 from chuk_sessions.redis_client.client import Client
 from chuk_sessions.redis_client.commands import Argument, Replay
 from chuk_sessions.stores.contract import NO_INTEGER, TOO_LARGE, Existing, cannot_count
 
-__all__ = ["RedisSessionStore", "decode_record"]
+__all__ = ["RedisSessionStore"]
 
 logger = logging.getLogger(__name__)
 
-MAX_FIELDS = 500_000  # Redis 6.2 takes 1,048,576 arguments and cuts the connection, everybody's, at one more
 LISTINGS = 10  # of a user's sessions, while they are given new ids again and again
 COUNT_BATCH = 1000  # keys that the server looks at before it serves others
 ALWAYS = (VERSION, 0)  # to touch however lately it was
@@ -66,8 +74,8 @@ class RedisSessionStore:
         limit: int = 0,
         idle: float = 0,
     ) -> Existing | None:
-        fields, span = _hash_fields(metadata), max(1000, _microseconds(lifetime))
-        idle_span, key = _microseconds(idle), self._key(session_id)
+        fields, span = encode_metadata(metadata), max(1000, in_microseconds(lifetime))
+        idle_span, key = in_microseconds(idle), self._key(session_id)
         if user_id is None:
             reply = await CREATE.run(self._client, (key,), (VERSION, span, b"", 0, idle_span, b"", *fields))
         else:
@@ -106,7 +114,7 @@ class RedisSessionStore:
                     if session_id is not asked:
                         record.current_id = session_id
                     return record
-                alias = _alias_in(reply)
+                alias = alias_in(reply)
                 if alias is None:
                     return decode_record(reply) if reply else None
                 if not follow:
@@ -124,7 +132,7 @@ class RedisSessionStore:
                 fresh = await self._is_fresh(key, interval, self._server_ahead)
                 if fresh is not None:
                     return fresh
-            args = (VERSION, _microseconds(interval)) if interval else ALWAYS
+            args = (VERSION, in_microseconds(interval)) if interval else ALWAYS
             reply = await TOUCH.run(self._client, key, args, Replay.READ)
             if type(reply) is int:
                 if reply > 0:
@@ -134,14 +142,14 @@ class RedisSessionStore:
             session_id = unquote_part(reply.decode())
 
     async def update(self, session_id: str, metadata: Metadata, replace: bool) -> bool:
-        args = (VERSION, b"1" if replace else b"0", *_hash_fields(metadata))
+        args = (VERSION, b"1" if replace else b"0", *encode_metadata(metadata))
         reply = await UPDATE.run(self._client, (self._key(session_id),), args)
         while (target := target_of(reply)) is not None:
             reply = await UPDATE.run(self._client, (self._key(target),), args)
         return self._found(reply)
 
     async def increment(self, session_id: str, field: str, amount: int) -> int | None:
-        args = (VERSION, METADATA + to_bytes(field), amount)
+        args = (VERSION, metadata_field(field), amount)
         reply = await INCREMENT.run(self._client, (self._key(session_id),), args)
         while (target := target_of(reply)) is not None:
             reply = await INCREMENT.run(self._client, (self._key(target),), args)
@@ -153,9 +161,9 @@ class RedisSessionStore:
         return None
 
     async def extend(self, session_id: str, lifetime: float) -> bool:
-        reply = await self._users.extend(self._keys(session_id), _microseconds(lifetime))
+        reply = await self._users.extend(self._keys(session_id), in_microseconds(lifetime))
         while (target := target_of(reply)) is not None:
-            reply = await self._users.extend(self._keys(target), _microseconds(lifetime))
+            reply = await self._users.extend(self._keys(target), in_microseconds(lifetime))
         return self._found(reply)
 
     async def delete(self, session_id: str) -> bool:
@@ -171,7 +179,7 @@ class RedisSessionStore:
         new_key = self._key(new_id)
         while True:
             key, index = self._keys(session_id)
-            reply = await self._users.renew((key, new_key, index), _microseconds(grace))
+            reply = await self._users.renew((key, new_key, index), in_microseconds(grace))
             target = target_of(reply)
             if target is None:
                 return new_id if self._found(reply) else None
@@ -250,7 +258,7 @@ class RedisSessionStore:
                 return False
             if fields[0] not in VERSIONS or None in fields[:3]:
                 return None
-            accessed, expires = _time(fields[1]), _time(fields[2])
+            accessed, expires = in_seconds(fields[1]), in_seconds(fields[2])
         except (WrongTypeError, ValueError):
             return None
         age = time.monotonic() + server_ahead - accessed  # below zero: the server's clock is another one by now
@@ -261,56 +269,3 @@ class RedisSessionStore:
             self._reported = True
             logger.warning("A session record cannot be read by this version; it counts as absent and is left alone.")
         return reply > 0
-
-
-def _alias_in(reply: list[bytes] | dict[bytes, bytes]) -> str | None:
-    """The id that a hash of one field is an alias of; it then holds nothing else."""
-    name = reply.get(b"alias") if isinstance(reply, dict) else reply[1] if reply and reply[0] == b"alias" else None
-    return None if name is None else unquote_part(name.decode())
-
-
-def _microseconds(seconds: float) -> int:
-    return round(seconds * MICROSECONDS)
-
-
-def _time(digits: bytes) -> float:
-    if not digits.isdigit() or len(digits) > 17:
-        raise ValueError("a time is a number of microseconds")
-    return int(digits) / MICROSECONDS
-
-
-def _hash_fields(metadata: Metadata) -> list[bytes]:
-    items: list[bytes] = []
-    fields = encode_fields(metadata)
-    if len(fields) > MAX_FIELDS:
-        raise MetadataError(f"custom_metadata has more than {MAX_FIELDS} keys; nothing was stored")
-    for key, value in fields.items():
-        items += (METADATA + to_bytes(key), value.encode())
-    return items
-
-
-def decode_record(reply: list[bytes] | dict[bytes, bytes]) -> SessionRecord:
-    """The record in a hash. Raises KeyError or ValueError if it is none of this version."""
-    fixed: dict[bytes, bytes] = {}
-    metadata: dict[str, str] = {}
-    pairs = reply.items() if isinstance(reply, dict) else zip(reply[::2], reply[1::2], strict=True)
-    for name, value in pairs:
-        if name.startswith(METADATA):
-            metadata[to_text(name[len(METADATA) :])] = value.decode()
-        else:
-            fixed[name] = value
-    if fixed[b"v"] not in VERSIONS:
-        raise ValueError("a record of another version")
-    user = fixed.get(b"user")
-    record = SessionRecord(
-        user_id=None if user is None else to_text(user),
-        created=_time(fixed[b"created"]),
-        expires=_time(fixed[b"expires"]),
-        accessed=_time(fixed[b"accessed"]),
-        metadata=decode_fields(metadata),
-        status=fixed[b"status"].decode(),
-    )
-    if b"idle" in fixed:
-        record.idle, record.idle_expires = _time(fixed[b"idle"]), record.expires
-        record.expires = _time(fixed[b"end"])
-    return record

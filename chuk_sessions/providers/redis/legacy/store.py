@@ -30,8 +30,8 @@ from chuk_sessions.providers.redis.keys import (
 )
 from chuk_sessions.providers.redis.legacy import document as legacy
 from chuk_sessions.providers.redis.lua import load
-from chuk_sessions.providers.redis.scripts import VERSION
-from chuk_sessions.providers.redis.transfer.move import DROP, Move, created_microseconds
+from chuk_sessions.providers.redis.record import VERSION, in_microseconds
+from chuk_sessions.providers.redis.transfer.move import DROP, Move
 from chuk_sessions.redis_client.commands import Replay
 from chuk_sessions.redis_client.scripts import Script
 from chuk_sessions.stores.adoption import Adoption
@@ -128,7 +128,7 @@ class LegacyReadingStore(StoreWrapper):
         for _ in range(ATTEMPTS):
             text, _ = await PEEK.run(self._client, (ours, published), (), Replay.READ)
             record = None if text is None else self._decode(text)
-            args = (text or b"", b"" if record is None else created_microseconds(record), GRACE, VERSION)
+            args = (text or b"", b"" if record is None else in_microseconds(record.created), GRACE, VERSION)
             reply: int | list[bytes] = await DELETE.run(self._client, (*self._keys(session_id), published), args)
             if (target := target_of(reply)) is not None:
                 return target
@@ -207,7 +207,7 @@ class LegacyReadingStore(StoreWrapper):
         if record is None:  # another process ended it, or made room and took it over
             return await self.store.read(session_id)
         ended = await self._client.call(b"GET", self._keys(session_id)[2], replay=Replay.READ)
-        if ended is not None and created_microseconds(record) <= int(ended):
+        if ended is not None and in_microseconds(record.created) <= int(ended):
             return None
         if left >= 0:
             record.expires = min(record.expires, await self._client.time_at(published) + left / 1000)
@@ -218,7 +218,7 @@ class LegacyReadingStore(StoreWrapper):
         for _ in range(ATTEMPTS):
             text, left = await TEXT.run(self._client, (published,), (), Replay.READ)
             record = None if text is None else self._decode(text)
-            created = b"" if record is None else created_microseconds(record)
+            created = b"" if record is None else in_microseconds(record.created)
             args = (VERSION, created, left, GRACE)
             reply: int | list[bytes] = await END.run(self._client, self._keys(session_id), args)
             if (target := target_of(reply)) is not None:

@@ -21,15 +21,12 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from chuk_sessions.codec import encode_fields
-from chuk_sessions.exceptions import MetadataError
 from chuk_sessions.ids import slot_tag, user_tag
 from chuk_sessions.models import MICROSECONDS, SessionRecord
 from chuk_sessions.providers.redis.index import UserIndex
 from chuk_sessions.providers.redis.keys import arrival_key, index_key, session_key, tombstone_key, unquote_part
 from chuk_sessions.providers.redis.lua import load
-from chuk_sessions.providers.redis.scripts import METADATA, VERSION
-from chuk_sessions.providers.redis.store import MAX_FIELDS
+from chuk_sessions.providers.redis.record import VERSION, encode_metadata, in_microseconds, to_bytes
 from chuk_sessions.redis_client.scripts import Script
 from chuk_sessions.stores.adoption import Adoption
 
@@ -37,7 +34,7 @@ if TYPE_CHECKING:
     from chuk_sessions.redis_client.client import Client
     from chuk_sessions.redis_client.commands import Argument
 
-__all__ = ["ADOPT", "adopt", "record_fields"]
+__all__ = ["ADOPT", "adopt"]
 
 MAX_LEFT = 90_000_000_000 * MICROSECONDS  # so that a deadline has the digits that the record format allows
 INCARNATION = 9  # its place in the arguments of ADOPT
@@ -67,23 +64,19 @@ async def adopt(
     index = index_key(quoted_sandbox, slot_tag(session_id))
     origin_key = key if origin is None else session_key(origin, session_id)
     keys: tuple[Argument, ...] = (key, index, tombstone_key(key), tombstone_key(origin_key))
-    user = (b"0", b"") if record.user_id is None else (b"1", record.user_id.encode("utf-8", "surrogatepass"))
+    user = (b"0", b"") if record.user_id is None else (b"1", to_bytes(record.user_id))
     args: list[Argument] = [
         VERSION,
         published[1] if published else b"",
-        min(_microseconds(left), MAX_LEFT) if math.isfinite(left) else 0,
-        max(1, min(_microseconds(record.expires), MAX_LEFT)) if math.isfinite(record.expires) else 0,
+        min(in_microseconds(left), MAX_LEFT) if math.isfinite(left) else 0,
+        max(1, min(in_microseconds(record.expires), MAX_LEFT)) if math.isfinite(record.expires) else 0,
         *user,
-        _microseconds(record.created),
-        _microseconds(record.accessed),
+        in_microseconds(record.created),
+        in_microseconds(record.accessed),
         record.status,
         b"",
     ]
-    fields = encode_fields(record.metadata)
-    if len(fields) > MAX_FIELDS:  # more arguments than the server takes would cost everybody the connection
-        raise MetadataError(f"custom_metadata has more than {MAX_FIELDS} keys; nothing was stored")
-    for name, value in fields.items():
-        args += (METADATA + name.encode("utf-8", "surrogatepass"), value)
+    args += encode_metadata(record.metadata)
     if published:
         keys = (*keys, published[0])
     elif noted:
@@ -103,24 +96,3 @@ async def adopt(
 def _outcome(reply: int | list[bytes]) -> Adoption:
     """An alias has its key: it was given a new id since, under which it lives or has ended."""
     return Adoption(reply) if isinstance(reply, int) else Adoption.UNREADABLE
-
-
-def record_fields(record: SessionRecord) -> list[Argument]:
-    """Fields and values of what ``adopt`` creates, but for ``created`` and ``expires``."""
-    user = [] if record.user_id is None else [b"user", record.user_id.encode("utf-8", "surrogatepass")]
-    items: list[Argument] = [
-        b"v",
-        VERSION,
-        b"accessed",
-        _microseconds(record.accessed),
-        b"status",
-        record.status,
-        *user,
-    ]
-    for name, value in encode_fields(record.metadata).items():
-        items += (METADATA + name.encode("utf-8", "surrogatepass"), value)
-    return items
-
-
-def _microseconds(seconds: float) -> int:
-    return round(seconds * MICROSECONDS)

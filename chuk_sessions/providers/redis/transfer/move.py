@@ -19,7 +19,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from chuk_sessions.models import MICROSECONDS
 from chuk_sessions.providers.redis.index import UserIndex
 from chuk_sessions.providers.redis.keys import (
     arrival_key,
@@ -32,8 +31,8 @@ from chuk_sessions.providers.redis.keys import (
     unquote_part,
 )
 from chuk_sessions.providers.redis.lua import load
-from chuk_sessions.providers.redis.scripts import VERSION
-from chuk_sessions.providers.redis.transfer.adopt import adopt, record_fields
+from chuk_sessions.providers.redis.record import VERSION, encode_record, in_microseconds
+from chuk_sessions.providers.redis.transfer.adopt import adopt
 from chuk_sessions.redis_client.commands import Replay
 from chuk_sessions.redis_client.scripts import Script
 from chuk_sessions.stores.adoption import Adoption
@@ -42,7 +41,7 @@ if TYPE_CHECKING:
     from chuk_sessions.models import SessionRecord
     from chuk_sessions.redis_client.client import Client
 
-__all__ = ["DROP", "TAKE", "UNDO", "Move", "created_microseconds", "is_same", "undo"]
+__all__ = ["DROP", "TAKE", "UNDO", "Move", "is_same", "undo"]
 
 NOTE_MILLISECONDS = 600_000  # longer than any process takes from the first step to the second
 TAKEN, TAKEN_BEFORE, GONE, CHANGED, CHANGED_AFTER = 1, 2, 0, -1, -2
@@ -100,7 +99,7 @@ class Move:
     async def _take(self, record: SessionRecord, text: bytes) -> bool:
         """Remove the original; False if it is none any more, and then what we put may be gone again."""
         keys = (self._published, takeover_key(self._published))
-        found = await TAKE.run(self._client, keys, (text, created_microseconds(record), NOTE_MILLISECONDS))
+        found = await TAKE.run(self._client, keys, (text, in_microseconds(record.created), NOTE_MILLISECONDS))
         if found == GONE:
             await self.abandon()
         elif found == CHANGED:
@@ -120,7 +119,7 @@ class Move:
 
     async def _drop_if_ended(self, keys: tuple[str, str], record: SessionRecord, text: bytes) -> None:
         """A session that was ended here may have been written back by a cache, or its move interrupted."""
-        created, ended = created_microseconds(record), False
+        created, ended = in_microseconds(record.created), False
         for key in set(keys):
             moment = await self._client.call(b"GET", tombstone_key(key), replay=Replay.READ)
             ended = ended or (moment is not None and created <= int(moment))
@@ -129,11 +128,6 @@ class Move:
             ended = note is not None and note.startswith(b"%d " % created)
         if ended:
             await DROP.run(self._client, (self._published,), (text,))
-
-
-def created_microseconds(record: SessionRecord) -> int:
-    """When it was created, as records and notes have it."""
-    return round(record.created * MICROSECONDS)
 
 
 async def undo(
@@ -145,7 +139,7 @@ async def undo(
     """
     key = session_key(quoted_sandbox, session_id)
     keys = (key, index_key(quoted_sandbox, tag_in_key(key)), *((arrival_key(key),) if noted else ()))
-    args = (created_microseconds(record), VERSION, *(record_fields(record) if unused else ()))
+    args = (in_microseconds(record.created), VERSION, *(encode_record(record) if unused else ()))
     reply: int | list[bytes] = await UNDO.run(client, keys, args)
     if isinstance(reply, list):
         await UserIndex(client, unquote_part(quoted_sandbox)).forget(reply[0])
