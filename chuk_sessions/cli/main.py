@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any
 
 from chuk_sessions import grid
 from chuk_sessions.cli.checklist import Level, check
-from chuk_sessions.cli.enumeration import count_keys
 from chuk_sessions.cli.migrate import BATCH, Counts, migrate
 from chuk_sessions.cli.progress import show_progress
+from chuk_sessions.cli.stored import count_keys
 from chuk_sessions.cli.survey import LISTED, as_json, as_text, survey
 from chuk_sessions.cli.targets import ProviderTarget
 from chuk_sessions.exceptions import ProviderError

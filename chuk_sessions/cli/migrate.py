@@ -30,8 +30,7 @@ from os import urandom
 from typing import TYPE_CHECKING
 
 from chuk_sessions import grid
-from chuk_sessions.cli.enumeration import session_keys
-from chuk_sessions.cli.stored import Problem, Stored, read, read_batch
+from chuk_sessions.cli.stored import Keys, Problem, Stored, read, read_batch, session_keys
 from chuk_sessions.cli.targets import Crossing, RedisTarget
 from chuk_sessions.exceptions import MetadataError, ProviderError
 from chuk_sessions.providers.redis.index import UserIndex
@@ -191,7 +190,7 @@ class _Run:
         self._into = into
         self._dry_run = dry_run
 
-    async def move_batch(self, keys: list[tuple[bytes, bytes]]) -> None:
+    async def move_batch(self, keys: Keys) -> None:
         keys = list(dict.fromkeys(keys))  # SCAN may give one twice, and the second move would take it for ended
         self.counts.seen += len(keys)
         found = await read_batch(self._source, keys)

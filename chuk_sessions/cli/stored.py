@@ -1,4 +1,4 @@
-"""Sessions as they are stored, in our layout and in the published one: read by their keys, a batch at a time."""
+"""Sessions as they are stored, in our layout and in the legacy one: found and read, a batch at a time."""
 
 from __future__ import annotations
 
@@ -8,18 +8,23 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from chuk_sessions.ids import fingerprint
-from chuk_sessions.providers.redis.keys import LEGACY_PREFIX, names_in_key
+from chuk_sessions.providers.redis.keys import ALL_SESSIONS, LEGACY_PREFIX, names_in_key
 from chuk_sessions.providers.redis.legacy import document as legacy
 from chuk_sessions.providers.redis.record import alias_in, decode_record
+from chuk_sessions.providers.redis.scan import Walk
 from chuk_sessions.redis_client.commands import Replay
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from chuk_sessions.models import SessionRecord
     from chuk_sessions.redis_client.client import Client
 
-__all__ = ["Problem", "Stored", "read", "read_batch"]
+__all__ = ["Keys", "Problem", "Stored", "count_keys", "read", "read_batch", "session_keys"]
 
 READABLE = (b"hash", b"string")
+
+Keys = list[tuple[bytes, bytes]]  # each with its type
 
 
 @dataclass(slots=True)
@@ -60,7 +65,20 @@ class Problem:
         return f"key {self.key.decode(errors='backslashreplace')!r}: {self.reason}"
 
 
-async def read_batch(client: Client, keys: list[tuple[bytes, bytes]]) -> list[Stored | Problem | None]:
+async def count_keys(client: Client) -> int:
+    """How many keys there are, of whatever kind. Raises as ``Client.call``."""
+    masters = await client.masters()
+    return sum(await asyncio.gather(*(master.call(b"DBSIZE", replay=Replay.READ) for master in masters)))
+
+
+async def session_keys(client: Client, batch: int) -> AsyncIterator[Keys]:
+    """All keys that may be sessions, with their types, about ``batch`` at a time. As ``Walk.pages``."""
+    async for keys in Walk(client, ALL_SESSIONS, batch).pages():
+        types = await asyncio.gather(*(client.call(b"TYPE", key, replay=Replay.READ) for key in keys))
+        yield list(zip(keys, types, strict=True))
+
+
+async def read_batch(client: Client, keys: Keys) -> list[Stored | Problem | None]:
     """What the keys hold; None for one that is gone or expired. Their commands leave together."""
     return await asyncio.gather(*(read(client, key, kind) for key, kind in keys))
 

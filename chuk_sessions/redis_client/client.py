@@ -96,8 +96,7 @@ class Client:
         A cluster is asked for them each time, as they change. Raises as ``call`` does.
         """
         deployment = self.deployment()
-        in_cluster = self._config is not None and self._config.cluster
-        return [Master(node, deployment.node_of, in_cluster) for node in await deployment.masters()]
+        return [Master(node, deployment.node_of, deployment.is_cluster) for node in await deployment.masters()]
 
     async def time_at(self, key: Argument) -> float:
         """The clock of the server that has ``key``, in seconds since the epoch; those of a cluster may differ.

@@ -3,36 +3,40 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from chuk_sessions.exceptions import ProviderError, ServerError
 from chuk_sessions.redis_client.commands import NO_SLOT, Argument, Replay, Reply, pack
+from chuk_sessions.redis_client.slots import parse_claim
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from chuk_sessions.redis_client.node import Node
 
-__all__ = ["Master", "must_have_all"]
+__all__ = ["Master", "Ownership"]
 
 
-async def must_have_all(node: Node) -> None:
-    """ProviderError if that server, which the URL takes for a lone one, has only its part of a cluster's keys.
+class Ownership(NamedTuple):
+    """What a server has, to compare with: as long as it is the same, so are the keys that belong there.
 
-    A command with a key is refused there if the key is elsewhere; a walk over all keys would find some and say nothing.
-    Every user may send HELLO; what does not know it (a proxy) is taken for a lone server. Raises as ``Client.call``.
+    ``reconnects`` counts the connections before this one: behind another, the server may be another one, or have been
+    restarted. ``epoch`` and ``slots`` are as ``parse_claim`` gives them; a lone server has none, and all keys.
     """
-    future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-    node.send(future, pack((b"HELLO",)), Replay.READ, NO_SLOT)
-    try:
-        reply = await future
-    except ServerError:
-        return
-    told = reply if isinstance(reply, dict) else dict(zip(reply[::2], reply[1::2], strict=True))
-    if told.get(b"mode") == b"cluster":
-        raise ProviderError(
-            f"Redis at {node.address} is one of a cluster, with a part of the keys: add cluster=true to the URL"
-        )
+
+    reconnects: int
+    epoch: str = ""
+    slots: tuple[str, ...] = ()
+
+    @property
+    def is_moving(self) -> bool:
+        """Whether a slot is on its way from the server or to it."""
+        return any("[" in slot for slot in self.slots)
+
+    @property
+    def is_taking(self) -> bool:
+        """Whether a slot is on its way to the server."""
+        return any("-<-" in slot for slot in self.slots)
 
 
 class Master:
@@ -61,15 +65,26 @@ class Master:
         self._node.send(future, pack(args), replay, NO_SLOT)
         return future
 
-    async def ownership(self) -> str:
-        """What the server says of itself: its epoch, its slots, and those on their way from or to it.
-
-        A text to compare with: as long as it is the same, so are the keys that belong here. Empty for a lone server,
-        to which all keys belong. Raises as ``call``, and ProviderError as ``must_have_all``.
-        """
+    async def ownership(self) -> Ownership:
+        """What the server has now. Raises as ``call``, and ProviderError for a part of a cluster."""
         if not self.in_cluster:
-            await must_have_all(self._node)
-            return ""
-        rows: bytes = await self.call(b"CLUSTER", b"NODES", replay=Replay.READ)
-        columns = (row.split() for row in rows.decode().splitlines())
-        return next((" ".join([row[6], *row[8:]]) for row in columns if "myself" in row[2]), "")
+            await self._must_have_all()
+            return Ownership(self._node.reconnects)
+        epoch, slots = parse_claim(await self.call(b"CLUSTER", b"NODES", replay=Replay.READ))
+        return Ownership(self._node.reconnects, epoch, slots)
+
+    async def _must_have_all(self) -> None:
+        """ProviderError if the server, which the URL takes for a lone one, has only its part of a cluster's keys.
+
+        A command with a key is refused there if the key is elsewhere; a walk over all keys would find some and say
+        nothing. Every user may send HELLO; what does not know it (a proxy) is taken for a lone server.
+        """
+        try:
+            reply = await self.call(b"HELLO", replay=Replay.READ)
+        except ServerError:
+            return
+        told = reply if isinstance(reply, dict) else dict(zip(reply[::2], reply[1::2], strict=True))
+        if told.get(b"mode") == b"cluster":
+            raise ProviderError(
+                f"Redis at {self.address} is one of a cluster, with a part of the keys: add cluster=true to the URL"
+            )

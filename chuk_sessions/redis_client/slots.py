@@ -1,4 +1,4 @@
-"""Hash slots of Redis Cluster: of a key, and which server has which, as CLUSTER SLOTS tells.
+"""Hash slots of Redis Cluster: of a key, and which server has which, as CLUSTER SLOTS and CLUSTER NODES tell.
 
 Source: https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/ ("Key distribution model").
 """
@@ -12,7 +12,7 @@ from chuk_sessions.exceptions import ProviderError
 from chuk_sessions.redis_client.commands import Argument
 from chuk_sessions.redis_client.config import Address
 
-__all__ = ["SLOTS", "SlotRange", "hashed_part", "key_of", "parse_address", "parse_slots", "slot_of"]
+__all__ = ["SLOTS", "SlotRange", "hashed_part", "key_of", "parse_address", "parse_claim", "parse_slots", "slot_of"]
 
 SLOTS = 16384
 SCRIPTS = (b"EVALSHA", b"EVAL")
@@ -60,6 +60,19 @@ def _range(row: Any, asked: Address) -> SlotRange:
 
 def _host(name: bytes | None, asked: Address) -> str:
     return asked[0] if name in (None, b"", b"?") else name.decode()
+
+
+def parse_claim(reply: bytes) -> tuple[str, tuple[str, ...]]:
+    """What the server that answered CLUSTER NODES says of itself: its epoch, and its slots as they stand there.
+
+    That is ranges, and ``[slot->-server]`` or ``[slot-<-server]`` for a slot on its way to that other server or from
+    it. Raises ProviderError for a reply of another shape.
+    """
+    rows = (row.split() for row in reply.decode(errors="replace").splitlines())
+    mine = next((row for row in rows if len(row) >= 8 and "myself" in row[2]), None)
+    if mine is None:
+        raise ProviderError("the reply to CLUSTER NODES has an unknown shape")
+    return mine[6], tuple(mine[8:])
 
 
 def parse_address(text: str, asked: Address) -> Address:

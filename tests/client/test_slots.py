@@ -1,4 +1,4 @@
-"""Hash slots: of keys, as the specification's own examples have them, and of servers, as CLUSTER SLOTS tells."""
+"""Hash slots: of keys, as in the specification's own examples, and of servers, as CLUSTER SLOTS and NODES tell."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from chuk_sessions.exceptions import ProviderError
-from chuk_sessions.redis_client.slots import SLOTS, key_of, parse_address, parse_slots, slot_of
+from chuk_sessions.redis_client.slots import SLOTS, key_of, parse_address, parse_claim, parse_slots, slot_of
 from tests.support import cluster_servers
 
 ASKED = ("10.0.0.1", 7000)
@@ -108,3 +108,27 @@ def test_of_the_servers_of_a_range_the_first_is_the_master() -> None:
 def test_what_is_no_answer_to_cluster_slots(reply: Any) -> None:
     with pytest.raises(ProviderError, match="unknown shape"):
         parse_slots(reply, ASKED)
+
+
+NODES = b"""\
+07c3 127.0.0.1:30004@31004,host-4 slave e7d1 0 1426238317239 4 connected
+67ed 127.0.0.1:30002@31002,host-2 master - 0 1426238316232 2 connected 5461-10922
+e7d1 127.0.0.1:30001@31001,host-1 myself,master - 0 0 17 connected 0-5460 [93->-67ed] 9000 [77-<-67ed]
+"""
+
+
+def test_what_a_server_says_of_itself() -> None:
+    """Its epoch and its slots, whatever else it knows; nothing that changes from one moment to the next."""
+    claim = ("17", ("0-5460", "[93->-67ed]", "9000", "[77-<-67ed]"))
+    assert parse_claim(NODES) == claim
+    assert parse_claim(NODES.replace(b"1426238316232", b"1426238399999").replace(b"07c3", b"myself")) == claim
+
+
+def test_a_server_without_slots() -> None:
+    assert parse_claim(b"e7d1 127.0.0.1:30001@31001 myself,slave 67ed 0 0 0 connected") == ("0", ())
+
+
+@pytest.mark.parametrize("reply", [b"", b"OK", b"\xff", b"a b myself d e f g", NODES.replace(b"myself,", b"")])
+def test_what_is_no_answer_to_cluster_nodes(reply: bytes) -> None:
+    with pytest.raises(ProviderError, match="unknown shape"):
+        parse_claim(reply)

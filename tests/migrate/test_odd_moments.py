@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from chuk_sessions.cli.enumeration import session_keys
 from chuk_sessions.cli.migrate import REMOVE, migrate
+from chuk_sessions.cli.stored import session_keys
 from chuk_sessions.exceptions import ProviderError
 from chuk_sessions.providers.redis.keys import MIGRATE_LOCK
 from chuk_sessions.redis_client.client import Client

@@ -1,89 +1,111 @@
-"""All sessions of a sandbox on Redis, a page at a time: SCAN on every master.
+"""All keys of a deployment that fit a pattern, a page at a time: SCAN on each of its servers.
 
-SCAN promises what is there from its beginning to its end, for one server with one key space. Where that does not hold
-(a slot moved between masters, a replica took over, the server was restarted), the round is done again: a session may
-come more than once, and none is left out that was there all the time under one id.
+SCAN promises the keys that are there from its beginning to its end, for one server with one key space. So that no key
+is left out that is there all the time, whatever else happens meanwhile:
+
+* A server is looked through again if its slots, its epoch or the connection to it are not the same after its SCAN as
+  before. A server that was restarted, and a replica that took over, know nothing of a cursor.
+* Of a slot that is on its way, keys go from one server to the other only. The server that gives is looked through
+  before the one that takes: those that take come last, and twice, as they may give too.
+
+A key may come more than once then. That a slot leaves its server and is back before it has been looked through shows in
+the epoch, as long as it moved the way that redis-cli moves it.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections import Counter
+from itertools import count
 from typing import TYPE_CHECKING
 
-from chuk_sessions.exceptions import ProviderError
-from chuk_sessions.providers.redis.keys import id_in_key, sessions_of
-from chuk_sessions.redis_client.commands import NO_SLOT, Argument, Replay, Reply, pack
-from chuk_sessions.redis_client.master import must_have_all
+from chuk_sessions.exceptions import NotSent, OutcomeUnknown, ProviderError
+from chuk_sessions.redis_client.commands import Replay
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
     from chuk_sessions.redis_client.client import Client
-    from chuk_sessions.redis_client.node import Node
+    from chuk_sessions.redis_client.master import Master, Ownership
 
-__all__ = ["Scan"]
+__all__ = ["Walk"]
 
-ROUNDS = 10  # after so many that something came between, it is said that it cannot be done now
+ROUNDS = 100  # of looking at the servers that changed, before it is given up
+ROUNDS_AT_REST = 10  # likewise, where a slot that is on its way counts as a change too
+
+Passes = dict[str, tuple[int, "Ownership"]]  # by address: the number of its last SCAN, and what the server had before
 
 
-class Scan:
-    """One walk over the keys of a sandbox. Errors are those of ``Client.call``."""
+class Walk:
+    """One walk over the keys that fit ``pattern``, about ``batch`` at a time; pages without any are left out.
 
-    def __init__(self, client: Client, quoted_sandbox: str, batch: int) -> None:
+    Raises as ``Client.call``, and ProviderError if slots move, or servers are lost, without end.
+    """
+
+    def __init__(self, client: Client, pattern: bytes, batch: int) -> None:
         self._client = client
-        self._sandbox = quoted_sandbox
+        self._pattern = pattern
         self._batch = batch
 
-    async def pages(self) -> AsyncIterator[list[str]]:
-        """The ids in all rounds, page by page."""
-        async for _, page in self.rounds():
-            yield page
+    async def pages(self) -> AsyncIterator[list[bytes]]:
+        """Each key that is there all the time at least once; others may come too."""
+        async for _, keys in self._pages({}, ROUNDS):
+            yield keys
 
-    async def rounds(self) -> AsyncIterator[tuple[int, list[str]]]:
-        """Each page with the number of its round: only the last round is one whole walk."""
-        for number in range(ROUNDS):
-            deployment = self._client.deployment()
-            masters = await deployment.masters()
-            if not deployment.is_cluster:
-                await must_have_all(masters[0])
-            before = await _layout(masters, deployment.is_cluster)
-            for node in masters:
-                async for page in self._pages_of(node):
-                    yield number, page
-            after = await deployment.masters()
-            if before is not None and after == masters and await _layout(after, deployment.is_cluster) == before:
+    async def total(self, of: Callable[[list[bytes]], Awaitable[int]]) -> int:
+        """Add up what ``of`` gives for pages that together have each key once, though it is asked about others too.
+
+        Such pages cannot be had while a slot is on its way: as the keys in it move, they come from both its servers.
+        """
+        passes: Passes = {}
+        totals = Counter[int]()
+        async for number, keys in self._pages(passes, ROUNDS_AT_REST, at_rest=True):
+            totals[number] += await of(keys)
+        return sum(totals[number] for number, _ in passes.values())
+
+    async def _pages(
+        self, passes: Passes, rounds: int, at_rest: bool = False
+    ) -> AsyncIterator[tuple[int, list[bytes]]]:
+        """Each page with the number of its SCAN; at the end, those in ``passes`` are one whole walk."""
+        numbers = count()
+        for _ in range(rounds):
+            masters = await self._client.masters()
+            owned = dict(zip(masters, await asyncio.gather(*(each.ownership() for each in masters)), strict=True))
+            addresses = {master.address for master in masters}
+            for address in passes.keys() - addresses:
+                del passes[address]
+            changed = [
+                master
+                for master, has in owned.items()
+                if passes.get(master.address, (0, None))[1] != has or (at_rest and has.is_moving)
+            ]
+            if not changed:
                 return
-        raise ProviderError(f"the servers changed during each of {ROUNDS} walks over their keys; try again")
+            takers = [master for master in changed if owned[master].is_taking]
+            givers = [master for master in changed if not owned[master].is_taking]
+            for master in (*givers, *takers, *takers):
+                number = next(numbers)
+                passes[master.address] = (number, owned[master])
+                async for keys in self._scan(master):
+                    yield number, keys
+        raise ProviderError(
+            f"slots went on moving, or servers were lost, {rounds} times while all keys were gone through,"
+            " so that sessions may have been missed; try again"
+        )
 
-    async def _pages_of(self, node: Node) -> AsyncIterator[list[str]]:
-        pattern = sessions_of(self._sandbox)
+    async def _scan(self, master: Master) -> AsyncIterator[list[bytes]]:
+        """Those of one server; it ends early if the server is none any more: its slots are elsewhere then."""
         cursor = b"0"
         while True:
-            cursor, keys = await _ask(node, b"SCAN", cursor, b"MATCH", pattern, b"COUNT", self._batch)
-            ids = [id_in_key(self._sandbox, key) for key in dict.fromkeys(keys)]
-            yield [session_id for session_id in ids if session_id is not None]
+            try:
+                cursor, keys = await master.call(
+                    b"SCAN", cursor, b"MATCH", self._pattern, b"COUNT", self._batch, replay=Replay.READ
+                )
+            except (NotSent, OutcomeUnknown):
+                if master.address in [other.address for other in await self._client.masters()]:
+                    raise
+                return
+            if keys:
+                yield list(dict.fromkeys(keys))
             if cursor == b"0":
                 return
-
-
-async def _layout(masters: list[Node], in_cluster: bool) -> list[tuple[int, bytes]] | None:
-    """What is the same again if nothing came between; None while a slot is on its way."""
-    lines = await asyncio.gather(*map(_claim, masters)) if in_cluster else [b""]
-    if any(b"[" in line for line in lines):
-        return None
-    return [(node.reconnects, line) for node, line in zip(masters, lines, strict=True)]
-
-
-async def _claim(node: Node) -> bytes:
-    """What a master says of itself: its epoch, its slots, and those that move."""
-    text: bytes = await _ask(node, b"CLUSTER", b"NODES")
-    mine = next((line.split() for line in text.splitlines() if b"myself" in line), [])
-    return b" ".join(part for number, part in enumerate(mine) if number not in CHANGING)
-
-
-CHANGING = (4, 5)  # when it was last heard of, in the output of CLUSTER NODES
-
-
-def _ask(node: Node, *args: Argument) -> asyncio.Future[Reply]:
-    future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-    node.send(future, pack(args), Replay.READ, NO_SLOT)
-    return future

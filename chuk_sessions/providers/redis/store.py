@@ -13,7 +13,15 @@ from chuk_sessions.exceptions import ProviderError, WrongTypeError
 from chuk_sessions.ids import is_random, user_tag
 from chuk_sessions.models import MICROSECONDS, SessionRecord
 from chuk_sessions.providers.redis.index import UserIndex, mark_of, target_of
-from chuk_sessions.providers.redis.keys import index_key, quote_part, session_key, tag_in_key, unquote_part
+from chuk_sessions.providers.redis.keys import (
+    id_in_key,
+    index_key,
+    quote_part,
+    session_key,
+    sessions_of,
+    tag_in_key,
+    unquote_part,
+)
 from chuk_sessions.providers.redis.record import (
     VERSION,
     VERSIONS,
@@ -26,7 +34,7 @@ from chuk_sessions.providers.redis.record import (
     to_bytes,
     to_text,
 )
-from chuk_sessions.providers.redis.scan import Scan
+from chuk_sessions.providers.redis.scan import Walk
 from chuk_sessions.providers.redis.scripts import (
     ABSENT,
     CONDEMNED,
@@ -204,19 +212,23 @@ class RedisSessionStore:
         return await self._users.end_all(user_id, keep.union(name for name in named if name is not None))
 
     async def pages(self, batch: int) -> AsyncIterator[list[tuple[str, SessionRecord]]]:
-        async for ids in Scan(self._client, self._sandbox, batch).pages():
+        async for keys in Walk(self._client, sessions_of(self._sandbox), batch).pages():
+            ids = self._ids_in(keys)
             records = await asyncio.gather(*(self._read(session_id, False) for session_id in ids))
             pairs = zip(ids, records, strict=True)
             yield [(session_id, record) for session_id, record in pairs if record is not None]
 
     async def count(self) -> int:
-        walk, found = 0, 0
-        async for number, ids in Scan(self._client, self._sandbox, COUNT_BATCH).rounds():
-            if number != walk:
-                walk, found = number, 0
-            versions = await asyncio.gather(*map(self._version, ids))
-            found += sum(version in VERSIONS for version in versions)
-        return found
+        return await Walk(self._client, sessions_of(self._sandbox), COUNT_BATCH).total(self._count_sessions)
+
+    async def _count_sessions(self, keys: list[bytes]) -> int:
+        versions = await asyncio.gather(*map(self._version, self._ids_in(keys)))
+        return sum(version in VERSIONS for version in versions)
+
+    def _ids_in(self, keys: list[bytes]) -> list[str]:
+        """The ids in those of the keys that are of sessions of this sandbox."""
+        ids = (id_in_key(self._sandbox, key) for key in keys)
+        return [session_id for session_id in ids if session_id is not None]
 
     async def _version(self, session_id: str) -> bytes | None:
         """Of the record; None if there is none, and for an alias."""
