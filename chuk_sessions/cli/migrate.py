@@ -31,7 +31,6 @@ from typing import TYPE_CHECKING
 
 from chuk_sessions import grid
 from chuk_sessions.cli.stored import Keys, Problem, Stored, read, read_batch, session_keys
-from chuk_sessions.cli.targets import Crossing, RedisTarget
 from chuk_sessions.exceptions import MetadataError, ProviderError
 from chuk_sessions.providers.redis.index import UserIndex
 from chuk_sessions.providers.redis.keys import (
@@ -40,10 +39,10 @@ from chuk_sessions.providers.redis.keys import (
     probe_key,
     quote_part,
     session_key,
-    tombstone_key,
 )
 from chuk_sessions.providers.redis.lua import load
-from chuk_sessions.providers.redis.record import in_microseconds
+from chuk_sessions.providers.redis.transfer.adopt import was_ended
+from chuk_sessions.providers.redis.transfer.crossing import Crossing, RedisTarget
 from chuk_sessions.providers.redis.transfer.move import Move
 from chuk_sessions.redis_client.client import Client
 from chuk_sessions.redis_client.commands import Replay
@@ -53,7 +52,7 @@ from chuk_sessions.stores.adoption import Adoption
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
 
-    from chuk_sessions.cli.targets import Target
+    from chuk_sessions.providers.redis.transfer.crossing import Target
 
 __all__ = ["BATCH", "Counts", "migrate", "same_database"]
 
@@ -239,51 +238,49 @@ class _Run:
         else:
             await self._move_across(found)
 
-    async def _read_again(self, found: Stored) -> Stored | Problem | None:
-        return await read(self._source, found.key, b"string" if found.published else b"hash")
-
-    def _restless(self, found: Stored) -> None:
-        self.counts.add_problem(Problem(found.key, f"changed {ATTEMPTS} times while it was read; run again"))
-
-    def _sandbox(self, found: Stored) -> str:
-        return self._into or found.sandbox_id
-
     async def _move_in_place(self, found: Stored) -> None:
-        move = Move(self._source, found.session_id, noted=True)
-        for _ in range(ATTEMPTS):
-            to, origin = quote_part(self._sandbox(found)), quote_part(found.sandbox_id)
-            attempt = move.attempt(to, found.record, found.raw[0], found.remaining(), origin)
-            outcome = await self._report(found, attempt)
-            if outcome > 0:
-                self._count(outcome)
-            elif outcome is Adoption.EXPIRED:
-                self.counts.ended += 1
-            if outcome is not Adoption.CHANGED:
-                return
-            again = await self._read_again(found)
-            if not isinstance(again, Stored):
-                await move.abandon()
-                await self._move(again)
-                return
-            found = again
-        self._restless(found)
+        move = Move(self._source, found.session_id, arrival=True)
+        if await self._until_settled(found, move, lambda found: self._take_over(found, move)) is not None:
+            await move.abandon()
+            self.counts.ended += 1
 
     async def _move_across(self, found: Stored) -> None:
         """To another database, or to another sandbox of this one."""
         crossing = Crossing(self._target, found.session_id)
+        gone = await self._until_settled(found, crossing, lambda found: self._cross(found, crossing))
+        if gone is not None:
+            await self._gone(gone, crossing)
+
+    async def _until_settled(
+        self, found: Stored, crossing: Crossing, attempt: Callable[[Stored], Awaitable[bool]]
+    ) -> Stored | None:
+        """Try again as often as the session changes; what was read last, if it is gone then and all else is settled."""
         for _ in range(ATTEMPTS):
-            if await self._cross(found, crossing):
-                return
-            again = await self._read_again(found)
+            if await attempt(found):
+                return None
+            again = await read(self._source, found.key, b"string" if found.published else b"hash")
             if again is None:
-                await self._gone(found, crossing)
-                return
+                return found
             if isinstance(again, Problem):
                 await crossing.abandon()
                 self.counts.add_problem(again)
-                return
+                return None
             found = again
-        self._restless(found)
+        self.counts.add_problem(Problem(found.key, f"changed {ATTEMPTS} times while it was read; run again"))
+        return None
+
+    def _sandbox(self, found: Stored) -> str:
+        return self._into or found.sandbox_id
+
+    async def _take_over(self, found: Stored, move: Move) -> bool:
+        """Whether that is settled; False if the session changed."""
+        attempt = move.attempt(self._sandbox(found), found.record, found.raw[0], found.remaining(), found.sandbox_id)
+        outcome = await self._report(found, attempt)
+        if outcome > 0:
+            self._count(outcome)
+        elif outcome is Adoption.EXPIRED:
+            self.counts.ended += 1
+        return outcome is not Adoption.CHANGED
 
     async def _cross(self, found: Stored, crossing: Crossing) -> bool:
         """Whether that is settled; False if the session changed."""
@@ -333,10 +330,8 @@ class _Run:
         """Whether a process with SESSION_LEGACY_READ ended it at the source, and another wrote it back since."""
         if not found.published:
             return False
-        keys = {_key(sandbox_id, found) for sandbox_id in (found.sandbox_id, self._sandbox(found))}
-        asking = (self._source.call(b"GET", tombstone_key(key), replay=Replay.READ) for key in keys)
-        created = in_microseconds(found.record.created)
-        return any(ended is not None and created <= int(ended) for ended in await asyncio.gather(*asking))
+        keys = (_key(sandbox_id, found) for sandbox_id in (found.sandbox_id, self._sandbox(found)))
+        return await was_ended(self._source, found.record, *keys)
 
     async def _gone(self, found: Stored, crossing: Crossing) -> None:
         """It is gone at the source: it has expired, was ended there, or was taken over there into our layout."""

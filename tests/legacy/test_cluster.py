@@ -17,7 +17,8 @@ from chuk_sessions.providers.redis.legacy import document as legacy
 from chuk_sessions.providers.redis.legacy.store import END, LegacyReadingStore
 from chuk_sessions.providers.redis.store import RedisSessionStore
 from chuk_sessions.providers.redis.transfer.adopt import ADOPT
-from chuk_sessions.providers.redis.transfer.move import DROP, TAKE, UNDO, Move
+from chuk_sessions.providers.redis.transfer.crossing import UNDO
+from chuk_sessions.providers.redis.transfer.move import DROP, TAKE, Move
 from chuk_sessions.redis_client.client import Client
 from chuk_sessions.redis_client.slots import slot_of
 from chuk_sessions.stores.adoption import Adoption
@@ -296,6 +297,20 @@ class TestMigrating:
         record = await redis.factory(place.url).session_store("box").read("id")
         assert record is not None
         assert record.metadata == {"new": 1}
+        assert sessions_in(place) == 1
+
+    async def test_changed_and_used_meanwhile(self, place: ClusterPlace) -> None:
+        """What another process of ours did is merged, not undone; it counts as it does between two databases."""
+        text = str(place.command("GET", "session:id"))
+
+        def change() -> None:
+            assert other_process(place.url, lambda store: store.update("id", {"ours": 1}, False))
+            write_back(place, text, custom_metadata={"theirs": 1})
+
+        assert await self.run(place, TAKE, change) == {"moved": 1, "merged": 1}
+        record = await redis.factory(place.url).session_store("box").read("id")
+        assert record is not None
+        assert record.metadata.items() >= {"ours": 1, "theirs": 1}.items()
         assert sessions_in(place) == 1
 
     async def test_ended_after_an_interruption(self, place: ClusterPlace, monkeypatch: pytest.MonkeyPatch) -> None:

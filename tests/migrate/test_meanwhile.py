@@ -15,8 +15,8 @@ import pytest
 from chuk_sessions import ProviderError
 from chuk_sessions.cli import stored
 from chuk_sessions.cli.migrate import REMOVE, Counts, _Run, migrate
-from chuk_sessions.cli.targets import RedisTarget
 from chuk_sessions.providers.redis.keys import MIGRATE_LOCK
+from chuk_sessions.providers.redis.transfer.crossing import RedisTarget
 from chuk_sessions.redis_client.client import Client
 from tests.support import published
 from tests.support.helpers import eventually

@@ -31,6 +31,7 @@ from chuk_sessions.providers.redis.keys import (
 from chuk_sessions.providers.redis.legacy import document as legacy
 from chuk_sessions.providers.redis.lua import load
 from chuk_sessions.providers.redis.record import VERSION, in_microseconds
+from chuk_sessions.providers.redis.transfer.adopt import was_ended
 from chuk_sessions.providers.redis.transfer.move import DROP, Move
 from chuk_sessions.redis_client.commands import Replay
 from chuk_sessions.redis_client.scripts import Script
@@ -172,7 +173,7 @@ class LegacyReadingStore(StoreWrapper):
                 await move.abandon()
                 return exists
             try:
-                outcome = await move.attempt(self._quoted, record, text, left)
+                outcome = await move.attempt(self._sandbox_id, record, text, left)
             except MetadataError:  # beyond what we store
                 self._report()
                 await move.abandon()
@@ -206,8 +207,7 @@ class LegacyReadingStore(StoreWrapper):
         record = None if text is None else self._decode(text)
         if record is None:  # another process ended it, or made room and took it over
             return await self.store.read(session_id)
-        ended = await self._client.call(b"GET", self._keys(session_id)[2], replay=Replay.READ)
-        if ended is not None and in_microseconds(record.created) <= int(ended):
+        if await was_ended(self._client, record, session_key(self._quoted, session_id)):
             return None
         if left >= 0:
             record.expires = min(record.expires, await self._client.time_at(published) + left / 1000)

@@ -4,29 +4,31 @@ What it promises: a session that is not here is created with all its fields and 
 that is here already is merged: nothing that either side knows is lost. Metadata keys of both have the value of the side
 that was used last (at the same time: the value that comes), the deadline is the later one.
 
-If a published key is named, all this happens only while that key holds exactly the text that was decoded, and removes
-it in the same step, so that two processes cannot both import, and a session that was deleted meanwhile stays so.
+If a legacy key is named, all this happens only while that key holds exactly the text that was decoded, and removes it
+in the same step, so that two processes cannot both import, and a session that was deleted meanwhile stays so.
 
-Deleting under ``SESSION_LEGACY_READ`` leaves a tombstone with the time of it. A process of a published version that
-still has the session in its cache writes it back at the next touch; the tombstone keeps that copy out.
+Deleting under ``SESSION_LEGACY_READ`` leaves a tombstone with the time of it. A legacy process that still has the
+session in its cache writes it back at the next touch; the tombstone keeps that copy out.
 
 Where putting it here and removing the original are two steps, an interruption leaves both, and the next run must not
-bring back what was ended here in between. So a note is left with what is put, in the same step, until the original is
-gone or the session would have expired. It says when the one that came was created, and the one that is here since: the
-note without that one means that it was ended.
+bring back what was ended here in between. So an arrival key is left beside what is put, in the same step, until the
+original is gone or the session would have expired. It says when the session that came was created, and the one that is
+here since: the key without that session means that it was ended.
 """
 
 from __future__ import annotations
 
+import asyncio
 import math
 from typing import TYPE_CHECKING
 
 from chuk_sessions.ids import slot_tag, user_tag
 from chuk_sessions.models import MICROSECONDS, SessionRecord
 from chuk_sessions.providers.redis.index import UserIndex
-from chuk_sessions.providers.redis.keys import arrival_key, index_key, session_key, tombstone_key, unquote_part
+from chuk_sessions.providers.redis.keys import arrival_key, index_key, quote_part, session_key, tombstone_key
 from chuk_sessions.providers.redis.lua import load
 from chuk_sessions.providers.redis.record import VERSION, encode_metadata, in_microseconds, to_bytes
+from chuk_sessions.redis_client.commands import Replay
 from chuk_sessions.redis_client.scripts import Script
 from chuk_sessions.stores.adoption import Adoption
 
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     from chuk_sessions.redis_client.client import Client
     from chuk_sessions.redis_client.commands import Argument
 
-__all__ = ["ADOPT", "adopt"]
+__all__ = ["ADOPT", "adopt", "was_ended"]
 
 MAX_LEFT = 90_000_000_000 * MICROSECONDS  # so that a deadline has the digits that the record format allows
 INCARNATION = 9  # its place in the arguments of ADOPT
@@ -44,30 +46,30 @@ ADOPT = Script(load("transfer_adopt"))
 
 async def adopt(
     client: Client,
-    quoted_sandbox: str,
+    sandbox_id: str,
     session_id: str,
     record: SessionRecord,
     left: float,
-    published: tuple[bytes, bytes] | None = None,
+    legacy: tuple[bytes, bytes] | None = None,
     *,
     origin: str | None = None,
-    noted: bool = False,
+    arrival: bool = False,
 ) -> Adoption:
     """Put a session here that lives ``left`` seconds from now (0: as long as the rest says).
 
-    ``published`` is the key and text it was decoded from, on the same server: it lives no longer than that key, and in
-    no case beyond ``record.expires``. ``origin`` is the quoted sandbox that it comes from, if it is another one: what
-    was ended there stays so. ``noted``: the original is removed in a later step, so leave the note.
+    ``legacy`` is the key and text it was decoded from, on the same server: it lives no longer than that key, and in no
+    case beyond ``record.expires``. ``origin`` is the sandbox that it comes from, if it is another one: what was ended
+    there stays so. ``arrival``: the original is removed in a later step, so leave an arrival key.
     Raises MetadataError for metadata that cannot be stored, else as ``Client.call``.
     """
-    key = session_key(quoted_sandbox, session_id)
-    index = index_key(quoted_sandbox, slot_tag(session_id))
-    origin_key = key if origin is None else session_key(origin, session_id)
+    quoted = quote_part(sandbox_id)
+    key, index = session_key(quoted, session_id), index_key(quoted, slot_tag(session_id))
+    origin_key = key if origin is None else session_key(quote_part(origin), session_id)
     keys: tuple[Argument, ...] = (key, index, tombstone_key(key), tombstone_key(origin_key))
     user = (b"0", b"") if record.user_id is None else (b"1", to_bytes(record.user_id))
     args: list[Argument] = [
         VERSION,
-        published[1] if published else b"",
+        legacy[1] if legacy else b"",
         min(in_microseconds(left), MAX_LEFT) if math.isfinite(left) else 0,
         max(1, min(in_microseconds(record.expires), MAX_LEFT)) if math.isfinite(record.expires) else 0,
         *user,
@@ -77,11 +79,10 @@ async def adopt(
         b"",
     ]
     args += encode_metadata(record.metadata)
-    if published:
-        keys = (*keys, published[0])
-    elif noted:
+    if legacy:
+        keys = (*keys, legacy[0])
+    elif arrival:
         keys = (*keys, arrival_key(key))
-    sandbox_id = unquote_part(quoted_sandbox)
     if record.user_id is None or user_tag(sandbox_id, record.user_id) == slot_tag(session_id):
         return _outcome(await ADOPT.run(client, keys, tuple(args)))
 
@@ -96,3 +97,10 @@ async def adopt(
 def _outcome(reply: int | list[bytes]) -> Adoption:
     """An alias has its key: it was given a new id since, under which it lives or has ended."""
     return Adoption(reply) if isinstance(reply, int) else Adoption.UNREADABLE
+
+
+async def was_ended(client: Client, record: SessionRecord, *keys: str) -> bool:
+    """Whether a session with one of these keys was ended since that one was created: by its tombstone."""
+    asking = (client.call(b"GET", tombstone_key(key), replay=Replay.READ) for key in set(keys))
+    created = in_microseconds(record.created)
+    return any(ended is not None and created <= int(ended) for ended in await asyncio.gather(*asking))
