@@ -20,6 +20,7 @@ from chuk_sessions.providers.redis import LEGACY_VARIABLE, RedisFactory, reads_l
 from chuk_sessions.providers.redis.keys import CHECK_SANDBOX, check_value_key, index_key
 from chuk_sessions.providers.redis.store import RedisSessionStore
 from chuk_sessions.redis_client.commands import Replay
+from chuk_sessions.redis_client.replies import as_dict
 
 if TYPE_CHECKING:
     from chuk_sessions.redis_client.client import Client
@@ -110,8 +111,7 @@ async def _setting(server: Master, name: str) -> str | None:
         reply = await server.call(b"CONFIG", b"GET", name, replay=Replay.READ)
     except ServerError:
         return None
-    values = list(reply.values()) if isinstance(reply, dict) else reply[1::2]
-    return values[0].decode() if values else None
+    return next((value.decode() for value in as_dict(reply).values()), None)
 
 
 def _misled(master: Master, info: Info) -> Finding | None:
@@ -223,8 +223,7 @@ async def _access(server: Master, info: Info) -> Finding:
         reply = await server.call(b"ACL", b"GETUSER", b"default", replay=Replay.READ)
     except ServerError:
         return Finding(Level.UNKNOWN, "user", "default", f"if it has no password, {advice}")
-    flags = (reply if isinstance(reply, dict) else dict(zip(reply[::2], reply[1::2], strict=True)))[b"flags"]
-    if b"nopass" in flags:
+    if b"nopass" in as_dict(reply)[b"flags"]:
         return Finding(Level.WARN, "user", "default, without a password", advice)
     return Finding(Level.OK, "user", "default, with a password")
 

@@ -46,6 +46,7 @@ from chuk_sessions.providers.redis.transfer.crossing import Crossing, RedisTarge
 from chuk_sessions.providers.redis.transfer.move import Move
 from chuk_sessions.redis_client.client import Client
 from chuk_sessions.redis_client.commands import Replay
+from chuk_sessions.redis_client.replies import as_dict
 from chuk_sessions.redis_client.scripts import Script
 from chuk_sessions.stores.adoption import Adoption
 
@@ -299,8 +300,8 @@ class _Run:
             await crossing.retreat()
             return False
         if removed > 0 and not found.published:
-            fields = dict(zip(found.raw[::2], found.raw[1::2], strict=True))
-            await UserIndex(self._source, found.sandbox_id).forget_record(_key(found.sandbox_id, found), fields)
+            key, fields = _key(found.sandbox_id, found), as_dict(found.raw)
+            await UserIndex(self._source, found.sandbox_id).forget_record(key, fields)
         if removed > 0 and outcome > 0:
             self._count(outcome)
             await crossing.settle()

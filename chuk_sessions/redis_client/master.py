@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from chuk_sessions.exceptions import ProviderError, ServerError
 from chuk_sessions.redis_client.commands import NO_SLOT, Argument, Replay, Reply, pack
+from chuk_sessions.redis_client.replies import as_dict
 from chuk_sessions.redis_client.slots import parse_claim
 
 if TYPE_CHECKING:
@@ -80,10 +81,9 @@ class Master:
         nothing. Every user may send HELLO; what does not know it (a proxy) is taken for a lone server.
         """
         try:
-            reply = await self.call(b"HELLO", replay=Replay.READ)
+            told = as_dict(await self.call(b"HELLO", replay=Replay.READ))
         except ServerError:
             return
-        told = reply if isinstance(reply, dict) else dict(zip(reply[::2], reply[1::2], strict=True))
         if told.get(b"mode") == b"cluster":
             raise ProviderError(
                 f"Redis at {self.address} is one of a cluster, with a part of the keys: add cluster=true to the URL"

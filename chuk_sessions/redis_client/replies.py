@@ -1,6 +1,6 @@
-"""From an error reply to an exception with a code. The words of servers are read here and nowhere else.
+"""What replies mean: an exception with a code for an error, a dict for names and values.
 
-What differs between servers:
+The words of servers are read here and nowhere else. What differs between servers:
 
 * Redis 6.2 puts the place in a script before the error of a command in it: ``ERR Error running script (call to f_...):
   @user_script:1: @user_script: 1: -OOM ...``; if the script returned what pcall gave, only ``@user_script: 1: -OOM
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
+from typing import Any
 
 from chuk_sessions.exceptions import (
     LoadingError,
@@ -26,7 +27,7 @@ from chuk_sessions.exceptions import (
 from chuk_sessions.redis_client.config import Address
 from chuk_sessions.redis_client.slots import parse_address
 
-__all__ = ["MissingScriptError", "UnknownCommandError", "redirected_to", "server_error"]
+__all__ = ["MissingScriptError", "UnknownCommandError", "as_dict", "redirected_to", "server_error"]
 
 
 class MissingScriptError(ServerError):
@@ -83,3 +84,8 @@ def redirected_to(error: ServerError, asked: Address) -> Address | None:
         with suppress(ValueError, IndexError):
             return parse_address(str(error).split()[2], asked)
     return None
+
+
+def as_dict(reply: list[Any] | dict[Any, Any]) -> dict[Any, Any]:
+    """A reply of names and values, which is a list with protocol 2 and a dict with 3."""
+    return reply if isinstance(reply, dict) else dict(zip(reply[::2], reply[1::2], strict=True))

@@ -32,7 +32,7 @@ NAMES = {
     "sandbox": PART,
     "id": PART,
     "random": DIGITS,
-    "incarnation": r"[0-9]+\.[0-9a-f]*",
+    "incarnation": r"[0-9]+(?:\.[0-9a-f]*)+",
     "...": ".+",
 }
 WRITES = ("SET", "HSET", "HINCRBY", "ZADD", "RENAME")

@@ -34,7 +34,7 @@ from chuk_sessions.providers.redis.keys import (
     session_key,
     unquote_part,
 )
-from chuk_sessions.providers.redis.record import VERSION, to_bytes, to_text
+from chuk_sessions.providers.redis.record import VERSION, in_microseconds, to_bytes, to_text
 from chuk_sessions.providers.redis.scripts import (
     ABSENT,
     CONDEMNED,
@@ -206,7 +206,7 @@ class UserIndex:
         That is called with the incarnation to write, which must be that of a session which is there already; it gives
         1 if it created one, 2 if it merged two and ``OTHER`` if the one that is there is another incarnation.
         """
-        lifetime = min(max(round(left * 1e6), MIN_FILED), MAX_FILED) if math.isfinite(left) else MIN_FILED
+        lifetime = min(max(in_microseconds(left), MIN_FILED), MAX_FILED) if math.isfinite(left) else MIN_FILED
         patience = Patience(self._client)
         while True:
             there = (await self._client.call(b"HMGET", key, b"inc", replay=Replay.READ))[0]
