@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable
-from contextlib import suppress
 from os import urandom
 from typing import Any
 
 from chuk_sessions import grid
+from chuk_sessions.environment import leave, variable
 
 __all__ = ["check_batch", "check_idle", "check_interval", "check_limit", "check_user", "choose_sandbox", "seconds_of"]
 
@@ -23,15 +22,14 @@ SANDBOX_VARIABLES = ("CHUK_SANDBOX_ID", "CHUK_HOST_SANDBOX_ID")
 def choose_sandbox(sandbox_id: str | None, random_bytes: Callable[[int], bytes] = urandom) -> str:
     """The sandbox of a manager that was given this one, or None; see ``SessionManager``."""
     name = "sandbox_id"
-    for variable in SANDBOX_VARIABLES:
-        if sandbox_id is None and os.environ.get(variable):
-            sandbox_id, name = os.environ[variable], variable
+    for each in SANDBOX_VARIABLES:
+        if sandbox_id is None and (text := variable(each)):
+            sandbox_id, name = text, each
     if sandbox_id is None:
         sandbox_id = f"sandbox-{random_bytes(4).hex()}"
     sandbox_id = grid.check_segment(name, sandbox_id)
-    if not os.environ.get(SANDBOX_VARIABLES[0]):
-        with suppress(ValueError):  # not every text can stand in the environment
-            os.environ[SANDBOX_VARIABLES[0]] = sandbox_id
+    if variable(SANDBOX_VARIABLES[0]) in ("", sandbox_id):  # also without the white space that stood around it
+        leave(SANDBOX_VARIABLES[0], sandbox_id)
     return sandbox_id
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Generic, Protocol, TypeVar
 
+from chuk_sessions.environment import shown, variable
 from chuk_sessions.exceptions import ProviderError
 
 __all__ = ["DEFAULT_TTL", "MAX_TTL", "Factory", "Provider", "ProviderSession", "default_ttl_from_env", "ttl_error"]
@@ -51,7 +51,7 @@ def default_ttl_from_env() -> float:
 
     Raises ProviderError if the variable is not a number over zero and below ``MAX_TTL``.
     """
-    text = os.environ.get(DEFAULT_TTL_VARIABLE, "").strip()
+    text = variable(DEFAULT_TTL_VARIABLE)
     if not text:
         return DEFAULT_TTL
     try:
@@ -59,7 +59,7 @@ def default_ttl_from_env() -> float:
     except ValueError:
         seconds = 0.0
     if not 0 < seconds < MAX_TTL:
-        raise ProviderError(f"{DEFAULT_TTL_VARIABLE} must be a number of seconds over 0, got {text!r}")
+        raise ProviderError(f"{DEFAULT_TTL_VARIABLE} must be a number of seconds over 0, got {shown(text)}")
     return seconds
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from importlib import import_module
 from types import ModuleType
 from typing import Any
 
+from chuk_sessions.environment import variable
 from chuk_sessions.exceptions import UnknownProvider
 from chuk_sessions.provider import Factory
 
@@ -30,7 +30,7 @@ def factory_for_env() -> Factory:
     what it returns is returned. Raises UnknownProvider (a ProviderError and an ImportError) if there is no such module
     or no ``factory`` in it; whatever goes wrong inside the module is not hidden.
     """
-    name = os.environ.get("SESSION_PROVIDER", "").strip() or "memory"
+    name = variable("SESSION_PROVIDER") or "memory"
     return factory_named(name, "SESSION_PROVIDER")
 
 

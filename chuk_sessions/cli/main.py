@@ -25,6 +25,7 @@ from chuk_sessions.cli.progress import show_progress
 from chuk_sessions.cli.stored import count_keys
 from chuk_sessions.cli.survey import LISTED, as_json, as_text, survey
 from chuk_sessions.cli.targets import ProviderTarget
+from chuk_sessions.environment import variable
 from chuk_sessions.exceptions import ProviderError
 from chuk_sessions.provider_factory import BUILT_IN, factory_named
 from chuk_sessions.redis_client.client import Client
@@ -105,11 +106,11 @@ def client(text: str) -> Client:
     name = text.removeprefix("env:")
     if name == text:
         return Client(text)
-    url = os.environ.get(name)
+    if not name.isidentifier():  # perhaps a URL, with a password in it
+        raise ValueError("env: must name a variable, as in env:REDIS_URL")
+    url = variable(name)
     if not url:
-        raise ValueError(
-            f"the variable {name} is not set" if name else "env: must name a variable, as in env:REDIS_URL"
-        )
+        raise ValueError(f"the variable {name} is not set")
     return Client(url)
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 from contextlib import suppress
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from chuk_sessions.environment import variable
 from chuk_sessions.exceptions import ProviderError
 from chuk_sessions.redis_client.config import (
     DEFAULT_PORT,
@@ -203,7 +203,7 @@ def _tls(options: _Options) -> TLSConfig:
         certfile=options.text("ssl_certfile", None),
         keyfile=options.text("ssl_keyfile", None),
         check_hostname=options.boolean("ssl_check_hostname", True),
-        verify=os.environ.get(INSECURE_VARIABLE, "").strip().lower() not in ("1", "true", "yes", "on"),
+        verify=variable(INSECURE_VARIABLE).lower() not in ("1", "true", "yes", "on"),
     )
 
 

@@ -40,7 +40,7 @@ def manager() -> SessionManager:
 def manager_of(sandbox_id: str) -> SessionManager:
     """A manager of a sandbox whose name no environment variable may be able to hold."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("chuk_sessions.arguments.os", SimpleNamespace(environ={}))
+        patch.setattr("chuk_sessions.environment.os", SimpleNamespace(environ={}))
         return SessionManager(sandbox_id, memory.factory())
 
 

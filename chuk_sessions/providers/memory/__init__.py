@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import threading
 
+from chuk_sessions.environment import shown, variable
 from chuk_sessions.exceptions import ProviderError
 from chuk_sessions.provider import ProviderSession, default_ttl_from_env
 from chuk_sessions.providers.memory.expiring_map import ExpiringMap
@@ -59,9 +59,9 @@ def factory(store: MemoryStore | None = None) -> MemoryFactory:
 
 
 def _max_items_from_env() -> int | None:
-    text = os.environ.get("SESSION_MEMORY_MAX_ITEMS", "").strip()
+    text = variable("SESSION_MEMORY_MAX_ITEMS")
     if not text:
         return None
     if not text.isdecimal() or int(text) < 1:
-        raise ProviderError(f"SESSION_MEMORY_MAX_ITEMS must be a whole number of at least 1, got {text!r}")
+        raise ProviderError(f"SESSION_MEMORY_MAX_ITEMS must be a whole number of at least 1, got {shown(text)}")
     return int(text)

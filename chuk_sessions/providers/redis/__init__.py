@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-
+from chuk_sessions.environment import shown, variable
 from chuk_sessions.exceptions import ProviderError
 from chuk_sessions.provider import DEFAULT_TTL, ProviderSession, default_ttl_from_env
 from chuk_sessions.providers.redis.store import RedisSessionStore
@@ -54,9 +53,9 @@ class RedisFactory:
 
 def reads_legacy() -> bool:
     """Whether ``SESSION_LEGACY_READ`` is on. ProviderError if it says neither on nor off."""
-    value = os.environ.get(LEGACY_VARIABLE, "").strip().lower()
+    value = variable(LEGACY_VARIABLE).lower()
     if value not in (*ON, *OFF):
-        raise ProviderError(f"{LEGACY_VARIABLE} must be 1 or 0, got {value!r}")
+        raise ProviderError(f"{LEGACY_VARIABLE} must be 1 or 0, got {shown(value)}")
     return value in ON
 
 
@@ -74,7 +73,7 @@ def factory(url: str | None = None, credentials: Credentials | None = None) -> R
     TypeError if it is no function.
     """
     if url is None:
-        url = next((os.environ[name] for name in URL_VARIABLES if os.environ.get(name)), DEFAULT_URL)
+        url = next(filter(None, map(variable, URL_VARIABLES)), DEFAULT_URL)
     if credentials is not None and not callable(credentials):
         raise TypeError(f"credentials must be a function without arguments, got {type(credentials).__name__}")
     key = (url, None if credentials is None else id(credentials))
