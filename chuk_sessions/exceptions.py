@@ -103,8 +103,8 @@ class WrongTypeError(ServerError):
     code = "WRONGTYPE"
 
 
-class UnknownProvider(ProviderError, ImportError):
-    """``SESSION_PROVIDER`` names no provider that can be imported. Also an ``ImportError``, as in 0.2."""
+class UnknownProvider(ProviderError, ModuleNotFoundError):
+    """``SESSION_PROVIDER`` names no provider that can be imported. Also a ``ModuleNotFoundError``, as in 0.2."""
 
 
 def _code_in(message: str) -> str:

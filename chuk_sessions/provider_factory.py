@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import logging
+from contextlib import AsyncContextDecorator
+from functools import cache
 from importlib import import_module
-from types import ModuleType
+from types import CoroutineType, ModuleType
 from typing import Any
 
-from chuk_sessions.environment import variable
+from chuk_sessions.environment import shown, variable
 from chuk_sessions.exceptions import UnknownProvider
 from chuk_sessions.provider import Factory
 
 __all__ = ["BUILT_IN", "factory_for_env", "factory_named"]
+
+logger = logging.getLogger(__name__)
 
 PACKAGE = "chuk_sessions.providers"
 BUILT_IN = {
@@ -19,19 +24,33 @@ BUILT_IN = {
     "inmemory": "memory",
     "redis": "redis",
     "redis_store": "redis",
+    "valkey": "redis",
+    "valkey_store": "redis",
 }
 
 
 def factory_for_env() -> Factory:
-    """The factory of the provider that ``SESSION_PROVIDER`` names; memory if it is unset or empty.
+    """The factory of the provider that ``SESSION_PROVIDER`` names; memory if it is unset or blank.
 
-    The name is one of ``memory``, ``mem``, ``inmemory``, ``redis``, ``redis_store``, in any case; or a module of
-    ``chuk_sessions.providers``; or the dotted path of any importable module. The module's ``factory()`` is called and
-    what it returns is returned. Raises UnknownProvider (a ProviderError and an ImportError) if there is no such module
-    or no ``factory`` in it; whatever goes wrong inside the module is not hidden.
+    The name is one of ``memory``, ``mem``, ``inmemory``, ``redis``, ``redis_store``, ``valkey``, ``valkey_store``, in
+    any case; or a module of ``chuk_sessions.providers``; or the dotted path of any importable module. The module's
+    ``factory()`` is called and what it returns is returned; if that is an asynchronous context manager, ``factory``
+    itself is. Raises UnknownProvider (a ProviderError and a ModuleNotFoundError) if there is no such module or no
+    usable ``factory`` in it; whatever goes wrong inside the module is not hidden.
     """
-    name = variable("SESSION_PROVIDER") or "memory"
-    return factory_named(name, "SESSION_PROVIDER")
+    name = variable("SESSION_PROVIDER")
+    if not name and variable("SESSION_REDIS_URL"):
+        _warn_of_memory()
+    return factory_named(name or "memory", "SESSION_PROVIDER")
+
+
+@cache
+def _warn_of_memory() -> None:
+    """Once per process."""
+    logger.warning(
+        "SESSION_REDIS_URL is set and SESSION_PROVIDER is not: sessions are kept in the memory of this process;"
+        " SESSION_PROVIDER=redis uses the server"
+    )
 
 
 def factory_named(name: str, where: str) -> Factory:
@@ -41,19 +60,36 @@ def factory_named(name: str, where: str) -> Factory:
     make: Any = getattr(module, "factory", None)
     if not callable(make):
         raise UnknownProvider(f"{where}={name!r}: module {module.__name__} has no factory() function")
-    return make()  # type: ignore[no-any-return]
+    made = make()
+    if _is_context(made):
+        return make  # type: ignore[no-any-return]
+    if not callable(made) and not hasattr(made, "session_store"):
+        if isinstance(made, CoroutineType):
+            made.close()  # lest it warns that nobody awaited it
+        raise UnknownProvider(
+            f"{where}={name!r}: factory() of module {module.__name__} must return a provider factory,"
+            f" got {type(made).__name__}"
+        )
+    return made  # type: ignore[no-any-return]
+
+
+def _is_context(made: Any) -> bool:
+    """Whether it can be entered, but not called for something to enter: a decorator can be called only formally."""
+    return hasattr(type(made), "__aenter__") and (not callable(made) or isinstance(made, AsyncContextDecorator))
 
 
 def _custom_module(name: str, where: str) -> ModuleType:
-    paths = (f"{PACKAGE}.{name}", name) if all(map(str.isidentifier, name.split("."))) else ()
-    for path in paths:
+    is_path = all(map(str.isidentifier, name.split(".")))
+    for path in (f"{PACKAGE}.{name}", name) if is_path else ():
         try:
             return import_module(path)
         except ModuleNotFoundError as exc:
             if exc.name is None or not f"{path}.".startswith(f"{exc.name}."):
                 raise  # the module is there; something that it imports is not
     known = ", ".join(BUILT_IN)
+    hint = f" For the URL of a server set {where}=redis, and SESSION_REDIS_URL to the URL." if ":" in name else ""
     raise UnknownProvider(
-        f"{where}={name!r} is no known provider ({known}), no module of {PACKAGE}"
-        " and no importable module; set it to one of these or to the dotted path of a module with factory()"
+        f"{where}={shown(name)} is no known provider ({known}), no module of {PACKAGE} and no importable module;"
+        f" set it to one of these or to the dotted path of a module with factory().{hint}",
+        name=f"{PACKAGE}.{name}" if is_path else None,
     )

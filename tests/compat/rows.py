@@ -186,6 +186,8 @@ provider/close                 | await p.close(), await p.setex(k, 60, "v"), awa
 provider/shared                | (await p.setex(k, 60, "v"), q := await use("chuk_sessions.provider_factory.factory_for_env")()().__aenter__(), await q.get(k))[2]
 provider/name-aliases          | [named(n) for n in ("memory", "mem", "inmemory", "redis", "redis_store", "MEMORY", "")]
 provider/name-unknown          | named("no_such_provider")
+provider/name-caught           | isinstance(failure(lambda: named("no_such_provider")), ModuleNotFoundError)
+provider/name-valkey           | named("valkey")
 provider/name-odd              | named("no such provider!")
 
 metadata/defaults              | (s := S(session_id="i", sandbox_id="b"), s.user_id, s.expires_at, s.status, s.custom_metadata)[1:]

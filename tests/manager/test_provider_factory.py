@@ -11,6 +11,7 @@ import pytest
 
 import chuk_sessions.providers
 from chuk_sessions import ProviderError, SessionManager, UnknownProvider, factory_for_env
+from chuk_sessions.provider_factory import _warn_of_memory
 from chuk_sessions.providers.memory import MemoryFactory
 
 if TYPE_CHECKING:
@@ -18,9 +19,32 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MEMORY = ("memory", "mem", "inmemory", "MEMORY", " Memory ", "", "  ")
-REDIS = ("redis", "redis_store", "REDIS")
-KNOWN = ("memory", "mem", "inmemory", "redis", "redis_store")
+REDIS = ("redis", "redis_store", "REDIS", "valkey", "valkey_store", " Valkey\n")
+KNOWN = ("memory", "mem", "inmemory", "redis", "redis_store", "valkey", "valkey_store")
 CUSTOM = "from tests.support.custom_provider import factory\n"
+OWN_GENERATOR = """
+from contextlib import asynccontextmanager
+from tests.support.custom_provider import CustomSession
+data = {}
+
+@asynccontextmanager
+async def factory():
+    yield CustomSession(data)
+"""
+OWN_CLASS = """
+from tests.support.custom_provider import CustomSession
+data = {}
+
+class factory(CustomSession):
+    def __init__(self):
+        super().__init__(data)
+
+    async def __aenter__(self):
+        return self
+
+    async def __aexit__(self, *exc_info):
+        pass
+"""
 UNKNOWN = (
     "nonsense",
     "no.such.module",
@@ -126,10 +150,43 @@ def test_unknown_names(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     with pytest.raises(UnknownProvider) as caught:
         factory_for_env()
     assert isinstance(caught.value, ProviderError)
-    assert isinstance(caught.value, ImportError)
+    assert isinstance(caught.value, ModuleNotFoundError)  # which programs for 0.6.3 catch
     assert all(known in str(caught.value) for known in (*KNOWN, "SESSION_PROVIDER", repr(name)))
     with pytest.raises(ProviderError):
         SessionManager("box")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["redis://:s3cr3t@host/0", "rediss://s3cr3t.example?ssl_ca_certs=/x", "user:s3cr3t@host", "s3cr3t@host"],
+)
+def test_a_url_in_its_place_is_not_shown(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """It may hold a password; the error says where it belongs."""
+    monkeypatch.setenv("SESSION_PROVIDER", name)
+    with pytest.raises(UnknownProvider, match=r"SESSION_PROVIDER=\(not shown\) is no known provider") as caught:
+        factory_for_env()
+    assert "s3cr3t" not in f"{caught.value!r} {caught.value} {caught.value.name}"
+    assert ("SESSION_PROVIDER=redis, and SESSION_REDIS_URL" in str(caught.value)) == (":" in name)
+    assert caught.value.__cause__ is None
+
+
+def test_a_url_without_a_provider_is_told_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Memory is used: whoever set the URL alone would lose the sessions with the process."""
+    _warn_of_memory.cache_clear()
+    assert isinstance(factory_for_env(), MemoryFactory)
+    monkeypatch.setenv("REDIS_URL", "redis://:s3cr3t@host")  # others use that one too
+    assert isinstance(factory_for_env(), MemoryFactory)
+    assert caplog.records == []
+    monkeypatch.setenv("SESSION_REDIS_URL", "redis://:s3cr3t@host")
+    for provider in ("memory", "", " "):
+        monkeypatch.setenv("SESSION_PROVIDER", provider)
+        assert isinstance(factory_for_env(), MemoryFactory)
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert "SESSION_PROVIDER is not: sessions are kept in the memory of this process" in record.getMessage()
+    assert "s3cr3t" not in record.getMessage()
 
 
 def test_no_other_names_are_built_in(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,6 +219,47 @@ def test_a_module_that_fails_is_not_unknown(
     with pytest.raises((ImportError, TypeError, ValueError, OSError), match=r"^mine$") as caught:
         factory_for_env()
     assert not isinstance(caught.value, UnknownProvider)
+
+
+@pytest.mark.parametrize("source", [OWN_GENERATOR, OWN_CLASS], ids=["generator", "class"])
+async def test_a_factory_that_gives_the_session_itself(
+    monkeypatch: pytest.MonkeyPatch, write_module: Callable[[str, str], None], source: str
+) -> None:
+    """It is the provider factory itself."""
+    write_module("own_provider", source)
+    monkeypatch.setenv("SESSION_PROVIDER", "own_provider")
+    await check_it_works()
+
+
+async def test_a_factory_that_can_be_entered_and_called_is_called(
+    monkeypatch: pytest.MonkeyPatch, write_module: Callable[[str, str], None]
+) -> None:
+    """Entering it may mean to open a pool once; it is a provider factory as it is."""
+    source = (
+        "from tests.support.custom_provider import factory as make\n"
+        "class Pool:\n"
+        "    __call__ = staticmethod(make())\n"
+        "    async def __aenter__(self): raise AssertionError\n"
+        "    async def __aexit__(self, *exc_info): pass\n"
+        "pool = Pool()\n"
+        "def factory(): return pool\n"
+    )
+    write_module("pool_provider", source)
+    monkeypatch.setenv("SESSION_PROVIDER", "pool_provider")
+    assert type(factory_for_env()).__name__ == "Pool"
+    await check_it_works()
+
+
+@pytest.mark.parametrize(
+    "source", ["def factory(): pass\n", "async def factory(): pass\n", "def factory(): return 5\n"]
+)
+def test_a_factory_that_gives_no_factory(
+    monkeypatch: pytest.MonkeyPatch, write_module: Callable[[str, str], None], source: str
+) -> None:
+    write_module("empty_provider", source)
+    monkeypatch.setenv("SESSION_PROVIDER", "empty_provider")
+    with pytest.raises(UnknownProvider, match=r"must return a provider factory, got (NoneType|coroutine|int)"):
+        factory_for_env()
 
 
 @pytest.mark.parametrize("source", ["", "factory = None\n", "factory = 5\n", "def make(): ...\n"])
