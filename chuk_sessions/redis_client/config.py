@@ -12,6 +12,10 @@ TIMEOUT = 5.0  # seconds for a command, and for connecting and logging in
 SHORTEST_TIMEOUT = 0.05  # below that, timers of a millisecond are too coarse
 RECONNECT_GRACE = 2.0  # seconds that commands wait for a lost connection before they fail at once
 MAX_IN_FLIGHT = 10_000  # commands written and not answered yet, per connection
+HEARTBEAT = 30.0  # seconds that a connection may be idle before it is checked; 0: never
+LONGEST_HEARTBEAT = 86_400.0
+MAX_VALUE_BYTES = 64 << 20  # of one value; as much as may be written and unanswered on a connection
+LEAST_VALUE_BYTES, MOST_VALUE_BYTES = 1 << 10, 512 << 20  # the server's default of proto-max-bulk-len is 512 MB
 
 Address = tuple[str, int]
 Login = str | tuple[str | None, str]
@@ -20,13 +24,23 @@ Credentials = Callable[[], Login | Awaitable[Login]]
 
 @dataclass(frozen=True, slots=True)
 class TLSConfig:
-    """What a connection is verified with: files in PEM format; without ``ca_certs`` the system's authorities."""
+    """What a connection is verified with: files in PEM format; without a ``ca_`` the system's authorities.
+
+    ``minimum_version`` is a member of ``ssl.TLSVersion``; the flags are sums of members of ``ssl.VerifyFlags``.
+    """
 
     ca_certs: str | None = None
     certfile: str | None = None
     keyfile: str | None = None
     check_hostname: bool = True
     verify: bool = True
+    ca_path: str | None = None  # a folder of authorities
+    ca_data: str | None = None  # authorities as text, in PEM format
+    key_password: str | None = field(default=None, repr=False)
+    ciphers: str | None = None
+    minimum_version: int | None = None
+    flags_on: int = 0
+    flags_off: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +68,8 @@ class RedisConfig:
     connect_timeout: float = TIMEOUT
     reconnect_grace: float = RECONNECT_GRACE
     max_in_flight: int = MAX_IN_FLIGHT
+    heartbeat: float = HEARTBEAT
+    max_value_bytes: int = MAX_VALUE_BYTES
     protocol: int = 2
     client_name: str | None = None
 

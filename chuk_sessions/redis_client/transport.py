@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import socket
 import ssl
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from functools import cache, lru_cache
 from inspect import isawaitable
 
 from chuk_sessions.exceptions import NoPermissionError, NotSent, ProviderError
 from chuk_sessions.redis_client.commands import Command, Reply
 from chuk_sessions.redis_client.config import Credentials, RedisConfig, TLSConfig
 from chuk_sessions.redis_client.connection import Connection
-from chuk_sessions.redis_client.url import INSECURE_VARIABLE
+from chuk_sessions.redis_client.tls import tls_context
 
 __all__ = ["OnLost", "answer_within", "open_connection"]
-
-logger = logging.getLogger(__name__)
 
 NAME_MISMATCHES = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
 OnLost = Callable[[Connection, list[Command], list[Command]], None]
@@ -108,7 +104,7 @@ def _reason(exc: OSError) -> str:
 
 
 async def _connect(connection: Connection, config: RedisConfig, loop: asyncio.AbstractEventLoop) -> None:
-    context = None if config.tls is None else _tls_context(config.tls, _versions(config.tls))
+    context = None if config.tls is None else tls_context(config.tls)
     if config.path is not None:
         await loop.create_unix_connection(lambda: connection, config.path)
     else:
@@ -156,38 +152,3 @@ def _greetings(connection: Connection, config: RedisConfig) -> list[asyncio.Futu
     if config.db:
         requests.append(connection.request(b"SELECT", config.db))
     return requests
-
-
-def _versions(tls: TLSConfig) -> tuple[int, ...]:
-    """What changes when a certificate file is replaced: a new connection must use the new one."""
-    versions = []
-    for name in (tls.ca_certs, tls.certfile, tls.keyfile):
-        try:
-            versions.append(0 if name is None else os.stat(name).st_mtime_ns)
-        except OSError:
-            versions.append(-1)  # loading it will say why
-    return tuple(versions)
-
-
-@lru_cache(maxsize=64)
-def _tls_context(tls: TLSConfig, versions: tuple[int, ...]) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(cafile=tls.ca_certs)
-        if tls.certfile is not None:
-            context.load_cert_chain(tls.certfile, tls.keyfile, password=lambda: "")  # never ask at a terminal
-    except OSError as exc:
-        files = ", ".join(name for name in (tls.ca_certs, tls.certfile, tls.keyfile) if name is not None)
-        alone = tls.certfile is not None and tls.keyfile is None
-        hint = "; without ssl_keyfile the key is looked for in ssl_certfile" if alone else ""
-        raise ProviderError(f"the certificate files of the Redis URL ({files}) cannot be used: {exc}{hint}") from exc
-    context.check_hostname = tls.check_hostname and tls.verify
-    if not tls.verify:
-        warn_insecure()
-        context.verify_mode = ssl.CERT_NONE
-    return context
-
-
-@cache
-def warn_insecure() -> None:
-    """Once per process."""
-    logger.warning("%s is set: the certificate of the Redis server is not verified", INSECURE_VARIABLE)

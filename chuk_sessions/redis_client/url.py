@@ -2,69 +2,90 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from contextlib import suppress
-from typing import Any, NamedTuple
-from urllib.parse import parse_qsl, unquote, urlsplit
+from typing import NamedTuple
+from urllib.parse import unquote, urlsplit
 
-from chuk_sessions.environment import variable
 from chuk_sessions.exceptions import ProviderError
 from chuk_sessions.redis_client.config import (
     DEFAULT_PORT,
+    HEARTBEAT,
+    LEAST_VALUE_BYTES,
+    LONGEST_HEARTBEAT,
     MAX_IN_FLIGHT,
+    MAX_VALUE_BYTES,
+    MOST_VALUE_BYTES,
     RECONNECT_GRACE,
     SHORTEST_TIMEOUT,
     TIMEOUT,
     Address,
     Credentials,
     RedisConfig,
-    TLSConfig,
 )
+from chuk_sessions.redis_client.options import Options
+from chuk_sessions.redis_client.tls import insecure_from_env, tls_config
 
-__all__ = ["INSECURE_VARIABLE", "parse_url"]
+__all__ = ["parse_url", "url_text"]
+
+logger = logging.getLogger(__name__)
 
 SENTINEL_PORT = 26379
 ENCODE_HINT = "; in user and password, '/', '?', '#', '@', ':' and '%' must be percent-encoded"
-INSECURE_VARIABLE = "REDIS_TLS_INSECURE"
 MASTER_NAME = re.compile(r"[A-Za-z0-9._-]+")  # as in sentinel.conf, "The valid charset is ..."
-# Options that exist, where another part of the URL has to be as well: what to tell when it is not.
-MISPLACED = {
-    "db": "does not go with a database in the path",
-    **dict.fromkeys(
-        ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_check_hostname"), "needs a URL that begins with rediss://"
-    ),
-    **dict.fromkeys(
-        ("sentinel_username", "sentinel_password"), "needs the URL of Sentinels: redis://sentinel1,sentinel2/mymaster"
-    ),
-}
 NETLOC_END = re.compile(r"[/?#]")
 SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*")
+OVER_TLS = {"redis": False, "rediss": True, "valkey": False, "valkeys": True}
+SENTINEL, CLUSTER = "sentinel", "cluster"
 
 
-def parse_url(url: str, credentials: Credentials | None = None) -> RedisConfig:
+def url_text(url: object) -> str:
+    """The text of a URL: a str, or an object of pydantic such as ``RedisDsn``. Raises TypeError for anything else.
+
+    The text of other objects may hide the password, so that ``str`` is no way to ask for it.
+    """
+    if isinstance(url, str):
+        return str.__str__(url).strip()
+    as_text = getattr(type(url), "unicode_string", None)
+    text = as_text(url) if callable(as_text) else None
+    if not isinstance(text, str):
+        raise TypeError(f"the Redis URL must be a str or a URL of pydantic, got {type(url).__name__}; pass its text")
+    return text.strip()
+
+
+def parse_url(url: str, credentials: Credentials | None = None, insecure: bool | None = None) -> RedisConfig:
     """One of these forms, with options after a ``?``, to a configuration.
 
     * ``redis://[[user]:password@]host[:port][/db]``: one server. ``rediss``: over TLS. Host and port default to
       ``localhost`` and 6379. With ``cluster=true`` the server is one of a cluster.
     * ``redis://[[user]:password@]sentinel1[:port],sentinel2[:port]/master[/db]``: the master of that name, as the
-      Sentinels know it. One Sentinel is enough; a path that is a number is always a database. Port 26379.
-    * ``redis://[[user]:password@]node1[:port],node2[:port]``: a cluster, which has the database 0 only.
+      Sentinels know it. One Sentinel is enough; a path that is a number is always a database. Port 26379. Also
+      ``redis+sentinel``, which needs the name, and ``rediss+sentinel``.
+    * ``redis://[[user]:password@]node1[:port],node2[:port]``: a cluster, which has the database 0 only. Also
+      ``redis+cluster`` and ``rediss+cluster``.
     * ``unix://[[user]:password@]/path[?db=0]``: a Unix socket.
 
-    User and password may be percent-encoded and go to the data servers; IPv6 hosts stand in brackets. ``credentials``
-    is asked for them at each connection instead: it returns a password or (user, password), or an awaitable of that.
-    Options: ``socket_timeout``, ``socket_connect_timeout``, ``reconnect_grace`` (seconds), ``max_in_flight``,
-    ``protocol`` (2 or 3), ``client_name``, ``db``, ``cluster``; with ``rediss`` also ``ssl_ca_certs``,
-    ``ssl_certfile``, ``ssl_keyfile`` and ``ssl_check_hostname``; with Sentinels ``sentinel_username`` and
-    ``sentinel_password``. ``REDIS_TLS_INSECURE=1`` turns the verification of TLS off.
+    ``valkey`` and ``valkeys`` stand for ``redis`` and ``rediss`` everywhere. User and password may be percent-encoded
+    or be options, and go to the data servers; IPv6 hosts stand in brackets. ``credentials`` is asked for them at each
+    connection instead: it returns a password or (user, password), or an awaitable of that. ``insecure`` turns the
+    verification of TLS off; None means as ``REDIS_TLS_INSECURE`` says.
 
-    Raises ProviderError that says what is wrong and shows nothing of the URL that may be part of a password.
+    Options: ``socket_timeout``, ``socket_connect_timeout``, ``reconnect_grace``, ``heartbeat`` (seconds; redis-py's
+    ``health_check_interval`` is the same), ``max_in_flight``, ``max_value_bytes``, ``protocol`` (2 or 3),
+    ``client_name``, ``db``, ``username``, ``password``, ``cluster``; with TLS those of ``options.TLS_OPTIONS``; with
+    Sentinels ``sentinel_username`` and ``sentinel_password``. Those of ``options.MOOT`` are accepted with one log line.
+
+    Raises ProviderError that says what is wrong and shows nothing of the URL that may be part of a password; TypeError
+    for what is no URL.
     """
-    parts = _split(url)
-    _check_form(parts, credentials)
-    options = _Options(parts.query)
+    parts = _split(url_text(url))
+    tls, kind = _check_scheme(parts.scheme)
+    options = Options(parts.query)
     unix = parts.scheme == "unix"
-    master, db = _master_and_database("" if unix else parts.path, options)
+    username, password = _login(parts, options, credentials)
+    _check_form(parts)
+    master, db = _master_and_database("" if unix else parts.path, options, kind)
     hosts = (
         (("localhost", DEFAULT_PORT),)
         if unix
@@ -76,24 +97,27 @@ def parse_url(url: str, credentials: Credentials | None = None) -> RedisConfig:
         path=unquote(parts.path) if unix else None,
         hosts=hosts,
         master=master,
-        cluster=_is_cluster(options, hosts, master, db, unix),
-        username=parts.username,
-        password=parts.password,
+        cluster=_is_cluster(options, hosts, master, db, unix, kind),
+        username=username,
+        password=password,
         credentials=credentials,
         sentinel_username=None if master is None else options.text("sentinel_username", None),
         sentinel_password=None if master is None else options.text("sentinel_password", None),
         db=db,
-        tls=_tls(options) if parts.scheme == "rediss" else None,
+        tls=tls_config(options, insecure_from_env() if insecure is None else insecure) if tls else None,
         timeout=options.seconds("socket_timeout", TIMEOUT, SHORTEST_TIMEOUT),
         connect_timeout=options.seconds("socket_connect_timeout", TIMEOUT, SHORTEST_TIMEOUT),
         reconnect_grace=options.seconds("reconnect_grace", RECONNECT_GRACE, 0.0),
         max_in_flight=options.integer("max_in_flight", MAX_IN_FLIGHT, 1, 1_000_000),
+        heartbeat=_heartbeat(options),
+        max_value_bytes=options.integer("max_value_bytes", MAX_VALUE_BYTES, LEAST_VALUE_BYTES, MOST_VALUE_BYTES),
         protocol=options.integer("protocol", 2, 2, 3),
         client_name=options.text("client_name", None),
     )
     options.check_all_used()
     if config.sentinel_username and not config.sentinel_password:
         raise ProviderError("the Redis URL has a sentinel_username without a sentinel_password")
+    _tell_moot(options)
     return config
 
 
@@ -129,17 +153,45 @@ def _split(url: str) -> _Parts:
     raise ProviderError(f"the Redis URL has an invalid host or port, or cannot be encoded{ENCODE_HINT}")
 
 
-def _check_form(parts: _Parts, credentials: Credentials | None) -> None:
-    if parts.scheme not in ("redis", "rediss", "unix"):
-        raise ProviderError(
-            f"the Redis URL has the unknown scheme {parts.scheme}; it must begin with redis://, rediss:// or unix://"
-        )
+def _check_scheme(scheme: str) -> tuple[bool, str]:
+    """Whether it is over TLS, and whether it says Sentinels or a cluster."""
+    base, plus, kind = scheme.partition("+")
+    if scheme == "unix" or (base in OVER_TLS and kind in (("",) if not plus else (SENTINEL, CLUSTER))):
+        return OVER_TLS.get(base, False), kind
+    raise ProviderError(
+        f"the Redis URL has the unknown scheme {scheme}; write {_instead(scheme)}"
+        " (known: redis, rediss, valkey, valkeys, each also with +sentinel or +cluster, and unix)"
+    )
+
+
+def _instead(scheme: str) -> str:
+    """What somebody may have meant who wrote ``redis-sentinel``, ``https`` or the like."""
+    if "socket" in scheme or "unix" in scheme:
+        return "unix:///run/redis.sock"
+    rest = scheme.replace(SENTINEL, "")  # whose first letter may follow "redis"
+    base = "rediss" if any(word in rest for word in ("rediss", "valkeys", "tls", "ssl", "https")) else "redis"
+    if SENTINEL in scheme:
+        return f"{base}+sentinel://sentinel1,sentinel2/mymaster"
+    return f"{base}+cluster://node1,node2" if CLUSTER in scheme else f"{base}://host:6379/0"
+
+
+def _login(parts: _Parts, options: Options, credentials: Credentials | None) -> tuple[str | None, str | None]:
+    """User and password, which may also be options, as in redis-py."""
+    for name, before in (("username", parts.username), ("password", parts.password)):
+        if before and options.text(name, before) != before:
+            raise ProviderError(f"the Redis URL has two, a {name} before the host and another one as an option")
+    username = parts.username or options.text("username", None)
+    password = parts.password or options.text("password", None)
+    if username and not password:
+        raise ProviderError("the Redis URL has a user without a password; write redis://user:password@host")
+    if password and credentials is not None:
+        raise ProviderError("the Redis URL has a password and credentials= was given too; only one can be used")
+    return username, password
+
+
+def _check_form(parts: _Parts) -> None:
     if parts.fragment:
         raise ProviderError(f"the Redis URL has a fragment ('#'){ENCODE_HINT}")
-    if parts.username and not parts.password:
-        raise ProviderError("the Redis URL has a user without a password; write redis://user:password@host")
-    if parts.password and credentials is not None:
-        raise ProviderError("the Redis URL has a password and credentials= was given too; only one can be used")
     if parts.scheme == "unix" and (parts.hosts != [""] or not parts.path.strip("/")):
         raise ProviderError("a unix:// URL must have the path of a socket and no host: unix:///run/redis.sock")
 
@@ -161,98 +213,61 @@ def _host(text: str, default_port: int) -> Address | None:
     return None
 
 
-def _master_and_database(path: str, options: _Options) -> tuple[str | None, int]:
+def _master_and_database(path: str, options: Options, kind: str) -> tuple[str | None, int]:
     """What the path names: ``/db``, ``/master`` or ``/master/db``. The option ``db`` is for paths without one."""
     first, _, second = path.strip("/").partition("/")
-    if first and not first.lstrip("-").isdecimal():
+    if kind == SENTINEL and (not first or (first.isdecimal() and not second)):
+        raise ProviderError(
+            "the Redis URL has no name of the master in its path:"
+            " redis+sentinel://sentinel1,sentinel2/mymaster, or .../mymaster/0 with a database"
+        )
+    if kind == SENTINEL or (first and not first.lstrip("-").isdecimal()):
         if not MASTER_NAME.fullmatch(first):
             raise ProviderError(
                 "the path of the Redis URL must be the number of a database or the name of a Sentinel master"
                 f" (letters, digits, '.', '-', '_'){ENCODE_HINT}"
             )
-        return first, _database(second or options.text("db", ""))
-    return None, _database(path if first else options.text("db", ""))
+        return first, _database(second, options)
+    return None, _database(path if first else "", options)
 
 
-def _is_cluster(options: _Options, hosts: tuple[Address, ...], master: str | None, db: int, unix: bool) -> bool:
-    several = len(hosts) > 1 and master is None
-    cluster = options.boolean("cluster", several)
-    if cluster and (master is not None or unix):
+def _is_cluster(
+    options: Options, hosts: tuple[Address, ...], master: str | None, db: int, unix: bool, kind: str
+) -> bool:
+    implied = kind == CLUSTER or (len(hosts) > 1 and master is None)
+    cluster = options.boolean("cluster", implied)
+    if (cluster or kind == CLUSTER) and (master is not None or unix):
         raise ProviderError(
-            "cluster=true fits only a Redis URL with hosts and neither a socket nor the name of a master"
+            "cluster=true and +cluster fit only a Redis URL with hosts and neither a socket nor the name of a master"
         )
-    if several and not cluster:
-        raise ProviderError("cluster=false does not fit a Redis URL with several hosts and no name of a master")
+    if implied and not cluster:
+        raise ProviderError(
+            "cluster=false does not fit a Redis URL with +cluster, or with several hosts and no name of a master"
+        )
     if cluster and db:
         raise ProviderError("Redis Cluster has the database 0 only; leave the database out of the Redis URL")
     return cluster
 
 
-def _database(path: str) -> int:
+def _database(path: str, options: Options) -> int:
     text = path.strip("/")
-    if not text:
-        return 0
-    if not (text.isascii() and text.isdecimal() and len(text) < 7):
+    texts = [each for each in (text, options.text("db", "")) if each]
+    if not all(each.isascii() and each.isdecimal() and len(each) < 7 for each in texts):
         raise ProviderError(f"the database in the Redis URL must be a number{ENCODE_HINT}")
-    return int(text)
+    if len(set(map(int, texts))) > 1:
+        raise ProviderError("the option db of the Redis URL is not the database in the path; one of them is enough")
+    return int(texts[0]) if texts else 0
 
 
-def _tls(options: _Options) -> TLSConfig:
-    return TLSConfig(
-        ca_certs=options.text("ssl_ca_certs", None),
-        certfile=options.text("ssl_certfile", None),
-        keyfile=options.text("ssl_keyfile", None),
-        check_hostname=options.boolean("ssl_check_hostname", True),
-        verify=variable(INSECURE_VARIABLE).lower() not in ("1", "true", "yes", "on"),
-    )
+def _heartbeat(options: Options) -> float:
+    """redis-py's name for it is taken where ours is not there."""
+    theirs = options.seconds("health_check_interval", HEARTBEAT, SHORTEST_TIMEOUT, LONGEST_HEARTBEAT, zero=True)
+    return options.seconds("heartbeat", theirs, SHORTEST_TIMEOUT, LONGEST_HEARTBEAT, zero=True)
 
 
-class _Options:
-    """The options of a query: each is asked for by name; what nobody asked for is unknown."""
-
-    def __init__(self, query: str) -> None:
-        self._values = dict(parse_qsl(query, keep_blank_values=True))
-        self._known: set[str] = set()
-        self._may_be_secret = "@" in query  # a password with a '?' in it begins the query
-
-    def text(self, name: str, default: Any) -> Any:
-        self._known.add(name)
-        return self._values.get(name, default)
-
-    def seconds(self, name: str, default: float, least: float) -> float:
-        text = self.text(name, None)
-        if text is None:
-            return default
-        try:
-            seconds = float(text)
-        except ValueError:
-            seconds = -1.0
-        if not least <= seconds < float("inf"):
-            raise ProviderError(f"the option {name} of the Redis URL must be a number of seconds from {least:g} up")
-        return seconds
-
-    def integer(self, name: str, default: int, least: int, most: int) -> int:
-        text = self.text(name, None)
-        if text is None:
-            return default
-        if not (text.isascii() and text.isdecimal() and len(text) < 10) or not least <= int(text) <= most:
-            raise ProviderError(f"the option {name} of the Redis URL must be a whole number from {least} to {most}")
-        return int(text)
-
-    def boolean(self, name: str, default: bool) -> bool:
-        text = self.text(name, None)
-        if text is None:
-            return default
-        if text.lower() not in ("true", "false", "1", "0", "yes", "no"):
-            raise ProviderError(f"the option {name} of the Redis URL must be true or false")
-        return text.lower() in ("true", "1", "yes")
-
-    def check_all_used(self) -> None:
-        for name in self._values:
-            if name not in self._known:
-                if name in MISPLACED:
-                    raise ProviderError(f"the option {name} of the Redis URL {MISPLACED[name]}")
-                shown = repr(name) if name.isidentifier() and not self._may_be_secret else "(not shown)"
-                raise ProviderError(
-                    f"the Redis URL has an unknown option {shown}; known: {', '.join(sorted(self._known))}"
-                )
+def _tell_moot(options: Options) -> None:
+    """One line for all of them, without their values."""
+    moot = options.moot()
+    if moot:
+        told = ", ".join(f"{name} ({reason})" for name, reason in moot.items())
+        logger.warning("options of the Redis URL that have no effect here: %s", told)

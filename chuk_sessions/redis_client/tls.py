@@ -1,0 +1,130 @@
+"""TLS: what the options of a URL say about it, and the context of connections."""
+
+from __future__ import annotations
+
+import logging
+import os
+import ssl
+from functools import cache, lru_cache
+
+from chuk_sessions.environment import variable
+from chuk_sessions.exceptions import ProviderError
+from chuk_sessions.redis_client.config import TLSConfig
+from chuk_sessions.redis_client.options import UNCHECKED, Options
+
+__all__ = ["INSECURE_VARIABLE", "insecure_from_env", "tls_config", "tls_context"]
+
+logger = logging.getLogger(__name__)
+
+INSECURE_VARIABLE = "REDIS_TLS_INSECURE"
+# In a client, "optional" is the same as "required": https://docs.python.org/3/library/ssl.html#ssl.CERT_OPTIONAL
+REQUIREMENTS = {"required": True, "optional": True, "none": False}
+REQUIREMENTS |= {f"cert_{name}": verify for name, verify in REQUIREMENTS.items()}
+VERSIONS = {
+    "tlsv1_2": ssl.TLSVersion.TLSv1_2,
+    "tlsv1_3": ssl.TLSVersion.TLSv1_3,
+    "771": ssl.TLSVersion.TLSv1_2,  # the numbers that redis-py takes
+    "772": ssl.TLSVersion.TLSv1_3,
+}
+
+
+def insecure_from_env() -> bool:
+    """Whether ``REDIS_TLS_INSECURE`` turns the verification of certificates off; what is no clear yes does not."""
+    return variable(INSECURE_VARIABLE).lower() in ("1", "true", "yes", "on")
+
+
+def tls_config(options: Options, insecure: bool) -> TLSConfig:
+    """Read the options of a ``rediss://`` URL. Raises ProviderError for what they cannot be."""
+    for name in ("ssl_validate_ocsp", "ssl_validate_ocsp_stapled"):
+        if options.boolean(name, False):
+            raise ProviderError(f"the option {name} of the Redis URL {UNCHECKED}")
+    verify = options.one_of("ssl_cert_reqs", REQUIREMENTS, True)
+    if insecure:
+        warn_insecure(f"{INSECURE_VARIABLE} is set")
+    elif not verify:
+        warn_insecure("the Redis URL has ssl_cert_reqs=none")
+    return TLSConfig(
+        ca_certs=options.text("ssl_ca_certs", None),
+        certfile=options.text("ssl_certfile", None),
+        keyfile=options.text("ssl_keyfile", None),
+        check_hostname=options.boolean("ssl_check_hostname", True),
+        verify=verify and not insecure,
+        ca_path=options.text("ssl_ca_path", None),
+        ca_data=options.text("ssl_ca_data", None),
+        key_password=options.text("ssl_password", None),
+        ciphers=options.text("ssl_ciphers", None),
+        minimum_version=options.one_of("ssl_min_version", VERSIONS, None),
+        flags_on=_flags(options, "ssl_include_verify_flags"),
+        flags_off=_flags(options, "ssl_exclude_verify_flags"),
+    )
+
+
+def _flags(options: Options, name: str) -> int:
+    """A list of names of ``ssl.VerifyFlags``, in brackets or not, as their sum."""
+    flags = 0
+    for each in options.text(name, "").strip("[]").replace(",", " ").split():
+        if each not in ssl.VerifyFlags.__members__:
+            known = ", ".join(ssl.VerifyFlags.__members__)
+            raise ProviderError(f"the option {name} of the Redis URL must be a list of these: {known}")
+        flags |= ssl.VerifyFlags[each]
+    return flags
+
+
+@cache
+def warn_insecure(cause: str) -> None:
+    """Once per process and cause."""
+    logger.warning("%s: the certificate of the Redis server is not verified", cause)
+
+
+def tls_context(tls: TLSConfig) -> ssl.SSLContext:
+    """The context for a connection, made anew when a file has changed. Raises ProviderError that says what is wrong."""
+    return _context(tls, _versions(tls))
+
+
+def _versions(tls: TLSConfig) -> tuple[object, ...]:
+    """What changes when a certificate file is replaced: a new connection must use the new one."""
+    names = [tls.ca_certs, tls.ca_path, tls.certfile, tls.keyfile]
+    if tls.ca_certs is tls.ca_path is tls.ca_data is None:
+        defaults = ssl.get_default_verify_paths()
+        names += [defaults.cafile, defaults.capath]
+    return tuple(_version(name) for name in names if name is not None)
+
+
+def _version(name: str) -> tuple[int, ...] | None:
+    try:
+        found = os.stat(name)
+    except (OSError, ValueError):
+        return None  # loading it will say why
+    return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino
+
+
+@lru_cache(maxsize=64)
+def _context(tls: TLSConfig, versions: tuple[object, ...]) -> ssl.SSLContext:
+    context = _with_certificates(tls)
+    context.check_hostname = tls.check_hostname and tls.verify
+    if not tls.verify:
+        context.verify_mode = ssl.CERT_NONE
+    if tls.minimum_version is not None:
+        context.minimum_version = ssl.TLSVersion(tls.minimum_version)
+    context.verify_flags = ssl.VerifyFlags((context.verify_flags | tls.flags_on) & ~tls.flags_off)
+    if tls.ciphers is not None:
+        try:
+            context.set_ciphers(tls.ciphers)
+        except ssl.SSLError as exc:
+            raise ProviderError("the option ssl_ciphers of the Redis URL names no cipher that OpenSSL has") from exc
+    return context
+
+
+def _with_certificates(tls: TLSConfig) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=tls.ca_certs, capath=tls.ca_path, cadata=tls.ca_data)
+        if tls.certfile is not None:
+            password = tls.key_password or ""  # never ask at a terminal
+            context.load_cert_chain(tls.certfile, tls.keyfile, password=lambda: password)
+    except (OSError, ValueError, TypeError) as exc:
+        names = (tls.ca_certs, tls.ca_path, tls.ca_data and "ssl_ca_data", tls.certfile, tls.keyfile)
+        files = ", ".join(name for name in names if name is not None)
+        alone = tls.certfile is not None and tls.keyfile is None
+        hint = "; without ssl_keyfile the key is looked for in ssl_certfile" if alone else ""
+        raise ProviderError(f"the certificate files of the Redis URL ({files}) cannot be used: {exc}{hint}") from exc
+    return context
