@@ -1,11 +1,19 @@
-"""TLS: what the options of a URL say about it, and the context of connections."""
+"""TLS: what the options of a URL say about it, and the context of connections.
+
+A context is made in a thread, as reading the authorities of the system takes some 70 ms, and kept until one of its
+files has changed. The thread is not one of the loop's executor, which is the application's and may be full. One thread
+at a time makes the context of a configuration, for whoever waits for it in any event loop.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import ssl
-from functools import cache, lru_cache
+import threading
+from contextlib import suppress
+from functools import cache
 
 from chuk_sessions.environment import variable
 from chuk_sessions.exceptions import ProviderError
@@ -26,6 +34,14 @@ VERSIONS = {
     "771": ssl.TLSVersion.TLSv1_2,  # the numbers that redis-py takes
     "772": ssl.TLSVersion.TLSv1_3,
 }
+PATIENCE = 5.0  # seconds for reading the files
+MAX_CONTEXTS = 64
+
+Versions = tuple[tuple[int, ...] | None, ...]
+
+_contexts: dict[TLSConfig, tuple[Versions, ssl.SSLContext]] = {}
+_making: dict[tuple[TLSConfig, Versions], list[asyncio.Future[ssl.SSLContext]]] = {}
+_lock = threading.Lock()  # of both
 
 
 def insecure_from_env() -> bool:
@@ -76,12 +92,66 @@ def warn_insecure(cause: str) -> None:
     logger.warning("%s: the certificate of the Redis server is not verified", cause)
 
 
-def tls_context(tls: TLSConfig) -> ssl.SSLContext:
+async def tls_context(tls: TLSConfig) -> ssl.SSLContext:
     """The context for a connection, made anew when a file has changed. Raises ProviderError that says what is wrong."""
-    return _context(tls, _versions(tls))
+    versions = _versions(tls)
+    known = _contexts.get(tls)
+    if known is not None and known[0] == versions:
+        return known[1]
+    future: asyncio.Future[ssl.SSLContext] = asyncio.get_running_loop().create_future()
+    with _lock:
+        waiting = _making.get((tls, versions))
+        if waiting is None:
+            threading.Thread(target=_make, args=(tls, versions), name="chuk_sessions TLS", daemon=True).start()
+            waiting = _making[tls, versions] = []
+        waiting.append(future)
+    try:
+        async with asyncio.timeout(PATIENCE):
+            return await future
+    except TimeoutError:
+        raise ProviderError(f"the certificate files could not be read within {PATIENCE:g} s") from None
 
 
-def _versions(tls: TLSConfig) -> tuple[object, ...]:
+def _make(tls: TLSConfig, versions: Versions) -> None:
+    """Make a context and hand it to all that wait for it: in a thread of its own."""
+    context, error = None, None
+    try:
+        context = _context(tls)
+    except Exception as exc:
+        error = exc.with_traceback(None)  # which would hold this frame, and this frame it
+    with _lock:
+        waiting = _making.pop((tls, versions), [])
+        if context is not None:
+            _contexts.pop(tls, None)
+            while len(_contexts) >= MAX_CONTEXTS:
+                del _contexts[next(iter(_contexts))]
+            _contexts[tls] = versions, context
+    for future in waiting:
+        with suppress(RuntimeError):  # its loop is closed: nobody waits any more
+            future.get_loop().call_soon_threadsafe(_settle, future, context, error)
+
+
+def _settle(future: asyncio.Future[ssl.SSLContext], context: ssl.SSLContext | None, error: Exception | None) -> None:
+    if future.done():
+        return
+    if context is not None:
+        future.set_result(context)
+    elif error is not None:
+        future.set_exception(error)
+
+
+def _after_fork_in_child() -> None:
+    """The threads of the parent are not here, and one of them may have had the lock."""
+    global _lock
+    _lock = threading.Lock()
+    _making.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+def _versions(tls: TLSConfig) -> Versions:
     """What changes when a certificate file is replaced: a new connection must use the new one."""
     names = [tls.ca_certs, tls.ca_path, tls.certfile, tls.keyfile]
     if tls.ca_certs is tls.ca_path is tls.ca_data is None:
@@ -98,8 +168,7 @@ def _version(name: str) -> tuple[int, ...] | None:
     return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino
 
 
-@lru_cache(maxsize=64)
-def _context(tls: TLSConfig, versions: tuple[object, ...]) -> ssl.SSLContext:
+def _context(tls: TLSConfig) -> ssl.SSLContext:
     context = _with_certificates(tls)
     context.check_hostname = tls.check_hostname and tls.verify
     if not tls.verify:

@@ -32,11 +32,12 @@ async def open_connection(
     If it was the server that said no, its error is the cause.
     """
     connection = Connection(loop, on_lost, config.max_in_flight)
-    begun = loop.time()
     cause: ProviderError | None = None
     try:
+        context = None if config.tls is None else await tls_context(config.tls)
+        begun = loop.time()
         async with asyncio.timeout(config.connect_timeout):
-            await _connect(connection, config, loop)
+            await _connect(connection, config, context, loop)
             await _log_in(connection, config)
         if connection.lost.done():
             raise NotSent(connection.reason)
@@ -103,8 +104,9 @@ def _reason(exc: OSError) -> str:
     return exc.strerror or str(exc) or type(exc).__name__
 
 
-async def _connect(connection: Connection, config: RedisConfig, loop: asyncio.AbstractEventLoop) -> None:
-    context = None if config.tls is None else tls_context(config.tls)
+async def _connect(
+    connection: Connection, config: RedisConfig, context: ssl.SSLContext | None, loop: asyncio.AbstractEventLoop
+) -> None:
     if config.path is not None:
         await loop.create_unix_connection(lambda: connection, config.path)
     else:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import shutil
 import socket
+import ssl
 import subprocess
+import threading
+import warnings
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -19,6 +24,8 @@ from cryptography.hazmat.primitives import serialization
 from chuk_sessions.exceptions import NotSent, ProviderError
 from chuk_sessions.redis_client import tls
 from chuk_sessions.redis_client.client import Client
+from chuk_sessions.redis_client.config import TLSConfig
+from tests.support.helpers import eventually
 from tests.support.servers import RedisServer, ServerError
 
 pytestmark = pytest.mark.redis
@@ -260,3 +267,150 @@ async def test_certificate_files_that_are_not_there() -> None:
         ProviderError, match=r"certificate files of the Redis URL \(/nowhere/authority\.pem\) cannot be used"
     ):
         await Client("rediss://127.0.0.1:1?ssl_ca_certs=/nowhere/authority.pem").call(b"GET", "k")
+
+
+class SlowFiles:
+    """Holds up whoever reads the certificate files, until it is told to go on; and remembers the threads."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.threads: list[int] = []
+        self.begun, self.go_on = threading.Event(), threading.Event()
+        read = tls._with_certificates
+
+        def read_slowly(config: TLSConfig) -> ssl.SSLContext:
+            self.threads.append(threading.get_ident())
+            self.begun.set()
+            assert self.go_on.wait(60)
+            return read(config)
+
+        monkeypatch.setattr(tls, "_with_certificates", read_slowly)
+        monkeypatch.setattr(tls, "_contexts", {})
+
+
+@pytest.fixture
+def slow_files(monkeypatch: pytest.MonkeyPatch) -> Iterator[SlowFiles]:
+    files = SlowFiles(monkeypatch)
+    yield files
+    files.go_on.set()
+
+
+@without_client_certificate
+async def test_the_loop_goes_on_while_the_files_are_read(secured: Secured, slow_files: SlowFiles) -> None:
+    """In a thread of ours: those of the loop are the application's, and may all be taken."""
+    loop = asyncio.get_running_loop()
+    with ThreadPoolExecutor(1) as executor:
+        loop.set_default_executor(executor)
+        taken = threading.Event()
+        occupied = loop.run_in_executor(None, taken.wait)
+        url = f"{secured.url}?ssl_ca_certs={secured.trusted}"
+        answers = [asyncio.ensure_future(Client(f"{url}&client_name={name}").call(b"PING")) for name in "abc"]
+        await eventually(slow_files.begun.is_set)
+        slow_files.go_on.set()
+        assert await asyncio.gather(*answers) == [b"PONG"] * 3
+        taken.set()
+        await occupied
+    assert len(slow_files.threads) == 1  # for the three of them
+    assert slow_files.threads[0] != threading.get_ident()
+
+
+@without_client_certificate
+async def test_a_connection_that_is_given_up_while_the_files_are_read(secured: Secured, slow_files: SlowFiles) -> None:
+    """The next one takes what was read."""
+    url = f"{secured.url}?ssl_ca_certs={secured.trusted}&socket_timeout=0.1"
+    with pytest.raises(NotSent, match=r"could not send .* within 0\.1 s"):
+        await Client(url).call(b"PING")
+    client = Client(url)
+    waiting = client.call(b"PING")
+    await eventually(slow_files.begun.is_set)
+    await client.deployment().close()
+    with pytest.raises(NotSent):
+        await waiting
+    slow_files.go_on.set()
+    client = Client(url.partition("&")[0])
+    assert await client.call(b"PING") == b"PONG"
+    assert len(slow_files.threads) == 1
+
+
+@without_client_certificate
+def test_a_loop_that_ends_while_the_files_are_read(secured: Secured, slow_files: SlowFiles) -> None:
+    url = f"{secured.url}?ssl_ca_certs={secured.trusted}"
+
+    async def begin() -> None:
+        answer = Client(url).call(b"PING")
+        await eventually(slow_files.begun.is_set)
+        assert not answer.done()
+        answer.cancel()
+
+    async def go_on() -> bytes:
+        slow_files.go_on.set()
+        answer: bytes = await Client(url).call(b"PING")
+        return answer
+
+    asyncio.run(begin())
+    assert asyncio.run(go_on()) == b"PONG"
+    assert len(slow_files.threads) == 1
+
+
+async def test_files_that_cannot_be_read_in_time(slow_files: SlowFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a network drive that is away: it is said, and each attempt waits for the same thread."""
+    monkeypatch.setattr(tls, "PATIENCE", 0.05)
+    client = Client("rediss://127.0.0.1:1")
+    for _ in range(3):
+        with pytest.raises(NotSent, match=r"the certificate files could not be read within 0\.05 s"):
+            await client.call(b"PING")
+    assert len(slow_files.threads) == 1
+
+
+async def test_the_systems_authorities_that_were_replaced_are_used_by_the_next_connection(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = tmp_path / "authorities.pem"
+    monkeypatch.setenv("SSL_CERT_FILE", str(path))
+    subjects = []
+    for _ in range(2):
+        trustme.CA().cert_pem.write_to_path(path)
+        contexts = [await tls.tls_context(TLSConfig()) for _ in range(2)]
+        assert contexts[0] is contexts[1]
+        subjects.append(contexts[0].get_ca_certs()[0]["serialNumber"])
+    assert subjects[0] != subjects[1]
+
+
+async def test_contexts_are_kept_for_so_many_configurations_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tls, "_contexts", {})
+    monkeypatch.setattr(tls, "MAX_CONTEXTS", 3)
+    configs = [TLSConfig(ca_data=trustme.CA().cert_pem.bytes().decode()) for _ in range(5)]
+    contexts = [await tls.tls_context(config) for config in configs]
+    assert list(tls._contexts) == configs[2:]
+    assert await tls.tls_context(configs[4]) is contexts[4]
+    assert await tls.tls_context(configs[0]) is not contexts[0]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_child_that_is_forked_while_the_files_are_read(slow_files: SlowFiles) -> None:
+    """The thread that reads them is not there: the child reads them itself."""
+    config = TLSConfig(ca_data=trustme.CA().cert_pem.bytes().decode())
+    contexts = []
+
+    async def read() -> None:
+        contexts.append(await tls.tls_context(config))
+
+    async def begin() -> asyncio.Task[None]:
+        task = asyncio.ensure_future(read())
+        await eventually(slow_files.begun.is_set)
+        return task
+
+    async def end(task: asyncio.Task[None]) -> None:
+        await task
+
+    with asyncio.Runner() as runner, warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of a fork beside threads
+        task = runner.run(begin())
+        child = os.fork()
+        slow_files.go_on.set()
+        if child == 0:
+            try:
+                asyncio.run(read())
+            finally:
+                os._exit(len(contexts))
+        runner.run(end(task))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == len(contexts) == 1
