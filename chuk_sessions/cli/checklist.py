@@ -257,7 +257,7 @@ async def _permissions(client: Client, server: Master) -> list[Finding]:
         }
         found = [await _try("commands", sessions), await _try("provider API", provider)]
     if reads_legacy():
-        asking = RedisFactory(client).session_store(CHECK_SANDBOX)
+        asking = RedisFactory(client, legacy=True).session_store(CHECK_SANDBOX)
         found.append(await _try(LEGACY_VARIABLE, {"ask for an unknown id": lambda: asking.read(new_name)}))
     return found
 

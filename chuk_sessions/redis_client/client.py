@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import os
 import weakref
 from asyncio import get_running_loop
 from collections.abc import AsyncGenerator
 from contextlib import suppress
-from typing import Protocol
+from typing import Protocol, cast
 
 from chuk_sessions.redis_client.cluster import Cluster
 from chuk_sessions.redis_client.commands import Argument, Packed, Replay, Reply, Waiter, pack
@@ -16,7 +17,8 @@ from chuk_sessions.redis_client.config import Credentials, RedisConfig
 from chuk_sessions.redis_client.master import Master
 from chuk_sessions.redis_client.node import Node
 from chuk_sessions.redis_client.sentinel import Sentinels, leave_a_replica
-from chuk_sessions.redis_client.url import parse_url
+from chuk_sessions.redis_client.tls import insecure_from_env
+from chuk_sessions.redis_client.url import Url, parse_url, url_text
 from chuk_sessions.redis_client.watchdog import Watchdog
 
 __all__ = ["Client", "Deployment"]
@@ -65,19 +67,29 @@ class Client:
     """Talks to what ``url`` names; each event loop, and each process after a fork, over connections of its own.
 
     Nothing is parsed or connected before the first call. A client is meant to be shared and to live as long as the
-    process; connections close when their event loop shuts down. ``credentials``: see ``parse_url``.
+    process; connections close when their event loop shuts down, or some time after nobody has the client any more.
+    ``credentials`` and ``insecure``: see ``parse_url``; the environment is read when the client is made.
     """
 
-    def __init__(self, url: str, credentials: Credentials | None = None) -> None:
-        self._url = url
-        self._credentials = credentials
-        self._config: RedisConfig | None = None
+    def __init__(self, url: str | Url, credentials: Credentials | None = None, insecure: bool | None = None) -> None:
         self._opened: dict[asyncio.AbstractEventLoop, Deployment] = {}
+        self._url = url_text(url)
+        self._credentials = credentials
+        self._insecure = insecure_from_env() if insecure is None else insecure
+        self._config: RedisConfig | None = None
         self._past = dict.fromkeys(SO_FAR, 0)  # of loops that are gone
         _clients.add(self)
 
     def __repr__(self) -> str:
         return f"<Client {self._config.address if self._config else 'unused'} {list(self._opened.values())}>"
+
+    def __del__(self) -> None:
+        """Have each loop close its connections, which would stay open for nobody; see ``_close_unused``."""
+        for loop, deployment in self._opened.items():
+            try:
+                loop.call_soon_threadsafe(_close_unused, loop, deployment, self.timeout, context=contextvars.Context())
+            except RuntimeError:  # it has been closed, and they with it
+                continue
 
     def call(self, *args: Argument, replay: Replay = Replay.NEVER) -> asyncio.Future[Reply]:
         """Send one command; a future with its reply as hiredis gives it (bytes, int, None, list).
@@ -96,7 +108,8 @@ class Client:
         A cluster is asked for them each time, as they change. Raises as ``call`` does.
         """
         deployment = self.deployment()
-        return [Master(node, deployment.node_of, deployment.is_cluster) for node in await deployment.masters()]
+        in_cluster = deployment.is_cluster
+        return [Master(node, deployment.node_of, in_cluster, self) for node in await deployment.masters()]
 
     async def time_at(self, key: Argument) -> float:
         """The clock of the server that has ``key``, in seconds since the epoch; those of a cluster may differ.
@@ -128,9 +141,7 @@ class Client:
     @property
     def timeout(self) -> float:
         """Seconds that a command may take. Raises ProviderError if the URL cannot be used."""
-        if self._config is None:
-            self._config = parse_url(self._url, self._credentials)
-        return self._config.timeout
+        return self._parsed().timeout
 
     def stats(self) -> dict[str, float]:
         """Numbers of this process, over all its event loops.
@@ -146,18 +157,22 @@ class Client:
         return {**numbers, "mean_batch": round(written / writes, 2) if writes else 0.0}
 
     def _open(self, loop: asyncio.AbstractEventLoop) -> Deployment:
-        if self._config is None:
-            self._config = parse_url(self._url, self._credentials)
+        config = self._parsed()
         for other in list(self._opened):
             if other.is_closed():
                 self._forget(other)
-        watchdog = Watchdog(loop, self._config.timeout)
-        deployment = _make(self._config, loop, watchdog)
+        watchdog = Watchdog(loop, config.timeout)
+        deployment = _make(config, loop, watchdog)
         deployment.guard = guard = _close_with_the_loop(deployment, watchdog)
         with suppress(StopIteration):  # it now stands at its yield, known to the loop
             guard.__anext__().send(None)
         self._opened[loop] = deployment
         return deployment
+
+    def _parsed(self) -> RedisConfig:
+        if self._config is None:
+            self._config = parse_url(self._url, self._credentials, self._insecure)
+        return self._config
 
     def _forget(self, loop: asyncio.AbstractEventLoop) -> None:
         deployment = self._opened.pop(loop, None)
@@ -182,6 +197,23 @@ async def _close_with_the_loop(deployment: Deployment, watchdog: Watchdog) -> As
         await deployment.close()
 
 
+def _close_unused(loop: asyncio.AbstractEventLoop, deployment: Deployment, timeout: float) -> None:
+    """Close what a client without an owner had opened, once every command on it must have ended."""
+    loop.call_later(2 * timeout, _begin_to_close, loop, deployment)
+
+
+def _begin_to_close(loop: asyncio.AbstractEventLoop, deployment: Deployment) -> None:
+    guard = cast(AsyncGenerator[None], deployment.guard)
+    task = loop.create_task(_end(guard))
+    _closing.add(task)
+    task.add_done_callback(_closing.discard)
+
+
+async def _end(guard: AsyncGenerator[None]) -> None:
+    await guard.aclose()
+
+
+_closing: set[asyncio.Task[None]] = set()
 _clients: weakref.WeakSet[Client] = weakref.WeakSet()
 _inherited: list[object] = []
 

@@ -41,9 +41,13 @@ class Ownership(NamedTuple):
 
 
 class Master:
-    """A server that takes writes. Commands go to it and to no other, whatever their keys."""
+    """A server that takes writes. Commands go to it and to no other, whatever their keys.
 
-    def __init__(self, node: Node, node_of: Callable[[Argument], Node | None], in_cluster: bool) -> None:
+    ``owner`` lives as long as this: the client, whose connections close when nobody has it any more.
+    """
+
+    def __init__(self, node: Node, node_of: Callable[[Argument], Node | None], in_cluster: bool, owner: object) -> None:
+        self._owner = owner
         self._node = node
         self._node_of = node_of
         self.in_cluster = in_cluster

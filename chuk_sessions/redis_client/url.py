@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from contextlib import suppress
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 from urllib.parse import unquote, urlsplit
 
 from chuk_sessions.exceptions import ProviderError
@@ -27,7 +27,7 @@ from chuk_sessions.redis_client.config import (
 from chuk_sessions.redis_client.options import Options
 from chuk_sessions.redis_client.tls import insecure_from_env, tls_config
 
-__all__ = ["parse_url", "url_text"]
+__all__ = ["Url", "parse_url", "url_text"]
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +40,13 @@ OVER_TLS = {"redis": False, "rediss": True, "valkey": False, "valkeys": True}
 SENTINEL, CLUSTER = "sentinel", "cluster"
 
 
+class Url(Protocol):
+    """A URL of pydantic, such as ``RedisDsn``."""
+
+    def unicode_string(self) -> str:
+        """The text, with the password."""
+
+
 def url_text(url: object) -> str:
     """The text of a URL: a str, or an object of pydantic such as ``RedisDsn``. Raises TypeError for anything else.
 
@@ -48,13 +55,13 @@ def url_text(url: object) -> str:
     if isinstance(url, str):
         return str.__str__(url).strip()
     as_text = getattr(type(url), "unicode_string", None)
-    text = as_text(url) if callable(as_text) else None
+    text: object = as_text(url) if callable(as_text) else None
     if not isinstance(text, str):
         raise TypeError(f"the Redis URL must be a str or a URL of pydantic, got {type(url).__name__}; pass its text")
     return text.strip()
 
 
-def parse_url(url: str, credentials: Credentials | None = None, insecure: bool | None = None) -> RedisConfig:
+def parse_url(url: str | Url, credentials: Credentials | None = None, insecure: bool | None = None) -> RedisConfig:
     """One of these forms, with options after a ``?``, to a configuration.
 
     * ``redis://[[user]:password@]host[:port][/db]``: one server. ``rediss``: over TLS. Host and port default to

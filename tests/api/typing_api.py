@@ -5,6 +5,8 @@ from __future__ import annotations
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, assert_type
 
+from pydantic import RedisDsn
+
 import chuk_sessions
 from chuk_sessions import (
     NotSent,
@@ -46,6 +48,7 @@ async def manager_types() -> None:
     SessionManager(sandbox_id=None, session_factory=None, default_ttl_hours=24)
     SessionManager(session_factory=memory.factory())
     SessionManager(session_factory=redis.factory("redis://localhost"))
+    SessionManager(session_factory=redis.factory(RedisDsn("redis://localhost")))
     SessionManager(session_factory=factory_for_env())
     assert_type(await manager.allocate_session(), str)
     assert_type(await manager.allocate_session("id", "alice", 0.5, {"a": [1, None]}), str)

@@ -279,7 +279,7 @@ def test_every_option_of_redis_py_is_accepted(name: str) -> None:
 
 @pytest.mark.parametrize("kind", [RedisDsn, AnyUrl])
 def test_urls_of_pydantic(kind: type[AnyUrl]) -> None:
-    config = parse_url(kind(f"redis://u:{SECRET}@h:7/3?client_name=app"))  # type: ignore[arg-type]
+    config = parse_url(kind(f"redis://u:{SECRET}@h:7/3?client_name=app"))
     assert config == parse_url(f"redis://u:{SECRET}@h:7/3?client_name=app")
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from chuk_sessions.environment import shown, variable
 from chuk_sessions.exceptions import ProviderError
 from chuk_sessions.provider import DEFAULT_TTL, ProviderSession, default_ttl_from_env
+from chuk_sessions.providers.redis.sharing import SharedClients
 from chuk_sessions.providers.redis.store import RedisSessionStore
 from chuk_sessions.providers.redis.values import RedisSession
 from chuk_sessions.redis_client.client import Client
 from chuk_sessions.redis_client.config import Credentials
+from chuk_sessions.redis_client.url import Url, url_text
 from chuk_sessions.stores.contract import CompleteStore
 
 __all__ = ["RedisFactory", "RedisSession", "factory"]
@@ -22,9 +24,10 @@ ON, OFF = ("1", "true", "yes", "on"), ("", "0", "false", "no", "off")
 class RedisFactory:
     """Gives the values of a database (call it) and the sessions of a sandbox (``session_store``)."""
 
-    def __init__(self, client: Client, default_ttl: float = DEFAULT_TTL) -> None:
+    def __init__(self, client: Client, default_ttl: float = DEFAULT_TTL, legacy: bool = False) -> None:
         self._client = client
         self._default_ttl = default_ttl
+        self._legacy = legacy
 
     def __call__(self) -> ProviderSession[RedisSession]:
         """A context manager that gives a ``RedisSession``."""
@@ -39,12 +42,9 @@ class RedisFactory:
         return self._client.stats()
 
     def session_store(self, sandbox_id: str) -> CompleteStore:
-        """The sessions of one sandbox; with ``SESSION_LEGACY_READ=1`` also those that published versions stored.
-
-        ProviderError if that variable is neither on (1, true, yes, on) nor off (0, false, no, off, or not set).
-        """
+        """The sessions of one sandbox; with ``SESSION_LEGACY_READ=1`` also those that published versions stored."""
         store = RedisSessionStore(self._client, sandbox_id)
-        if not reads_legacy():
+        if not self._legacy:
             return store
         from chuk_sessions.providers.redis.legacy.store import LegacyReadingStore
 
@@ -59,23 +59,21 @@ def reads_legacy() -> bool:
     return value in ON
 
 
-_shared: dict[tuple[str, int | None], Client] = {}  # by URL and identity of credentials, which the client keeps alive
+_shared = SharedClients()
 
 
-def factory(url: str | None = None, credentials: Credentials | None = None) -> RedisFactory:
+def factory(url: str | Url | None = None, credentials: Credentials | None = None) -> RedisFactory:
     """A factory for ``url``; without one for ``SESSION_REDIS_URL``, else ``REDIS_URL``, else the local server.
 
-    The environment is read now; a ``SESSION_DEFAULT_TTL`` (what ``set`` gives) that is no number over 0 is a
-    ProviderError. The URL is parsed and the server contacted at the first call, which raises ProviderError if that
-    fails; ``parse_url`` describes its forms. ``credentials`` is called, without arguments, each time a connection is
-    made, for passwords that change: it returns a password or a pair of user and password, or an awaitable of one of
-    these; pass the same function each time, as all factories of one URL and function share their connections.
-    TypeError if it is no function.
+    The environment is read now: a ``SESSION_DEFAULT_TTL`` (what ``set`` gives) that is no number over 0 and a
+    ``SESSION_LEGACY_READ`` that is neither on (1, true, yes, on) nor off (0, false, no, off, blank) are a
+    ProviderError. The URL, a str or one of pydantic, is parsed and the server contacted at the first call, which raises
+    ProviderError if that fails; ``parse_url`` describes its forms. ``credentials`` is called, without arguments, each
+    time a connection is made, for passwords that change: it returns a password or a pair of user and password, or an
+    awaitable of one of these. All factories of one URL and function share their connections, and so do those of one
+    URL and one method of one object. TypeError if ``url`` is no URL or ``credentials`` is no function.
     """
-    if url is None:
-        url = next(filter(None, map(variable, URL_VARIABLES)), DEFAULT_URL)
+    text = next(filter(None, map(variable, URL_VARIABLES)), DEFAULT_URL) if url is None else url_text(url)
     if credentials is not None and not callable(credentials):
         raise TypeError(f"credentials must be a function without arguments, got {type(credentials).__name__}")
-    key = (url, None if credentials is None else id(credentials))
-    client = _shared.setdefault(key, Client(url, credentials))
-    return RedisFactory(client, default_ttl_from_env())
+    return RedisFactory(_shared.client(text, credentials), default_ttl_from_env(), reads_legacy())
