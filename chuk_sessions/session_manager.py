@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from functools import partial
+from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any, Self, TypeVar
 
 from chuk_sessions import grid
@@ -19,19 +18,18 @@ from chuk_sessions.arguments import (
     seconds_of,
 )
 from chuk_sessions.batches import batch, in_background, session_error
-from chuk_sessions.codec import Metadata, text_key
+from chuk_sessions.codec import text_key
 from chuk_sessions.exceptions import OutcomeUnknown, ProviderError, SessionTakenError, StorageError
 from chuk_sessions.ids import fingerprint, new_session_id, renewed_id
+from chuk_sessions.manager_settings import ManagerSettings
 from chuk_sessions.models import SessionMetadata, session_info
 from chuk_sessions.provider import Factory
 from chuk_sessions.provider_factory import factory_for_env
-from chuk_sessions.stores.contract import INT64, Existing, InProcess, SessionStoreFactory
-from chuk_sessions.stores.wrapper import open_store
+from chuk_sessions.stores.contract import INT64, SessionStoreFactory
 
 __all__ = ["SessionManager", "SessionMetadata"]
 
 T = TypeVar("T")
-Create = Callable[[str, str | None, float, Metadata], Awaitable[Existing | None]]
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +37,7 @@ PREFIX_CACHE_SIZE = 4096
 REPORT_INTERVAL = 10.0  # seconds between two log lines about a failing store
 
 
-class SessionManager:
+class SessionManager(ManagerSettings):
     """Sessions of one sandbox: allocate, validate, read, update, extend, delete; and their grid paths.
 
     ``sandbox_id`` isolates tenants: nothing done through a manager reaches a session of another sandbox. It is the
@@ -62,7 +60,10 @@ class SessionManager:
     session when it is created, and ``get_session_info`` then has ``idle_expires_at``.
 
     Raises ValueError for a sandbox that is no path segment, for hours, an interval or a limit out of range, TypeError
-    for ones that are no number, ProviderError for an unknown ``SESSION_PROVIDER``.
+    for ones that are no number and for what is no factory, ProviderError for an unknown ``SESSION_PROVIDER``.
+
+    ``sandbox_id``, ``session_factory``, ``default_ttl_hours`` and ``strict`` are attributes that may be set, under the
+    same rules; the calls after that go by them.
     """
 
     def __init__(
@@ -76,17 +77,13 @@ class SessionManager:
         max_sessions_per_user: int | None = None,
         idle_ttl_minutes: float | None = None,
     ) -> None:
-        self._default_lifetime = seconds_of("default_ttl_hours", default_ttl_hours)
+        self.default_ttl_hours = default_ttl_hours
         self._touch_interval = check_interval(touch_interval)
         limit, idle = check_limit(max_sessions_per_user), check_idle(idle_ttl_minutes, self._touch_interval)
-        self.sandbox_id = choose_sandbox(sandbox_id)
-        self.default_ttl_hours = default_ttl_hours
+        self._options = {name: value for name, value in (("limit", limit), ("idle", idle)) if value}
         self.strict = strict
-        self.session_factory: Any = factory_for_env() if session_factory is None else session_factory
-        self._store = open_store(self.session_factory, self.sandbox_id)
-        self._create = _with_options(self._store.create, {"limit": limit, "idle": idle})
-        self._in_process = self._store if isinstance(self._store, InProcess) else None
-        self._prefixes: dict[str, str] = {}
+        sandbox_id = choose_sandbox(sandbox_id)
+        self._open(factory_for_env() if session_factory is None else session_factory, sandbox_id)
         self._next_report = 0.0
 
     def __repr__(self) -> str:
@@ -118,7 +115,7 @@ class SessionManager:
         metadata = {} if custom_metadata is None else custom_metadata
         made_here = session_id is None
         if session_id is None:
-            session_id = new_session_id(self.sandbox_id, user_id, time.time())
+            session_id = new_session_id(self._sandbox_id, user_id, time.time())
         else:
             session_id = grid.check_segment("session_id", session_id)
         try:
@@ -158,7 +155,7 @@ class SessionManager:
             return self._failed(exc, "read", session_id, None)
         if record is None:
             return None
-        return session_info(session_id, self.sandbox_id, record)
+        return session_info(session_id, self._sandbox_id, record)
 
     async def get_session_metadata(self, session_id: str) -> SessionMetadata | None:
         """What ``get_session_info`` tells, as an object; None for an unknown, expired or deleted session.
@@ -171,7 +168,7 @@ class SessionManager:
             record = await self._store.read(session_id)
         except ProviderError as exc:
             raise _storage_error("read", session_id, exc) from exc
-        return None if record is None else SessionMetadata.from_dict(session_info(session_id, self.sandbox_id, record))
+        return None if record is None else SessionMetadata.from_dict(session_info(session_id, self._sandbox_id, record))
 
     async def update_session_metadata(
         self, session_id: str, custom_metadata: dict[str, Any], merge: bool = True
@@ -264,7 +261,7 @@ class SessionManager:
             found = await self._store.list_user(user_id)
         except ProviderError as exc:
             raise _storage_error("list the sessions of a user", None, exc) from exc
-        return [session_info(session_id, self.sandbox_id, record) for session_id, record in found]
+        return [session_info(session_id, self._sandbox_id, record) for session_id, record in found]
 
     async def delete_user_sessions(self, user_id: str, keep: str | Iterable[str] | None = None) -> int:
         """End all sessions of a user but those in ``keep``, an id or several; how many were ended.
@@ -291,7 +288,7 @@ class SessionManager:
         try:
             async for page in self._store.pages(check_batch(batch)):
                 for session_id, record in page:
-                    yield session_info(session_id, self.sandbox_id, record)
+                    yield session_info(session_id, self._sandbox_id, record)
         except ProviderError as exc:
             raise _storage_error("go through the sessions", None, exc) from exc
 
@@ -403,7 +400,7 @@ class SessionManager:
 
     def get_session_prefix_pattern(self) -> str:
         """``grid/{sandbox}/``: what the paths of all sessions of this sandbox start with."""
-        return f"{grid.ROOT}/{self.sandbox_id}/"
+        return f"{grid.ROOT}/{self._sandbox_id}/"
 
     def _failed(self, exc: ProviderError, action: str, session_id: str | None, result: T) -> T:
         """Raise when strict; else log, at most once per interval, and give ``result``."""
@@ -422,9 +419,3 @@ def _storage_error(action: str, session_id: str | None, exc: ProviderError) -> S
     """What a manager raises when its storage fails: every call's words are made here."""
     which = "" if session_id is None else f" session {fingerprint(session_id)}"
     return StorageError(f"could not {action}{which}: {exc}")
-
-
-def _with_options(create: Callable[..., Awaitable[Existing | None]], options: dict[str, float]) -> Create:
-    """``create`` with those options that are in use."""
-    used = {name: value for name, value in options.items() if value}
-    return partial(create, **used) if used else create

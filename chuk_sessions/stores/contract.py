@@ -26,7 +26,8 @@ What every store promises, and ``chuk_sessions.testing.StoreContract`` checks:
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import NamedTuple, Protocol, runtime_checkable
+from inspect import getattr_static
+from typing import NamedTuple, Protocol, TypeGuard, runtime_checkable
 
 from chuk_sessions.codec import Metadata
 from chuk_sessions.exceptions import MetadataError, NotSupportedError
@@ -45,6 +46,7 @@ __all__ = [
     "cannot_count",
     "counted",
     "not_supported",
+    "opens_stores",
 ]
 
 INT64 = range(-(2**63), 2**63)  # what a counter may hold: the integers of Redis
@@ -194,3 +196,8 @@ class SessionStoreFactory(Protocol):
 
     def session_store(self, sandbox_id: str) -> SessionStore:
         """Open the sessions of one sandbox; the caller owns the store and closes it."""
+
+
+def opens_stores(factory: object) -> TypeGuard[SessionStoreFactory]:
+    """Tell whether a factory has a store of its own. A mock has every attribute, and only those that it is given."""
+    return getattr_static(factory, "session_store", None) is not None

@@ -24,6 +24,7 @@ from chuk_sessions.stores.contract import (
     UserIndexed,
     Walkable,
     not_supported,
+    opens_stores,
 )
 from chuk_sessions.stores.keyvalue import KeyValueStore
 
@@ -138,7 +139,7 @@ def open_store(factory: Factory | SessionStoreFactory, sandbox_id: str) -> Compl
 
     Raises TypeError for what is neither kind of factory, and whatever the factory raises.
     """
-    if isinstance(factory, SessionStoreFactory):
+    if opens_stores(factory):
         return complete(factory.session_store(sandbox_id))
     if not callable(factory):
         raise TypeError(f"session_factory must be a provider factory, got {type(factory).__name__}")
@@ -182,6 +183,6 @@ def stack(factory: Factory | SessionStoreFactory, *wrappers: Callable[[CompleteS
     A wrapper is called with the store to wrap, once for each store that is opened: a subclass of ``StoreWrapper``, or
     a function that gives one. Raises TypeError if ``factory`` is neither kind of factory.
     """
-    if not callable(factory) and not isinstance(factory, SessionStoreFactory):
+    if not callable(factory) and not opens_stores(factory):
         raise TypeError(f"the factory to wrap must be a provider factory, got {type(factory).__name__}")
     return StackedFactory(factory, wrappers)

@@ -17,11 +17,14 @@ import os
 import re
 import sys
 import warnings
+from contextlib import asynccontextmanager
 from datetime import datetime
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
 
 SESSION_ID = re.compile(r"sess-[\w-]*\d{10}-[0-9a-f]+")
 TIME = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z")
@@ -60,6 +63,57 @@ def broken() -> Any:
     raise ConnectionError("the storage cannot be reached")
 
 
+class Values:
+    """A provider over a dict."""
+
+    def __init__(self, data: dict[str, Any]) -> None:
+        self.data = data
+
+    async def setex(self, key: str, ttl: int, value: Any) -> None:
+        self.data[key] = value
+
+    async def get(self, key: str) -> Any:
+        return self.data.get(key)
+
+    async def delete(self, key: str) -> bool:
+        return self.data.pop(key, None) is not None
+
+    async def close(self) -> None:
+        pass
+
+
+def over(data: dict[str, Any]) -> Callable[[], Any]:
+    """A provider factory over a dict."""
+
+    @asynccontextmanager
+    async def open_values() -> AsyncIterator[Values]:
+        yield Values(data)
+
+    return open_values
+
+
+def from_module(factory: Any) -> Any:
+    """What the environment gives when it names a module whose ``factory`` is this."""
+    module = ModuleType("chuk_sessions.providers.compat_row")
+    module.factory = factory  # type: ignore[attr-defined]
+    sys.modules[module.__name__] = module
+    before = os.environ.get("SESSION_PROVIDER")
+    os.environ["SESSION_PROVIDER"] = "compat_row"
+    try:
+        return use("chuk_sessions.provider_factory.factory_for_env")()
+    finally:
+        del os.environ["SESSION_PROVIDER"], sys.modules[module.__name__]
+        if before is not None:
+            os.environ["SESSION_PROVIDER"] = before
+
+
+async def allocates(factory: Any) -> str:
+    """What a manager over a factory does, as the first part of an id that it made."""
+    manager = use("chuk_sessions.session_manager.SessionManager")(sandbox_id="box", session_factory=factory)
+    session_id: str = await manager.allocate_session(user_id="alice")
+    return session_id.split("-")[0]
+
+
 def seconds(info: dict[str, Any] | None) -> int | None:
     """How long a session lives from its creation."""
     if info is None:
@@ -92,14 +146,20 @@ async def run(code: str, key: str) -> str:
         result = eval(compile(code, "row", "eval", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT), names)
         return shown(await result if inspect.iscoroutine(result) else result)
     except Exception as exc:
-        return f"raises {type(exc).__name__}"
+        return f"raises {kind(exc)}"
+
+
+def kind(error: Exception) -> str:
+    """The kind of an error as programs for the published versions catch it: they know no subclasses of SessionError."""
+    known = use("chuk_sessions.exceptions.SessionError")
+    return (known if isinstance(error, known) else type(error)).__name__
 
 
 async def namespace(code: str, key: str) -> dict[str, Any]:
     """What the row uses, made anew."""
     make = use("chuk_sessions.session_manager.SessionManager")
     names: dict[str, Any] = {"use": use, "named": named, "seconds": seconds, "failure": failure, "make": make, "k": key}
-    names["broken"] = broken
+    names |= {"broken": broken, "over": over, "from_module": from_module, "allocates": allocates, "mock": mock}
     names |= {"asyncio": asyncio, "json": json, "math": math, "c": importlib.import_module("chuk_sessions")}
     names |= {"S": use("chuk_sessions.session_manager.SessionMetadata"), "m": make(sandbox_id="box")}
     if re.search(r"\bsid\b", code):

@@ -2,7 +2,9 @@
 
 In a row are: `m`, a manager of the sandbox `box`; `sid`, a session in it of alice with the metadata {"a": 1}; `p`, an
 opened provider; `c`, the package; `k`, a key or id that no other row has; `S`, SessionMetadata; `make`, SessionManager;
-`broken`, the factory of a storage that cannot be reached;
+`broken`, the factory of a storage that cannot be reached; `over(dict)`, a provider factory over a dict;
+`from_module(factory)`, what the environment gives for a module with that factory; `allocates(factory)`, what a manager
+over it does; `mock`, that of unittest;
 `use(path)`, which imports a name; `asyncio`, `json` and `math`. Everything is on the same storage, memory or Redis.
 """
 
@@ -158,6 +160,16 @@ manager/hours-negative         | make(sandbox_id="box", default_ttl_hours=-1).de
 manager/positional             | make("box", None, 5).default_ttl_hours
 manager/unknown-argument       | make(sandbox_id="box", colour="red")
 manager/grid                   | m.get_canonical_prefix("s"), m.generate_artifact_key("s", "a"), m.parse_grid_key("grid/box/s/a")
+manager/factory-number         | make(sandbox_id="box", session_factory=5).sandbox_id
+manager/factory-uncalled       | await allocates(use("chuk_sessions.providers.memory.factory"))
+manager/factory-mock           | (f := mock.MagicMock(), setattr(f.return_value.__aenter__.return_value, "get", mock.AsyncMock(return_value=None)), await allocates(f))[2]
+manager/factory-set            | (d := {}, setattr(m, "session_factory", over(d)), await m.allocate_session(k), len(d), await m.validate_session(k))[3:]
+manager/factory-set-mock       | (setattr(m, "session_factory", mock.MagicMock()), await m.allocate_session(k) == k)[1]
+manager/factory-set-none       | setattr(m, "session_factory", None)
+manager/sandbox-set            | (setattr(m, "sandbox_id", "other"), await m.allocate_session(k), (await m.get_session_info(k))["sandbox_id"])[2]
+manager/sandbox-set-slash      | (setattr(m, "sandbox_id", "a/b"), m.sandbox_id)[1]
+manager/hours-set              | (setattr(m, "default_ttl_hours", 1), await m.allocate_session(k), seconds(await m.get_session_info(k)))[2]
+manager/hours-set-negative     | (setattr(m, "default_ttl_hours", -1), m.default_ttl_hours)[1]
 manager/session-by-key         | (sid, await p.get("session:" + sid) is not None)[1]
 
 provider/set-get               | await p.setex(k, 60, "v"), await p.get(k)
@@ -188,6 +200,14 @@ provider/name-aliases          | [named(n) for n in ("memory", "mem", "inmemory"
 provider/name-unknown          | named("no_such_provider")
 provider/name-caught           | isinstance(failure(lambda: named("no_such_provider")), ModuleNotFoundError)
 provider/name-valkey           | named("valkey")
+provider/module                | await allocates(from_module(lambda: over({})))
+provider/module-callable       | await allocates(from_module(mock.Mock(return_value=over({}))))
+provider/module-context        | await allocates(from_module(over({})))
+provider/module-context-given  | (f := over({}), await allocates(from_module(lambda: f())))[1]
+provider/module-none           | from_module(None)
+provider/module-gives-none     | from_module(lambda: None)
+provider/module-type-error     | await allocates(from_module(lambda url: over({})))
+provider/module-value-error    | from_module(lambda: int("x"))
 provider/name-odd              | named("no such provider!")
 
 metadata/defaults              | (s := S(session_id="i", sandbox_id="b"), s.user_id, s.expires_at, s.status, s.custom_metadata)[1:]

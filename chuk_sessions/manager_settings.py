@@ -1,0 +1,68 @@
+"""What a ``SessionManager`` was made with, as attributes that may be set: the calls after that go by it.
+
+Programs for earlier versions set them, most often to give a manager another factory in a test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
+
+from chuk_sessions import grid
+from chuk_sessions.arguments import seconds_of
+from chuk_sessions.codec import Metadata
+from chuk_sessions.stores.contract import CompleteStore, Existing, InProcess
+from chuk_sessions.stores.wrapper import open_store
+
+__all__ = ["ManagerSettings"]
+
+Create = Callable[[str, str | None, float, Metadata], Awaitable[Existing | None]]
+
+
+class ManagerSettings:
+    """Opens the store of a factory and a sandbox, and anew when one of them is set.
+
+    What is read for each call is a plain attribute. A setting that is refused changes nothing. The store that was
+    there before is not closed, as calls may be under way in it.
+    """
+
+    _options: dict[str, Any]  # of sessions that are created
+    _store: CompleteStore
+    _create: Create
+    _in_process: InProcess | None
+
+    @property
+    def sandbox_id(self) -> str:
+        """The sandbox. One that is set must be as the argument, and is not left in the environment."""
+        return self._sandbox_id
+
+    @sandbox_id.setter
+    def sandbox_id(self, sandbox_id: str) -> None:
+        self._open(self._session_factory, grid.check_segment("sandbox_id", sandbox_id))
+
+    @property
+    def session_factory(self) -> Any:
+        """The provider factory. One that is set must be as the argument, and not None."""
+        return self._session_factory
+
+    @session_factory.setter
+    def session_factory(self, session_factory: Any) -> None:
+        self._open(session_factory, self._sandbox_id)
+
+    @property
+    def default_ttl_hours(self) -> float:
+        """How long a session lives unless told otherwise. Hours that are set must be as the argument."""
+        return self._default_ttl_hours
+
+    @default_ttl_hours.setter
+    def default_ttl_hours(self, hours: float) -> None:
+        self._default_lifetime = seconds_of("default_ttl_hours", hours)
+        self._default_ttl_hours = hours
+
+    def _open(self, session_factory: Any, sandbox_id: str) -> None:
+        store = open_store(session_factory, sandbox_id)
+        self._create = partial(store.create, **self._options) if self._options else store.create
+        self._in_process = store if isinstance(store, InProcess) else None
+        self._store, self._session_factory, self._sandbox_id = store, session_factory, sandbox_id
+        self._prefixes: dict[str, str] = {}
