@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.markdown import MarkersMissing, between_markers
-from benchmarks.processes import ROOT
-from benchmarks.publications import BENCH, PUBLICATIONS
-from benchmarks.results_file import ReportError, read
+from benchmarks.measure.processes import ROOT
+from benchmarks.pages.markdown import MarkersMissing, between_markers
+from benchmarks.pages.publications import BENCH, PUBLICATIONS
+from benchmarks.pages.results_file import ReportError, read
 
 README = ROOT / "README.md"
 

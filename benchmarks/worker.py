@@ -18,10 +18,10 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from benchmarks.adapters import adapter
-from benchmarks.case import Adapter, Workload, opened
-from benchmarks.placement import Placement, placed
-from benchmarks.timing import run_block
-from benchmarks.workloads import WORKLOADS
+from benchmarks.measure.placement import Placement, placed
+from benchmarks.measure.timing import run_block
+from benchmarks.workloads.case import Adapter, Workload, opened
+from benchmarks.workloads.registry import WORKLOADS
 
 LIBRARIES = (
     *("chuk-sessions", "redis", "hiredis", "orjson", "uvloop"),
@@ -84,19 +84,19 @@ async def _blocks(workload: Workload, opener: Adapter, least: int, most: int, de
 
 
 def _churn(**sizes: Any) -> dict[str, float]:
-    from benchmarks.churn import churn
+    from benchmarks.bench.churn import churn
 
     return churn(**sizes)
 
 
 def _footprint(items: int) -> dict[str, float]:
-    from benchmarks.footprint import footprint
+    from benchmarks.bench.footprint import footprint
 
     return footprint(items)
 
 
 def _session_footprint(**sizes: Any) -> dict[str, float]:
-    from benchmarks.session_footprint import in_memory
+    from benchmarks.bench.session_footprint import in_memory
 
     return in_memory(**sizes)
 

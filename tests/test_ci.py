@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from benchmarks.processes import ROOT
+from benchmarks.measure.processes import ROOT
 
 SESSION = re.compile(r"nox (?:--non-interactive )?-s ((?:[a-z]\w*(?:-\d\.\d+)? ?)+)")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from importlib import import_module
 
-from benchmarks.case import Adapter
+from benchmarks.workloads.case import Adapter
 
 
 def adapter(name: str, urls: Mapping[str, str]) -> Adapter:

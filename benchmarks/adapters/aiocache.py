@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import Any
 
 from benchmarks.adapters.refusal import memory_only
-from benchmarks.case import Kind, Layer
+from benchmarks.workloads.case import Kind, Layer
 
 
 class Provider:

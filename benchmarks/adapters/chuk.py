@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcon
 from importlib import import_module
 from typing import Any
 
-from benchmarks.case import Kind, Layer
+from benchmarks.workloads.case import Kind, Layer
 
 SANDBOX = "my-app"
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks.adapters.redis_py import CONNECTIONS
 from benchmarks.adapters.refusal import provider_only
-from benchmarks.case import Kind, Layer
+from benchmarks.workloads.case import Kind, Layer
 
 
 class Provider:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any
 
-from benchmarks.case import Kind, Layer
+from benchmarks.workloads.case import Kind, Layer
 
 
 class DictProvider:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.case import Kind, Layer
+from benchmarks.workloads.case import Kind, Layer
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis

@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmarks.adapters.redis_py import Provider
 from benchmarks.adapters.refusal import redis_only
-from benchmarks.case import Kind, Layer
+from benchmarks.workloads.case import Kind, Layer
 
 
 class Library:

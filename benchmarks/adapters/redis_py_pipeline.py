@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from benchmarks.adapters.refusal import redis_only
-from benchmarks.case import Kind, Layer
+from benchmarks.workloads.case import Kind, Layer
 
 
 class Batching:

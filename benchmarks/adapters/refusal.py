@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.case import Kind, Layer
+from benchmarks.workloads.case import Kind, Layer
 
 
 class CannotDo(Exception):

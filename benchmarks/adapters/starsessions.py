@@ -9,8 +9,8 @@ from typing import Any
 
 from benchmarks.adapters.redis_py import CONNECTIONS
 from benchmarks.adapters.refusal import CannotDo, provider_only
-from benchmarks.bodies import TTL
-from benchmarks.case import Kind, Layer
+from benchmarks.workloads.bodies import TTL
+from benchmarks.workloads.case import Kind, Layer
 
 
 class Provider:

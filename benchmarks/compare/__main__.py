@@ -11,17 +11,17 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from benchmarks import servers
-from benchmarks.case import Kind
 from benchmarks.compare.page import page
 from benchmarks.compare.run import play, python_of
 from benchmarks.compare.sides import GROUPS, Contest, contests, environments
-from benchmarks.environment import environment, load
-from benchmarks.placement import PLACEMENTS, possible
-from benchmarks.processes import ROOT, run_program
-from benchmarks.publications import publish
-from benchmarks.scale import FULL, QUICK
-from benchmarks.workloads import WORKLOADS
+from benchmarks.measure import servers
+from benchmarks.measure.environment import environment, load
+from benchmarks.measure.placement import PLACEMENTS, possible
+from benchmarks.measure.processes import ROOT, run_program
+from benchmarks.measure.scale import FULL, QUICK
+from benchmarks.pages.publications import publish
+from benchmarks.workloads.case import Kind
+from benchmarks.workloads.registry import WORKLOADS
 from tests.support.servers import Server, ServerError
 
 SCHEMA = 1

@@ -6,13 +6,13 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
-from benchmarks import placement
 from benchmarks.compare.sides import GROUPS, OURS, Group
-from benchmarks.markdown import WIDTH, Table
-from benchmarks.setting import setting
-from benchmarks.timing import spread, typical
-from benchmarks.units import NOTHING, duration
-from benchmarks.workloads import WORKLOADS
+from benchmarks.measure import placement
+from benchmarks.measure.timing import spread, typical
+from benchmarks.pages.markdown import WIDTH, Table
+from benchmarks.pages.setting import setting
+from benchmarks.pages.units import NOTHING, duration
+from benchmarks.workloads.registry import WORKLOADS
 
 METHOD = (
     "Time of one operation, and how many times that of this version it is. Every side runs in an environment of its "

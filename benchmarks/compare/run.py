@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from benchmarks.bodies import TTL
 from benchmarks.compare.sides import TOOL, Contest
-from benchmarks.placement import Placement, placed, possible
-from benchmarks.processes import WorkerFailed, ask
-from benchmarks.scale import Scale
-from benchmarks.workloads import VALUE, WORKLOADS
+from benchmarks.measure.placement import Placement, placed, possible
+from benchmarks.measure.processes import WorkerFailed, ask
+from benchmarks.measure.scale import Scale
+from benchmarks.workloads.bodies import TTL
+from benchmarks.workloads.registry import VALUE, WORKLOADS
 
 Say = Callable[[str], None]
 TOOL_REQUESTS = {True: 5_000, False: 100_000}

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from benchmarks.case import Kind
-from benchmarks.workloads import WORKLOADS
+from benchmarks.workloads.case import Kind
+from benchmarks.workloads.registry import WORKLOADS
 
 OURS = "this version"
 TOOL = "redis-benchmark"

@@ -12,11 +12,11 @@ from pathlib import Path
 
 from benchmarks.count.callgrind import CountFailed, has_valgrind, instructions, per_operation, rehearse
 from benchmarks.count.changes import Count, exit_code, table
-from benchmarks.environment import environment
 from benchmarks.gate.scenarios import FAMILIES
-from benchmarks.gate.trees import NoBase, NothingBefore, Trees, choose_base, side_by_side
-from benchmarks.processes import ROOT, run_program
-from benchmarks.results_file import dumped
+from benchmarks.measure.environment import environment
+from benchmarks.measure.processes import ROOT, run_program
+from benchmarks.measure.trees import NoBase, NothingBefore, Trees, choose_base, side_by_side
+from benchmarks.pages.results_file import dumped
 
 FOLDER = ROOT / ".benchmarks" / "count"
 SCHEMA = 1

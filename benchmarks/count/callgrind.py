@@ -9,8 +9,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.processes import ROOT, environment_without_ours
-from benchmarks.workloads import WORKLOADS
+from benchmarks.measure.processes import ROOT, environment_without_ours
+from benchmarks.workloads.registry import WORKLOADS
 
 BOOT = "import sys; sys.path.append(sys.argv[1]); from benchmarks.count.counted import main; main()"
 TOTAL = re.compile(r"^(?:summary|totals): (\d+)", re.MULTILINE)

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from benchmarks.markdown import Table
-from benchmarks.units import NOTHING
-from benchmarks.workloads import WORKLOADS
+from benchmarks.pages.markdown import Table
+from benchmarks.pages.units import NOTHING
+from benchmarks.workloads.registry import WORKLOADS
 
 FAIL_OVER = 1.10
 NOTE_OVER = 1.02

@@ -18,8 +18,8 @@ import time
 from itertools import repeat
 
 from benchmarks.adapters import adapter
-from benchmarks.case import Case
-from benchmarks.workloads import WORKLOADS
+from benchmarks.workloads.case import Case
+from benchmarks.workloads.registry import WORKLOADS
 
 WARM_RUNS = 5  # by then the interpreter has specialised the code
 

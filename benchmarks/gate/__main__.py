@@ -9,16 +9,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import servers
-from benchmarks.environment import environment
 from benchmarks.gate.decision import exit_code
 from benchmarks.gate.gate import Gate, Report, as_json, described_servers, server_urls
 from benchmarks.gate.pairs import PAIRS, BaseLacks, SideFailed
 from benchmarks.gate.scenarios import Family, chosen
-from benchmarks.gate.trees import NoBase, NothingBefore, Trees, choose_base, commit_of, side_by_side
 from benchmarks.gate.verdicts import summary, tables
-from benchmarks.processes import ROOT, run_program
-from benchmarks.results_file import dumped
+from benchmarks.measure import servers
+from benchmarks.measure.environment import environment
+from benchmarks.measure.processes import ROOT, run_program
+from benchmarks.measure.trees import NoBase, NothingBefore, Trees, choose_base, commit_of, side_by_side
+from benchmarks.pages.results_file import dumped
 from tests.support.servers import ServerError
 
 FOLDER = ROOT / ".benchmarks" / "gate"

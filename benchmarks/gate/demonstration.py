@@ -17,18 +17,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmarks import servers
-from benchmarks.environment import environment, load
 from benchmarks.gate.decision import exit_code, interval, median_ratio
 from benchmarks.gate.demonstration_page import page
 from benchmarks.gate.gate import Finding, Gate, Report, described_servers, server_urls
 from benchmarks.gate.pairs import PAIRS, Question, launches
 from benchmarks.gate.scenarios import Family, chosen
 from benchmarks.gate.slowed import HOT_PATHS, HotPath, slow_down
-from benchmarks.gate.trees import PACKAGE, Trees, side_by_side
-from benchmarks.placement import possible
-from benchmarks.processes import ROOT, run_program
-from benchmarks.publications import publish
+from benchmarks.measure import servers
+from benchmarks.measure.environment import environment, load
+from benchmarks.measure.placement import possible
+from benchmarks.measure.processes import ROOT, run_program
+from benchmarks.measure.trees import PACKAGE, Trees, side_by_side
+from benchmarks.pages.publications import publish
 from tests.support.servers import ServerError
 
 SCHEMA = 1

@@ -7,9 +7,9 @@ from typing import Any
 
 from benchmarks.gate.decision import LIMIT
 from benchmarks.gate.slowed import HOT_PATHS, IDLE
-from benchmarks.markdown import Table
-from benchmarks.setting import setting
-from benchmarks.units import NOTHING
+from benchmarks.pages.markdown import Table
+from benchmarks.pages.setting import setting
+from benchmarks.pages.units import NOTHING
 
 TITLES = {
     "slowed": "Ten per cent slower, against the honest base",

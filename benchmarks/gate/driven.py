@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.adapters import adapter
-from benchmarks.case import opened
-from benchmarks.placement import placed
-from benchmarks.timing import run_block
+from benchmarks.measure.placement import placed
+from benchmarks.measure.timing import run_block
 from benchmarks.worker import loop_factory
-from benchmarks.workloads import WORKLOADS
+from benchmarks.workloads.case import opened
+from benchmarks.workloads.registry import WORKLOADS
 
 WARM_BLOCKS = 2
 # A memory block is shorter than the 4 ms for which another program may take the core, and waits for nothing: the time

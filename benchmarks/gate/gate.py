@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from benchmarks import servers
-from benchmarks.case import Kind
 from benchmarks.gate.decision import Launch, Verdict, check_calm, decide
 from benchmarks.gate.pairs import PAIRS, BaseLacks, Question, launches
 from benchmarks.gate.scenarios import Family
-from benchmarks.gate.trees import Trees
-from benchmarks.placement import possible
+from benchmarks.measure import servers
+from benchmarks.measure.placement import possible
+from benchmarks.measure.trees import Trees
+from benchmarks.workloads.case import Kind
 from tests.support.servers import ExternalServer, Server
 
 Say = Callable[[str], None]

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.gate.decision import Launch, Pair
-from benchmarks.processes import ROOT, environment_without_ours
+from benchmarks.measure.processes import ROOT, environment_without_ours
 
 PAIRS = 25
 END_SECONDS = 10.0
 # Of a whole launch, whose blocks are milliseconds: only a worker that hangs needs as long.
 LAUNCH_SECONDS = 300.0
-# As in benchmarks.processes: the root comes last, so that the tree's package is the one under test.
+# As in benchmarks.measure.processes: the root comes last, so that the tree's package is the one under test.
 BOOT = "import sys; sys.path.append(sys.argv[1]); from benchmarks.gate.driven import main; main()"
 
 

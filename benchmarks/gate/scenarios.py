@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from benchmarks.gate.decision import MEMORY_CALM, REDIS_CALM, Calm
-from benchmarks.placement import Placement
+from benchmarks.measure.placement import Placement
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import ast
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.gate.trees import PACKAGE
+from benchmarks.measure.trees import PACKAGE
 
 IDLE = "idle = 0"
 

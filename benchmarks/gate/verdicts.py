@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 from benchmarks.gate.decision import LIMIT, Verdict, interval, median_ratio
 from benchmarks.gate.gate import Finding, Report
-from benchmarks.gate.trees import Trees
-from benchmarks.markdown import Table
-from benchmarks.units import NOTHING, duration
-from benchmarks.workloads import WORKLOADS
+from benchmarks.measure.trees import Trees
+from benchmarks.pages.markdown import Table
+from benchmarks.pages.units import NOTHING, duration
+from benchmarks.workloads.registry import WORKLOADS
 
 HEADER = ("Scenario", "One operation", "Base", "Head", "Ratio", "95 % interval", "Launches", "Verdict")
 

@@ -12,14 +12,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from benchmarks import servers
-from benchmarks.case import Kind
-from benchmarks.environment import environment, load
 from benchmarks.latency.page import page
-from benchmarks.placement import Placement, possible
-from benchmarks.processes import ROOT, ask, run_program
-from benchmarks.publications import publish
-from benchmarks.workloads import WORKLOADS
+from benchmarks.measure import servers
+from benchmarks.measure.environment import environment, load
+from benchmarks.measure.placement import Placement, possible
+from benchmarks.measure.processes import ROOT, ask, run_program
+from benchmarks.pages.publications import publish
+from benchmarks.workloads.case import Kind
+from benchmarks.workloads.registry import WORKLOADS
 from tests.support.servers import Server, ServerError
 
 SCHEMA = 1

@@ -18,8 +18,8 @@ from itertools import accumulate, cycle, islice, repeat
 from time import perf_counter_ns
 from typing import Any
 
-from benchmarks.bodies import Body
-from benchmarks.case import Case
+from benchmarks.workloads.bodies import Body
+from benchmarks.workloads.case import Case
 
 Singles = list[list[str]]
 

@@ -6,14 +6,14 @@ import statistics
 from collections.abc import Mapping
 from typing import Any
 
-from benchmarks import placement
-from benchmarks.case import KINDS
 from benchmarks.latency.run import SHARES
-from benchmarks.markdown import Table
-from benchmarks.setting import setting
-from benchmarks.timing import QUANTILES
-from benchmarks.units import NOTHING, duration, rate
-from benchmarks.workloads import WORKLOADS
+from benchmarks.measure import placement
+from benchmarks.measure.timing import QUANTILES
+from benchmarks.pages.markdown import Table
+from benchmarks.pages.setting import setting
+from benchmarks.pages.units import NOTHING, duration, rate
+from benchmarks.workloads.case import KINDS
+from benchmarks.workloads.registry import WORKLOADS
 
 PLACEMENT: placement.Placement = "apart"  # of results that do not say it
 MODES = ("closed", *[f"open {share:.0%}" for share in SHARES])

@@ -8,12 +8,12 @@ from dataclasses import replace
 from typing import Any
 
 from benchmarks.adapters import adapter
-from benchmarks.case import opened as open_case
 from benchmarks.latency.loops import Idle, capacity, closed, intended_starts, opened
-from benchmarks.placement import Placement, placed
-from benchmarks.timing import quantiles
+from benchmarks.measure.placement import Placement, placed
+from benchmarks.measure.timing import quantiles
 from benchmarks.worker import loop_factory
-from benchmarks.workloads import WORKLOADS
+from benchmarks.workloads.case import opened as open_case
+from benchmarks.workloads.registry import WORKLOADS
 
 SHARES = (0.5, 0.8)  # of the capacity
 

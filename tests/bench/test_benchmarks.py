@@ -11,17 +11,17 @@ from typing import Any
 
 import pytest
 
-from benchmarks import timing
 from benchmarks.adapters import adapter
 from benchmarks.adapters.plain_dict import DictProvider
-from benchmarks.bodies import Body, Expiry, sample
-from benchmarks.case import Kind, Layer, Workload, opened
-from benchmarks.churn import churn
-from benchmarks.footprint import footprint
-from benchmarks.peers import MATCHES
-from benchmarks.placement import placed, possible
+from benchmarks.bench.churn import churn
+from benchmarks.bench.footprint import footprint
+from benchmarks.bench.peers import MATCHES
+from benchmarks.measure import timing
+from benchmarks.measure.placement import placed, possible
 from benchmarks.worker import blocks
-from benchmarks.workloads import WORKLOADS
+from benchmarks.workloads.bodies import Body, Expiry, sample
+from benchmarks.workloads.case import Kind, Layer, Workload, opened
+from benchmarks.workloads.registry import WORKLOADS
 
 FLOORS = ("grid.f-string", "floor.await")
 MEMORY = [name for name, workload in WORKLOADS.items() if workload.in_memory and name not in FLOORS]

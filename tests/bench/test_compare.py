@@ -15,17 +15,17 @@ import pytest
 
 from benchmarks.adapters import adapter
 from benchmarks.adapters.refusal import CannotDo, memory_only, provider_only, redis_only
-from benchmarks.bodies import TTL
-from benchmarks.case import opened
 from benchmarks.compare import run
 from benchmarks.compare.__main__ import main
 from benchmarks.compare.page import cell, page
 from benchmarks.compare.run import TOOL_REQUESTS, per_second, play, redis_benchmark, short
 from benchmarks.compare.sides import GROUPS, OURS, SIDES, TOOL, Contest, contests, environments
-from benchmarks.processes import ROOT, WorkerFailed
-from benchmarks.scale import QUICK
-from benchmarks.timing import run_block
-from benchmarks.workloads import VALUE, WORKLOADS
+from benchmarks.measure.processes import ROOT, WorkerFailed
+from benchmarks.measure.scale import QUICK
+from benchmarks.measure.timing import run_block
+from benchmarks.workloads.bodies import TTL
+from benchmarks.workloads.case import opened
+from benchmarks.workloads.registry import VALUE, WORKLOADS
 from tests.support.servers import RedisServer, Server
 
 CASHEWS = SIDES["cashews"]

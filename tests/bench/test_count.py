@@ -12,9 +12,9 @@ from benchmarks.count import callgrind
 from benchmarks.count.__main__ import COUNTED, count_all, main
 from benchmarks.count.callgrind import ARGUMENT, CountFailed, has_valgrind, instructions, per_operation, rehearse
 from benchmarks.count.changes import Count, Verdict, exit_code, table
-from benchmarks.gate.trees import PACKAGE, Trees, copy_package
-from benchmarks.processes import ROOT
-from benchmarks.workloads import WORKLOADS
+from benchmarks.measure.processes import ROOT
+from benchmarks.measure.trees import PACKAGE, Trees, copy_package
+from benchmarks.workloads.registry import WORKLOADS
 
 needs_valgrind = pytest.mark.skipif(not has_valgrind(), reason="needs valgrind")
 

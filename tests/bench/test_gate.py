@@ -14,16 +14,16 @@ from pathlib import Path
 import pytest
 
 from benchmarks.gate import pairs as pairs_of_processes
-from benchmarks.gate import trees
 from benchmarks.gate.__main__ import main
 from benchmarks.gate.decision import Launch, Verdict
 from benchmarks.gate.gate import Gate, Say, described_servers
 from benchmarks.gate.pairs import BaseLacks, Question, Side, SideFailed, launch, launches
 from benchmarks.gate.scenarios import FAMILIES, chosen
-from benchmarks.gate.trees import NothingBefore, Trees, copy_package
 from benchmarks.gate.verdicts import summary, tables
-from benchmarks.processes import ROOT
-from benchmarks.workloads import WORKLOADS
+from benchmarks.measure import trees
+from benchmarks.measure.processes import ROOT
+from benchmarks.measure.trees import NothingBefore, Trees, copy_package
+from benchmarks.workloads.registry import WORKLOADS
 from tests.bench.test_gate_trees import git
 from tests.support.servers import Server
 

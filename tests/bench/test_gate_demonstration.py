@@ -11,8 +11,8 @@ import pytest
 from benchmarks.gate import demonstration
 from benchmarks.gate.demonstration_page import page
 from benchmarks.gate.slowed import HOT_PATHS, IDLE, HotPath, slow_down
-from benchmarks.gate.trees import PACKAGE, copy_package
-from benchmarks.processes import ROOT
+from benchmarks.measure.processes import ROOT
+from benchmarks.measure.trees import PACKAGE, copy_package
 
 
 @pytest.mark.parametrize("hot", HOT_PATHS, ids=str)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.gate import trees
-from benchmarks.gate.trees import BASE_VARIABLE, NoBase, NothingBefore, Trees, choose_base, side_by_side
+from benchmarks.measure import trees
+from benchmarks.measure.trees import BASE_VARIABLE, NoBase, NothingBefore, Trees, choose_base, side_by_side
 
 
 def git(folder: Path, *arguments: str) -> str:

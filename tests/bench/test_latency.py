@@ -11,16 +11,16 @@ from typing import Any
 import pytest
 
 from benchmarks.adapters import adapter
-from benchmarks.bodies import Body
-from benchmarks.case import Case, Kind, Layer, Workload, opened
 from benchmarks.latency import loops
 from benchmarks.latency.__main__ import MEMORY, REDIS, main
 from benchmarks.latency.loops import Idle, capacity, closed, intended_starts
 from benchmarks.latency.loops import opened as open_loop
 from benchmarks.latency.page import MODES, rank, table
 from benchmarks.latency.run import latency
-from benchmarks.timing import QUANTILES
-from benchmarks.workloads import WORKLOADS
+from benchmarks.measure.timing import QUANTILES
+from benchmarks.workloads.bodies import Body
+from benchmarks.workloads.case import Case, Kind, Layer, Workload, opened
+from benchmarks.workloads.registry import WORKLOADS
 from tests.support.servers import Server
 
 STALL = 20_000_000

@@ -14,11 +14,11 @@ from benchmarks import report
 from benchmarks.compare.page import in_short
 from benchmarks.compare.sides import OURS
 from benchmarks.latency.page import MODES
-from benchmarks.markdown import markers
-from benchmarks.plots import charts
-from benchmarks.plots.line_chart import HEIGHT, LABEL_HEIGHT, WIDTH, Axis, Chart, Line, decades, spread_out
-from benchmarks.publications import PUBLICATIONS
-from benchmarks.timing import QUANTILES
+from benchmarks.measure.timing import QUANTILES
+from benchmarks.pages import charts
+from benchmarks.pages.line_chart import HEIGHT, LABEL_HEIGHT, WIDTH, Axis, Chart, Line, decades, spread_out
+from benchmarks.pages.markdown import markers
+from benchmarks.pages.publications import PUBLICATIONS
 from tests.bench.test_report import results as bench_results
 
 SVG = "{http://www.w3.org/2000/svg}"

@@ -8,15 +8,16 @@ from typing import Any
 
 import pytest
 
-from benchmarks import report, units
-from benchmarks.__main__ import merged
-from benchmarks.goals import GOALS, Measured, Speed
-from benchmarks.markdown import MarkersMissing, Table, between_markers, grid, markers
-from benchmarks.publications import BENCH, bench_text, publish
-from benchmarks.results_file import dumped
-from benchmarks.scale import FULL
-from benchmarks.tables import tables
-from benchmarks.workloads import WORKLOADS
+from benchmarks import report
+from benchmarks.bench.__main__ import merged
+from benchmarks.bench.goals import GOALS, Measured, Speed
+from benchmarks.bench.tables import tables
+from benchmarks.measure.scale import FULL
+from benchmarks.pages import units
+from benchmarks.pages.markdown import MarkersMissing, Table, between_markers, grid, markers
+from benchmarks.pages.publications import BENCH, bench_text, publish
+from benchmarks.pages.results_file import dumped
+from benchmarks.workloads.registry import WORKLOADS
 
 BEGIN, END = markers("bench")
 OTHERS = "\n".join(line for name in ("compare", "latency") for line in markers(name))

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.__main__ import main
-from benchmarks.processes import ROOT, WorkerFailed, ask
+from benchmarks.bench.__main__ import main
+from benchmarks.measure.processes import ROOT, WorkerFailed, ask
 
 
 def test_a_quick_run_on_memory_writes_and_prints_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ import orjson
 import pytest
 import redis
 
-from benchmarks.processes import ROOT
+from benchmarks.measure.processes import ROOT
 
 NEEDED = (".py", ".lua", ".typed")
 USE = """

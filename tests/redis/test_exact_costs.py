@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks.manager_bodies import METADATA, UPDATE, USER
-from benchmarks.session_footprint import in_memory, on_server
+from benchmarks.bench.session_footprint import in_memory, on_server
+from benchmarks.workloads.manager_bodies import METADATA, UPDATE, USER
 from chuk_sessions import SessionManager
 from chuk_sessions.providers import memory, redis
 from tests.support.servers import RedisServer, Server

@@ -9,8 +9,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from benchmarks.case import Kind
-from benchmarks.placement import Placement, pin_server
+from benchmarks.measure.placement import Placement, pin_server
+from benchmarks.workloads.case import Kind
 from tests.support.cluster_servers import ClusterServers
 from tests.support.servers import ExternalServer, RedisServer, Server, ServerError, find_binary
 from tests.support.tls_files import TlsFiles

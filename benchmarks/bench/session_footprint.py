@@ -12,7 +12,7 @@ import tracemalloc
 from sys import getsizeof
 from typing import TYPE_CHECKING
 
-from benchmarks.manager_bodies import METADATA, USER
+from benchmarks.workloads.manager_bodies import METADATA, USER
 
 if TYPE_CHECKING:
     from tests.support.servers import Server

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from benchmarks import placement, published
-from benchmarks.case import KINDS, Workload
-from benchmarks.goals import Results
-from benchmarks.markdown import Table
-from benchmarks.published import Figure
-from benchmarks.speed_table import speed
-from benchmarks.units import NOTHING, rate, time, times
-from benchmarks.workloads import SIZES, WORKLOADS
+from benchmarks.bench import published
+from benchmarks.bench.goals import Results
+from benchmarks.bench.published import Figure
+from benchmarks.bench.speed_table import speed
+from benchmarks.measure import placement
+from benchmarks.pages.markdown import Table
+from benchmarks.pages.units import NOTHING, rate, time, times
+from benchmarks.workloads.case import KINDS, Workload
+from benchmarks.workloads.registry import SIZES, WORKLOADS
 
 PUBLISHED = (
     f"*Published* is chuk-sessions 0.2 on {published.MACHINE}: another machine, so a ratio compares both at once."

@@ -1,4 +1,4 @@
-"""Runs workloads of the registry as pytest-benchmark cases: ``pytest benchmarks`` alone, or from ``__main__``."""
+"""Runs workloads of the registry as pytest-benchmark cases: ``pytest benchmarks/bench`` alone, or from ``__main__``."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from typing import Any
 
 import pytest
 
-from benchmarks import servers, timing
 from benchmarks.adapters import adapter
-from benchmarks.bodies import Cycle
-from benchmarks.case import Adapter, Case, Kind, Workload, opened
-from benchmarks.placement import PLACEMENTS, Placement, placed
-from benchmarks.scale import FULL, QUICK, Scale
-from benchmarks.timing import run_block
+from benchmarks.measure import servers, timing
+from benchmarks.measure.placement import PLACEMENTS, Placement, placed
+from benchmarks.measure.scale import FULL, QUICK, Scale
+from benchmarks.measure.timing import run_block
 from benchmarks.worker import loop_factory
-from benchmarks.workloads import WORKLOADS
+from benchmarks.workloads.bodies import Cycle
+from benchmarks.workloads.case import Adapter, Case, Kind, Workload, opened
+from benchmarks.workloads.registry import WORKLOADS
 
 Measure = Callable[[str, str], None]
 

@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from benchmarks.placement import Placement
-from benchmarks.processes import WorkerFailed, ask
-from benchmarks.scale import Scale
-from benchmarks.workloads import WORKLOADS
+from benchmarks.measure.placement import Placement
+from benchmarks.measure.processes import WorkerFailed, ask
+from benchmarks.measure.scale import Scale
+from benchmarks.workloads.registry import WORKLOADS
 
 SideName = Literal["ours", "0.2", "redis-py", "floor"]
 LIBRARIES: dict[SideName, str] = {"ours": "chuk", "0.2": "chuk", "redis-py": "redis_py", "floor": "plain_dict"}

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from benchmarks.case import KINDS
 from benchmarks.compare.sides import GROUPS, OURS
 from benchmarks.latency.page import MODES, rank
-from benchmarks.plots.line_chart import COLOURS, Axis, Chart, Line, decades
-from benchmarks.plots.line_chart import OURS as OURS_COLOUR
-from benchmarks.timing import QUANTILES, typical
-from benchmarks.units import duration
-from benchmarks.workloads import WORKLOADS
+from benchmarks.measure.timing import QUANTILES, typical
+from benchmarks.pages.line_chart import COLOURS, Axis, Chart, Line, decades
+from benchmarks.pages.line_chart import OURS as OURS_COLOUR
+from benchmarks.pages.units import duration
+from benchmarks.workloads.case import KINDS
+from benchmarks.workloads.registry import WORKLOADS
 
 RATES = {10.0**power: text for power, text in zip(range(2, 8), ("100", "1k", "10k", "100k", "1M", "10M"), strict=True)}
 TIMES = {10.0**power: duration(10.0**power) for power in range(1, 9)} | {1e9: "1 s", 1e10: "10 s"}

@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks.processes import ROOT
-from benchmarks.timing import timer_floor
+from benchmarks.measure.processes import ROOT
+from benchmarks.measure.timing import timer_floor
 from benchmarks.worker import versions
 
 LIBRARIES = ("redis", "hiredis", "orjson", "uvloop", "pytest", "pytest-benchmark")

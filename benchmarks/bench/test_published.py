@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.conftest import Measure, cases
-from benchmarks.tables import PAYLOADS
-from benchmarks.timing import stopwatch
+from benchmarks.bench.conftest import Measure, cases
+from benchmarks.bench.tables import PAYLOADS
+from benchmarks.measure.timing import stopwatch
 
 
 @pytest.mark.benchmark(group="providers", timer=stopwatch)

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from benchmarks.units import NOTHING
+from benchmarks.pages.units import NOTHING
 
 WIDTH = 120
 

@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from benchmarks.bodies import Body, Cycle, sample
+from benchmarks.workloads.bodies import Body, Cycle, sample
 
 Layer = Literal["provider", "manager"]
 Kind = Literal["memory", "memory-clock", "redis", "redis-aof", "redis-tls", "redis-cluster"]

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SECONDS = 300.0
 # -P and the root at the end of the path: a chuk_sessions installed in the worker's environment comes before ours.
 BOOT = "import sys; sys.path.append(sys.argv[1]); from benchmarks.worker import main; main()"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks.bodies import Body, sample
+from benchmarks.workloads.bodies import Body, sample
 
 USER = "alice"
 METADATA = {"role": "admin", "department": "engineering", "permissions": ["read", "write", "admin"]}

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.processes import ROOT
+from benchmarks.measure.processes import ROOT
 
 PACKAGE = "chuk_sessions"
 MAIN = ("origin/main", "main")

@@ -6,8 +6,8 @@ import statistics
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.timing import spread, typical
-from benchmarks.units import duration
+from benchmarks.measure.timing import spread, typical
+from benchmarks.pages.units import duration
 
 Results = dict[str, Any]
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from benchmarks import placement
-from benchmarks.goals import GOALS, Goal, Measured, Results, Speed
-from benchmarks.markdown import Table
-from benchmarks.units import NOTHING, times
+from benchmarks.bench.goals import GOALS, Goal, Measured, Results, Speed
+from benchmarks.measure import placement
+from benchmarks.pages.markdown import Table
+from benchmarks.pages.units import NOTHING, times
 
 METHOD = (
     "Ratios within one run: fresh processes of each side take turns on the same machine, with the same keys, values, "

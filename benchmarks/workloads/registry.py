@@ -7,9 +7,9 @@ in memory; on Redis 2,000 with many callers and some hundreds with one.
 
 from __future__ import annotations
 
-from benchmarks import bodies, manager_bodies
-from benchmarks.bodies import Body
-from benchmarks.case import Kind, Workload
+from benchmarks.workloads import bodies, manager_bodies
+from benchmarks.workloads.bodies import Body
+from benchmarks.workloads.case import Kind, Workload
 
 VALUE = "x" * 100
 SIZES = {"1kb": 1_024, "10kb": 10_240, "100kb": 102_400}  # bytes, beside the 100 of all others

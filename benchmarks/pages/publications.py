@@ -8,13 +8,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from benchmarks.bench.tables import tables
 from benchmarks.compare import page as compare_page
 from benchmarks.gate import demonstration_page
 from benchmarks.latency import page as latency_page
-from benchmarks.plots import charts
-from benchmarks.results_file import dumped
-from benchmarks.setting import setting
-from benchmarks.tables import tables
+from benchmarks.pages import charts
+from benchmarks.pages.results_file import dumped
+from benchmarks.pages.setting import setting
 
 RATIOS = "Ratios over 1 are better than published, or than the peer, unless a row says *at most*"
 

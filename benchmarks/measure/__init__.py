@@ -1,0 +1,1 @@
+"""How it is measured: the clock, the cores, the processes, the servers, and the versions that are compared."""
