@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any
 
-from benchmarks.workloads.case import Kind, Layer
+from benchmarks.adapters import library
 
 
 class Nothing:
@@ -16,11 +15,8 @@ class Nothing:
         pass
 
 
-class Library:
+class Library(library.Library):
     """Needs no store."""
 
-    def __init__(self, urls: Mapping[str, str]) -> None:
-        pass
-
-    def open(self, layer: Layer, kind: Kind) -> AbstractAsyncContextManager[Any]:
+    def in_memory(self) -> AbstractAsyncContextManager[Any]:
         return nullcontext(Nothing())

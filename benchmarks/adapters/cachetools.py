@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from importlib import import_module
 from typing import Any
 
-from benchmarks.adapters.refusal import memory_only
-from benchmarks.workloads.case import Kind, Layer
+from benchmarks.adapters import library
 
 
 def _deadline(key: str, entry: tuple[float, str], now: float) -> float:
@@ -16,7 +14,7 @@ def _deadline(key: str, entry: tuple[float, str], now: float) -> float:
 
 
 class Provider:
-    """Its calls under the names of a provider's; entries carry their lifetime, which is how it learns of it."""
+    """Entries carry their lifetime, which is how the cache learns of it."""
 
     def __init__(self) -> None:
         self._cache: Any = import_module("cachetools").TLRUCache(maxsize=1_000_000, ttu=_deadline)
@@ -32,12 +30,6 @@ class Provider:
         return self._cache.pop(key, None) is not None
 
 
-class Library:
-    """Memory only."""
-
-    def __init__(self, urls: Mapping[str, str]) -> None:
-        pass
-
-    def open(self, layer: Layer, kind: Kind) -> AbstractAsyncContextManager[Any]:
-        memory_only(layer, kind)
+class Library(library.Library):
+    def in_memory(self) -> AbstractAsyncContextManager[Any]:
         return nullcontext(Provider())

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from importlib import import_module
 from typing import Any
 
+from benchmarks.adapters import library
 from benchmarks.workloads.case import Kind, Layer
 
 SANDBOX = "my-app"
@@ -29,11 +30,8 @@ async def moved_clock() -> AsyncIterator[MovedClock]:
         yield moved
 
 
-class Library:
+class Library(library.Library):
     """Providers with their default stores, and managers of the sandbox of the README's quick start."""
-
-    def __init__(self, urls: Mapping[str, str]) -> None:
-        self._urls = urls
 
     def open(self, layer: Layer, kind: Kind) -> AbstractAsyncContextManager[Any]:
         if kind == "memory-clock":
@@ -47,4 +45,4 @@ class Library:
     def _factory(self, kind: Kind) -> Any:
         if kind == "memory":
             return import_module("chuk_sessions.providers.memory").factory()
-        return import_module("chuk_sessions.providers.redis").factory(self._urls[kind])
+        return import_module("chuk_sessions.providers.redis").factory(self.urls[kind])

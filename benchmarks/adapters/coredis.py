@@ -2,44 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Mapping
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from importlib import import_module
 from typing import Any
 
-from benchmarks.adapters.redis_py import CONNECTIONS
-from benchmarks.adapters.refusal import redis_only
-from benchmarks.workloads.case import Kind, Layer
+from benchmarks.adapters import library
+from benchmarks.workloads.case import Kind
 
 
-class Provider:
-    """Its calls under the names of a provider's."""
-
-    def __init__(self, client: Any) -> None:
-        self.get = client.get
-        self._set = client.set
-        self._delete = client.delete
-
+class Provider(library.DeletesLists):
     def setex(self, key: str, ttl: int, value: str) -> Awaitable[Any]:
-        command: Awaitable[Any] = self._set(key, value, ex=ttl)
-        return command
-
-    def delete(self, key: str) -> Awaitable[Any]:
-        command: Awaitable[Any] = self._delete([key])
-        return command
+        return self._set(key, value, ex=ttl)
 
 
-class Library:
-    """One client, shared by all callers."""
-
-    def __init__(self, urls: Mapping[str, str]) -> None:
-        self._urls = urls
-
+class Library(library.Library):
     @asynccontextmanager
-    async def open(self, layer: Layer, kind: Kind) -> AsyncIterator[Any]:
-        redis_only(layer, kind)
-        client = import_module("coredis").Redis.from_url(
-            self._urls[kind], decode_responses=True, max_connections=CONNECTIONS
-        )
-        async with client:
+    async def on_server(self, kind: Kind) -> AsyncIterator[Any]:
+        redis = import_module("coredis").Redis
+        url, connections = self.urls[kind], library.CONNECTIONS
+        async with redis.from_url(url, decode_responses=True, max_connections=connections) as client:
             yield Provider(client)

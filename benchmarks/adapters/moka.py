@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from importlib import import_module
 from typing import Any
 
-from benchmarks.adapters.refusal import memory_only
-from benchmarks.workloads.case import Kind, Layer
+from benchmarks.adapters import library
 
 
 class Provider:
-    """Its calls under the names of a provider's."""
-
     def __init__(self) -> None:
         self._cache: Any = import_module("moka_py").Moka(1_000_000)
 
@@ -27,12 +23,6 @@ class Provider:
         return self._cache.remove(key) is not None
 
 
-class Library:
-    """Memory only."""
-
-    def __init__(self, urls: Mapping[str, str]) -> None:
-        pass
-
-    def open(self, layer: Layer, kind: Kind) -> AbstractAsyncContextManager[Any]:
-        memory_only(layer, kind)
+class Library(library.Library):
+    def in_memory(self) -> AbstractAsyncContextManager[Any]:
         return nullcontext(Provider())

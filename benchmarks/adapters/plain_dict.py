@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any
 
+from benchmarks.adapters import library
 from benchmarks.workloads.case import Kind, Layer
 
 
@@ -33,11 +33,6 @@ class Sandbox:
     sandbox_id = "my-app"
 
 
-class Library:
-    """Memory only; ``urls`` is not used."""
-
-    def __init__(self, urls: Mapping[str, str]) -> None:
-        pass
-
+class Library(library.Library):
     def open(self, layer: Layer, kind: Kind) -> AbstractAsyncContextManager[Any]:
         return nullcontext(DictProvider() if layer == "provider" else Sandbox())

@@ -4,41 +4,36 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar
 
-from benchmarks.workloads.case import Kind, Layer
+from benchmarks.adapters import library
+from benchmarks.workloads.case import Kind
 
-if TYPE_CHECKING:
-    from redis.asyncio import Redis
-
-CONNECTIONS = 1_000  # the default of 100 fails with more callers than that
+BYTES: Mapping[str, Any] = {"max_connections": library.CONNECTIONS}
+TEXT: Mapping[str, Any] = {"decode_responses": True}
 
 
-class Provider:
-    """Its calls under the names of a provider's; its own ``setex`` is deprecated, and slower for the warning."""
-
-    def __init__(self, client: Redis) -> None:
-        self.get = client.get
-        self.delete = client.delete
-        self._set = client.set
+class Provider(library.Renamed):
+    """The client's own ``setex`` is deprecated, and slower for the warning."""
 
     def setex(self, key: str, ttl: int, value: str) -> Awaitable[Any]:
         return self._set(key, value, ex=ttl)
 
 
-class Library:
-    """One client, shared by all callers."""
+class Library(library.Library):
+    """One client, shared by all callers; what stands on it has ``options`` and a ``provider`` of its own."""
 
-    def __init__(self, urls: Mapping[str, str]) -> None:
-        self._urls = urls
+    options: ClassVar[Mapping[str, Any]] = {**TEXT, **BYTES}
 
     @asynccontextmanager
-    async def open(self, layer: Layer, kind: Kind) -> AsyncIterator[Any]:
+    async def on_server(self, kind: Kind) -> AsyncIterator[Any]:
         from redis.asyncio import Redis, RedisCluster
 
-        first = self._urls[kind].partition(",")[0]  # of several nodes it takes one
-        client: Any = (RedisCluster if kind == "redis-cluster" else Redis).from_url(
-            first, decode_responses=True, max_connections=CONNECTIONS
-        )
+        first = self.urls[kind].partition(",")[0]  # of several nodes it takes one
+        client: Any = (RedisCluster if kind == "redis-cluster" else Redis).from_url(first, **self.options)
         async with client:
-            yield Provider(client)
+            yield self.provider(client)
+
+    def provider(self, client: Any) -> Any:
+        """The calls that are timed."""
+        return Provider(client)

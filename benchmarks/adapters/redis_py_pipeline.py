@@ -6,12 +6,9 @@ Its client has no such batching; this is what an application can build from its 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
 from typing import Any
 
-from benchmarks.adapters.refusal import redis_only
-from benchmarks.workloads.case import Kind, Layer
+from benchmarks.adapters import redis_py
 
 
 class Batching:
@@ -60,16 +57,8 @@ class Batching:
                 future.set_result(reply)
 
 
-class Library:
-    """One client, shared by all callers."""
+class Library(redis_py.Library):
+    options = redis_py.TEXT
 
-    def __init__(self, urls: Mapping[str, str]) -> None:
-        self._urls = urls
-
-    @asynccontextmanager
-    async def open(self, layer: Layer, kind: Kind) -> AsyncIterator[Any]:
-        from redis.asyncio import Redis
-
-        redis_only(layer, kind)
-        async with Redis.from_url(self._urls[kind], decode_responses=True) as client:
-            yield Batching(client)
+    def provider(self, client: Any) -> Batching:
+        return Batching(client)

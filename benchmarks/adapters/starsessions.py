@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable
+from contextlib import AbstractAsyncContextManager
 from importlib import import_module
 from typing import Any
 
-from benchmarks.adapters.redis_py import CONNECTIONS
-from benchmarks.adapters.refusal import CannotDo, provider_only
+from benchmarks.adapters import library, redis_py
 from benchmarks.workloads.bodies import TTL
-from benchmarks.workloads.case import Kind, Layer
 
 
 class Provider:
-    """Its calls under the names of a provider's. It says ``b""`` where others say None."""
+    """It says ``b""`` where others say None."""
 
     def __init__(self, store: Any) -> None:
         self._store = store
@@ -32,18 +30,11 @@ class Provider:
         return call
 
 
-class Library:
-    """One store, shared by all callers."""
+class Library(redis_py.Library):
+    options = redis_py.BYTES
 
-    def __init__(self, urls: Mapping[str, str]) -> None:
-        self._urls = urls
+    def in_memory(self) -> AbstractAsyncContextManager[Any]:
+        raise library.CannotDo("its store in memory has no lifetimes")
 
-    @asynccontextmanager
-    async def open(self, layer: Layer, kind: Kind) -> AsyncIterator[Any]:
-        provider_only(layer, kind)
-        if kind == "memory":
-            raise CannotDo("its store in memory has no lifetimes")
-        from redis.asyncio import Redis
-
-        async with Redis.from_url(self._urls[kind], max_connections=CONNECTIONS) as client:
-            yield Provider(import_module("starsessions.stores.redis").RedisStore(connection=client))
+    def provider(self, client: Any) -> Provider:
+        return Provider(import_module("starsessions.stores.redis").RedisStore(connection=client))

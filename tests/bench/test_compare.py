@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from benchmarks.adapters import adapter
-from benchmarks.adapters.refusal import CannotDo, memory_only, provider_only, redis_only
+from benchmarks.adapters.library import CannotDo
 from benchmarks.compare import run
 from benchmarks.compare.__main__ import main
 from benchmarks.compare.page import cell, page
@@ -24,7 +24,7 @@ from benchmarks.measure.processes import ROOT, WorkerFailed
 from benchmarks.measure.scale import QUICK
 from benchmarks.measure.timing import run_block
 from benchmarks.workloads.bodies import TTL
-from benchmarks.workloads.case import opened
+from benchmarks.workloads.case import Kind, Layer, opened
 from benchmarks.workloads.registry import VALUE, WORKLOADS
 from tests.support.servers import RedisServer, Server
 
@@ -49,16 +49,21 @@ def test_every_group_has_us_in_it_and_every_library_an_environment() -> None:
     assert {side.requirements for side in SIDES.values() if side.requirements} == set(named)
 
 
-def test_what_a_library_cannot_do_is_said_in_words() -> None:
-    """And not run."""
-    with pytest.raises(CannotDo, match="memory only"):
-        memory_only("provider", "redis")
-    with pytest.raises(CannotDo, match="no sessions"):
-        provider_only("manager", "memory")
-    with pytest.raises(CannotDo, match="a Redis client"):
-        redis_only("provider", "memory")
-    memory_only("provider", "memory")
-    redis_only("provider", "redis")
+@pytest.mark.parametrize(
+    ("name", "layer", "kind", "words"),
+    [
+        ("aiocache", "provider", "redis", "memory only"),
+        ("cashews_backend", "manager", "memory", "no sessions"),
+        ("moka", "provider", "memory-clock", "no clock to move"),
+        ("redis_py", "manager", "redis", "no sessions"),
+        ("coredis", "provider", "memory", "a Redis client"),
+        ("starsessions", "provider", "memory", "no lifetimes"),
+    ],
+)
+def test_what_a_library_cannot_do_is_said_in_words(name: str, layer: Layer, kind: Kind, words: str) -> None:
+    """And not run: the library need not even be installed."""
+    with pytest.raises(CannotDo, match=words):
+        adapter(name, {}).open(layer, kind)
 
 
 class Workers:
@@ -116,7 +121,7 @@ def test_what_is_not_installed_or_not_itself_is_an_error(monkeypatch: pytest.Mon
             "Traceback\nredis.exceptions.MaxConnectionsError: Too many connections",
             "MaxConnectionsError: Too many connections",
         ),
-        ("x\nbenchmarks.adapters.refusal.CannotDo: memory only", "memory only"),
+        ("x\nbenchmarks.adapters.library.CannotDo: memory only", "memory only"),
         ("not done within 300 s", "not done within 300 s"),
         ("it runs on Python 3.11.7: make it anew", "it runs on Python 3.11.7: make it anew"),
         ("builtins.TimeoutError", "TimeoutError"),
