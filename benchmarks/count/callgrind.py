@@ -5,14 +5,12 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.measure.processes import ROOT, environment_without_ours
+from benchmarks.measure.processes import ROOT, command_of, environment_on
 from benchmarks.workloads.registry import WORKLOADS
 
-BOOT = "import sys; sys.path.append(sys.argv[1]); from benchmarks.count.counted import main; main()"
 TOTAL = re.compile(r"^(?:summary|totals): (\d+)", re.MULTILINE)
 SECONDS = 600.0
 # Of one length, as are the folders of the trees: what lies before the stack moves the stack, and with it what start-up
@@ -54,11 +52,11 @@ def per_operation(workload: str, without: int, with_run: int) -> float:
 def _run(tool: list[str], tree: Path, workload: str, which: str) -> None:
     try:
         done = subprocess.run(
-            [*tool, sys.executable, "-P", "-c", BOOT, str(ROOT), workload, ARGUMENT[which]],
+            [*tool, *command_of("benchmarks.count.counted", workload, ARGUMENT[which])],
             capture_output=True,
             text=True,
             timeout=SECONDS,
-            env=environment_without_ours() | {"PYTHONPATH": str(tree), "PYTHONHASHSEED": "0"},
+            env=environment_on(tree, hash_seed=0),
             cwd=ROOT,
             check=False,
         )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import random
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -14,14 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.gate.decision import Launch, Pair
-from benchmarks.measure.processes import ROOT, environment_without_ours
+from benchmarks.measure.processes import ROOT, command_of, environment_on
 
 PAIRS = 25
 END_SECONDS = 10.0
 # Of a whole launch, whose blocks are milliseconds: only a worker that hangs needs as long.
 LAUNCH_SECONDS = 300.0
-# As in benchmarks.measure.processes: the root comes last, so that the tree's package is the one under test.
-BOOT = "import sys; sys.path.append(sys.argv[1]); from benchmarks.gate.driven import main; main()"
 
 
 class SideFailed(Exception):
@@ -52,12 +49,12 @@ class Side:
         self.name = name
         self.tree = tree
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-c", BOOT, str(ROOT)],
+            command_of("benchmarks.gate.driven"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env=environment_without_ours() | {"PYTHONPATH": str(tree), "PYTHONHASHSEED": str(hash_seed)},
+            env=environment_on(tree, hash_seed),
             cwd=ROOT,
         )
         self._too_late = threading.Timer(seconds, self._process.kill)

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 ROOT = Path(__file__).parents[2]
 SECONDS = 300.0
 # -P and the root at the end of the path: a chuk_sessions installed in the worker's environment comes before ours.
-BOOT = "import sys; sys.path.append(sys.argv[1]); from benchmarks.worker import main; main()"
+BOOT = "import sys; sys.path.append(sys.argv[1]); from {} import main; main()"
 SERVERS = "CHUK_TEST_REDIS_SERVER"  # names the server to start, and is nothing to the package
 OURS_TO_SET = ("CHUK_", "SESSION_", "REDIS_", "PYTHONPATH", "PYTHONHASHSEED", "PYTHONSTARTUP", "COVERAGE_")
 
@@ -47,12 +47,21 @@ def environment_without_ours() -> dict[str, str]:
     }
 
 
+def environment_on(tree: Path, hash_seed: int) -> dict[str, str]:
+    """The same, with the package in that folder before any that is installed."""
+    return environment_without_ours() | {"PYTHONPATH": str(tree), "PYTHONHASHSEED": str(hash_seed)}
+
+
+def command_of(module: str, *arguments: str, python: str | None = None) -> list[str]:
+    """The command that calls ``main`` of a module of these benchmarks; its arguments are ``sys.argv[2:]``."""
+    return [python or sys.executable, "-P", "-c", BOOT.format(module), str(ROOT), *arguments]
+
+
 def ask(task: str, python: str | None = None, **question: Any) -> dict[str, Any]:
     """Run one task in a fresh process; its ``answer`` and the ``versions`` it had."""
-    command = [python or sys.executable, "-P", "-c", BOOT, str(ROOT)]
     try:
         done = subprocess.run(
-            command,
+            command_of("benchmarks.worker", python=python),
             input=json.dumps({"task": task, **question}),
             capture_output=True,
             text=True,
