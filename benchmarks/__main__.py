@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.bench.__main__ import main
-from benchmarks.measure.processes import run_program
+from benchmarks.program import run_program
 
 if __name__ == "__main__":
     run_program(main)

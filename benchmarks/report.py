@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measure.processes import ROOT
+from benchmarks.measure.processes import RESULTS, ROOT
 from benchmarks.pages.markdown import MarkersMissing, between_markers
-from benchmarks.pages.publications import BENCH, PUBLICATIONS
+from benchmarks.pages.publications import PUBLICATIONS, publication
 from benchmarks.pages.results_file import ReportError, read
 
 README = ROOT / "README.md"
@@ -22,8 +22,9 @@ README = ROOT / "README.md"
 
 def found_in(folder: Path) -> dict[str, dict[str, Any]]:
     """The results that are there, by name; those of the published tables have to be."""
-    if not (folder / BENCH.json_name).exists():
-        raise ReportError(f"{folder / BENCH.json_name} is missing: run nox -s bench first")
+    needed = folder / publication("bench").json_name
+    if not needed.exists():
+        raise ReportError(f"{needed} is missing: run nox -s bench first")
     return {
         kind.name: read(folder / kind.json_name, kind.schemas)
         for kind in PUBLICATIONS
@@ -65,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Write, or check; 0 when all is well."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.report", description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing; fail if a document differs")
-    parser.add_argument("--results", type=Path, default=ROOT / "results", help="folder of the JSON files")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the JSON files")
     parser.add_argument("--readme", type=Path, default=README)
     options = parser.parse_args(arguments)
     try:

@@ -3,32 +3,22 @@
 from __future__ import annotations
 
 import argparse
-import json
-import random
-import subprocess
-import sys
-import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from importlib.util import find_spec
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 from benchmarks.bench import session_footprint
-from benchmarks.bench.goals import Results
+from benchmarks.bench.cases import published_cases
 from benchmarks.bench.peers import MATCHES, Match, play
 from benchmarks.measure import servers
-from benchmarks.measure.environment import environment, load
+from benchmarks.measure.event_loops import HERE
 from benchmarks.measure.placement import PLACEMENTS, possible
-from benchmarks.measure.processes import ROOT, ask, environment_without_ours, run_program
+from benchmarks.measure.processes import ask
 from benchmarks.measure.scale import FULL, QUICK, Scale
-from benchmarks.pages.publications import BENCH, BENCH_APART, bench_text, publish
-from tests.support.servers import RedisServer, ServerError
+from benchmarks.program import parser_of, run_and_publish, run_program, say, servers_of
+from tests.support.servers import RedisServer
 
-# Figures of a quick run mean little and must not take the place of published ones.
-QUICK_FOLDER = ROOT / ".benchmarks" / "quick"
-FULL_FOLDER = ROOT / "results"
 STAGES = 4
 SERVER_SESSIONS = 20
 SCHEMA = 2  # 1 had one process per case and no sessions
@@ -36,21 +26,35 @@ SCHEMA = 2  # 1 had one process per case and no sessions
 
 def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="under a minute; to see that all works")
-    parser.add_argument("--no-redis", action="store_true", help="memory only")
+    parser = parser_of("python -m benchmarks", __doc__, "under a minute")
     parser.add_argument("--redis-url", metavar="URL", help="use this server instead of starting one")
     parser.add_argument("--placement", choices=PLACEMENTS, default="shared", help="cores of Redis and its client")
     parser.add_argument("--old", metavar="PYTHON", help="a Python that has chuk-sessions 0.2 and hiredis")
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="default: results, or .benchmarks/quick")
     options = parser.parse_args(arguments)
     options.placement = possible("free" if options.redis_url else options.placement)
     return options
 
 
-def say(text: str) -> None:
-    """One line of progress."""
-    print(f"  {text}", flush=True)
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run, print, write; a goal that is missed is printed and fails nothing."""
+    options = options_of(arguments)
+    name = "bench-apart" if options.placement == "apart" else "bench"
+    return run_and_publish(name, SCHEMA, options, partial(measure, options))
+
+
+def measure(options: argparse.Namespace, results: dict[str, Any]) -> None:
+    """Everything, in order."""
+    scale = QUICK if options.quick else FULL
+    results |= {"scale": asdict(scale), "servers": {}, "peers": {}}
+    stage(1, "published tables (pytest-benchmark)")
+    results["cases"] = published_cases(options, scale.processes)
+    stage(2, "speed to reach: this version beside its peers")
+    compare(options, scale, results)
+    stage(3, f"speed to reach: churn of {scale.churn_keys:,} keys")
+    results["churn"] = churn(scale)
+    stage(4, "memory per item and per session")
+    results["footprint"] = footprint(scale)
+    results["sessions"] = sessions(options, scale)
 
 
 def stage(number: int, title: str) -> None:
@@ -58,48 +62,25 @@ def stage(number: int, title: str) -> None:
     print(f"\n[{number} of {STAGES}] {title}", flush=True)
 
 
-def published_cases(options: argparse.Namespace, scale: Scale) -> list[dict[str, Any]]:
-    """The pytest-benchmark cases, in several fresh processes with hash seeds of their own, put together."""
-    launches = []
-    for launch in range(scale.processes):
-        say(f"process {launch + 1} of {scale.processes}")
-        launches.append(_published_cases(options, hash_seed=random.SystemRandom().randrange(1, 2**32)))
-    return merged(launches)
+def compare(options: argparse.Namespace, scale: Scale, results: dict[str, Any]) -> None:
+    """Every match of which this machine and command line allow."""
 
+    def play_all(deployed: bool, urls: Mapping[str, str]) -> None:
+        for match in matches(options):
+            if match.deployed is deployed:
+                results["peers"][match.name] = play(match, scale, urls, options.placement, options.old)
 
-def _published_cases(options: argparse.Namespace, hash_seed: int) -> list[dict[str, Any]]:
-    with tempfile.TemporaryDirectory(prefix="chuk-bench-") as folder:
-        output = Path(folder, "pytest-benchmark.json")
-        command = [sys.executable, "-m", "pytest", "benchmarks/bench", "-q", "--no-header", "-p", "no:cacheprovider"]
-        command += ["--benchmark-quiet", f"--benchmark-json={output}"]
-        command += [f"--bench-placement={options.placement}"]
-        command += ["--bench-quick"] if options.quick else []
-        command += ["--bench-no-redis"] if options.no_redis else []
-        command += [f"--bench-redis-url={options.redis_url}"] if options.redis_url else []
-        variables = environment_without_ours() | {"PYTHONHASHSEED": str(hash_seed)}
-        done = subprocess.run(command, cwd=ROOT, env=variables, check=False)
-        if done.returncode:
-            sys.exit(done.returncode)
-        cases: list[dict[str, Any]] = json.loads(output.read_text(encoding="utf-8"))["benchmarks"]
-        return cases
-
-
-def merged(launches: Sequence[Sequence[dict[str, Any]]]) -> list[dict[str, Any]]:
-    """Of each case the process with the best median, and the medians of all of them, in seconds."""
-    found = []
-    for same in zip(*launches, strict=True):
-        best = min(same, key=lambda case: case["stats"]["median"])
-        found.append(best | {"processes": [case["stats"]["median"] for case in same]})
-    return found
+    with servers_of(options) as running:
+        results["servers"] = running.described()
+        play_all(False, running.urls)
+    if not options.no_redis and not options.redis_url:
+        with servers.deployed(options.placement) as urls:
+            play_all(True, urls)
 
 
 def matches(options: argparse.Namespace) -> list[Match]:
     """The comparisons that this machine and command line allow."""
-    return [
-        match
-        for match in MATCHES
-        if not (match.redis and options.no_redis) and not (match.loop == "uvloop" and not find_spec("uvloop"))
-    ]
+    return [match for match in MATCHES if match.loop in HERE and not (match.redis and options.no_redis)]
 
 
 def churn(scale: Scale) -> dict[str, list[dict[str, float]]]:
@@ -139,72 +120,6 @@ def sessions(options: argparse.Namespace, scale: Scale) -> dict[str, Any]:
                 figure = session_footprint.on_server(server, SERVER_SESSIONS, users)
                 found[name] = figure | {"version": server.version}
     return found
-
-
-def run(options: argparse.Namespace) -> Results:
-    """Everything, in order."""
-    scale = QUICK if options.quick else FULL
-    results: Results = {
-        "schema": SCHEMA,
-        "quick": options.quick,
-        "scale": asdict(scale),
-        "environment": environment(),
-        "placement": options.placement,
-        "servers": {},
-        "peers": {},
-    }
-    stage(1, "published tables (pytest-benchmark)")
-    results["cases"] = published_cases(options, scale)
-    stage(2, "speed to reach: this version beside its peers")
-    _compare(options, scale, results)
-    stage(3, f"speed to reach: churn of {scale.churn_keys:,} keys")
-    results["churn"] = churn(scale)
-    stage(4, "memory per item and per session")
-    results["footprint"] = footprint(scale)
-    results["sessions"] = sessions(options, scale)
-    results["load_after"] = load()
-    return results
-
-
-def _compare(options: argparse.Namespace, scale: Scale, results: Results) -> None:
-    chosen = matches(options)
-    if options.no_redis:
-        _play(chosen, scale, {}, options, results)
-        return
-    with servers.running(options.redis_url, options.placement) as running:
-        results["servers"] = {kind: servers.described(server) for kind, server in running.items()}
-        urls: dict[str, str] = {kind: server.url for kind, server in running.items()}
-        _play([match for match in chosen if not match.deployed], scale, urls, options, results)
-    if not options.redis_url:
-        with servers.deployed(options.placement) as deployments:
-            _play([match for match in chosen if match.deployed], scale, deployments, options, results)
-
-
-def _play(
-    chosen: Sequence[Match], scale: Scale, urls: Mapping[str, str], options: argparse.Namespace, results: Results
-) -> None:
-    for match in chosen:
-        results["peers"][match.name] = play(match, scale, urls, options.placement, options.old, say)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run, print, write; a goal that is missed is printed and fails nothing."""
-    options = options_of(arguments)
-    if not options.no_redis:
-        try:
-            servers.ensure(options.redis_url)
-        except (ServerError, ValueError) as error:
-            print(f"{error}\nor give --no-redis for memory alone", file=sys.stderr)
-            return 2
-    start = time.monotonic()
-    results = run(options)
-    results["seconds"] = round(time.monotonic() - start, 1)
-    folder: Path = options.out or (QUICK_FOLDER if options.quick else FULL_FOLDER)
-    publish((BENCH_APART if options.placement == "apart" else BENCH).name, results, folder)
-    print(f"\n{bench_text(results)}\nWritten to {folder} in {results['seconds']:.0f} s.")
-    if folder == FULL_FOLDER:
-        print("nox -s report puts these tables into README.md.")
-    return 0
 
 
 if __name__ == "__main__":

@@ -7,19 +7,19 @@ import statistics
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AsyncExitStack
 from functools import partial
-from importlib.util import find_spec
 from typing import Any
 
 import pytest
 
 from benchmarks.adapters import adapter
 from benchmarks.measure import servers, timing
+from benchmarks.measure.event_loops import loops_for
 from benchmarks.measure.placement import PLACEMENTS, Placement, placed
 from benchmarks.measure.scale import FULL, QUICK, Scale
 from benchmarks.measure.timing import run_block
 from benchmarks.worker import loop_factory
 from benchmarks.workloads.bodies import Cycle
-from benchmarks.workloads.case import Adapter, Case, Kind, Workload, opened
+from benchmarks.workloads.case import Adapter, Case, Workload, opened
 from benchmarks.workloads.registry import WORKLOADS
 
 Measure = Callable[[str, str], None]
@@ -33,16 +33,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--bench-redis-url", metavar="URL", help="run the Redis cases there, not on servers of our own")
 
 
-def loops_for(kind: Kind) -> list[str]:
-    """Memory never suspends, so its figures do not depend on the loop; Redis is measured on each that there is."""
-    if kind == "memory" or not find_spec("uvloop"):
-        return ["asyncio"]
-    return ["asyncio", "uvloop"]
-
-
 def cases(*names: str) -> pytest.MarkDecorator:
     """These workloads, each on every loop that matters for it."""
-    params = [(name, loop) for name in names for loop in loops_for(WORKLOADS[name].kind)]
+    params = [(name, loop) for name in names for loop in loops_for(WORKLOADS[name])]
     return pytest.mark.parametrize(("name", "loop"), params, ids=[f"{name}-{loop}" for name, loop in params])
 
 
@@ -83,12 +76,10 @@ def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] 
 @pytest.fixture(scope="session")
 def urls(request: pytest.FixtureRequest) -> Iterator[Mapping[str, str]]:
     """The servers of this run; none are started for memory alone."""
-    if request.config.getoption("--bench-no-redis"):
-        yield {}
-        return
     option = request.config.getoption
-    with servers.running(option("--bench-redis-url"), option("--bench-placement")) as running:
-        yield {kind: server.url for kind, server in running.items()}
+    kinds = () if option("--bench-no-redis") else tuple(servers.OPTIONS)
+    with servers.running(option("--bench-placement"), kinds, option("--bench-redis-url")) as running:
+        yield running.urls
 
 
 @pytest.fixture

@@ -6,13 +6,14 @@ time, so that a slow minute of the machine hits all of them. A side that fails h
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from benchmarks.measure.placement import Placement
-from benchmarks.measure.processes import WorkerFailed, ask
+from benchmarks.measure.processes import WorkerFailed, ask_for_blocks
 from benchmarks.measure.scale import Scale
+from benchmarks.program import say
 from benchmarks.workloads.registry import WORKLOADS
 
 SideName = Literal["ours", "0.2", "redis-py", "floor"]
@@ -75,7 +76,6 @@ def play(
     urls: Mapping[str, str],
     placement: Placement,
     old_python: str | None,
-    say: Callable[[str], None],
 ) -> dict[str, Any]:
     """All launches of a match: by side, the versions it ran, and by workload one list of blocks per process.
 
@@ -102,9 +102,9 @@ def _launch(
     found: dict[str, Any],
 ) -> None:
     try:
-        reply = ask(
-            "blocks",
-            python=python,
+        reply = ask_for_blocks(
+            scale,
+            python,
             library=LIBRARIES[side],
             workloads=[
                 name for name in match.workloads[side] if WORKLOADS[name].in_memory or WORKLOADS[name].kind in urls
@@ -112,9 +112,6 @@ def _launch(
             loop=match.loop,
             urls=dict(urls),
             placement=placement if match.redis else "free",
-            least=scale.least_blocks,
-            most=scale.most_blocks,
-            seconds=scale.seconds,
         )
     except WorkerFailed as error:
         if side == "ours":

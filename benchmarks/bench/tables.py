@@ -11,6 +11,7 @@ from benchmarks.bench.published import Figure
 from benchmarks.bench.speed_table import speed
 from benchmarks.measure import placement
 from benchmarks.pages.markdown import Table
+from benchmarks.pages.setting import setting
 from benchmarks.pages.units import NOTHING, rate, time, times
 from benchmarks.workloads.case import KINDS, Workload
 from benchmarks.workloads.registry import SIZES, WORKLOADS
@@ -22,6 +23,7 @@ BEST = (
     "*Measured* is the median block of the best of several fresh processes; *spread* is how far the slowest process's "
     "median lies above it."
 )
+RATIOS = "Ratios over 1 are better than published, or than the peer, unless a row says *at most*"
 LOOPS = ("asyncio", "uvloop")
 CALLERS = ("memory.cycle.5", "redis.cycle.5", "redis.get", "redis.get.5", "redis.get.50", "redis.get.500")
 # The published sizes among others, smallest first, memory before Redis.
@@ -76,6 +78,11 @@ class Run:
     def loops(self) -> tuple[str, ...]:
         """Those that this run has."""
         return tuple(loop for loop in LOOPS if any(case_loop == loop for _, case_loop in self._cases))
+
+
+def text(results: Mapping[str, Any]) -> str:
+    """All tables of ``nox -s bench``, and what the run was made on."""
+    return "\n\n".join([setting(results, RATIOS), *map(str, tables(dict(results)))]) + "\n"
 
 
 def tables(results: Results) -> list[Table]:

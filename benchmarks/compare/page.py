@@ -22,12 +22,6 @@ METHOD = (
 )
 
 
-def page(results: Mapping[str, Any]) -> str:
-    """COMPARE.md."""
-    head = "# Beside its peers\n\nMade from compare.json by `nox -s report`; do not edit."
-    return f"{head}\n\n{text(results)}"
-
-
 def in_short(results: Mapping[str, Any]) -> str:
     """For the README: each table on one loop, uvloop where there is a choice."""
     return text(results, every_loop=False)

@@ -5,19 +5,19 @@ from __future__ import annotations
 import csv
 import shutil
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from benchmarks.compare.sides import TOOL, Contest
 from benchmarks.measure.placement import Placement, placed, possible
-from benchmarks.measure.processes import WorkerFailed, ask
+from benchmarks.measure.processes import WorkerFailed, ask_for_blocks
 from benchmarks.measure.scale import Scale
+from benchmarks.program import say
 from benchmarks.workloads.bodies import TTL
 from benchmarks.workloads.registry import VALUE, WORKLOADS
 
-Say = Callable[[str], None]
 TOOL_REQUESTS = {True: 5_000, False: 100_000}
 PIPELINED = 16
 TOOL_KEY = "bench:000:000000"
@@ -30,7 +30,6 @@ def play(
     urls: Mapping[str, str],
     scale: Scale,
     placement: Placement,
-    say: Say,
 ) -> list[dict[str, Any]]:
     """What each side did in each contest: its versions, and blocks in nanoseconds per operation for every process.
 
@@ -79,17 +78,14 @@ def _worker(
     contest: Contest, python: str | None, urls: Mapping[str, str], scale: Scale, placement: Placement
 ) -> dict[str, Any]:
     workload = contest.side.workload or contest.workload
-    reply = ask(
-        "blocks",
-        python=python,
+    reply = ask_for_blocks(
+        scale,
+        python,
         library=contest.side.adapter,
         workloads=[workload],
         loop=contest.loop,
         urls=dict(urls),
         placement="free" if WORKLOADS[contest.workload].in_memory else possible(placement),
-        least=scale.least_blocks,
-        most=scale.most_blocks,
-        seconds=scale.seconds,
     )
     _must_be_the_right_one(contest, reply["versions"])
     return {"versions": reply["versions"], "answer": reply["answer"][workload]}

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from benchmarks.against_base import exit_code_of, on_trees, parser_of, write
 from benchmarks.count.callgrind import CountFailed, has_valgrind, instructions, per_operation, rehearse
 from benchmarks.count.changes import Count, exit_code, table
 from benchmarks.gate.scenarios import FAMILIES
-from benchmarks.measure.environment import environment
-from benchmarks.measure.processes import ROOT, run_program
-from benchmarks.measure.trees import NoBase, NothingBefore, Trees, choose_base, side_by_side
-from benchmarks.pages.results_file import dumped
+from benchmarks.measure.trees import NoBase, Trees
+from benchmarks.program import run_program, say
 
-FOLDER = ROOT / ".benchmarks" / "count"
 SCHEMA = 1
 # On Redis the number of turns of the loop depends on the server's pace; tests/redis/test_exact_costs.py counts there.
 COUNTED = [name for family in FAMILIES if not family.needs_server for name in family.scenarios]
@@ -28,12 +25,9 @@ Point = tuple[str, str, str]  # tree, workload, with or without
 
 def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.count", description=__doc__)
-    parser.add_argument("--base", metavar="REV", help="default: where this line of work left main, else HEAD^")
+    parser = parser_of("count", __doc__)
     parser.add_argument("--workload", action="append", choices=COUNTED, metavar="NAME", help="only this; repeatable")
-    parser.add_argument("--even-if-same", action="store_true", help="count, though the package did not change")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="programs at the same time")
-    parser.add_argument("--out", type=Path, default=FOLDER, metavar="FOLDER", help="where the counts are written")
     return parser.parse_args(arguments)
 
 
@@ -43,41 +37,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not has_valgrind():
         print("NOTICE: valgrind is not here, so no instructions are counted (apt-get install valgrind).")
         return 0
-    try:
-        with side_by_side(choose_base(options.base)) as trees:
-            print(f"base {trees.base_name}, head {trees.head_name}", flush=True)
-            if trees.same and not options.even_if_same:
-                print("The package is the same in both: nothing to count.")
-                return 0
-            return compare(trees, options)
-    except NothingBefore as error:
-        print(f"nothing to compare with: {error}")
-        return 0
-    except (NoBase, CountFailed) as error:
-        print(f"nothing could be counted: {error}", file=sys.stderr)
-        return 2
+    return exit_code_of(lambda: run(options), (NoBase, CountFailed), "nothing could be counted")
+
+
+def run(options: argparse.Namespace) -> int:
+    """The exit code."""
+    return on_trees(options, lambda trees: compare(trees, options))
 
 
 def compare(trees: Trees, options: argparse.Namespace) -> int:
     """Count, print, write."""
     start = time.monotonic()
-    counts = count_all(trees, options.workload or COUNTED, options.jobs, say)
+    counts = count_all(trees, options.workload or COUNTED, options.jobs)
     text = str(table(counts, trees.base_name, trees.head_name))
     print(f"\n{text}\n\n{time.monotonic() - start:.0f} s", flush=True)
-    options.out.mkdir(parents=True, exist_ok=True)
-    found = {
-        "schema": SCHEMA,
-        "base": trees.base_name,
-        "head": trees.head_name,
-        "environment": environment(),
-        "counts": [{"workload": one.workload, "base": one.base, "head": one.head, "why": one.why} for one in counts],
-    }
-    (options.out / "count.json").write_text(dumped(found), encoding="utf-8")
-    (options.out / "count.md").write_text(f"# Count\n\n{text}\n", encoding="utf-8")
+    found = [{"workload": one.workload, "base": one.base, "head": one.head, "why": one.why} for one in counts]
+    write("count", SCHEMA, trees, text, options.out, {"counts": found})
     return exit_code(counts)
 
 
-def count_all(trees: Trees, workloads: Sequence[str], jobs: int, say: Callable[[str], None]) -> list[Count]:
+def count_all(trees: Trees, workloads: Sequence[str], jobs: int) -> list[Count]:
     """Every workload on both trees; counts do not mind what else the machine does, so several run at a time."""
     lacking = _rehearse(trees, workloads)
     points: list[Point] = [
@@ -117,11 +96,6 @@ def _count(workload: str, counted: dict[Point, int], why: str | None) -> Count:
         return per_operation(workload, counted[tree, workload, "without"], counted[tree, workload, "with"])
 
     return Count(workload, None if why is not None else of("base"), of("head"), why or "")
-
-
-def say(text: str) -> None:
-    """One line of progress."""
-    print(f"  {text}", flush=True)
 
 
 if __name__ == "__main__":

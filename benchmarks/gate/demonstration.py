@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,22 +17,21 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.gate.decision import exit_code, interval, median_ratio
-from benchmarks.gate.demonstration_page import page
-from benchmarks.gate.gate import Finding, Gate, Report, described_servers, server_urls
-from benchmarks.gate.pairs import PAIRS, Question, launches
+from benchmarks.gate.demonstration_page import text
+from benchmarks.gate.gate import Finding, Gate, Report, launches_of, question_of, servers_for, urls_by_side
+from benchmarks.gate.pairs import PAIRS, launches
 from benchmarks.gate.scenarios import Family, chosen
 from benchmarks.gate.slowed import HOT_PATHS, HotPath, slow_down
 from benchmarks.measure import servers
 from benchmarks.measure.environment import environment, load
-from benchmarks.measure.placement import possible
-from benchmarks.measure.processes import ROOT, run_program
+from benchmarks.measure.processes import RESULTS, SCRATCH
 from benchmarks.measure.trees import PACKAGE, Trees, side_by_side
 from benchmarks.pages.publications import publish
+from benchmarks.program import run_program, say, without_server
 from tests.support.servers import ServerError
 
 SCHEMA = 1
-FOLDER = ROOT / "results"
-STATE = ROOT / ".benchmarks" / "gate-demonstration.json"
+STATE = SCRATCH / "gate-demonstration.json"
 SLOWER = 0.10
 NEAR = 0.008
 CALIBRATIONS = 5
@@ -50,7 +48,7 @@ def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--no-redis", action="store_true", help="memory only")
     parser.add_argument("--fresh", action="store_true", help="begin anew, whatever an interrupted one has left")
     parser.add_argument("--state", type=Path, default=STATE, metavar="FILE", help="what an interrupted one leaves")
-    parser.add_argument("--out", type=Path, default=FOLDER, metavar="FOLDER")
+    parser.add_argument("--out", type=Path, default=RESULTS, metavar="FOLDER")
     return parser.parse_args(arguments)
 
 
@@ -63,11 +61,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             servers.ensure(None)
         except ServerError as error:
-            print(f"{error}\nor give --no-redis for memory alone", file=sys.stderr)
-            return 2
-    with honest_and_slowed() as (honest, slowed), server_urls(families) as urls:
+            return without_server(error)
+    with honest_and_slowed() as (honest, slowed), servers_for(families) as running:
+        urls = urls_by_side(running)
         state = begin(options, honest)
-        state["servers"] = described_servers(urls)
+        state["servers"] = running.described()
         calibrate(state, options, hot_paths, families, honest.base, urls)
         prepare(slowed, hot_paths, state["statements"])
         for number in range(options.runs):
@@ -77,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     state["load_after"] = load()
     publish("gate", state, options.out)
     options.state.unlink()
-    print(f"\n{page(state)}\nWritten to {options.out}.")
+    print(f"\n{text(state)}\nWritten to {options.out}.")
     return 0
 
 
@@ -158,13 +156,7 @@ def added(
     statements: int,
 ) -> float:
     """By how much the scenario is slower with so many statements."""
-    question = Question(
-        hot.scenario,
-        urls if family.needs_server else {},
-        placement=possible(family.placement),
-        clock=family.clock,
-    )
-    count = max(1, round(family.launches * options.share))
+    question, count = question_of(family, hot.scenario, urls), launches_of(family, options.share)
     with tempfile.TemporaryDirectory(prefix="chuk-gate-") as folder:
         trial = Path(folder, "slow")
         shutil.copytree(honest, trial)
@@ -219,11 +211,6 @@ def save(state: Mapping[str, Any], options: argparse.Namespace) -> None:
     """So that an interruption costs one run at most."""
     options.state.parent.mkdir(parents=True, exist_ok=True)
     options.state.write_text(json.dumps(state), encoding="utf-8")
-
-
-def say(text: str) -> None:
-    """One line of progress."""
-    print(f"  {text}", flush=True)
 
 
 if __name__ == "__main__":

@@ -17,10 +17,10 @@ TITLES = {
 }
 
 
-def page(state: Mapping[str, Any]) -> str:
-    """The whole page."""
+def text(state: Mapping[str, Any]) -> str:
+    """The page under its title."""
     tables = [str(table(state["runs"], kind)) for kind in TITLES]
-    parts = ["# Does the gate work?", method(state), setting(state), *tables, verdict(state["runs"])]
+    parts = [method(state), setting(state), *tables, verdict(state["runs"])]
     return "\n\n".join(parts) + "\n"
 
 

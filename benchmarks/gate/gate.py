@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,11 +11,9 @@ from typing import Any, Protocol
 from benchmarks.gate.decision import Launch, Verdict, check_calm, decide
 from benchmarks.gate.pairs import PAIRS, BaseLacks, Question, launches
 from benchmarks.gate.scenarios import Family
-from benchmarks.measure import servers
 from benchmarks.measure.placement import possible
+from benchmarks.measure.servers import Running, running
 from benchmarks.measure.trees import Trees
-from benchmarks.workloads.case import Kind
-from tests.support.servers import ExternalServer, Server
 
 Say = Callable[[str], None]
 SIDES = ("base", "head")  # in this order they have the databases 0 and 1
@@ -99,41 +97,43 @@ class Gate:
 
     def _measure(self, family: Family, scenario: str, times: int, head: Path) -> list[Launch]:
         against = "base against itself: " if head == self.trees.base else "again: " if times > 1 else ""
-        question = Question(
-            scenario,
-            self.urls if family.needs_server else {},
-            placement=possible(family.placement),
-            clock=family.clock,
-        )
-        count = max(1, round(family.launches * self.share)) * times
+        count = launches_of(family, self.share) * times
+        question = question_of(family, scenario, self.urls)
         return self.measure(count, self.trees.base, head, question, self.pairs, lambda text: self.say(against + text))
 
 
-@contextmanager
-def server_urls(families: Sequence[Family]) -> Iterator[Mapping[str, Mapping[str, str]]]:
-    """A server of our own if one is needed, with a database for each side."""
-    if not any(family.needs_server for family in families):
-        yield {}
-        return
-    with servers.running(None, possible("shared")) as running:
-        yield {side: _in_database(number, running) for number, side in enumerate(SIDES)}
+def launches_of(family: Family, share: float) -> int:
+    """That share of its launches, but at least one."""
+    return max(1, round(family.launches * share))
 
 
-def described_servers(urls: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
-    """What a reader has to know of the servers at these URLs, which both sides share."""
-    one_side = urls.get(SIDES[0], {})
-    return {kind: servers.described(ExternalServer(url).start()) for kind, url in one_side.items() if kind == "redis"}
+def question_of(family: Family, scenario: str, urls: Mapping[str, Mapping[str, str]]) -> Question:
+    """What the workers are told of a scenario."""
+    given = urls if family.needs_server else {}
+    return Question(scenario, given, placement=possible(family.placement), clock=family.clock)
 
 
-def _in_database(number: int, running: Mapping[Kind, Server]) -> dict[str, str]:
-    return {kind: server.url_for(db=number) for kind, server in running.items()}
+def servers_for(families: Sequence[Family]) -> AbstractContextManager[Running]:
+    """A server of our own, if one is needed."""
+    return running(possible("shared"), ["redis"] if any(family.needs_server for family in families) else [])
 
 
-def as_json(finding: Finding) -> dict[str, Any]:
-    """For results that can be read again: the pairs are nanoseconds of a block, base and head."""
+def urls_by_side(servers: Running) -> dict[str, dict[str, str]]:
+    """A database of that server for each side."""
     return {
-        "scenario": finding.scenario,
-        "verdict": finding.verdict.value,
-        "why": finding.why,
-        "launches": [[[base, head] for base, head in launch] for launch in finding.launches],
+        side: {kind: server.url_for(db=number) for kind, server in servers.servers.items()}
+        for number, side in enumerate(SIDES)
     }
+
+
+def as_json(findings: Sequence[Finding]) -> list[dict[str, Any]]:
+    """For results that can be read again: the pairs are nanoseconds of a block, base and head."""
+    return [
+        {
+            "scenario": finding.scenario,
+            "verdict": finding.verdict.value,
+            "why": finding.why,
+            "launches": [[[base, head] for base, head in launch] for launch in finding.launches],
+        }
+        for finding in findings
+    ]

@@ -28,12 +28,6 @@ METHOD = (
 )
 
 
-def page(results: Mapping[str, Any]) -> str:
-    """LATENCY.md."""
-    head = "# Latency\n\nMade from latency.json by `nox -s report`; do not edit."
-    return f"{head}\n\n{text(results)}"
-
-
 def text(results: Mapping[str, Any]) -> str:
     """All rows."""
     return f"{setting(results)}\n\n{table(results)}\n"

@@ -1,19 +1,20 @@
-"""Starting programs and their workers, each side of a comparison in an environment of its own."""
+"""Starting workers, each side of a comparison in an environment of its own."""
 
 from __future__ import annotations
 
 import json
 import os
 import platform
-import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
-from typing import Any, NoReturn
+from typing import Any
+
+from benchmarks.measure.scale import Scale
 
 ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "results"
+SCRATCH = ROOT / ".benchmarks"  # what is not published
 SECONDS = 300.0
 # -P and the root at the end of the path: a chuk_sessions installed in the worker's environment comes before ours.
 BOOT = "import sys; sys.path.append(sys.argv[1]); from {} import main; main()"
@@ -23,19 +24,6 @@ OURS_TO_SET = ("CHUK_", "SESSION_", "REDIS_", "PYTHONPATH", "PYTHONHASHSEED", "P
 
 class WorkerFailed(Exception):
     """A worker ended with an error; the message holds its last words."""
-
-
-def run_program(main: Callable[[], int]) -> NoReturn:
-    """Run ``main`` and end with its code.
-
-    SIGTERM, by which CI ends a job, unwinds the program as Ctrl-C does: its folders, servers and workers go with it.
-    """
-    signal.signal(signal.SIGTERM, _end)
-    sys.exit(main())
-
-
-def _end(number: int, frame: FrameType | None) -> NoReturn:
-    sys.exit(128 + number)
 
 
 def environment_without_ours() -> dict[str, str]:
@@ -79,3 +67,8 @@ def ask(task: str, python: str | None = None, **question: Any) -> dict[str, Any]
     if answer["python"] != here:  # an environment that was made before this Python was
         raise WorkerFailed(f"it runs on Python {answer['python']}, this version on {here}: make its environment anew")
     return answer
+
+
+def ask_for_blocks(scale: Scale, python: str | None = None, **question: Any) -> dict[str, Any]:
+    """As many blocks as the scale says; see ``worker.blocks`` for the rest of the question."""
+    return ask("blocks", python, least=scale.least_blocks, most=scale.most_blocks, seconds=scale.seconds, **question)

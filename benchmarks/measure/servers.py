@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -18,20 +19,36 @@ from tests.support.tls_files import TlsFiles
 OPTIONS: dict[Kind, tuple[str, ...]] = {"redis": (), "redis-aof": ("appendonly yes", "appendfsync everysec")}
 
 
+@dataclass(frozen=True, slots=True)
+class Running:
+    """The servers of a run, by kind."""
+
+    servers: Mapping[Kind, Server]
+
+    @property
+    def urls(self) -> dict[str, str]:
+        """What a worker is told."""
+        return {kind: server.url for kind, server in self.servers.items()}
+
+    def described(self) -> dict[str, Any]:
+        """What a reader has to know."""
+        return {kind: {"version": server.version, "settings": server.config()} for kind, server in self.servers.items()}
+
+
 @contextmanager
-def running(url: str | None, placement: Placement) -> Iterator[Mapping[Kind, Server]]:
-    """Servers by kind, on the core that the placement gives them.
+def running(placement: Placement, kinds: Collection[Kind], url: str | None = None) -> Iterator[Running]:
+    """Servers of these kinds, on the core that the placement gives them.
 
     A given URL stands for all of them: its settings are not ours to change.
     """
     with ExitStack() as stack:
-        if url:
-            yield {"redis": stack.enter_context(ExternalServer(url))}
+        if url and kinds:
+            yield Running({"redis": stack.enter_context(ExternalServer(url))})
         else:
-            own = {kind: stack.enter_context(RedisServer(*options)) for kind, options in OPTIONS.items()}
+            own = {kind: stack.enter_context(RedisServer(*OPTIONS[kind])) for kind in kinds}
             for server in own.values():
                 pin_server(server.pid, placement)
-            yield own
+            yield Running(own)
 
 
 @contextmanager
@@ -70,12 +87,10 @@ def _secured(stack: ExitStack) -> RedisServer | None:
 
 def ensure(url: str | None) -> None:
     """ServerError, with what to do about it, if `running` could not have a server; better before the first case."""
-    if url:
-        ExternalServer(url).start().stop()
-    else:
+    if not url:
         find_binary()
-
-
-def described(server: Server) -> dict[str, Any]:
-    """What a reader has to know of a server."""
-    return {"version": server.version, "settings": server.config()}
+        return
+    try:
+        ExternalServer(url).start().stop()
+    except ValueError as error:  # no URL at all
+        raise ServerError(str(error)) from error

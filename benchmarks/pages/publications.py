@@ -4,35 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.bench.tables import tables
+from benchmarks.bench import tables
 from benchmarks.compare import page as compare_page
 from benchmarks.gate import demonstration_page
 from benchmarks.latency import page as latency_page
 from benchmarks.pages import charts
 from benchmarks.pages.results_file import dumped
-from benchmarks.pages.setting import setting
-
-RATIOS = "Ratios over 1 are better than published, or than the peer, unless a row says *at most*"
 
 
 @dataclass(frozen=True, slots=True)
 class Publication:
     """One kind of results, ``<name>.json``.
 
-    ``readme`` gives what stands between the README's markers of that name, None if it has none. ``session`` is how to
-    make such results.
+    ``text`` is what the page says under its title, ``readme`` what stands between the README's markers of that name,
+    None if it has none. ``session`` is how to make such results.
     """
 
     name: str
     session: str
-    page: Callable[[Mapping[str, Any]], str]
+    title: str
+    text: Callable[[Mapping[str, Any]], str]
     readme: Callable[[Mapping[str, Any]], str] | None = None
     plots: Callable[[Mapping[str, Any]], dict[str, str]] = lambda results: {}
     schemas: tuple[int, ...] = (1,)
+    says_how_made: bool = False  # whether the text does so
 
     @property
     def json_name(self) -> str:
@@ -43,6 +41,11 @@ class Publication:
     def page_name(self) -> str:
         """Beside it."""
         return f"{self.name.upper()}.md"
+
+    def page(self, results: Mapping[str, Any]) -> str:
+        """The page, without the plots."""
+        made = "" if self.says_how_made else f"Made from {self.json_name} by `nox -s report`; do not edit.\n\n"
+        return f"# {self.title}\n\n{made}{self.text(results)}"
 
     def documents(self, results: Mapping[str, Any]) -> dict[str, str]:
         """File names and contents of the page and the plots."""
@@ -62,37 +65,30 @@ class Publication:
         return "\n\n".join(filter(None, [plots, self.readme(results).strip(), more]))
 
 
-def bench_text(results: Mapping[str, Any]) -> str:
-    """All tables of ``nox -s bench``, and what the run was made on."""
-    parts = [setting(results, RATIOS), *[str(table) for table in tables(dict(results))]]
-    return "\n\n".join(parts) + "\n"
+PUBLICATIONS = (
+    Publication("bench", "bench", "Benchmarks", tables.text, tables.text, charts.of_bench, (1, 2)),
+    Publication(
+        "bench-apart",
+        "bench -- --placement apart",
+        "Benchmarks, the Redis server on a core of its own",
+        tables.text,
+        schemas=(2,),
+    ),
+    Publication("compare", "compare", "Beside its peers", compare_page.text, compare_page.in_short, charts.of_compare),
+    Publication("latency", "latency", "Latency", latency_page.text, latency_page.in_short, charts.of_latency),
+    Publication("gate", "gate_demonstration", "Does the gate work?", demonstration_page.text, says_how_made=True),
+)
 
 
-def bench_page(name: str, title: str, results: Mapping[str, Any]) -> str:
-    """BENCH.md, or its like for another placement."""
-    return f"# {title}\n\nMade from {name}.json by `nox -s report`; do not edit.\n\n{bench_text(results)}"
+def publication(name: str) -> Publication:
+    """The one of that name."""
+    return next(kind for kind in PUBLICATIONS if kind.name == name)
 
 
 def publish(name: str, results: Mapping[str, Any], folder: Path) -> None:
     """Write the results of that kind, their page and their plots."""
-    kind = next(kind for kind in PUBLICATIONS if kind.name == name)
+    kind = publication(name)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / kind.json_name).write_text(dumped(results), encoding="utf-8")
     for file_name, content in kind.documents(results).items():
         (folder / file_name).write_text(content, encoding="utf-8")
-
-
-BENCH = Publication("bench", "bench", partial(bench_page, "bench", "Benchmarks"), bench_text, charts.of_bench, (1, 2))
-BENCH_APART = Publication(
-    "bench-apart",
-    "bench -- --placement apart",
-    partial(bench_page, "bench-apart", "Benchmarks, the Redis server on a core of its own"),
-    schemas=(2,),
-)
-PUBLICATIONS = (
-    BENCH,
-    BENCH_APART,
-    Publication("compare", "compare", compare_page.page, compare_page.in_short, charts.of_compare),
-    Publication("latency", "latency", latency_page.page, latency_page.in_short, charts.of_latency),
-    Publication("gate", "gate_demonstration", demonstration_page.page),
-)

@@ -17,12 +17,13 @@ from benchmarks.adapters import adapter
 from benchmarks.adapters.library import CannotDo
 from benchmarks.compare import run
 from benchmarks.compare.__main__ import main
-from benchmarks.compare.page import cell, page
+from benchmarks.compare.page import cell
 from benchmarks.compare.run import TOOL_REQUESTS, per_second, play, redis_benchmark, short
 from benchmarks.compare.sides import GROUPS, OURS, SIDES, TOOL, Contest, contests, environments
 from benchmarks.measure.processes import ROOT, WorkerFailed
-from benchmarks.measure.scale import QUICK
+from benchmarks.measure.scale import QUICK, Scale
 from benchmarks.measure.timing import run_block
+from benchmarks.pages.publications import publication
 from benchmarks.workloads.bodies import TTL
 from benchmarks.workloads.case import Kind, Layer, opened
 from benchmarks.workloads.registry import VALUE, WORKLOADS
@@ -72,18 +73,14 @@ class Workers:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, versions: Mapping[str, str] | None = None) -> None:
         self.asked: list[tuple[str, str, str | None]] = []
         self.versions = versions or {}
-        monkeypatch.setattr(run, "ask", self.ask)
+        monkeypatch.setattr(run, "ask_for_blocks", self.ask)
 
-    def ask(self, task: str, python: str | None, **question: Any) -> dict[str, Any]:
+    def ask(self, scale: Scale, python: str | None, **question: Any) -> dict[str, Any]:
         name = question["workloads"][0]
         self.asked.append((question["library"], name, python))
         if question["library"] == "cashews":
             raise WorkerFailed("Traceback\n  more\nredis.exceptions.MaxConnectionsError: Too many connections\n")
         return {"versions": self.versions, "answer": {name: [100.0, 300.0, 200.0]}}
-
-
-def quiet(text: str) -> None:
-    """No progress."""
 
 
 def test_sides_take_turns_in_their_own_environments(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,7 +89,7 @@ def test_sides_take_turns_in_their_own_environments(monkeypatch: pytest.MonkeyPa
     sides = [SIDES[OURS], CASHEWS, SIDES["bare async def (floor)"]]
     pythons = {CASHEWS.requirements: "/python-of-cashews"}
     twice = replace(QUICK, launches=2)
-    found = play([Contest("memory.get", "asyncio", side) for side in sides], pythons, {}, twice, "free", quiet)
+    found = play([Contest("memory.get", "asyncio", side) for side in sides], pythons, {}, twice, "free")
     assert workers.asked == [
         ("chuk", "memory.get", None),
         ("cashews", "memory.get", "/python-of-cashews"),
@@ -109,8 +106,8 @@ def test_what_is_not_installed_or_not_itself_is_an_error(monkeypatch: pytest.Mon
     old = SIDES["chuk-sessions 0.2"]
     Workers(monkeypatch, {"chuk-sessions": "0.7.0"})
     contest = [Contest("memory.get", "asyncio", old)]
-    assert play(contest, {}, {}, QUICK, "free", quiet)[0]["error"] == "not installed"
-    found = play(contest, {old.requirements: "/python"}, {}, QUICK, "free", quiet)
+    assert play(contest, {}, {}, QUICK, "free")[0]["error"] == "not installed"
+    found = play(contest, {old.requirements: "/python"}, {}, QUICK, "free")
     assert found[0]["error"].startswith("the wrong environment")
 
 
@@ -209,5 +206,6 @@ def test_a_small_comparison_writes_json_and_page(tmp_path: Path, capsys: pytest.
     errors = {entry["side"]: entry.get("error") for entry in results["contests"] if entry["workload"] == "memory.get"}
     assert errors["cashews"] == "not installed"
     assert errors[OURS] is errors["dict without lifetimes (floor)"] is None
-    assert (tmp_path / "COMPARE.md").read_text() == page(results)
-    assert "### Sessions in memory" not in page(results)
+    page = publication("compare").page(results)
+    assert (tmp_path / "COMPARE.md").read_text() == page
+    assert "### Sessions in memory" not in page

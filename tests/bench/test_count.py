@@ -65,7 +65,7 @@ def test_every_point_is_counted_once_and_put_together(tmp_path: Path, monkeypatc
     monkeypatch.setattr(program, "instructions", counted)
     monkeypatch.setattr(program, "rehearse", rehearsed)
     trees = Trees(tmp_path / "base", tmp_path / "head", "a", "b")
-    counts = count_all(trees, ["memory.get", "memory.delete"], 2, lambda text: None)
+    counts = count_all(trees, ["memory.get", "memory.delete"], 2)
     assert counts == [Count("memory.get", 100, 120), Count("memory.delete", None, 120, "KeyError: 'x'")]
     assert len(asked) == len(set(asked)) == 6
 

@@ -16,12 +16,13 @@ import pytest
 from benchmarks.gate import pairs as pairs_of_processes
 from benchmarks.gate.__main__ import main
 from benchmarks.gate.decision import Launch, Verdict
-from benchmarks.gate.gate import Gate, Say, described_servers
+from benchmarks.gate.gate import Gate, Say, urls_by_side
 from benchmarks.gate.pairs import BaseLacks, Question, Side, SideFailed, launch, launches
 from benchmarks.gate.scenarios import FAMILIES, chosen
 from benchmarks.gate.verdicts import summary, tables
 from benchmarks.measure import trees
 from benchmarks.measure.processes import ROOT
+from benchmarks.measure.servers import Running
 from benchmarks.measure.trees import NothingBefore, Trees, copy_package
 from benchmarks.workloads.registry import WORKLOADS
 from tests.bench.test_gate_trees import git
@@ -232,7 +233,7 @@ def test_without_a_base_there_is_nothing_to_fail(
     def nothing_before(asked: str | None) -> str:
         raise NothingBefore("this is the first commit")
 
-    monkeypatch.setattr("benchmarks.gate.__main__.choose_base", nothing_before)
+    monkeypatch.setattr("benchmarks.against_base.choose_base", nothing_before)
     assert main(["--no-redis"]) == 0
     assert "first commit" in capsys.readouterr().out
 
@@ -265,7 +266,8 @@ def test_a_gate_that_is_ended_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_the_server_is_in_the_findings(redis_server: Server) -> None:
-    """Its version matters as much as the machine."""
-    found = described_servers({side: {"redis": redis_server.url} for side in ("base", "head")})
-    assert found["redis"]["version"] == redis_server.version
-    assert described_servers({}) == {}
+    """Its version matters as much as the machine; each side has a database of its own."""
+    servers = Running({"redis": redis_server})
+    assert servers.described()["redis"]["version"] == redis_server.version
+    assert set(urls_by_side(servers)["base"].values()).isdisjoint(urls_by_side(servers)["head"].values())
+    assert Running({}).described() == {}

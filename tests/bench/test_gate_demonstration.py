@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.gate import demonstration
-from benchmarks.gate.demonstration_page import page
+from benchmarks.gate.demonstration_page import text as page_text
 from benchmarks.gate.slowed import HOT_PATHS, IDLE, HotPath, slow_down
 from benchmarks.measure.processes import ROOT
 from benchmarks.measure.trees import PACKAGE, copy_package
@@ -107,9 +107,9 @@ def test_the_page_counts_what_was_found() -> None:
         "load": 0.1,
     }
     state = {"runs": runs, "statements": {"memory.get": 12}, "environment": environment, "load_after": 0.2}
-    text = page(state)
+    text = page_text(state)
     assert "Redis" not in text.split("###")[0].split("* Machine")[1]
-    assert "* Redis server: 7.0.15\n" in page(state | {"servers": {"redis": {"version": "7.0.15"}}})
+    assert "* Redis server: 7.0.15\n" in page_text(state | {"servers": {"redis": {"version": "7.0.15"}}})
     assert "`ExpiringMap.get` begins with 12 times `idle = 0`" in text
     assert "1.090 to 1.110" in text
     assert "**1 of 2 slower scenarios were found** (1 inconclusive)" in text

@@ -9,16 +9,18 @@ from typing import Any
 import pytest
 
 from benchmarks import report
-from benchmarks.bench.__main__ import merged
+from benchmarks.bench.cases import merged
 from benchmarks.bench.goals import GOALS, Measured, Speed
 from benchmarks.bench.tables import tables
+from benchmarks.bench.tables import text as bench_text
 from benchmarks.measure.scale import FULL
 from benchmarks.pages import units
 from benchmarks.pages.markdown import MarkersMissing, Table, between_markers, grid, markers
-from benchmarks.pages.publications import BENCH, bench_text, publish
+from benchmarks.pages.publications import publication, publish
 from benchmarks.pages.results_file import dumped
 from benchmarks.workloads.registry import WORKLOADS
 
+BENCH = publication("bench")
 BEGIN, END = markers("bench")
 OTHERS = "\n".join(line for name in ("compare", "latency") for line in markers(name))
 README = f"# Title\n\n{BEGIN}\nold\n{END}\n{OTHERS}\n\nThe end.\n"
