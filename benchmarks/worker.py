@@ -27,13 +27,20 @@ LIBRARIES = (
     *("chuk-sessions", "redis", "hiredis", "orjson", "uvloop"),
     *("aiocache", "cachetools", "cashews", "coredis", "litestar", "moka-py", "starsessions", "valkey-glide"),
 )
+TASKS = {  # by name the module and the function, loaded when asked for
+    "blocks": (__name__, "blocks"),
+    "churn": ("benchmarks.bench.churn", "churn"),
+    "footprint": ("benchmarks.bench.footprint", "of_items"),
+    "session_footprint": ("benchmarks.bench.footprint", "of_sessions"),
+    "latency": ("benchmarks.latency.run", "latency"),
+}
 
 
 def main() -> None:
     """Answer the one question on standard input."""
     question: dict[str, Any] = json.load(sys.stdin)
-    task = TASKS[question.pop("task")]
-    answer = task(**question)
+    module, function = TASKS[question.pop("task")]
+    answer = getattr(import_module(module), function)(**question)
     json.dump({"answer": answer, "versions": versions(LIBRARIES), "python": platform.python_version()}, sys.stdout)
 
 
@@ -81,36 +88,3 @@ async def _blocks(workload: Workload, opener: Adapter, least: int, most: int, de
         while len(times) < least or (len(times) < most and time.monotonic() < deadline):
             times.append(round(await run_block(case) / workload.operations, 2))
     return times
-
-
-def _churn(**sizes: Any) -> dict[str, float]:
-    from benchmarks.bench.churn import churn
-
-    return churn(**sizes)
-
-
-def _footprint(items: int) -> dict[str, float]:
-    from benchmarks.bench.footprint import footprint
-
-    return footprint(items)
-
-
-def _session_footprint(**sizes: Any) -> dict[str, float]:
-    from benchmarks.bench.session_footprint import in_memory
-
-    return in_memory(**sizes)
-
-
-def _latency(**question: Any) -> dict[str, Any]:
-    from benchmarks.latency.run import latency
-
-    return latency(**question)
-
-
-TASKS: dict[str, Callable[..., Any]] = {
-    "blocks": blocks,
-    "churn": _churn,
-    "footprint": _footprint,
-    "session_footprint": _session_footprint,
-    "latency": _latency,
-}

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
-from benchmarks.bench import session_footprint
+from benchmarks.bench import footprint
 from benchmarks.bench.cases import published_cases
 from benchmarks.bench.peers import MATCHES, Match, play
 from benchmarks.measure import servers
@@ -53,7 +53,7 @@ def measure(options: argparse.Namespace, results: dict[str, Any]) -> None:
     stage(3, f"speed to reach: churn of {scale.churn_keys:,} keys")
     results["churn"] = churn(scale)
     stage(4, "memory per item and per session")
-    results["footprint"] = footprint(scale)
+    results["footprint"] = items(scale)
     results["sessions"] = sessions(options, scale)
 
 
@@ -94,12 +94,12 @@ def churn(scale: Scale) -> dict[str, list[dict[str, float]]]:
     return found
 
 
-def footprint(scale: Scale) -> list[dict[str, float]]:
+def items(scale: Scale) -> list[dict[str, float]]:
     """Bytes per item for each count."""
     found = []
-    for items in scale.footprint_items:
-        say(f"{items:,} items")
-        found.append(ask("footprint", items=items)["answer"])
+    for count in scale.footprint_items:
+        say(f"{count:,} items")
+        found.append(ask("footprint", items=count)["answer"])
     return found
 
 
@@ -117,7 +117,7 @@ def sessions(options: argparse.Namespace, scale: Scale) -> dict[str, Any]:
     if not options.no_redis and not options.redis_url:
         with RedisServer() as server:
             for name, users in (("redis", 1), ("redis, many users", SERVER_SESSIONS)):
-                figure = session_footprint.on_server(server, SERVER_SESSIONS, users)
+                figure = footprint.on_server(server, SERVER_SESSIONS, users)
                 found[name] = figure | {"version": server.version}
     return found
 

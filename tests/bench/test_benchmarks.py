@@ -14,7 +14,7 @@ import pytest
 from benchmarks.adapters import adapter
 from benchmarks.adapters.plain_dict import DictProvider
 from benchmarks.bench.churn import churn
-from benchmarks.bench.footprint import footprint
+from benchmarks.bench.footprint import of_items
 from benchmarks.bench.peers import MATCHES
 from benchmarks.measure import timing
 from benchmarks.measure.placement import placed, possible
@@ -184,7 +184,7 @@ def test_churn_reports_memory_stall_and_stale_entries(store: str) -> None:
 
 def test_footprint_is_more_than_key_and_value() -> None:
     """And not absurdly more."""
-    found = footprint(1_000)
+    found = of_items(1_000)
     assert found["payload_bytes"] < found["bytes_per_item"] < 1_000
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.bench.session_footprint import in_memory, on_server
+from benchmarks.bench.footprint import of_sessions, on_server
 from benchmarks.workloads.manager_bodies import METADATA, UPDATE, USER
 from chuk_sessions import SessionManager
 from chuk_sessions.providers import memory, redis
@@ -71,7 +71,7 @@ async def test_a_manager_operation_on_memory_never_suspends() -> None:
 
 def test_a_session_in_memory_weighs_what_it_did() -> None:
     """More than its id and less than the bound."""
-    found = in_memory(1_000)
+    found = of_sessions(1_000)
     assert found["id_bytes"] < found["bytes_per_session"] <= MEMORY_BYTES
 
 
