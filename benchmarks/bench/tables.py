@@ -7,12 +7,14 @@ from typing import Any
 
 from benchmarks.bench import published
 from benchmarks.bench.goals import Results
+from benchmarks.bench.measured import Run
+from benchmarks.bench.memory_tables import footprint, sessions
 from benchmarks.bench.published import Figure
 from benchmarks.bench.speed_table import speed
 from benchmarks.measure import placement
 from benchmarks.pages.markdown import Table
 from benchmarks.pages.setting import setting
-from benchmarks.pages.units import NOTHING, rate, time, times
+from benchmarks.pages.units import NOTHING, callers, rate, store, time, times
 from benchmarks.workloads.case import KINDS, Workload
 from benchmarks.workloads.registry import SIZES, WORKLOADS
 
@@ -24,7 +26,6 @@ BEST = (
     "median lies above it."
 )
 RATIOS = "Ratios over 1 are better than published, or than the peer, unless a row says *at most*"
-LOOPS = ("asyncio", "uvloop")
 CALLERS = ("memory.cycle.5", "redis.cycle.5", "redis.get", "redis.get.5", "redis.get.50", "redis.get.500")
 # The published sizes among others, smallest first, memory before Redis.
 PAYLOADS = [
@@ -32,52 +33,6 @@ PAYLOADS = [
     for kind in ("memory", "redis")
     for call in ("set-over", "get", *[f"{do}-{what}" for what in (*SIZES, "json") for do in ("set", "get")])
 ]
-
-
-class Run:
-    """The pytest-benchmark cases of a run, by workload and loop."""
-
-    def __init__(self, results: Results) -> None:
-        self._cases: dict[tuple[str, str], dict[str, Any]] = {
-            (case["extra_info"]["workload"], case["extra_info"]["loop"]): case for case in results["cases"]
-        }
-
-    def __contains__(self, name: str) -> bool:
-        return (name, "asyncio") in self._cases
-
-    def ns(self, name: str, loop: str = "asyncio") -> float | None:
-        """Nanoseconds of one operation in the median block; None if it was not measured."""
-        case = self._cases.get((name, loop))
-        if case is None:
-            return None
-        median: float = case["stats"]["median"]
-        operations: int = case["extra_info"]["operations"]
-        return median * 1e9 / operations
-
-    def spread(self, name: str, loop: str = "asyncio") -> str:
-        """How far the processes lie apart, as text."""
-        medians = self._cases.get((name, loop), {}).get("processes", [])
-        return f"{max(medians) / min(medians) - 1:.0%}" if len(medians) > 1 else NOTHING
-
-    def latency(self, name: str, loop: str, what: str, rank: str) -> float | None:
-        """A quantile of the pass with a clock around every operation, in nanoseconds."""
-        case = self._cases.get((name, loop))
-        if case is None:
-            return None
-        ns: float = case["extra_info"]["latency_ns"][what][rank]
-        return ns
-
-    def beside(self, name: str, loop: str) -> float | None:
-        """Nanoseconds of the provider call that was measured in turns with this manager call."""
-        case = self._cases.get((name, loop))
-        if case is None:
-            return None
-        ns: float = case["extra_info"]["beside_ns"]
-        return ns
-
-    def loops(self) -> tuple[str, ...]:
-        """Those that this run has."""
-        return tuple(loop for loop in LOOPS if any(case_loop == loop for _, case_loop in self._cases))
 
 
 def text(results: Mapping[str, Any]) -> str:
@@ -137,8 +92,7 @@ def manager(run: Run) -> Table:
                 if ns is None or base is None:
                     continue
                 figure = published.OVERHEAD.get(call, Figure())
-                where = KINDS[WORKLOADS[name].kind] + (f", {loop}" if kind == "redis" else "")
-                cells = _overhead(ns, base, figure)
+                where, cells = store(WORKLOADS[name], loop), _overhead(ns, base, figure)
                 rows.append((where, call, figure.text or NOTHING, *cells, run.spread(name, loop)))
     path = run.ns("grid.artifact-key")
     if path is not None:
@@ -173,14 +127,13 @@ def concurrent(run: Run) -> Table:
             if ns is None:
                 continue
             figure = published.CONCURRENT.get(name, Figure())
-            where = KINDS[workload.kind] + (f", {loop}" if workload.kind == "redis" else "")
             is_cycle = workload.unit == "cycle"
             p95 = run.latency(name, loop, "cycle", "p95") if is_cycle else None
             single = run.latency(name, loop, "call", "p95") if is_cycle else None
             promised = _ns(figure)
             rows.append(
                 (
-                    where,
+                    store(workload, loop),
                     _callers(workload),
                     rate(figure.throughput),
                     rate(1e9 / ns),
@@ -206,7 +159,7 @@ def concurrent(run: Run) -> Table:
 def _callers(workload: Workload) -> str:
     if workload.unit == "cycle":
         return f"{workload.callers} x 100 cycles"
-    return f"{workload.callers} caller{'s' * (workload.callers > 1)}, GET"
+    return f"{callers(workload.callers)}, GET"
 
 
 def payloads(run: Run) -> Table:
@@ -217,11 +170,11 @@ def payloads(run: Run) -> Table:
             ns = run.ns(name, loop)
             if ns is not None:
                 figure = published.PAYLOADS.get(name, Figure())
-                where = KINDS[WORKLOADS[name].kind] + (f", {loop}" if name.startswith("redis") else "")
                 promised = _ns(figure)
                 text = figure.text or _ms(figure)
                 ratio = times(promised / ns if promised else None)
                 operation = WORKLOADS[name].operation + (", 100 bytes" if name.endswith((".get", ".set-over")) else "")
+                where = store(WORKLOADS[name], loop)
                 rows.append((where, operation, text, time(ns), rate(1e9 / ns), ratio, run.spread(name, loop)))
     caption = (
         "One operation is what the second column says, on 1,000 keys (on Redis 500 of those over 100 bytes), one "
@@ -229,47 +182,6 @@ def payloads(run: Run) -> Table:
     )
     header = ("Provider", "Operation", "Published", "Measured", "Throughput", "Ratio", "Spread")
     return Table("Values of all sizes, and JSON", caption, header, rows)
-
-
-def sessions(results: Results) -> list[Table]:
-    """Bytes per stored session, where they were measured."""
-    rows = [_session_row(name, figure) for name, figure in results.get("sessions", {}).items()]
-    caption = (
-        "A session with the quick start's user, role, department and permissions, and its place in the index of its "
-        "user: sessions of one user share that, so they weigh less each. On memory it is what Python allocated "
-        "(tracemalloc), caches of fixed size included; on the server its MEMORY USAGE with the default settings, which "
-        "does not count the slots in the server's tables of keys and deadlines: by its used_memory those are some 100 "
-        "bytes more."
-    )
-    header = ("Store", "Sessions", "Bytes per session", "Of them the id")
-    return [Table("Memory per session", caption, header, rows)] if rows else []
-
-
-def _session_row(name: str, figure: Mapping[str, Any]) -> tuple[str, ...]:
-    store = f"Redis {figure['version']}" if name.startswith("redis") else "Memory"
-    count = f"{figure['sessions']:,}"
-    whose = f"{count} of one user" if figure.get("users", 1) == 1 else f"{count}, each of another user"
-    own_id = f"{figure['id_bytes']:.0f} B" if "id_bytes" in figure else NOTHING
-    return store, whose, f"{figure['bytes_per_session']:.0f} B", own_id
-
-
-def footprint(results: Results) -> Table:
-    """Bytes per item over item count."""
-    rows = [
-        (
-            f"{run['items']:,}",
-            f"{run['bytes_per_item']:.0f} B",
-            f"{run['bytes_per_item'] - run['payload_bytes']:.0f} B",
-            f"{run['items'] * run['bytes_per_item'] / 2**20:,.1f} MiB",
-        )
-        for run in results["footprint"]
-    ]
-    caption = (
-        "Memory provider, keys of 16 and values of 100 characters, all different, a fresh process per row. Bytes as "
-        "Python allocated them (tracemalloc); *the store's own* is without the key and value objects. Steps come from "
-        f"the dict, which grows by doubling. Published: {published.FOOTPRINT.text}."
-    )
-    return Table("Memory per item", caption, ("Items", "Bytes per item", "The store's own", "In total"), rows)
 
 
 def _provider_order(name: str) -> tuple[int, int]:

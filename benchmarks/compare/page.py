@@ -11,7 +11,7 @@ from benchmarks.measure import placement
 from benchmarks.measure.timing import spread, typical
 from benchmarks.pages.markdown import WIDTH, Table
 from benchmarks.pages.setting import setting
-from benchmarks.pages.units import NOTHING, duration
+from benchmarks.pages.units import NOTHING, callers, duration
 from benchmarks.workloads.registry import WORKLOADS
 
 METHOD = (
@@ -64,8 +64,7 @@ def _call(name: str) -> str:
 
 def _column(name: str) -> str:
     workload = WORKLOADS[name]
-    callers = "" if workload.in_memory else f", {workload.callers} caller{'s' * (workload.callers > 1)}"
-    return _call(name) + callers
+    return _call(name) + ("" if workload.in_memory else f", {callers(workload.callers)}")
 
 
 def cell(entry: Mapping[str, Any] | None, ours: Mapping[str, Any] | None) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from benchmarks.pages.markdown import Table
-from benchmarks.pages.units import NOTHING
+from benchmarks.pages.units import NOTHING, because
 from benchmarks.workloads.registry import WORKLOADS
 
 FAIL_OVER = 1.10
@@ -65,5 +65,5 @@ def table(counts: Sequence[Count], base: str, head: str) -> Table:
 def _row(count: Count) -> tuple[str, ...]:
     base = NOTHING if count.base is None else f"{count.base:,.0f}"
     change = NOTHING if count.ratio is None else f"{count.ratio - 1:+.1%}"
-    verdict = f"{count.verdict}: {count.why[:80]}" if count.why else str(count.verdict)
-    return count.workload, WORKLOADS[count.workload].operation, base, f"{count.head:,.0f}", change, verdict
+    operation, verdict = WORKLOADS[count.workload].operation, because(count.verdict, count.why)
+    return count.workload, operation, base, f"{count.head:,.0f}", change, verdict

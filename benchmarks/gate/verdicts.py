@@ -9,7 +9,7 @@ from benchmarks.gate.decision import LIMIT, Verdict, interval, median_ratio
 from benchmarks.gate.gate import Finding, Report
 from benchmarks.measure.trees import Trees
 from benchmarks.pages.markdown import Table
-from benchmarks.pages.units import NOTHING, duration
+from benchmarks.pages.units import NOTHING, because, duration
 from benchmarks.workloads.registry import WORKLOADS
 
 HEADER = ("Scenario", "One operation", "Base", "Head", "Ratio", "95 % interval", "Launches", "Verdict")
@@ -36,31 +36,21 @@ def tables(report: Report, trees: Trees) -> list[Table]:
 
 def row(finding: Finding) -> tuple[str, ...]:
     """One finding."""
+    figures = _figures(finding) if finding.launches else (NOTHING,) * 5
     what = WORKLOADS[finding.scenario].operation
-    if not finding.launches:
-        return finding.scenario, what, NOTHING, NOTHING, NOTHING, NOTHING, NOTHING, _verdict(finding)
+    return finding.scenario, what, *figures, because(finding.verdict, finding.why)
+
+
+def _figures(finding: Finding) -> tuple[str, ...]:
     base, head = (_time(finding, side) for side in (0, 1))
     low, high = interval(finding.launches)
-    ratio = f"{median_ratio(finding.launches):.3f}"
-    return (
-        finding.scenario,
-        what,
-        base,
-        head,
-        ratio,
-        f"{low:.3f} to {high:.3f}",
-        str(len(finding.launches)),
-        _verdict(finding),
-    )
+    ratio, launches = f"{median_ratio(finding.launches):.3f}", str(len(finding.launches))
+    return base, head, ratio, f"{low:.3f} to {high:.3f}", launches
 
 
 def _time(finding: Finding, side: int) -> str:
     times = [pair[side] for launch in finding.launches for pair in launch]
     return duration(statistics.median(times) / WORKLOADS[finding.scenario].operations)
-
-
-def _verdict(finding: Finding) -> str:
-    return f"{finding.verdict}: {finding.why[:80]}" if finding.why else str(finding.verdict)
 
 
 def summary(findings: Sequence[Finding]) -> str:

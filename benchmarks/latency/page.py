@@ -11,8 +11,7 @@ from benchmarks.measure import placement
 from benchmarks.measure.timing import QUANTILES
 from benchmarks.pages.markdown import Table
 from benchmarks.pages.setting import setting
-from benchmarks.pages.units import NOTHING, duration, rate
-from benchmarks.workloads.case import KINDS
+from benchmarks.pages.units import NOTHING, callers, duration, rate, store
 from benchmarks.workloads.registry import WORKLOADS
 
 PLACEMENT: placement.Placement = "apart"  # of results that do not say it
@@ -51,11 +50,10 @@ def table(results: Mapping[str, Any]) -> Table:
 
 def _row(run: Mapping[str, Any], mode: str) -> tuple[str, ...]:
     workload = WORKLOADS[run["workload"]]
-    store = KINDS[workload.kind] + ("" if workload.in_memory else f", {run['loop']}")
-    callers = f", {workload.callers} callers" if mode == "closed" and workload.callers > 1 else ""
+    many = f", {callers(workload.callers)}" if mode == "closed" and workload.callers > 1 else ""
     offered = rate(_share(mode) * typical(run, "capacity")) if mode.startswith("open") else NOTHING
     figures = [duration(rank(run, mode, name)) for name in QUANTILES]
-    return (store, workload.operation, mode + callers, offered, *figures)
+    return (store(workload, run["loop"]), workload.operation, mode + many, offered, *figures)
 
 
 def rank(run: Mapping[str, Any], mode: str, name: str) -> float:

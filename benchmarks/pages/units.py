@@ -1,6 +1,8 @@
-"""Figures as text."""
+"""Figures, and what they are of, as text."""
 
 from __future__ import annotations
+
+from benchmarks.workloads.case import KINDS, Workload
 
 NOTHING = "-"
 
@@ -32,3 +34,18 @@ def times(ratio: float | None) -> str:
     if ratio is None:
         return NOTHING
     return f"{ratio:,.0f}x" if ratio >= 100 else f"{ratio:.1f}x" if ratio >= 10 else f"{ratio:.2f}x"
+
+
+def store(workload: Workload, loop: str) -> str:
+    """The kind of store and, where it matters, of loop."""
+    return KINDS[workload.kind] + ("" if workload.in_memory else f", {loop}")
+
+
+def callers(count: int) -> str:
+    """So many concurrent ones."""
+    return f"{count} caller{'s' * (count > 1)}"
+
+
+def because(verdict: str, why: str) -> str:
+    """A verdict, with the reason if there is one."""
+    return f"{verdict}: {why[:80]}" if why else verdict
