@@ -102,6 +102,12 @@ def old_release(session: nox.Session, version: str = "0.2") -> str:
     return str(python)
 
 
+def run_benchmarks(session: nox.Session, program: str, *arguments: str) -> None:
+    """A program of benchmarks/, with what all of them need."""
+    session.install("-e", ".[bench]")
+    session.run("python", "-m", program, *arguments, *session.posargs)
+
+
 @nox.session
 def bench(session: nox.Session) -> None:
     """Print every published table with what is measured here, and write results/. `-- --quick` takes a minute."""
@@ -112,22 +118,19 @@ def bench(session: nox.Session) -> None:
 @nox.session
 def gate(session: nox.Session) -> None:
     """Is this version slower than an earlier one? `-- --base REV`; three minutes, `-- --share 0.1` for a look."""
-    session.install("-e", ".[bench]")
-    session.run("python", "-m", "benchmarks.gate", *session.posargs)
+    run_benchmarks(session, "benchmarks.gate")
 
 
 @nox.session
 def gate_demonstration(session: nox.Session) -> None:
     """Ten times a hot path 10 % slower, ten times not: does the gate tell? Half an hour; writes results/GATE.md."""
-    session.install("-e", ".[bench]")
-    session.run("python", "-m", "benchmarks.gate.demonstration", *session.posargs)
+    run_benchmarks(session, "benchmarks.gate.demonstration")
 
 
 @nox.session
 def count(session: nox.Session) -> None:
     """Does an operation need more instructions than on an earlier version? `-- --base REV`; two minutes; valgrind."""
-    session.install("-e", ".[bench]")
-    session.run("python", "-m", "benchmarks.count", *session.posargs)
+    run_benchmarks(session, "benchmarks.count")
 
 
 @nox.session
@@ -148,8 +151,7 @@ def report(session: nox.Session) -> None:
 @nox.session
 def latency(session: nox.Session) -> None:
     """Percentiles, closed loop and open loop, to results/. Nine minutes; `-- --quick` for a look."""
-    session.install("-e", ".[bench]")
-    session.run("python", "-m", "benchmarks.latency", *session.posargs)
+    run_benchmarks(session, "benchmarks.latency")
 
 
 @nox.session
@@ -176,5 +178,4 @@ def install_peers(session: nox.Session) -> Path:
 @nox.session
 def compare(session: nox.Session) -> None:
     """This library beside others from PyPI, each in its own environment, to results/. 25 minutes; `-- --quick`: two."""
-    session.install("-e", ".[bench]")
-    session.run("python", "-m", "benchmarks.compare", "--environments", str(install_peers(session)), *session.posargs)
+    run_benchmarks(session, "benchmarks.compare", "--environments", str(install_peers(session)))
