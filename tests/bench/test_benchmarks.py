@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Iterator
-from contextlib import AbstractAsyncContextManager, nullcontext
 from time import perf_counter_ns
 from typing import Any
 
@@ -20,8 +19,9 @@ from benchmarks.measure import timing
 from benchmarks.measure.placement import placed, possible
 from benchmarks.worker import blocks
 from benchmarks.workloads.bodies import Body, Expiry, sample
-from benchmarks.workloads.case import Kind, Layer, Workload, opened
+from benchmarks.workloads.case import Workload, opened
 from benchmarks.workloads.registry import WORKLOADS
+from tests.bench.samples import Opener
 
 FLOORS = ("grid.f-string", "floor.await")
 MEMORY = [name for name, workload in WORKLOADS.items() if workload.in_memory and name not in FLOORS]
@@ -39,16 +39,6 @@ class LazyDeleter(DictProvider):
 
     async def delete(self, key: str) -> bool:
         return True
-
-
-class Opener:
-    """Opens one given store, whatever is asked for."""
-
-    def __init__(self, store: Any) -> None:
-        self._store = store
-
-    def open(self, layer: Layer, kind: Kind) -> AbstractAsyncContextManager[Any]:
-        return nullcontext(self._store)
 
 
 class Sleepy(Body):

@@ -25,7 +25,6 @@ from benchmarks.measure.processes import ROOT
 from benchmarks.measure.servers import Running
 from benchmarks.measure.trees import NothingBefore, Trees, copy_package
 from benchmarks.workloads.registry import WORKLOADS
-from tests.bench.test_gate_trees import git
 from tests.support.servers import Server
 
 MEMORY = FAMILIES[0]
@@ -262,7 +261,7 @@ def test_a_gate_that_is_ended_leaves_nothing(tmp_path: Path) -> None:
         gate.stdout.read()
     assert gate.returncode == 128 + signal.SIGTERM
     assert not list(folder.iterdir())
-    assert str(folder) not in git(ROOT, "worktree", "list")
+    assert str(folder) not in trees.git("worktree", "list")
 
 
 def test_the_server_is_in_the_findings(redis_server: Server) -> None:

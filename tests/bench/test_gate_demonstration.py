@@ -13,6 +13,7 @@ from benchmarks.gate.demonstration_page import text as page_text
 from benchmarks.gate.slowed import HOT_PATHS, IDLE, HotPath, slow_down
 from benchmarks.measure.processes import ROOT
 from benchmarks.measure.trees import PACKAGE, copy_package
+from tests.bench.samples import ENVIRONMENT
 
 
 @pytest.mark.parametrize("hot", HOT_PATHS, ids=str)
@@ -96,17 +97,7 @@ def test_the_page_counts_what_was_found() -> None:
         return {"kind": kind, "number": number, "exit_code": 0, "checks": [found], "scenarios": [found]}
 
     runs = [run("slowed", 0, "slower"), run("slowed", 1, "inconclusive"), run("honest", 0, "ok")]
-    environment = {
-        "date": "2025-01-02",
-        "commit": "0123456789abcdef",
-        "dirty": False,
-        "machine": {"processor": "Example CPU", "cores": 2, "memory_gib": 4.0, "system": "Linux 6"},
-        "python": "CPython 3.11.7",
-        "versions": {"chuk-sessions": "0.7.0"},
-        "timer_floor_ns": 37,
-        "load": 0.1,
-    }
-    state = {"runs": runs, "statements": {"memory.get": 12}, "environment": environment, "load_after": 0.2}
+    state = {"runs": runs, "statements": {"memory.get": 12}, "environment": ENVIRONMENT, "load_after": 0.2}
     text = page_text(state)
     assert "Redis" not in text.split("###")[0].split("* Machine")[1]
     assert "* Redis server: 7.0.15\n" in page_text(state | {"servers": {"redis": {"version": "7.0.15"}}})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from contextlib import AbstractAsyncContextManager, nullcontext
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -19,18 +18,12 @@ from benchmarks.latency.page import MODES, rank, table
 from benchmarks.latency.run import latency
 from benchmarks.measure.timing import QUANTILES
 from benchmarks.workloads.bodies import Body
-from benchmarks.workloads.case import Case, Kind, Layer, Workload, opened
+from benchmarks.workloads.case import Case, Kind, Workload, opened
 from benchmarks.workloads.registry import WORKLOADS
+from tests.bench.samples import Opener
 from tests.support.servers import Server
 
 STALL = 20_000_000
-
-
-class Nothing:
-    """An adapter without a store."""
-
-    def open(self, layer: Layer, kind: Kind) -> AbstractAsyncContextManager[Any]:
-        return nullcontext(None)
 
 
 class Ticking:
@@ -73,7 +66,7 @@ async def stalled_case(clock: Ticking, kind: Kind) -> Case:
 
 async def test_every_operation_of_every_caller_is_timed() -> None:
     """Callers times items, as often as fits."""
-    async with opened(Workload("idle", "nothing", Idle(), callers=3, items=5), Nothing()) as case:
+    async with opened(Workload("idle", "nothing", Idle(), callers=3, items=5), Opener(None)) as case:
         assert len(await closed(case, 45)) == 45
         assert len(await closed(case, 1)) == 15
         assert min(await closed(case, 45)) > 0
@@ -122,7 +115,7 @@ def test_a_run_on_redis_has_them_too(name: str, redis_server: Server) -> None:
 async def test_capacity_counts_what_was_run(clock: Ticking) -> None:
     """Three callers cannot share a hundred operations; ninety-nine are run and counted, in a little over 20 ms."""
     body = Stalling(clock)
-    async with opened(Workload("stalling", "a stall", body, kind="redis", callers=3, items=5), Nothing()) as case:
+    async with opened(Workload("stalling", "a stall", body, kind="redis", callers=3, items=5), Opener(None)) as case:
         assert await capacity(case, 100) == pytest.approx(99 / 0.02, rel=0.01)
 
 

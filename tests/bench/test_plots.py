@@ -6,11 +6,9 @@ import json
 import xml.etree.ElementTree as ET
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from benchmarks import report
 from benchmarks.compare.page import in_short
 from benchmarks.compare.sides import OURS
 from benchmarks.latency.page import MODES
@@ -19,31 +17,9 @@ from benchmarks.pages import charts
 from benchmarks.pages.line_chart import HEIGHT, LABEL_HEIGHT, WIDTH, Axis, Chart, Line, decades, spread_out
 from benchmarks.pages.markdown import markers
 from benchmarks.pages.publications import PUBLICATIONS
-from tests.bench.test_report import results as bench_results
+from tests.bench.samples import bench_results, compare_results, latency_results, report_on
 
 SVG = "{http://www.w3.org/2000/svg}"
-
-
-def entry(workload: str, side: str, ns: float | None) -> dict[str, Any]:
-    found = {"workload": workload, "loop": "uvloop", "side": side, "versions": {}}
-    return found | ({"processes": [[ns]]} if ns else {"processes": [], "error": "MaxConnectionsError: Too many"})
-
-
-def compare_results() -> dict[str, Any]:
-    """Two libraries, of which one fails with 500 callers."""
-    names = ("redis.get", "redis.get.5", "redis.get.50", "redis.get.500")
-    ours = [entry(name, OURS, ns) for name, ns in zip(names, (20_000, 5_000, 2_500, 2_500), strict=True)]
-    theirs = [entry(name, "redis-py", ns) for name, ns in zip(names, (40_000, 40_000, 40_000, None), strict=True)]
-    shared = {name: bench_results()[name] for name in ("environment", "placement", "load_after", "servers")}
-    return {"schema": 1, "quick": False, "contests": [*ours, *theirs], **shared}
-
-
-def latency_results() -> dict[str, Any]:
-    """One workload, every mode."""
-    process = {mode: {name: 10.0 ** (place + 3) for place, name in enumerate(QUANTILES)} for mode in (*MODES, "floor")}
-    shared = {name: bench_results()[name] for name in ("environment", "load_after", "servers")}
-    run = {"workload": "redis.get.50", "loop": "uvloop", "processes": [process | {"capacity": 100_000.0}]}
-    return {"schema": 1, "quick": False, "runs": [run], **shared}
 
 
 def texts(svg: str) -> list[str]:
@@ -128,14 +104,10 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(folder: Path, *arguments: str) -> int:
-    return report.main([*arguments, "--results", str(folder), "--readme", str(folder / "README.md")])
-
-
 def test_pages_and_plots_are_written_and_checked(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """An edited plot is noticed like an edited table."""
-    assert run(folder) == 0
-    assert run(folder, "--check") == 0
+    assert report_on(folder) == 0
+    assert report_on(folder, "--check") == 0
     assert {path.name for path in folder.glob("*.svg")} == {"throughput-uvloop.svg", "latency.svg"}
     assert "![latency.svg](latency.svg)" in (folder / "LATENCY.md").read_text()
     readme = (folder / "README.md").read_text()
@@ -143,13 +115,13 @@ def test_pages_and_plots_are_written_and_checked(folder: Path, capsys: pytest.Ca
     assert "MaxConnectionsError: Too many" in readme
     plot = folder / "latency.svg"
     plot.write_text(plot.read_text().replace("percentile", "per cent"))
-    assert run(folder, "--check") == 1
+    assert report_on(folder, "--check") == 1
     assert "latency.svg differs" in capsys.readouterr().out
 
 
 def test_results_that_are_not_there_are_said_to_be_missing(folder: Path) -> None:
     """With how to make them."""
     (folder / "compare.json").unlink()
-    assert run(folder) == 0
+    assert report_on(folder) == 0
     assert "`nox -s compare` makes one" in (folder / "README.md").read_text()
     assert not (folder / "COMPARE.md").exists()

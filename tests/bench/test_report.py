@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -13,12 +12,12 @@ from benchmarks.bench.cases import merged
 from benchmarks.bench.goals import GOALS, Measured, Speed
 from benchmarks.bench.tables import tables
 from benchmarks.bench.tables import text as bench_text
-from benchmarks.measure.scale import FULL
 from benchmarks.pages import units
 from benchmarks.pages.markdown import MarkersMissing, Table, between_markers, grid, markers
 from benchmarks.pages.publications import publication, publish
 from benchmarks.pages.results_file import dumped
 from benchmarks.workloads.registry import WORKLOADS
+from tests.bench.samples import bench_results, case, report_on
 
 BENCH = publication("bench")
 BEGIN, END = markers("bench")
@@ -26,76 +25,17 @@ OTHERS = "\n".join(line for name in ("compare", "latency") for line in markers(n
 README = f"# Title\n\n{BEGIN}\nold\n{END}\n{OTHERS}\n\nThe end.\n"
 
 
-def case(workload: str, loop: str, seconds: float, operations: int, **extra: Any) -> dict[str, Any]:
-    """One pytest-benchmark case, as far as the tables read it."""
-    info = {"workload": workload, "loop": loop, "operations": operations, **extra}
-    return {"extra_info": info, "stats": {"median": seconds}, "processes": [seconds, seconds * 1.25]}
-
-
-def results() -> dict[str, Any]:
-    """A run with a figure or two in every table."""
-    latency = {"cycle": {"p95": 1_000.0}, "call": {"p95": 400.0}}
-    return {
-        "schema": max(BENCH.schemas),
-        "quick": False,
-        "placement": "shared",
-        "scale": {"churn_keys": FULL.churn_keys, "churn_operations": FULL.churn_operations},
-        "environment": {
-            "date": "2025-01-02T03:04:05+00:00",
-            "commit": "0123456789abcdef",
-            "dirty": True,
-            "machine": {"processor": "Example CPU", "cores": 2, "memory_gib": 4.0, "system": "Linux 6"},
-            "python": "CPython 3.11.7",
-            "versions": {"chuk-sessions": "0.7.0", "redis": "8.1.0"},
-            "timer_floor_ns": 37,
-            "load": 0.1,
-        },
-        "load_after": 0.2,
-        "servers": {"redis": {"version": "7.0.15", "settings": {"save": "", "appendonly": "no"}}},
-        "cases": [
-            case("memory.get", "asyncio", 0.002, 10_000),
-            case("redis.get", "asyncio", 0.02, 1_000),
-            case("redis.get", "uvloop", 0.01, 1_000),
-            case("manager.memory.validate", "asyncio", 0.003, 10_000, beside_ns=200.0),
-            case("grid.artifact-key", "asyncio", 0.001, 10_000),
-            case("memory.cycle.5", "asyncio", 0.005, 10_000, latency_ns=latency),
-            case("memory.set-10kb", "asyncio", 0.003, 10_000),
-        ],
-        "peers": {
-            "memory": {
-                "ours": {"versions": {}, "workloads": {"memory.get": [[200.0], [210.0], [190.0]]}},
-                "0.2": {"versions": {}, "workloads": {"memory.get": [[600.0], [630.0], [610.0]]}, "error": "no Redis"},
-            }
-        },
-        "churn": {
-            store: [{"after_load_kib": 1_024, "peak_kib": 2_048, "longest_stall_ms": 40.0, "most_stale_per_live": 1.5}]
-            for store in ("memory", "dict")
-        },
-        "sessions": {
-            "memory": {"sessions": 1_000, "bytes_per_session": 514.06, "id_bytes": 109},
-            "redis": {"sessions": 20, "bytes_per_session": 328.0, "version": "7.0.15"},
-            "redis, many users": {"sessions": 20, "users": 20, "bytes_per_session": 1_348.0, "version": "6.2.1"},
-        },
-        "footprint": [{"items": 1_000, "bytes_per_item": 345.4, "payload_bytes": 214}],
-    }
-
-
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Results and a README of their own."""
-    (tmp_path / BENCH.json_name).write_text(json.dumps(results()))
+    (tmp_path / BENCH.json_name).write_text(json.dumps(bench_results()))
     (tmp_path / "README.md").write_text(README)
     return tmp_path
 
 
-def run(folder: Path, *arguments: str) -> int:
-    """The program, on that folder."""
-    return report.main([*arguments, "--results", str(folder), "--readme", str(folder / "README.md")])
-
-
 def cells(title: str, first: str) -> tuple[str, ...]:
     """The row of a table that begins with that cell."""
-    table = next(table for table in tables(results()) if table.title == title)
+    table = next(table for table in tables(bench_results()) if table.title == title)
     return next(row for row in table.rows if row[0] == first)
 
 
@@ -119,18 +59,18 @@ def test_cycles_and_single_calls_are_both_given() -> None:
 
 def row_of(name: str) -> tuple[str, ...]:
     """The row of a payload."""
-    table = next(table for table in tables(results()) if table.title == "Values of all sizes, and JSON")
+    table = next(table for table in tables(bench_results()) if table.title == "Values of all sizes, and JSON")
     return next(row for row in table.rows if row[1].startswith(WORKLOADS[name].operation))
 
 
 def test_older_results_can_still_be_read(folder: Path) -> None:
     """One process per case has no spread, and what was not measured has no table."""
-    old = results() | {"schema": 1}
+    old = bench_results() | {"schema": 1}
     del old["sessions"]
     for one in old["cases"]:
         del one["processes"]
     (folder / BENCH.json_name).write_text(json.dumps(old))
-    assert run(folder) == 0
+    assert report_on(folder) == 0
     assert "Memory per session" not in (folder / "README.md").read_text()
 
 
@@ -154,7 +94,7 @@ def test_large_values_and_footprint_are_there() -> None:
 
 def test_needed_stands_beside_measured_with_a_plain_mark() -> None:
     """Reached, missed, and not measured look different; none of them is an error."""
-    table = tables(results())[-1]
+    table = tables(bench_results())[-1]
     rows = {row[0]: row for row in table.rows}
     assert len(rows) == len(GOALS)
     assert rows["memory GET"][2:7] == ("at least 3x", "3.05x", "ok; a process failed: no Redis", "200 ns", "610 ns")
@@ -175,17 +115,17 @@ def test_a_goal_is_reached_at_its_bound(at_most: bool, ratio: float, reached: bo
 
 def test_a_run_with_the_server_on_another_core_has_a_page_of_its_own(folder: Path) -> None:
     """It neither stands in the README nor in the place of the other one."""
-    publish("bench-apart", results() | {"placement": "apart"}, folder)
+    publish("bench-apart", bench_results() | {"placement": "apart"}, folder)
     assert "a processor core each" in (folder / "BENCH-APART.md").read_text()
     assert "from bench-apart.json" in (folder / "BENCH-APART.md").read_text()
-    assert run(folder) == 0
+    assert report_on(folder) == 0
     assert "a processor core each" not in (folder / "README.md").read_text()
-    assert run(folder, "--check") == 0
+    assert report_on(folder, "--check") == 0
 
 
 def test_the_setting_says_what_a_reader_needs() -> None:
     """Machine, versions, date, commit and that it was not committed."""
-    text = bench_text(results())
+    text = bench_text(bench_results())
     for words in ("Example CPU", "CPython 3.11.7", "redis 8.1.0", "2025-01-02", "0123456789ab, with uncommitted"):
         assert words in text
     assert "7.0.15 (save '', appendonly no)" in text
@@ -194,29 +134,29 @@ def test_the_setting_says_what_a_reader_needs() -> None:
 
 def test_report_writes_both_documents_and_check_then_passes(folder: Path) -> None:
     """Text around the markers stays; a second run changes nothing."""
-    assert run(folder, "--check") == 1
-    assert run(folder) == 0
-    assert run(folder, "--check") == 0
+    assert report_on(folder, "--check") == 1
+    assert report_on(folder) == 0
+    assert report_on(folder, "--check") == 0
     written = (folder / "README.md").read_text()
     assert written.startswith("# Title\n")
     assert written.endswith("The end.\n")
     assert "old" not in written.split(BEGIN)[1].split("\n")
-    assert run(folder) == 0
+    assert report_on(folder) == 0
     assert (folder / "README.md").read_text() == written
 
 
 def test_check_notices_an_edited_readme_and_newer_results(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Either side may have moved."""
-    assert run(folder) == 0
+    assert report_on(folder) == 0
     readme = folder / "README.md"
     readme.write_text(readme.read_text().replace("2.75x", "9.99x"))
-    assert run(folder, "--check") == 1
+    assert report_on(folder, "--check") == 1
     assert "README.md differs" in capsys.readouterr().out
-    assert run(folder) == 0
-    newer = results()
+    assert report_on(folder) == 0
+    newer = bench_results()
     newer["cases"][0]["stats"]["median"] = 0.001
     (folder / BENCH.json_name).write_text(json.dumps(newer))
-    assert run(folder, "--check") == 1
+    assert report_on(folder, "--check") == 1
 
 
 def test_check_notices_a_page_without_results(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -246,7 +186,7 @@ def test_what_cannot_be_reported_is_said(
         (folder / name).unlink()
     else:
         (folder / name).write_text(content)
-    assert run(folder) == 2
+    assert report_on(folder) == 2
     assert message in capsys.readouterr().err
 
 
