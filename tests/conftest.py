@@ -204,6 +204,12 @@ def fresh_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "_shared", None)
 
 
+@pytest.fixture
+def no_gil(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory stores are made as on a Python without a GIL."""
+    monkeypatch.setattr("chuk_sessions.providers.memory.storage.has_gil", lambda: False)
+
+
 @pytest.fixture(params=PROVIDERS)
 def provider_factory(request: pytest.FixtureRequest) -> Factory:
     """A factory of each provider of ours, on an empty store."""

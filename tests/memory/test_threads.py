@@ -29,8 +29,10 @@ def _frequent_switches() -> Iterator[None]:
     sys.setswitchinterval(interval)
 
 
-@pytest.fixture
-def store() -> MemorySessionStore:
+@pytest.fixture(params=["gil", "no gil"])
+def store(request: pytest.FixtureRequest) -> MemorySessionStore:
+    if request.param == "no gil":
+        request.getfixturevalue("no_gil")
     return memory.factory(memory.MemoryStore()).session_store("box")
 
 

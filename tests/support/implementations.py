@@ -27,6 +27,12 @@ def make_wrapped(request: pytest.FixtureRequest) -> Factory:
     return stack(make_memory(request), StoreWrapper)
 
 
+def make_memory_without_a_gil(request: pytest.FixtureRequest) -> Factory:
+    """The store of a free-threaded Python, on any."""
+    request.getfixturevalue("no_gil")
+    return make_memory(request)
+
+
 def make_redis(request: pytest.FixtureRequest) -> Factory:
     from chuk_sessions.providers import redis
 
@@ -64,6 +70,7 @@ def make_custom(request: pytest.FixtureRequest) -> Factory:
 # What keeps the provider interface in full: set, fractions of a second, checked arguments.
 PROVIDERS = (
     pytest.param(make_memory, id="memory"),
+    pytest.param(make_memory_without_a_gil, id="memory-no-gil"),
     pytest.param(make_redis, id="redis", marks=pytest.mark.redis),
     pytest.param(make_sentinel, id="sentinel", marks=pytest.mark.redis),
     pytest.param(make_cluster, id="cluster", marks=pytest.mark.redis),

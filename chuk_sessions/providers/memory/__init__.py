@@ -35,6 +35,10 @@ class MemoryFactory:
 
     def session_store(self, sandbox_id: str) -> MemorySessionStore:
         """The sessions of one sandbox."""
+        if self._store.locked:
+            from chuk_sessions.providers.memory.locked_store import LockedSessionStore
+
+            return LockedSessionStore(self._store, sandbox_id)
         return MemorySessionStore(self._store, sandbox_id)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 
@@ -20,7 +21,7 @@ class MemoryStore:
     ``clock`` (seconds from zero up, monotonic) rules expiry, ``wall_clock`` (seconds since the epoch) the
     timestamps of sessions. ``max_items`` bounds the values and each sandbox's sessions, each for itself: one more
     evicts what would expire first. Expired items are removed while an event loop runs that wrote or opened the store,
-    idle or not.
+    idle or not. Event loops of several threads may share it; on a Python without a GIL its operations take locks.
     """
 
     def __init__(
@@ -31,6 +32,7 @@ class MemoryStore:
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
+        self.locked = not has_gil()
         self.max_items = max_items
         self._clock = clock
         self.wall_clock = wall_clock
@@ -46,6 +48,19 @@ class MemoryStore:
         return self._sessions[sandbox_id]
 
     def _new_map(self, default_ttl: float) -> ExpiringMap:
-        items = ExpiringMap(self._clock, self.max_items, default_ttl)
+        new_map = locked_map() if self.locked else ExpiringMap
+        items = new_map(self._clock, self.max_items, default_ttl)
         items.on_new_second = Sweeper(items).arm
         return items
+
+
+def has_gil() -> bool:
+    """Whether one thread at a time runs Python, as everywhere but on a free-threaded build."""
+    return sys._is_gil_enabled() if hasattr(sys, "_is_gil_enabled") else True
+
+
+def locked_map() -> type[ExpiringMap]:
+    """The map for threads without a GIL; imported only where there is none."""
+    from chuk_sessions.providers.memory.locked import LockedMap
+
+    return LockedMap

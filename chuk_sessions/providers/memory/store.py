@@ -250,9 +250,11 @@ class MemorySessionStore:
     async def pages(self, batch: int) -> AsyncIterator[list[tuple[str, SessionRecord]]]:
         sessions: list[StoredSession] = [entry[0] for entry in list(self._entries.values())]
         for start in range(0, len(sessions), batch):
-            live = filter(self._is_live, sessions[start : start + batch])
-            yield [(session.session_id, record_of(session)) for session in live]
+            yield self._page(sessions[start : start + batch])
             await asyncio.sleep(0)
+
+    def _page(self, sessions: list[StoredSession]) -> list[tuple[str, SessionRecord]]:
+        return [(session.session_id, record_of(session)) for session in sessions if self._is_live(session)]
 
     async def count(self) -> int:
         return sum(self._is_live(entry[0]) for entry in list(self._entries.values()))

@@ -1,0 +1,75 @@
+"""The expiring map on a Python without a GIL: the same operations, one at a time.
+
+``expiring_map`` and ``user_index`` make adjacent statements atomic between threads by the GIL. A free-threaded build
+has none, so each operation of more than one step takes a lock there. One lock guards a map; the sessions of a sandbox,
+its users and its aliases share that of the map of sessions. Nobody waits while holding one, as operations never
+suspend. An operation that looks at an item once (``ExpiringMap.get``) takes none.
+
+A store asks whether there is a GIL when it is made. With one, this module is not imported.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from chuk_sessions.providers.memory.expiring_map import ExpiringMap
+
+__all__ = ["LockedMap", "async_locked", "locked"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def locked(operation: Callable[Concatenate[Any, P], R]) -> Callable[Concatenate[Any, P], R]:
+    """Give the operation under the lock of its object."""
+
+    @wraps(operation)
+    def call(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        with self.lock:
+            return operation(self, *args, **kwargs)
+
+    return call
+
+
+def async_locked(
+    operation: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]],
+) -> Callable[Concatenate[Any, P], Coroutine[Any, Any, R]]:
+    """Give the operation, which never suspends, under the lock of its object."""
+
+    @wraps(operation)
+    async def call(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        with self.lock:
+            return await operation(self, *args, **kwargs)
+
+    return call
+
+
+class LockedMap(ExpiringMap):
+    """An ``ExpiringMap`` for threads without a GIL."""
+
+    __slots__ = ("lock",)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.lock = threading.RLock()  # an operation may call others: ``setex`` reclaims
+
+    setex = async_locked(ExpiringMap.setex)
+    delete = async_locked(ExpiringMap.delete)
+    add = locked(ExpiringMap.add)
+    postpone = locked(ExpiringMap.postpone)
+    remove = locked(ExpiringMap.remove)
+    account = locked(ExpiringMap.account)
+    reclaim = locked(ExpiringMap.reclaim)
+
+    def sweep(self) -> Iterator[int]:
+        """See ``ExpiringMap.sweep``; others may come between two steps."""
+        steps = super().sweep()
+        while True:
+            with self.lock:
+                removed = next(steps, None)
+            if removed is None:
+                return
+            yield removed
