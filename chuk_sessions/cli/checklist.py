@@ -116,7 +116,7 @@ async def _setting(server: Master, name: str) -> str | None:
 
 def _misled(master: Master, info: Info) -> Finding | None:
     """If the server is not what the URL says; the rest would fail for that alone."""
-    mode = info.get("redis_mode")
+    mode = info.get("redis_mode") or info.get("server_mode")  # the second is Valkey's name for it
     if mode == "sentinel":
         known = MASTER_NAME.match(info.get("master0", ""))
         name = known[1] if known else "NAME"

@@ -90,6 +90,17 @@ async def test_one_server_of_a_cluster_taken_for_all(calm_cluster: ClusterServer
     assert "URL" not in await findings_of(f"{url}?cluster=true")
 
 
+@pytest.mark.parametrize("name", ["redis_mode", "server_mode"])
+async def test_the_mode_by_the_names_of_redis_and_of_valkey(name: str, redis_url: str) -> None:
+    """Valkey 8 and newer call it otherwise; the server that runs here tells one of the two."""
+    server = await server_at(redis_url)
+    for mode, what in (("sentinel", "a Sentinel"), ("cluster", "one server of a cluster")):
+        finding = checklist._misled(server, {name: mode})
+        assert finding is not None
+        assert finding.value == f"leads to {what}"
+    assert checklist._misled(server, {name: "standalone"}) is None
+
+
 async def test_persistence_without_a_sync() -> None:
     with RedisServer(*GOOD, "appendfsync no") as server:
         finding = (await findings_of(server.url))["persistence"]
