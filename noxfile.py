@@ -76,6 +76,19 @@ def tests_valkey(session: nox.Session) -> None:
     session.run("pytest", "--redis", *session.posargs, env={"CHUK_TEST_REDIS_SERVER": "valkey-server"})
 
 
+@nox.session(python=False)
+def newest(session: nox.Session) -> None:
+    """The whole suite on newer Pythons and servers than the machine's: `-- valkey-server@3.15 redis-server@3.14`.
+
+    They come from Debian's unstable distribution, installed into a temporary folder. Needs root on Debian.
+    """
+    told = Path(session.create_tmp(), "why-not")
+    told.unlink(missing_ok=True)
+    session.run(sys.executable, "-m", "tests.newest", "--why-not", str(told), *session.posargs)
+    if told.exists():
+        session.skip(told.read_text(encoding="utf-8"))
+
+
 @nox.session
 def faults(session: nox.Session) -> None:
     """The faults that take longer than a few seconds: outages, memory under load, thousands of cancellations."""
