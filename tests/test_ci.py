@@ -15,8 +15,16 @@ def sessions_of_the_noxfile() -> set[str]:
     """By the functions that it decorates; the test sessions have a name for each Python as well."""
     text = (ROOT / "noxfile.py").read_text(encoding="utf-8")
     named = set(re.findall(r"@nox\.session.*\ndef (\w+)\(", text))
-    pythons = re.findall(r"Python :: (3\.\d+)", (ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    return named | {f"tests-{python}" for python in pythons}
+    return named | {f"tests-{python}" for python in pythons()}
+
+
+def pythons() -> set[str]:
+    """Those that the package says it runs on."""
+    return set(re.findall(r"Python :: (3\.\d+)", (ROOT / "pyproject.toml").read_text(encoding="utf-8")))
+
+
+def workflow() -> str:
+    return (ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("script", [".ci/run", ".github/workflows/ci.yml"])
@@ -28,11 +36,20 @@ def test_every_session_that_is_called_exists(script: str) -> None:
     assert called <= sessions_of_the_noxfile()
 
 
+def test_every_python_of_the_classifiers_is_tested() -> None:
+    """By the workflow, on that Python."""
+    tested = set(re.findall(r'{ python: "(\d\.\d+)", session: tests-\1 }', workflow()))
+    assert tested == pythons() >= {"3.11", "3.14", "3.15"}
+
+
 def test_the_workflow_and_the_script_check_the_same() -> None:
     """The test sessions of the workflow's matrix included; the weekly gate has a base of its own."""
-    workflow = (ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     for session in ("tests-3.13", "tests_62"):
-        assert f"session: {session}" in workflow
-        assert session in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
-    assert "cron:" in workflow
-    assert "git describe --tags" in workflow
+        assert f"session: {session}" in workflow()
+        assert session in script
+    pairs = re.findall(r"[a-z]+-server@\d\.\d+", workflow())
+    assert f"nox -s newest -- {' '.join(pairs)}\n" in script
+    assert {pair.partition("@")[2] for pair in pairs} <= pythons()
+    assert "cron:" in workflow()
+    assert "git describe --tags" in workflow()
