@@ -106,8 +106,11 @@ def redis_url(redis_server: Server) -> str:
 
 @pytest.fixture(scope="session")
 def calm_sentinels() -> Iterator[SentinelServers]:
-    """Whose master is never replaced, for the suites that every implementation must pass."""
-    with SentinelServers() as group:
+    """Whose master is never replaced, for the suites that every implementation must pass.
+
+    Not even on a machine so busy that a server is silent for seconds.
+    """
+    with SentinelServers(down_after_ms=60_000) as group:
         yield group
 
 
