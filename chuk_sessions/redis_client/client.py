@@ -25,6 +25,7 @@ __all__ = ["Client", "Deployment"]
 
 NUMBERS = ("in_flight", "bytes_in_flight", "waiting", "reconnects", "timeouts", "redirects", "written", "writes")
 SO_FAR = NUMBERS[3:]
+UNDER_WAY = ("in_flight", "waiting")
 
 
 class Deployment(Protocol):
@@ -198,11 +199,14 @@ async def _close_with_the_loop(deployment: Deployment, watchdog: Watchdog) -> As
 
 
 def _close_unused(loop: asyncio.AbstractEventLoop, deployment: Deployment, timeout: float) -> None:
-    """Close what a client without an owner had opened, once every command on it must have ended."""
-    loop.call_later(2 * timeout, _begin_to_close, loop, deployment)
+    """Close what a client without an owner had opened, once every command on it has ended."""
+    loop.call_later(2 * timeout, _begin_to_close, loop, deployment, timeout)
 
 
-def _begin_to_close(loop: asyncio.AbstractEventLoop, deployment: Deployment) -> None:
+def _begin_to_close(loop: asyncio.AbstractEventLoop, deployment: Deployment, timeout: float) -> None:
+    if any(getattr(deployment, name) for name in UNDER_WAY):  # the application has held up the loop
+        _close_unused(loop, deployment, timeout)
+        return
     guard = cast(AsyncGenerator[None], deployment.guard)
     task = loop.create_task(_end(guard))
     _closing.add(task)

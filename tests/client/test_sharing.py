@@ -6,6 +6,7 @@ import asyncio
 import gc
 import os
 import threading
+import time
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -100,6 +101,7 @@ def test_what_is_no_url_is_a_type_error_at_once(url: Any) -> None:
 def test_of_clients_that_nobody_holds_only_the_last_are_kept(shared: SharedClients) -> None:
     """So that a new function for each request does not fill the memory; the credentials go with them."""
     held = redis.factory(URL, Tokens("held").login)
+    gc.collect()  # what other tests have left
     before = len(client_module._clients)
     for number in range(50):
         redis.factory(URL, Tokens(str(number)).login)
@@ -298,6 +300,14 @@ class TestConnections:
         del client
         gc.collect()
         assert await asyncio.gather(*answers) == [b"x" * 100_000] * 100
+
+    async def test_a_call_of_a_client_without_an_owner_while_the_loop_is_held_up(self, closed: RedisServer) -> None:
+        """It has its whole time: the connection is not closed under it."""
+        answer = Client(f"{closed.url_for()}?socket_timeout=0.3", Tokens().login).call(b"PING")
+        gc.collect()
+        await asyncio.sleep(0)  # the loop has heard that nobody has the client
+        time.sleep(0.8)  # noqa: ASYNC251 - the fault itself: the application blocks the loop
+        assert await answer == b"PONG"
 
     async def test_a_server_of_a_client_without_an_owner_keeps_it(self, closed: RedisServer) -> None:
         (master,) = await Client(closed.url_for(), Tokens().login).masters()
