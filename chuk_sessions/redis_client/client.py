@@ -98,8 +98,8 @@ class Client:
         In a cluster it goes to the master that has its key: the fourth argument of a script, the second of any other.
         The future raises ServerError with the server's message; NotSent if the command could not be sent within the
         timeout, or the server is down; OutcomeUnknown if it was sent and its reply was lost or late. ``replay`` says
-        what may be done then. Cancelling the future is safe at any time. Raises ProviderError if the URL cannot be
-        used, RuntimeError outside an event loop.
+        what may be done then. Cancelling the future is safe at any time. Raises ValueError if the command is larger
+        than ``max_value_bytes``, ProviderError if the URL cannot be used, RuntimeError outside an event loop.
         """
         return self.deployment().call(args, replay)
 

@@ -18,7 +18,19 @@ from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
 
 from chuk_sessions.exceptions import NotSent, ServerError
-from chuk_sessions.redis_client.commands import NO_SLOT, Argument, Asking, Command, Packed, Replay, Reply, Waiter, pack
+from chuk_sessions.redis_client.commands import (
+    BESIDE_A_VALUE,
+    NO_SLOT,
+    Argument,
+    Asking,
+    Command,
+    Packed,
+    Replay,
+    Reply,
+    Waiter,
+    pack,
+    too_large,
+)
 from chuk_sessions.redis_client.config import Address, RedisConfig
 from chuk_sessions.redis_client.node import Node
 from chuk_sessions.redis_client.outcomes import settle, settle_with_error
@@ -45,6 +57,7 @@ class Cluster:
     ) -> None:
         self._config = config
         self._loop = loop
+        self._largest = config.max_value_bytes + BESIDE_A_VALUE
         self._watchdog = watchdog
         self._map = SlotMap(config, loop, watchdog, self, jitter)
         self._owners = self._map.owners
@@ -97,8 +110,11 @@ class Cluster:
         self, args: tuple[Argument, ...], replay: Replay = Replay.NEVER, born: int | None = None
     ) -> asyncio.Future[Reply]:
         """Send one command; a future with its reply, or one of the errors of ``Client.call``."""
+        packed = pack(args)
+        if len(packed) > self._largest:
+            raise too_large(len(packed), self._config.max_value_bytes)
         future: asyncio.Future[Reply] = self._loop.create_future()
-        self.send(future, pack(args), replay, slot_of(key_of(args)), born)
+        self.send(future, packed, replay, slot_of(key_of(args)), born)
         return future
 
     def send(self, waiter: Waiter, packed: Packed, replay: Replay, slot: int, born: int | None = None) -> None:

@@ -15,6 +15,7 @@ import hiredis
 
 __all__ = [
     "ASKING_ITSELF",
+    "BESIDE_A_VALUE",
     "MANY",
     "NO_SLOT",
     "Argument",
@@ -26,9 +27,11 @@ __all__ = [
     "Waiter",
     "clear_given_up",
     "pack",
+    "too_large",
 ]
 
 MANY = 200  # commands that wait: from then on it is worth looking for those whose callers gave up
+BESIDE_A_VALUE = 1 << 14  # bytes of a command that are no value: keys, names, the source of a script
 NO_SLOT = -1  # of a command that has no key, or that must not be sent elsewhere
 
 
@@ -95,3 +98,11 @@ def clear_given_up(commands: deque[Command]) -> int:
     commands.clear()
     commands.extend(waiting)
     return max(MANY, 2 * len(waiting))
+
+
+def too_large(size: int, most: int) -> ValueError:
+    """Make the error of a command that is over the option ``max_value_bytes``."""
+    return ValueError(
+        f"a command of {size:,} bytes is over max_value_bytes ({most:,}), and was not sent: store less, or raise that"
+        " option of the Redis URL, and proto-max-bulk-len on the server"
+    )

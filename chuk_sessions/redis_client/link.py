@@ -22,6 +22,7 @@ from chuk_sessions.exceptions import NotSent, ProviderError, ServerError
 from chuk_sessions.redis_client.commands import Command
 from chuk_sessions.redis_client.config import RedisConfig
 from chuk_sessions.redis_client.connection import Connection
+from chuk_sessions.redis_client.heartbeat import Heartbeat
 from chuk_sessions.redis_client.limited_log import LimitedLog
 from chuk_sessions.redis_client.outcomes import settle
 from chuk_sessions.redis_client.states import TRANSITIONS, Hook, State
@@ -75,6 +76,7 @@ class Link:
         self._connection: Connection | None = None
         self._connecting: asyncio.Task[None] | None = None
         self._grace: asyncio.TimerHandle | None = None
+        self._heartbeat: Heartbeat | None = None  # of the connection
         self._pause = 0.0  # seconds at the most before the next attempt to connect
         self._context = contextvars.Context()  # empty: what runs on must not keep the first caller's variables alive
         self._log = LimitedLog(logger, loop.time)
@@ -156,6 +158,8 @@ class Link:
         self.reconnects += self.state is not State.NEW
         self.refusal = None
         self._connection = connection
+        if self._config.heartbeat:
+            self._heartbeat = Heartbeat(self._loop, connection, self._config.heartbeat, self._config.timeout)
         self._owner.on_up(connection)
         self._enter(State.UP, "" if self._config.master is None else f", at {connection.peer}")
 
@@ -167,6 +171,9 @@ class Link:
                 settle(command, NotSent(connection.reason))
             return
         self._connection = None
+        if self._heartbeat is not None:
+            self._heartbeat.stop()
+            self._heartbeat = None
         self.reason = f"the connection to Redis at {self._config.address} was lost: {connection.reason}"
         if self._loop.time() - self.up_since > MAX_PAUSE:
             self._pause = 0.0  # it was of use: no reason to hesitate

@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 
 from chuk_sessions.exceptions import NotSent, OutcomeUnknown, ReadOnlyError, ServerError
 from chuk_sessions.redis_client.commands import (
+    BESIDE_A_VALUE,
     MANY,
     NO_SLOT,
     Argument,
@@ -29,6 +30,7 @@ from chuk_sessions.redis_client.commands import (
     Waiter,
     clear_given_up,
     pack,
+    too_large,
 )
 from chuk_sessions.redis_client.config import RedisConfig
 from chuk_sessions.redis_client.connection import Connection
@@ -65,6 +67,7 @@ class Node:
     ) -> None:
         self._config = config
         self._loop = loop
+        self._largest = config.max_value_bytes + BESIDE_A_VALUE
         self._watchdog = watchdog
         self._on_error = on_error or tell
         self._connection: Connection | None = None  # in use: the link's
@@ -150,8 +153,11 @@ class Node:
         self, args: tuple[Argument, ...], replay: Replay = Replay.NEVER, born: int | None = None
     ) -> asyncio.Future[Reply]:
         """Send one command; a future with its reply, or one of the errors of ``Client.call``."""
+        packed = pack(args)
+        if len(packed) > self._largest:
+            raise too_large(len(packed), self._config.max_value_bytes)
         future: asyncio.Future[Reply] = self._loop.create_future()
-        self.send(future, pack(args), replay, 0, born)
+        self.send(future, packed, replay, 0, born)
         return future
 
     def send(self, waiter: Waiter, packed: Packed, replay: Replay, slot: int, born: int | None = None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import socket
 import ssl
@@ -20,6 +21,7 @@ from chuk_sessions.redis_client.tls import tls_context
 __all__ = ["OnLost", "answer_within", "open_connection"]
 
 NAME_MISMATCHES = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
+KEEP_IDLE, KEEP_INTERVAL, KEEP_COUNT = 15, 5, 3  # seconds, seconds, questions
 OnLost = Callable[[Connection, list[Command], list[Command]], None]
 
 
@@ -109,8 +111,31 @@ async def _connect(
 ) -> None:
     if config.path is not None:
         await loop.create_unix_connection(lambda: connection, config.path)
-    else:
-        await loop.create_connection(lambda: connection, config.host, config.port, ssl=context)
+        return
+    transport, _ = await loop.create_connection(lambda: connection, config.host, config.port, ssl=context)
+    _keep_alive(transport.get_extra_info("socket"), config.timeout)
+
+
+def _keep_alive(sock: socket.socket | None, timeout: float) -> None:
+    """Have the system find a peer that is gone without a word, as far as it can.
+
+    An idle peer is asked after ``KEEP_IDLE`` seconds, and is gone after ``KEEP_COUNT`` questions without an answer.
+    Bytes that are not acknowledged within ``timeout`` end the connection (Linux: TCP_USER_TIMEOUT, RFC 5482).
+    """
+    options = {
+        "TCP_KEEPIDLE": KEEP_IDLE,
+        "TCP_KEEPALIVE": KEEP_IDLE,  # the same on macOS
+        "TCP_KEEPINTVL": KEEP_INTERVAL,
+        "TCP_KEEPCNT": KEEP_COUNT,
+        "TCP_USER_TIMEOUT": math.ceil(timeout * 1000),
+    }
+    if sock is None:
+        return
+    with suppress(OSError):  # a connection without it is one all the same
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in options.items():
+            if hasattr(socket, name):
+                sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 async def _log_in(connection: Connection, config: RedisConfig) -> None:

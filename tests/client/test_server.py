@@ -8,6 +8,7 @@ import socket
 
 import pytest
 
+from chuk_sessions import SessionManager
 from chuk_sessions.exceptions import NotSent, OutcomeUnknown, ProviderError, ServerError
 from chuk_sessions.providers import redis
 from chuk_sessions.redis_client.batch import BatchScript
@@ -260,3 +261,25 @@ async def test_the_factory_shows_the_numbers_of_its_client(redis_url: str) -> No
         "redirects": 0,
         "mean_batch": 5.0,  # ten commands in two writes
     }
+
+
+@pytest.mark.parametrize("chosen", [None, "my-id"])
+async def test_a_value_over_the_bound_is_refused_before_it_is_sent(redis_url: str, chosen: str | None) -> None:
+    """A ValueError that names the option; nothing is stored, and the connection goes on for everybody."""
+    factory = redis.factory(f"{redis_url}?max_value_bytes=2048")
+    manager = SessionManager("box", factory, strict=True)
+    large = "x" * 20_000
+    with pytest.raises(ValueError, match=r"over max_value_bytes \(2,048\)"):
+        await manager.allocate_session(chosen, "alice", custom_metadata={"a": large})
+    assert await manager.list_user_sessions("alice") == []
+    session_id = await manager.allocate_session(chosen, "alice", custom_metadata={"a": 1})
+    with pytest.raises(ValueError, match="max_value_bytes"):
+        await manager.update_session_metadata(session_id, {"a": large})
+    async with factory() as values:
+        with pytest.raises(ValueError, match="max_value_bytes"):
+            await values.setex("key", 60, large)
+        assert await values.get("key") is None
+    info = await manager.get_session_info(session_id)
+    assert info is not None
+    assert info["custom_metadata"] == {"a": 1}
+    assert factory.stats()["reconnects"] == 0

@@ -193,7 +193,7 @@ class UserIndex:
         args: tuple[Argument, ...] = (VERSION, lifetime, b"", 0, idle, incarnation, *fields)
         try:
             reply = await CREATE.run(self._client, (key, self._marker(member)), args)
-        except ProviderError:
+        except (ProviderError, ValueError):
             in_background(self._kill([member]))
             raise
         if reply not in (ABSENT, CONDEMNED):
