@@ -6,12 +6,16 @@ So orjson does what it does faithfully; the rest is written by ``json`` behind `
 ``json`` and orjson both escape newlines, so the mark occurs nowhere else, and it is white space to any other reader.
 
 UUID and Enum members, which ``json`` refuses, are taken as their JSON value.
+
+Metadata may be ``MAX_LEVELS`` levels deep, on every Python and however deep its caller stands. What earlier versions
+stored may be deeper: reading has no limit (see ``flat_json``), and ``levels=ANY_DEPTH`` writes again what was read.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Callable, Iterator
 from enum import Enum
 from typing import Any
@@ -20,8 +24,11 @@ from uuid import UUID
 from orjson import OPT_PASSTHROUGH_DATACLASS, OPT_PASSTHROUGH_DATETIME, OPT_PASSTHROUGH_SUBCLASS, dumps, loads
 
 from chuk_sessions.exceptions import MetadataError
+from chuk_sessions.flat_json import deeper_than, inner_values, read_json, write_json
 
 __all__ = [
+    "ANY_DEPTH",
+    "MAX_LEVELS",
     "Metadata",
     "decode_document",
     "decode_fields",
@@ -35,21 +42,24 @@ Metadata = dict[Any, Any]
 
 JSON_MARK = "\n"
 FAITHFUL = OPT_PASSTHROUGH_DATACLASS | OPT_PASSTHROUGH_DATETIME | OPT_PASSTHROUGH_SUBCLASS
-MAX_DEPTH = 500  # at which a search for what was refused gives up; json itself takes some 900 levels
-REFUSALS = (TypeError, ValueError, RecursionError)  # of json and orjson alike
+MAX_LEVELS = 200  # containers in one another, the metadata itself included
+ANY_DEPTH = sys.maxsize
+DEEP = 2 * MAX_LEVELS  # characters that the text of a value must have to be too deep, as each level takes two
+TOO_DEEP = f"nested deeper than {MAX_LEVELS} levels"
+REFUSALS = (TypeError, ValueError)  # of json and orjson alike
 
 
-def encode_document(metadata: Metadata) -> str:
+def encode_document(metadata: Metadata, levels: int = MAX_LEVELS) -> str:
     """``metadata`` as one JSON text. Raises MetadataError that names the path to what cannot be stored."""
     try:
-        return _encode(metadata if type(metadata) is dict else check_dict(metadata))
+        return _encode(metadata if type(metadata) is dict else check_dict(metadata), levels)
     except REFUSALS as exc:
         raise _refusal(metadata, exc) from exc
 
 
 def decode_document(text: str) -> dict[str, Any]:
     """The metadata in a text that ``encode_document`` wrote. Raises ValueError for another."""
-    document = json.loads(text) if text.startswith(JSON_MARK) else loads(text)
+    document = read_json(text) if text.startswith(JSON_MARK) else loads(text)
     if not isinstance(document, dict):
         raise ValueError("a metadata document must be a JSON object")
     return document
@@ -66,20 +76,26 @@ def merge_document(text: str, metadata: Metadata) -> str:
             except TypeError:
                 pass
             else:
+                if len(after) >= DEEP:
+                    _check_depth(after, metadata, MAX_LEVELS)
                 if "null" not in after or not _has_non_finite(metadata):
                     return after
         # Which keys are equal once they are JSON, and which of them counts, is for json to say.
-        return _encode(decode_document(text) | decode_document(encode_document(metadata)))
+        return _encode(decode_document(text) | decode_document(encode_document(metadata)), ANY_DEPTH)
     except REFUSALS as exc:
         raise _refusal(metadata, exc) from exc
 
 
-def encode_fields(metadata: Metadata) -> dict[str, str]:
+def encode_fields(metadata: Metadata, levels: int = MAX_LEVELS) -> dict[str, str]:
     """Each top-level key of ``metadata`` with its value as JSON. Raises MetadataError as ``encode_document`` does."""
+    fields: dict[str, str] = {}
+    levels -= 1
     try:
-        return {text_key(key): _encode(value) for key, value in check_dict(metadata).items()}
+        for key, value in check_dict(metadata).items():
+            fields[text_key(key)] = _encode(value, levels)
     except REFUSALS as exc:
         raise _refusal(metadata, exc) from exc
+    return fields
 
 
 def decode_fields(fields: dict[str, str]) -> dict[str, Any]:
@@ -100,24 +116,34 @@ def check_dict(metadata: object) -> Metadata:
     return metadata
 
 
-def _encode(value: object) -> str:
+def _encode(value: object, levels: int = MAX_LEVELS) -> str:
     try:
         # Decoded at once: orjson's own result is a 1 KB buffer cut short, and keeping it costs ten times as much.
         text = dumps(value, None, FAITHFUL).decode()
     except TypeError:  # orjson.JSONEncodeError is one
-        return _encode_by_json(value)
+        return _encode_by_json(value, levels)
+    if len(text) >= DEEP:
+        _check_depth(text, value, levels)
     if "null" in text and _has_non_finite(value):
-        return _encode_by_json(value)
+        return _encode_by_json(value, levels)
     return text
 
 
-def _encode_by_json(value: object) -> str:
-    # Read back before it is stored: nesting and digits may be written that cannot be read, and keys may turn equal.
-    return JSON_MARK + json.dumps(json.loads(json.dumps(value, default=_json_value)), separators=(",", ":"))
+def _check_depth(text: str, value: object, levels: int) -> None:
+    """Raise ValueError if the value of that text is too deep; counting characters is the quick way to tell that not."""
+    if text.count("[") + text.count("{") > levels and deeper_than(levels, value):
+        raise ValueError(TOO_DEEP)
+
+
+def _encode_by_json(value: object, levels: int) -> str:
+    if deeper_than(levels, value):
+        raise ValueError(TOO_DEEP)
+    # Read back before it is stored: digits may be written that cannot be read, and keys may turn equal.
+    return JSON_MARK + write_json(read_json(write_json(value, _json_value)), _json_value)
 
 
 def _decode(text: str) -> Any:
-    return json.loads(text) if text.startswith(JSON_MARK) else loads(text)
+    return read_json(text) if text.startswith(JSON_MARK) else loads(text)
 
 
 def _json_value(value: object) -> object:
@@ -144,13 +170,17 @@ def _is_utf8(text: str) -> bool:
 
 
 def _has_non_finite(value: object) -> bool:
-    if isinstance(value, float):
-        return not math.isfinite(value)
-    if isinstance(value, dict):
-        return any(map(_has_non_finite, value.values()))
-    if isinstance(value, (list, tuple)):
-        return any(map(_has_non_finite, value))
-    return isinstance(value, Enum) and _has_non_finite(value.value)
+    todo = [value]
+    while todo:
+        value = todo.pop()
+        if isinstance(value, float):
+            if not math.isfinite(value):
+                return True
+        elif isinstance(value, (dict, list, tuple)):
+            todo.extend(inner_values(value))
+        elif isinstance(value, Enum):
+            todo.append(value.value)
+    return False
 
 
 def _refusal(metadata: object, exc: Exception) -> MetadataError:
@@ -171,8 +201,8 @@ def _find_refused(metadata: object) -> tuple[str, str] | None:
         if isinstance(value, (dict, list, tuple)):
             if any(id(value) == outer for outer, _ in levels):
                 return "".join(path), "circular: it contains itself"
-            if len(levels) > MAX_DEPTH:
-                return "".join(path[:10]) + "...", "nested too deeply"
+            if len(levels) > MAX_LEVELS:
+                return "".join(path[:10]) + "...", TOO_DEEP
             if isinstance(value, dict):
                 for key in value:
                     if _why_refused(text_key, key):

@@ -108,7 +108,7 @@ async def _read_ours(client: Client, key: bytes) -> Stored | Problem | None:
         if alias_in(raw) is not None:
             return None  # of a session that has another id now
         record = decode_record(raw)
-    except (ValueError, KeyError, RecursionError):
+    except (ValueError, KeyError):
         return Problem(key, "a record that this version cannot read")
     left = record.expires - now
     return Stored(key, False, *names, record, left, raw) if left > 0 else None

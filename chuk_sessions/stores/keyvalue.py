@@ -12,8 +12,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
-from chuk_sessions.codec import Metadata, decode_document, encode_document
+from chuk_sessions.codec import ANY_DEPTH, Metadata, decode_document, encode_document
 from chuk_sessions.exceptions import ProviderError, SessionError
+from chuk_sessions.flat_json import read_json
 from chuk_sessions.ids import quote_part, session_key
 from chuk_sessions.models import SessionRecord
 from chuk_sessions.provider import Factory, Provider
@@ -77,7 +78,7 @@ class KeyValueStore:
 
     async def adopt(self, session_id: str, record: SessionRecord, left: float) -> Adoption:
         """Put a session that exists elsewhere here, to live ``left`` seconds; what became of it."""
-        metadata = decode_document(encode_document(record.metadata))
+        metadata = decode_document(encode_document(record.metadata, ANY_DEPTH))
 
         async def run(provider: Provider, key: str) -> Adoption:
             text, here = await self._load(provider, key)
@@ -99,13 +100,13 @@ class KeyValueStore:
 
     async def undo(self, session_id: str, record: SessionRecord, unused: bool) -> bool:
         """Remove what ``adopt`` has put here of ``record``; ``unused``: only if it is as it was put. Whether it was."""
-        put = dataclasses.replace(record, metadata=decode_document(encode_document(record.metadata)))
+        put = dataclasses.replace(record, metadata=decode_document(encode_document(record.metadata, ANY_DEPTH)))
 
         async def run(provider: Provider, key: str) -> bool:
             here = (await self._load(provider, key))[1]
             if here is None or here.created != record.created:
                 return False
-            if unused and dataclasses.replace(here, expires=put.expires) != put:
+            if unused and _encode(dataclasses.replace(here, expires=put.expires)) != _encode(put):
                 return False
             await provider.delete(key)
             return True
@@ -253,7 +254,7 @@ def _encode(record: SessionRecord) -> str:
         "expires": record.expires,
         "accessed": record.accessed,
         "status": record.status,
-        "metadata": encode_document(record.metadata),
+        "metadata": encode_document(record.metadata, ANY_DEPTH),  # what was stored before may be deep
     }
     if record.idle:
         document |= {"idle": record.idle, "idle_expires": record.idle_expires}
@@ -263,7 +264,7 @@ def _encode(record: SessionRecord) -> str:
 def _decode(text: Any) -> SessionRecord | None:
     """The record in a document of ours; None for anything else."""
     try:
-        document = json.loads(text)
+        document = read_json(text)
         if document["v"] != FORMAT_VERSION:
             return None
         metadata = decode_document(document["metadata"])
@@ -274,5 +275,5 @@ def _decode(text: Any) -> SessionRecord | None:
         idle_expires = float(document["idle_expires"]) if idle else None
         status = document["status"]
         return SessionRecord(document["user"], created, expires, accessed, metadata, status, idle, idle_expires)
-    except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
+    except (ValueError, TypeError, LookupError, AttributeError):
         return None

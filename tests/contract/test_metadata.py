@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from tests.manager.test_codec import METADATA, SAMPLES, nested
+from tests.manager.test_codec import METADATA, SAMPLES
 from tests.support.helpers import as_json, same
 
 if TYPE_CHECKING:
@@ -59,13 +59,6 @@ async def test_fixed_parts_cannot_be_shadowed(manager: SessionManager) -> None:
     assert info is not None
     assert (info["user_id"], info["status"]) == ("alice", "active")
     assert await manager.validate_session(session_id) is True
-
-
-async def test_deep_nesting(manager: SessionManager) -> None:
-    metadata = nested(300, "dict")
-    session_id = await manager.allocate_session(custom_metadata=metadata)
-    await manager.update_session_metadata(session_id, {"other": 1})
-    assert await stored(manager, session_id) == {**metadata, "other": 1}
 
 
 async def test_ten_thousand_fields(manager: SessionManager) -> None:

@@ -114,13 +114,6 @@ SAMPLES: dict[str, dict[Any, Any]] = {
 }
 
 
-def nested(depth: int, kind: str) -> dict[str, Any]:
-    value: Any = 1
-    for _ in range(depth - 1):
-        value = [value] if kind == "list" else {"a": value}
-    return {"top": value}
-
-
 def check(metadata: dict[Any, Any], expected: Any) -> None:
     document, fields = encode_document(metadata), encode_fields(metadata)
     assert same(decode_document(document), expected)
@@ -194,16 +187,6 @@ def test_an_enum_member_that_is_not_finite() -> None:
         LIST = [1, INF]  # noqa: RUF012 (a member's value, not a shared default)
 
     check({"a": Odd.NOTHING, "b": None, "c": Odd.LIST}, {"a": NAN, "b": None, "c": [1, INF]})
-
-
-@pytest.mark.parametrize("kind", ["list", "dict"])
-@pytest.mark.parametrize("depth", [10, 253, 254, 255, 256, 300])
-def test_deep_nesting(depth: int, kind: str) -> None:
-    """Around orjson's limit (254) the text is written and read by json."""
-    metadata = nested(depth, kind)
-    expected = as_json(metadata)
-    assert decode_document(encode_document(metadata)) == expected
-    assert decode_fields(encode_fields(metadata)) == expected
 
 
 @pytest.mark.parametrize("text", ["", "[]", "1", "null", '"a"', "{", "\n", "\n[1]", '{"a":1}{}', "{'a': 1}"])

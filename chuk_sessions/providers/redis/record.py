@@ -25,7 +25,7 @@ integers that ``increment`` counts are written by the server. The other fields a
 
 from __future__ import annotations
 
-from chuk_sessions.codec import Metadata, decode_fields, encode_fields
+from chuk_sessions.codec import ANY_DEPTH, MAX_LEVELS, Metadata, decode_fields, encode_fields
 from chuk_sessions.exceptions import MetadataError
 from chuk_sessions.models import MICROSECONDS, SessionRecord
 from chuk_sessions.providers.redis.keys import unquote_part
@@ -53,13 +53,13 @@ MAX_FIELDS = 500_000  # Redis 6.2 takes 1,048,576 arguments and cuts the connect
 Fields = list[bytes] | dict[bytes, bytes]  # the reply to HGETALL: a list with protocol 2, a dict with 3
 
 
-def encode_metadata(metadata: Metadata) -> list[bytes]:
+def encode_metadata(metadata: Metadata, levels: int = MAX_LEVELS) -> list[bytes]:
     """The fields of the metadata, each followed by its value.
 
-    Raises MetadataError for what cannot be stored, and for too many keys.
+    Raises MetadataError for what cannot be stored, and for too many keys or levels.
     """
     items: list[bytes] = []
-    fields = encode_fields(metadata)
+    fields = encode_fields(metadata, levels)
     if len(fields) > MAX_FIELDS:
         raise MetadataError(f"custom_metadata has more than {MAX_FIELDS} keys; nothing was stored")
     for key, value in fields.items():
@@ -80,7 +80,7 @@ def encode_record(record: SessionRecord) -> list[bytes]:
     user = [] if record.user_id is None else [b"user", to_bytes(record.user_id)]
     accessed = b"%d" % in_microseconds(record.accessed)
     fixed = [b"v", VERSION, b"accessed", accessed, b"status", record.status.encode(), *user]
-    return fixed + encode_metadata(record.metadata)
+    return fixed + encode_metadata(record.metadata, ANY_DEPTH)
 
 
 def decode_record(reply: Fields) -> SessionRecord:

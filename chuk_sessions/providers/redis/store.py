@@ -128,7 +128,7 @@ class RedisSessionStore:
                 if not follow:
                     return None
                 session_id = alias
-        except (WrongTypeError, ValueError, KeyError, RecursionError):
+        except (WrongTypeError, ValueError, KeyError):
             pass
         self._found(UNREADABLE)
         return None

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import math
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+from chuk_sessions.flat_json import read_json
 from chuk_sessions.models import ACTIVE, SessionRecord
 
 __all__ = ["Published", "decode"]
@@ -24,14 +24,14 @@ class Published(NamedTuple):
 def decode(text: bytes) -> Published | None:
     """The session in a document of 0.2 to 0.6; None for anything else."""
     try:
-        document = json.loads(text)
+        document = read_json(text)
         sandbox_id, user_id, metadata = document["sandbox_id"], document.get("user_id"), document["custom_metadata"]
         status = document.get("status", ACTIVE)
         status.encode()  # what cannot be stored here is no session of ours
         created = _seconds(document["created_at"])
         accessed = max(created, _seconds(document.get("last_accessed") or document["created_at"]))
         expires = _seconds(document["expires_at"]) if document.get("expires_at") else math.inf
-    except (ValueError, TypeError, LookupError, AttributeError, RecursionError, OverflowError):
+    except (ValueError, TypeError, LookupError, AttributeError, OverflowError):
         return None
     if not isinstance(sandbox_id, str) or not isinstance(status, str) or not isinstance(metadata, dict):
         return None

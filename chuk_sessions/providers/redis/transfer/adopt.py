@@ -22,6 +22,7 @@ import asyncio
 import math
 from typing import TYPE_CHECKING
 
+from chuk_sessions.codec import ANY_DEPTH
 from chuk_sessions.ids import slot_tag, user_tag
 from chuk_sessions.models import MICROSECONDS, SessionRecord
 from chuk_sessions.providers.redis.index import UserIndex
@@ -78,7 +79,7 @@ async def adopt(
         record.status,
         b"",
     ]
-    args += encode_metadata(record.metadata)
+    args += encode_metadata(record.metadata, ANY_DEPTH)
     if legacy:
         keys = (*keys, legacy[0])
     elif arrival:
