@@ -44,9 +44,9 @@ class BatchScript:
             future = batch.add(key)
         try:
             return await future
-        except MissingScriptError:
-            pass
-        results = await self._script.run_source(deployment, (key,), args, replay, born)
+        except MissingScriptError as missing:
+            lost = missing.lost
+        results = await self._script.run_source(deployment, (key,), args, replay, born, lost)
         if not isinstance(results, list) or len(results) != 1:
             raise ProviderError("the reply of the server is not one result for each key")
         if isinstance(results[0], ServerError):

@@ -57,7 +57,7 @@ class Deployment(Protocol):
     def call(self, args: tuple[Argument, ...], replay: Replay, born: int | None = None) -> asyncio.Future[Reply]:
         """See ``Node.call``."""
 
-    def send(self, waiter: Waiter, packed: Packed, replay: Replay, slot: int) -> None:
+    def send(self, waiter: Waiter, packed: Packed, replay: Replay, slot: int, born: int | None = None) -> None:
         """See ``Node.send``."""
 
     async def close(self) -> None:

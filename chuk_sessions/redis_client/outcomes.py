@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from chuk_sessions.exceptions import NotSent, OutcomeUnknown, ProviderError, ServerError
 from chuk_sessions.redis_client.commands import Command, Replay, Reply, Waiter
+from chuk_sessions.redis_client.replies import MissingScriptError
 
 __all__ = ["SecondTry", "settle", "settle_with_error"]
 
@@ -38,7 +39,9 @@ class SecondTry:
         self._waiter.set_result(result or 1 if self._replay is Replay.DELETE else result)
 
     def set_exception(self, exception: Exception) -> None:
-        """Hand on the error; that the second try was not sent says nothing of the first."""
+        """Hand on the error; that the second try was not sent, or ran nothing, says nothing of the first."""
+        if isinstance(exception, MissingScriptError):
+            exception.lost = self._reason
         if isinstance(exception, NotSent):
             exception = OutcomeUnknown(
                 f"{self._reason}, before the reply came, and the server could not be asked again"

@@ -31,9 +31,14 @@ __all__ = ["MissingScriptError", "UnknownCommandError", "as_dict", "redirected_t
 
 
 class MissingScriptError(ServerError):
-    """``NOSCRIPT``: the server does not know the script by its hash; it ran nothing."""
+    """``NOSCRIPT``: the server does not know the script by its hash; it ran nothing.
+
+    ``lost`` says why the reply to an earlier try of the same command was lost; empty if there was none. That try may
+    have run the script.
+    """
 
     code = "NOSCRIPT"
+    lost = ""
 
 
 class UnknownCommandError(ServerError):

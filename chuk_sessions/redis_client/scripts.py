@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from hashlib import sha1
 
 from chuk_sessions.redis_client.client import Client, Deployment
-from chuk_sessions.redis_client.commands import Argument, Replay, Reply
+from chuk_sessions.redis_client.commands import NO_SLOT, Argument, Replay, Reply, pack
+from chuk_sessions.redis_client.outcomes import SecondTry
 from chuk_sessions.redis_client.replies import MissingScriptError
 
 __all__ = ["Script"]
@@ -30,9 +32,9 @@ class Script:
         born = deployment.tick
         try:
             return await deployment.call((b"EVALSHA", self.sha, len(keys), *keys, *args), replay)
-        except MissingScriptError:
-            pass
-        return await self.run_source(deployment, keys, args, replay, born)
+        except MissingScriptError as missing:
+            lost = missing.lost
+        return await self.run_source(deployment, keys, args, replay, born, lost)
 
     async def run_source(
         self,
@@ -41,6 +43,16 @@ class Script:
         args: tuple[Argument, ...],
         replay: Replay,
         born: int,
+        lost: str,
     ) -> Reply:
-        """The same with the whole source, and with the deadline of a command made at tick ``born``."""
-        return await deployment.call((b"EVAL", self._source, len(keys), *keys, *args), replay, born)
+        """The same with the whole source, and with the deadline of a command made at tick ``born``.
+
+        ``lost`` is that of the MissingScriptError: if the reply to an earlier try was lost, this is a second try.
+        """
+        command = (b"EVAL", self._source, len(keys), *keys, *args)
+        if not lost:
+            return await deployment.call(command, replay, born)
+        future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        slot = deployment.slot_of(keys[0]) if keys else NO_SLOT
+        deployment.send(SecondTry(future, replay, lost), pack(command), Replay.NEVER, slot, born)
+        return await future
