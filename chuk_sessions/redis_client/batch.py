@@ -46,7 +46,7 @@ class BatchScript:
             return await future
         except MissingScriptError as missing:
             lost = missing.lost
-        results = await self._script.run_source(deployment, (key,), args, replay, born, lost)
+        results = await self._script.run_anew(deployment, (key,), args, replay, born, lost)
         if not isinstance(results, list) or len(results) != 1:
             raise ProviderError("the reply of the server is not one result for each key")
         if isinstance(results[0], ServerError):

@@ -6,23 +6,27 @@ import asyncio
 from hashlib import sha1
 
 from chuk_sessions.redis_client.client import Client, Deployment
-from chuk_sessions.redis_client.commands import NO_SLOT, Argument, Replay, Reply, pack
+from chuk_sessions.redis_client.commands import Argument, Replay, Reply, pack
 from chuk_sessions.redis_client.outcomes import SecondTry
 from chuk_sessions.redis_client.replies import MissingScriptError
+from chuk_sessions.redis_client.slots import key_of
 
 __all__ = ["Script"]
+
+MAX_ROUNDS = 3  # of a call that counts on the source that another one sends, before it sends its own
 
 
 class Script:
     """A script of ``source``; every key that it touches must be among ``keys``.
 
     A server that was restarted or took over from another does not have a script that was sent before; it says so
-    before running anything, so sending the source then is safe.
+    before running anything, so sending the source then is safe. One of the calls under way does so for all.
     """
 
     def __init__(self, source: str) -> None:
         self._source = source.encode()
         self.sha = sha1(self._source, usedforsecurity=False).hexdigest().encode()
+        self._being_sent: set[object] = set()  # the servers that the source is on its way to
 
     async def run(
         self, client: Client, keys: tuple[Argument, ...], args: tuple[Argument, ...], replay: Replay = Replay.NEVER
@@ -34,9 +38,9 @@ class Script:
             return await deployment.call((b"EVALSHA", self.sha, len(keys), *keys, *args), replay)
         except MissingScriptError as missing:
             lost = missing.lost
-        return await self.run_source(deployment, keys, args, replay, born, lost)
+        return await self.run_anew(deployment, keys, args, replay, born, lost)
 
-    async def run_source(
+    async def run_anew(
         self,
         deployment: Deployment,
         keys: tuple[Argument, ...],
@@ -45,14 +49,39 @@ class Script:
         born: int,
         lost: str,
     ) -> Reply:
-        """The same with the whole source, and with the deadline of a command made at tick ``born``.
+        """Run it on a server that did not know it, with the deadline of a command made at tick ``born``.
 
-        ``lost`` is that of the MissingScriptError: if the reply to an earlier try was lost, this is a second try.
+        The first of many callers sends the source. The others send the hash right after it, on the same connection:
+        when the server reads theirs it knows the script. ``lost`` is that of the MissingScriptError: if the reply to
+        an earlier try was lost, this is a second try.
         """
-        command = (b"EVAL", self._source, len(keys), *keys, *args)
-        if not lost:
-            return await deployment.call(command, replay, born)
-        future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-        slot = deployment.slot_of(keys[0]) if keys else NO_SLOT
-        deployment.send(SecondTry(future, replay, lost), pack(command), Replay.NEVER, slot, born)
-        return await future
+        for _ in range(MAX_ROUNDS):
+            if _server(deployment, keys) not in self._being_sent:
+                break
+            try:
+                return await _call(deployment, (b"EVALSHA", self.sha, len(keys), *keys, *args), replay, born, lost)
+            except MissingScriptError as missing:  # the source did not get there
+                lost = lost or missing.lost
+        server = _server(deployment, keys)
+        self._being_sent.add(server)
+        try:
+            return await _call(deployment, (b"EVAL", self._source, len(keys), *keys, *args), replay, born, lost)
+        finally:
+            self._being_sent.discard(server)
+
+
+def _server(deployment: Deployment, keys: tuple[Argument, ...]) -> object:
+    """Where a command with these keys goes now, as far as that is known."""
+    return (deployment.node_of(keys[0]) if keys else None) or deployment
+
+
+def _call(
+    deployment: Deployment, command: tuple[Argument, ...], replay: Replay, born: int, lost: str
+) -> asyncio.Future[Reply]:
+    """Send a script once more; as a second try if the reply to the first was ``lost``."""
+    if not lost:
+        return deployment.call(command, replay, born)
+    future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+    slot = deployment.slot_of(key_of(command))
+    deployment.send(SecondTry(future, replay, lost), pack(command), Replay.NEVER, slot, born)
+    return future
