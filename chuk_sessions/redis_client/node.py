@@ -196,7 +196,7 @@ class Node:
         return taken
 
     def leave(self, command: Command, reason: str) -> None:
-        """The server answered that ``command`` is not for it: end the connection, and send it on the next one."""
+        """The server answered that it did not run ``command``: end the connection, and send it on the next one."""
         connection = self._connection
         if connection is None:
             self.submit(command)
@@ -232,8 +232,7 @@ class Node:
         self._connection = connection
         self._written -= connection.commands_written  # the handshake is not counted
         self._writes -= connection.writes
-        on_error = self._on_error
-        connection.on_error = lambda command, error: on_error(self, command, error)
+        connection.on_error = self._on_reply
         while self._waiting:
             connection.send(self._waiting.popleft())
 
@@ -249,6 +248,12 @@ class Node:
                 waiter, packed, born, replay, slot = command
                 self._waiting.append((SecondTry(waiter, replay, reason), packed, born, Replay.NEVER, slot))
         self._waiting.extend(command for command in unsent if not command[0].done())
+
+    def _on_reply(self, command: Command, error: ServerError) -> None:
+        if error.code == "NOAUTH":  # it ran nothing: not a command, but the connection, has lost its login
+            self.leave(command, "the server asks for a login again")
+        else:
+            self._on_error(self, command, error)
 
     def fail_waiting(self, reason: str) -> None:
         """There is no connection and will be none soon: settle what waits for one."""

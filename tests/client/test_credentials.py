@@ -177,3 +177,35 @@ async def test_factories_take_it_and_share_connections_if_it_is_the_same(closed:
     same = {id(redis.factory(closed.url_for(), credentials=asynchronous)._client) for _ in range(2)}
     assert same == {id(first._client)}
     assert redis.factory(closed.url_for(), credentials=coroutine)._client is not first._client
+
+
+async def test_a_connection_that_has_lost_its_login_is_made_anew(closed: RedisServer) -> None:
+    """RESET takes the login from a real connection; no command of those behind it fails or is lost."""
+    client = Client(closed.url_for("alice", "alice's"))
+    await client.call(b"DEL", "n")
+    number = await client.call(b"CLIENT", "ID")
+    reset, *counts = await asyncio.gather(client.call(b"RESET"), *(client.call(b"INCR", "n") for _ in range(100)))
+    assert reset == b"RESET"
+    assert counts == list(range(1, 101))
+    assert await client.call(b"ACL", "WHOAMI") == b"alice"
+    assert await client.call(b"CLIENT", "ID") != number
+    assert client.stats()["reconnects"] == 1
+
+
+async def test_a_lost_login_that_is_not_given_again_is_told_within_the_deadline() -> None:
+    """The password has changed meanwhile; the error is the server's about the login."""
+    with RedisServer(users={"carol": "old"}) as server:
+        client = Client(f"{server.url_for('carol', 'old')}?reconnect_grace=0.2")
+        await client.call(b"PING")
+        server.command("CONFIG", "SET", "requirepass", "secret")
+        server.password = "secret"
+        server.command("ACL", "SETUSER", "carol", "resetpass", ">new")
+        _, lost = await asyncio.gather(client.call(b"RESET"), client.call(b"PING"), return_exceptions=True)
+        assert isinstance(lost, NotSent)
+        assert "WRONGPASS" in str(lost)
+        server.command("ACL", "SETUSER", "carol", ">old")
+
+        async def is_back() -> bool:
+            return (await asyncio.gather(client.call(b"PING"), return_exceptions=True))[0] == b"PONG"
+
+        await eventually(is_back)
