@@ -240,12 +240,6 @@ def open_sessions(store_factory: Factory) -> Callable[[str], SessionStore]:
 
 
 @pytest.fixture
-def session_store(open_sessions: Callable[[str], SessionStore]) -> SessionStore:
-    """The sessions of the sandbox `box` on each implementation."""
-    return open_sessions("box")
-
-
-@pytest.fixture
 def manager_factory(store_factory: Factory) -> Callable[..., SessionManager]:
     """Makes managers that share one storage, of the sandbox `box` unless told otherwise."""
 

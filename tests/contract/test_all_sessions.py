@@ -13,12 +13,9 @@ from chuk_sessions.ids import session_key
 from chuk_sessions.providers import redis
 from chuk_sessions.redis_client.slots import slot_of
 from tests.support import custom_provider
-from tests.support.helpers import time_passes
 from tests.support.implementations import INDEXED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from chuk_sessions.provider import Factory
     from tests.support.cluster_servers import ClusterServers
     from tests.support.servers import Server
@@ -44,46 +41,6 @@ async def test_each_once(manager: SessionManager, batch: int) -> None:
     assert await manager.count_sessions() == 60
     async for info in manager.iter_sessions(batch):
         assert info == await manager.get_session_info(info["session_id"])
-
-
-async def test_of_this_sandbox_only(manager_factory: Callable[..., SessionManager]) -> None:
-    """Also where a name would be a pattern that fits others."""
-    names = ["a", "a*", "ab", "?", "[a-z]", "a:b", "%2A"]
-    made = {
-        name: [await manager_factory(name).allocate_session(), await manager_factory(name).allocate_session("*")]
-        for name in names
-    }
-    for name in names:
-        assert sorted(await ids_in(manager_factory(name))) == sorted(made[name])
-        assert await manager_factory(name).count_sessions() == 2
-    assert await ids_in(manager_factory("nobody")) == []
-    assert await manager_factory("nobody").count_sessions() == 0
-
-
-async def test_what_has_ended_does_not_come(manager: SessionManager) -> None:
-    """Nor does an alias: the session comes once, under the id that it has."""
-    kept = [await manager.allocate_session(user_id="alice"), await manager.allocate_session("my-id", "alice")]
-    await manager.delete_session(await manager.allocate_session(user_id="alice"))
-    await manager.allocate_session(ttl_hours=0.01 / 3600)
-    await time_passes(0.02)
-    renewed = [await manager.renew_session(session_id, 60) for session_id in kept]
-    assert sorted(await ids_in(manager)) == sorted(map(str, renewed))
-    assert await manager.count_sessions() == 2
-
-
-async def test_changes_meanwhile(manager: SessionManager) -> None:
-    """What lives all the while comes, whatever else comes and goes between two pages."""
-    made = {str(each) for each in await manager.allocate_sessions([{} for _ in range(200)])}
-    doomed = {str(each) for each in await manager.allocate_sessions([{} for _ in range(200)])}
-    seen = set()
-    async for info in manager.iter_sessions(10):
-        seen.add(info["session_id"])
-        await manager.allocate_session()
-        if doomed:
-            await manager.delete_session(doomed.pop())
-        if len(seen) > 1000:
-            break
-    assert made <= seen
 
 
 async def test_breaking_off(manager: SessionManager) -> None:

@@ -1,8 +1,7 @@
-"""The sessions of a user, on every implementation: listed, and ended all at once."""
+"""The sessions of a user through a manager, on every implementation: listed, and ended all at once."""
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,9 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from chuk_sessions.provider import Factory
-
-HOUR = 3600.0
-ODD_USERS = ("", "alice", "alice:", "5:alice", "a:b/{c}", "\0", "Ærøskøbing", "\ud800", "*", "a\r\nb")
 
 
 @pytest.fixture(params=INDEXED)
@@ -59,17 +55,6 @@ async def test_listing(manager: SessionManager, chosen: bool) -> None:
     assert await manager.list_user_sessions("carol") == []
 
 
-async def test_odd_users_are_apart(manager: SessionManager) -> None:
-    """No name runs into another."""
-    made = {user: [await manager.allocate_session(user_id=user) for _ in range(2)] for user in ODD_USERS}
-    for user in ODD_USERS:
-        made[user].append(await manager.allocate_session(f"my-{ODD_USERS.index(user)}", user))
-    for user in ODD_USERS:
-        assert sorted(await ids_of(manager, user)) == sorted(made[user])
-        assert await manager.delete_user_sessions(user) == 3
-        assert await ids_of(manager, user) == []
-
-
 def colliding_users(sandbox_id: str) -> tuple[str, str]:
     """Two users whose sessions have the same tag."""
     seen: dict[str, str] = {}
@@ -93,54 +78,6 @@ async def test_users_with_one_tag_are_apart(manager_factory: Callable[..., Sessi
     assert sorted(await ids_of(manager, other)) == sorted(theirs)
 
 
-async def test_sandboxes_are_apart(manager_factory: Callable[..., SessionManager]) -> None:
-    here, there = manager_factory("here"), manager_factory("there")
-    session_id = await here.allocate_session(user_id="alice")
-    assert await ids_of(there, "alice") == []
-    assert await there.delete_user_sessions("alice") == 0
-    assert await ids_of(here, "alice") == [session_id]
-
-
-@pytest.mark.parametrize("chosen", [None, "my-id"])
-async def test_what_has_ended_is_not_listed(manager: SessionManager, chosen: str | None) -> None:
-    """Deleted, expired, or made again for another user."""
-    await manager.allocate_session(chosen, "alice", 0.05 / HOUR)
-    await time_passes(0.06)
-    assert await ids_of(manager, "alice") == []
-    session_id = await manager.allocate_session(chosen, "alice")
-    assert await ids_of(manager, "alice") == [session_id]
-    await manager.delete_session(session_id)
-    assert await ids_of(manager, "alice") == []
-    await manager.allocate_session(session_id, "bob")
-    assert await ids_of(manager, "alice") == []
-    assert await manager.delete_user_sessions("alice") == 0
-    assert await ids_of(manager, "bob") == [session_id]
-
-
-@pytest.mark.parametrize("chosen", [None, "my-id"])
-async def test_an_extended_session_stays_listed(manager: SessionManager, chosen: str | None) -> None:
-    """Past its first deadline, and past those of all others."""
-    session_id = await manager.allocate_session(chosen, "alice", 0.2 / HOUR)
-    await manager.extend_session_ttl(session_id, 1)
-    await manager.extend_session_ttl(session_id, 1)
-    await manager.allocate_session(user_id="alice", ttl_hours=0.01 / HOUR)
-    await time_passes(0.25)
-    assert await ids_of(manager, "alice") == [session_id]
-
-
-async def test_allocating_a_live_id_changes_no_list(manager: SessionManager) -> None:
-    """It is still the session of who made it, also if that is nobody."""
-    await manager.allocate_session("my-id", "alice")
-    await manager.allocate_session("my-id", "bob")
-    await manager.allocate_session("nobodys")
-    await manager.allocate_session("nobodys", "bob")
-    assert await ids_of(manager, "alice") == ["my-id"]
-    assert await ids_of(manager, "bob") == []
-    assert await manager.delete_user_sessions("bob") == 0
-    assert await manager.validate_session("my-id")
-    assert await manager.validate_session("nobodys")
-
-
 @pytest.mark.parametrize("keep", [None, (), "one", ["one"], {"one", "two"}, "unknown"], ids=repr)
 async def test_ending_all(manager: SessionManager, keep: Any) -> None:
     """But those that are kept, by one id or several; other users notice nothing."""
@@ -156,30 +93,6 @@ async def test_ending_all(manager: SessionManager, keep: Any) -> None:
         assert await manager.validate_session(ids[name]) is (ids[name] in kept)
     assert await manager.validate_session(other)
     assert await manager.delete_user_sessions("alice") == len(kept)
-
-
-async def test_ending_many(manager: SessionManager) -> None:
-    """More than one script ends; a new one is untouched."""
-    made = await asyncio.gather(*[manager.allocate_session(user_id="alice") for _ in range(450)])
-    made += await asyncio.gather(*[manager.allocate_session(f"my-{n}", "alice") for n in range(20)])
-    assert sorted(await ids_of(manager, "alice")) == sorted(made)
-    assert await manager.delete_user_sessions("alice") == 470
-    assert not any(await asyncio.gather(*map(manager.validate_session, made)))
-    new = await manager.allocate_session(user_id="alice")
-    assert await ids_of(manager, "alice") == [new]
-
-
-async def test_logins_while_all_are_ended(manager_factory: Callable[..., SessionManager]) -> None:
-    """What lives afterwards is exactly what is listed, and each was allocated by a call that was under way."""
-    managers = [manager_factory() for _ in range(3)]
-    before = [await managers[0].allocate_session(f"old-{n}" if n % 2 else None, "alice") for n in range(20)]
-    logins = [managers[n % 3].allocate_session(f"my-{n}" if n % 2 else None, "alice") for n in range(60)]
-    ending = asyncio.create_task(managers[1].delete_user_sessions("alice"))
-    made = await asyncio.gather(*logins)
-    await ending
-    assert not any([await managers[0].validate_session(session_id) for session_id in before])
-    alive = {session_id for session_id in made if await managers[0].validate_session(session_id)}
-    assert set(await ids_of(managers[0], "alice")) == alive
 
 
 async def test_wrong_arguments(manager: SessionManager) -> None:

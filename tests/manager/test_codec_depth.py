@@ -23,7 +23,8 @@ from chuk_sessions.codec import (
     merge_document,
 )
 from chuk_sessions.flat_json import deeper_than, read_flat, read_json, write_flat
-from tests.manager.test_codec import METADATA, NAN, SAMPLES, VALUES, Mapping_, Sequence_
+from chuk_sessions.testing.samples import NAN, SAMPLES, Dictionary, Sequence
+from tests.manager.test_codec import METADATA, VALUES
 from tests.support.deep import at_depth, levels_of, nested
 from tests.support.helpers import as_json, same
 
@@ -43,7 +44,7 @@ def of_kind(levels: int, kind: str) -> dict[Any, Any]:
     """Metadata that many levels deep, among which some is for orjson and some for json."""
     if kind == "odd key":
         return {1: 0, **nested(levels, "dict")}
-    innermost: dict[str, Any] = {"not finite": [NAN], "enum": Wide.LIST, "subclass": Sequence_([Mapping_(a=1)])}
+    innermost: dict[str, Any] = {"not finite": [NAN], "enum": Wide.LIST, "subclass": Sequence([Dictionary(a=1)])}
     if kind in innermost:
         value, taken = innermost[kind], {"subclass": 2}.get(kind, 1)
         for _ in range(levels - 1 - taken):

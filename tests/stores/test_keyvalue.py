@@ -10,7 +10,10 @@ import pytest
 
 from chuk_sessions import ProviderError
 from chuk_sessions.stores.keyvalue import KeyValueStore
+from chuk_sessions.stores.wrapper import StoreWrapper
+from tests.support import custom_provider
 from tests.support.custom_provider import CustomSession
+from tests.support.helpers import Clock
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -167,3 +170,54 @@ async def test_locks_are_not_kept() -> None:
     for number in range(100):
         await store.create(f"id-{number}", None, 60, {})
     assert len(provider_session_store._locks) <= before + 1
+
+
+async def test_nothing_is_cached_or_swept() -> None:
+    clock = Clock()
+    store = StoreWrapper(KeyValueStore(custom_provider.factory(), "box", wall_clock=clock))
+    await store.create("id", None, 1, {})
+    assert store.cached() == 0
+    clock.move(2)
+    assert await store.sweep() == 0
+
+
+async def test_the_provider_gets_whole_seconds() -> None:
+    """Rounded up, so that the storage never forgets a session before its deadline; never zero."""
+    clock = Clock()
+    data: Data = {}
+    ttls: list[int] = []
+
+    class Recorder(CustomSession):
+        async def setex(self, key: str, ttl: int, value: str) -> None:
+            ttls.append(ttl)
+            await super().setex(key, ttl, value)
+
+        async def __aenter__(self) -> Recorder:
+            return self
+
+        async def __aexit__(self, *_: object) -> None:
+            await self.close()
+
+    store = KeyValueStore(lambda: Recorder(data), "box", wall_clock=clock)
+    await store.create("id", None, 0.25, {})
+    await store.extend("id", 10)
+    clock.move(0.25)
+    await store.touch("id", 0)
+    assert ttls == [1, 11, 10]
+
+
+async def test_a_session_that_expires_while_it_is_written_is_dropped() -> None:
+    """A provider is never given a lifetime of zero: the record goes instead."""
+
+    class TickingClock(Clock):
+        def __call__(self) -> float:
+            self.move(0.5)
+            return self.now
+
+    data: Data = {}
+    store = KeyValueStore(custom_provider.factory(data), "box", wall_clock=TickingClock())
+    await store.create("id", None, 2, {})
+    assert len(data) == 1
+    assert await store.touch("id", 0) is True  # it was alive when it was asked for
+    assert data == {}
+    assert await store.touch("id", 0) is False

@@ -1,0 +1,27 @@
+"""``StoreContract``: what every store promises, as a pytest class that the stores of this package run too.
+
+One file for each subject, each with a class of tests; ``base`` has the fixtures that they share. A test needs a
+capability by asking for the fixture that gives a store which has it.
+"""
+
+from __future__ import annotations
+
+try:
+    import pytest
+    import pytest_asyncio as _pytest_asyncio  # noqa: F401 (the plugin that runs the tests)
+except ImportError as exc:
+    raise ImportError(
+        f"chuk_sessions.testing.StoreContract needs pytest and pytest-asyncio, and {exc.name} cannot be imported:"
+        " pip install pytest pytest-asyncio"
+    ) from exc
+
+PARTS = (
+    *("base", "concurrency", "counting", "deadlines", "figures", "idle", "life", "limit", "metadata", "renewal"),
+    *("suite", "unreadable", "users", "walk"),
+)
+# Before they are imported: a failure in an installed package then shows the values that were compared.
+pytest.register_assert_rewrite(*(f"{__name__}.{part}" for part in PARTS))
+
+from chuk_sessions.testing.contract.suite import StoreContract  # noqa: E402 (see above)
+
+__all__ = ["StoreContract"]

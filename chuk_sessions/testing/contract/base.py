@@ -1,0 +1,205 @@
+"""The fixtures of the contract: those that an author gives, and those that the tests use."""
+
+from __future__ import annotations
+
+import time as real
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, ClassVar, Protocol, TypeVar, cast
+
+import pytest
+import pytest_asyncio
+
+from chuk_sessions.ids import new_session_id
+from chuk_sessions.models import SessionRecord
+from chuk_sessions.stores import (
+    CompleteStore,
+    InProcess,
+    Renewable,
+    SessionStore,
+    StoreWrapper,
+    UserIndexed,
+    Walkable,
+)
+from chuk_sessions.testing.clock import PATIENCE, PAUSE, Clock, time_passes
+
+__all__ = [
+    "HOUR",
+    "InProcessStore",
+    "MakeUnreadable",
+    "OpenStore",
+    "StoreFixtures",
+    "Time",
+    "has",
+    "ids_of",
+    "log_in",
+    "read",
+]
+
+T = TypeVar("T")
+OpenStore = Callable[[str], SessionStore]
+MakeUnreadable = Callable[[str, str], Awaitable[None]]
+
+BOX = "box"  # the sandbox of most tests
+HOUR = 3600.0
+
+
+class InProcessStore(SessionStore, InProcess, Protocol):
+    """A store that holds its sessions in this process."""
+
+
+class Time:
+    """The time of the store under test: moved where there is a clock to move, else waited for."""
+
+    def __init__(self, clock: Clock | None) -> None:
+        self._clock = clock
+
+    def now(self) -> float:
+        """Return the time in seconds since the epoch, or since whenever the clock of the test began."""
+        return real.time() if self._clock is None else self._clock()
+
+    async def passes(self, seconds: float) -> None:
+        """Let so many seconds pass."""
+        if self._clock is None:
+            await time_passes(seconds)
+        else:
+            self._clock.move(seconds)
+
+    async def until(self, condition: Callable[[], Awaitable[object]], patience: float = PATIENCE) -> float:
+        """Let time pass until ``condition()`` is true, and return how much did. AssertionError after ``patience``."""
+        begin = self.now()
+        while not await condition():
+            assert self.now() < begin + patience, f"not within {patience} s"
+            await self.passes(PAUSE)
+        return self.now() - begin
+
+
+class StoreFixtures:
+    """Fixtures: ``open_store`` must be overridden, ``clock`` and ``make_unreadable`` may be."""
+
+    clock_skew: ClassVar[float] = 0.001
+    """Seconds by which the clock of the storage may differ from that of the tests."""
+
+    @pytest.fixture
+    def open_store(self) -> OpenStore:
+        """Override this. Give a function that opens the store of a sandbox by its name.
+
+        Within one test all stores that it opens share one storage, which is empty when the test begins.
+        """
+        pytest.fail(
+            f"{type(self).__name__} lacks the fixture open_store, which gives a function from a sandbox's name to the"
+            " store of its sessions",
+            pytrace=False,
+        )
+
+    @pytest.fixture
+    def clock(self) -> Clock | None:
+        """Override this if the store takes a clock, so that time is moved. Without one the tests wait for it."""
+        return None
+
+    @pytest.fixture
+    def make_unreadable(self) -> MakeUnreadable | None:
+        """Override this if records are kept outside the process. Give a coroutine function ``(sandbox, session_id)``.
+
+        It changes the stored record into one that this version cannot read, such as one of a later version.
+        """
+        return None
+
+    @pytest.fixture
+    def time(self, clock: Clock | None) -> Time:
+        """The time of the store under test."""
+        return Time(clock)
+
+    @pytest.fixture
+    def moved(self, clock: Clock | None) -> Clock:
+        """The clock, for tests that time which is waited for would be too coarse for."""
+        if clock is None:
+            pytest.skip("the time of the store cannot be moved")
+        return clock
+
+    @pytest_asyncio.fixture
+    async def open_sandbox(self, open_store: OpenStore) -> AsyncIterator[OpenStore]:
+        """``open_store``; what it has opened is closed after the test."""
+        opened: list[SessionStore] = []
+
+        def open_and_remember(sandbox_id: str) -> SessionStore:
+            opened.append(open_store(sandbox_id))
+            return opened[-1]
+
+        yield open_and_remember
+        for store in opened:
+            await store.aclose()
+
+    @pytest.fixture
+    def store(self, open_sandbox: OpenStore) -> SessionStore:
+        """The sessions of one sandbox."""
+        return open_sandbox(BOX)
+
+    @pytest.fixture
+    def open_user_indexed(self, open_sandbox: OpenStore) -> Callable[[str], CompleteStore]:
+        """``open_sandbox`` of a store that knows the sessions of a user."""
+        return _with_capability(open_sandbox, UserIndexed)
+
+    @pytest.fixture
+    def user_store(self, open_user_indexed: Callable[[str], CompleteStore]) -> CompleteStore:
+        """A store that knows the sessions of a user."""
+        return open_user_indexed(BOX)
+
+    @pytest.fixture
+    def renewable_store(self, open_sandbox: OpenStore) -> CompleteStore:
+        """A store that can give a session a new id."""
+        return _with_capability(open_sandbox, Renewable)(BOX)
+
+    @pytest.fixture
+    def open_walkable(self, open_sandbox: OpenStore) -> Callable[[str], CompleteStore]:
+        """``open_sandbox`` of a store whose sessions can be gone through."""
+        return _with_capability(open_sandbox, Walkable)
+
+    @pytest.fixture
+    def walkable_store(self, open_walkable: Callable[[str], CompleteStore]) -> CompleteStore:
+        """A store whose sessions can be gone through."""
+        return open_walkable(BOX)
+
+    @pytest.fixture
+    def process_store(self, open_sandbox: OpenStore) -> InProcessStore:
+        """A store that holds its sessions in this process."""
+        return cast(InProcessStore, _with_capability(open_sandbox, InProcess)(BOX))
+
+
+def has(store: SessionStore, capability: type) -> bool:
+    """Tell whether a store has the capability; a wrapper has what the store within has."""
+    while isinstance(store, StoreWrapper):
+        store = store.store
+    return isinstance(store, capability)
+
+
+def _with_capability(open_sandbox: OpenStore, capability: type) -> Callable[[str], CompleteStore]:
+    if not has(open_sandbox(BOX), capability):
+        pytest.skip(f"the store is not {capability.__name__}")
+    return cast(Callable[[str], CompleteStore], open_sandbox)
+
+
+async def read(store: SessionStore, session_id: str = "id") -> SessionRecord:
+    """Return the session, which must be there."""
+    record = await store.read(session_id)
+    assert record is not None
+    return record
+
+
+async def log_in(
+    store: SessionStore,
+    user_id: str | None = "alice",
+    session_id: str | None = None,
+    lifetime: float = HOUR,
+    metadata: dict[str, Any] | None = None,
+    **options: Any,
+) -> str:
+    """Create a session, which must not be there yet; its id is by default of the form that ``SessionManager`` makes."""
+    if session_id is None:
+        session_id = new_session_id(BOX, user_id, real.time())
+    assert await store.create(session_id, user_id, lifetime, metadata or {}, **options) is None
+    return session_id
+
+
+async def ids_of(store: UserIndexed, user_id: str = "alice") -> list[str]:
+    """Return the ids of a user's sessions as the store lists them."""
+    return [session_id for session_id, _ in await store.list_user(user_id)]

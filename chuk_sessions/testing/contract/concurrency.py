@@ -1,0 +1,91 @@
+"""Many callers at the same time: every operation is atomic."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from chuk_sessions.stores import Existing, SessionStore
+from chuk_sessions.testing.contract.base import HOUR, OpenStore, StoreFixtures, read
+
+__all__ = ["ConcurrencyTests"]
+
+CALLERS = 50
+AnyStore = Callable[[], SessionStore]
+
+
+class ConcurrencyTests(StoreFixtures):
+    """Callers of one store and of many get the same results."""
+
+    @pytest.fixture(params=["one store", "many stores"])
+    def any_store(self, request: pytest.FixtureRequest, open_sandbox: OpenStore) -> AnyStore:
+        """Give the store that a caller uses: the same for all, or each its own, as with a manager per request."""
+        if request.param == "many stores":
+            return lambda: open_sandbox("box")
+        shared = open_sandbox("box")
+        return lambda: shared
+
+    async def test_merges_of_different_keys_lose_nothing(self, any_store: AnyStore) -> None:
+        """Each key is there at the end; of a common key one of the values."""
+        await any_store().create("id", None, HOUR, {})
+        merges = (any_store().update("id", {f"key-{n}": n, "last": n}, False) for n in range(CALLERS))
+        assert await asyncio.gather(*merges) == [True] * CALLERS
+        metadata = (await read(any_store())).metadata
+        assert metadata.pop("last") in range(CALLERS)
+        assert metadata == {f"key-{n}": n for n in range(CALLERS)}
+
+    async def test_counts_lose_nothing(self, any_store: AnyStore) -> None:
+        """Each caller gets a value of its own, also while others merge."""
+        await any_store().create("id", None, HOUR, {})
+        counts = [any_store().increment("id", "n", 1) for _ in range(CALLERS)]
+        merges = [any_store().update("id", {f"key-{n}": n}, False) for n in range(CALLERS)]
+        values, _ = await asyncio.gather(asyncio.gather(*counts), asyncio.gather(*merges))
+        assert sorted(value for value in values if value is not None) == list(range(1, CALLERS + 1))
+        assert (await read(any_store())).metadata == {"n": CALLERS, **{f"key-{n}": n for n in range(CALLERS)}}
+
+    async def test_extensions_add_up(self, any_store: AnyStore) -> None:
+        """The deadline moves by all of them together."""
+        await any_store().create("id", None, HOUR, {})
+        await asyncio.gather(*(any_store().extend("id", 100) for _ in range(CALLERS)))
+        record = await read(any_store())
+        assert record.expires == pytest.approx(record.created + HOUR + 100 * CALLERS, abs=0.01)
+
+    async def test_one_of_many_creates_wins(self, any_store: AnyStore) -> None:
+        """Exactly one caller makes the session; the others are told whose it is."""
+        creates = (any_store().create("id", f"user-{n}", HOUR, {"n": n}) for n in range(CALLERS))
+        results = await asyncio.gather(*creates)
+        winner = results.index(None)
+        assert results.count(None) == 1
+        assert [result for result in results if result] == [Existing(f"user-{winner}")] * (CALLERS - 1)
+        assert (await read(any_store())).metadata == {"n": winner}
+
+    async def test_one_of_many_deletes_finds_the_session(self, any_store: AnyStore) -> None:
+        """The others find nothing to end."""
+        await any_store().create("id", None, HOUR, {})
+        results = await asyncio.gather(*(any_store().delete("id") for _ in range(CALLERS)))
+        assert results.count(True) == 1
+
+    async def test_nothing_survives_a_delete(self, any_store: AnyStore) -> None:
+        """Touches, changes and extensions under way while a session is deleted do not bring it back."""
+        for round_ in range(10):
+            await any_store().create("id", None, HOUR, {})
+            calls = [any_store().touch("id", 0) for _ in range(10)]
+            calls += [any_store().update("id", {"a": round_}, bool(round_ % 2)) for _ in range(10)]
+            calls += [any_store().extend("id", 60) for _ in range(10)]
+            calls.insert(15, any_store().delete("id"))
+            await asyncio.gather(*calls, *(any_store().increment("id", "n", 1) for _ in range(10)))
+            assert await any_store().read("id") is None
+
+    async def test_sessions_do_not_mix_with_each_other(self, any_store: AnyStore) -> None:
+        """Each caller finds in its session what it has put there."""
+
+        async def use(number: int) -> None:
+            session_id, store = f"id-{number}", any_store()
+            assert await store.create(session_id, f"user-{number}", HOUR, {}) is None
+            assert await store.update(session_id, {"n": number}, False) is True
+            record = await read(store, session_id)
+            assert (record.user_id, record.metadata) == (f"user-{number}", {"n": number})
+
+        await asyncio.gather(*map(use, range(CALLERS)))

@@ -1,0 +1,126 @@
+"""When a session ends, and when it was last used."""
+
+from __future__ import annotations
+
+import pytest
+
+from chuk_sessions.stores import SessionStore
+from chuk_sessions.testing.clock import Clock
+from chuk_sessions.testing.contract.base import HOUR, StoreFixtures, Time, read
+
+__all__ = ["DeadlineTests"]
+
+
+class DeadlineTests(StoreFixtures):
+    """``extend``; no other operation moves the deadline. ``accessed`` never runs backwards."""
+
+    async def test_extend_counts_from_the_deadline(self, store: SessionStore, time: Time) -> None:
+        """Not from now; and it touches."""
+        await store.create("id", "alice", 100, {"a": 1})
+        old = await read(store)
+        await time.passes(0.02)
+        for times in (1, 2):
+            assert await store.extend("id", 50.5) is True
+            new = await read(store)
+            assert new.expires == pytest.approx(old.expires + times * 50.5, abs=1e-3)
+        assert new.accessed > old.accessed
+        assert (new.user_id, new.created, new.metadata) == (old.user_id, old.created, old.metadata)
+
+    async def test_an_extended_session_lives_on(self, store: SessionStore, time: Time) -> None:
+        """The storage keeps it past its first deadline; touches and updates do not take the extension back."""
+        await store.create("id", None, 0.2, {})
+        await store.extend("id", HOUR)
+        await store.touch("id", 0)
+        await store.update("id", {"a": 1}, False)
+        await time.passes(0.25)
+        assert await store.touch("id", 0) is True
+        assert (await read(store)).metadata == {"a": 1}
+
+    async def test_an_extended_session_ends(self, store: SessionStore, time: Time) -> None:
+        """At its new deadline."""
+        await store.create("id", None, 0.05, {})
+        assert await store.extend("id", 0.05) is True
+        await time.passes(0.11)
+        assert await store.read("id") is None
+        assert await store.touch("id", 0) is False
+
+    async def test_touching_and_updating_do_not_lengthen_life(self, store: SessionStore, time: Time) -> None:
+        """A session in use ends at its deadline all the same."""
+        await store.create("id", None, 0.2, {})
+
+        async def ended() -> bool:
+            await store.increment("id", "n", 1)
+            return not await store.touch("id", 0) or not await store.update("id", {"a": 1}, False)
+
+        await time.until(ended, 0.2 + 1)
+
+    async def test_accessed_follows_the_clock(self, store: SessionStore, moved: Clock) -> None:
+        """To the number, for each operation that touches; reading does not."""
+        start = moved.now
+        await store.create("id", None, HOUR, {})
+        assert (await read(store)).accessed == start
+        moved.move(1)
+        await store.read("id")
+        assert (await read(store)).accessed == start
+        await store.touch("id", 0)
+        assert (await read(store)).accessed == start + 1
+        moved.move(1)
+        await store.update("id", {}, False)
+        assert (await read(store)).accessed == start + 2
+        moved.move(1)
+        await store.extend("id", 1)
+        assert (await read(store)).accessed == start + 3
+        moved.move(1)
+        await store.create("id", None, 1, {})
+        assert (await read(store)).accessed == start + 4
+        moved.move(1)
+        await store.increment("id", "n", 1)
+        assert (await read(store)).accessed == start + 5
+
+    async def test_accessed_never_runs_backwards(self, store: SessionStore, moved: Clock) -> None:
+        """A clock that is set back leaves it where it was, whatever the operation and the interval."""
+        await store.create("id", None, HOUR, {})
+        before = (await read(store)).accessed
+        moved.move(-500)
+        for interval in (0, 1, 600):
+            assert await store.touch("id", interval) is True
+        await store.update("id", {"a": 1}, False)
+        await store.update("id", {"a": 2}, True)
+        await store.increment("id", "n", 1)
+        await store.extend("id", 1)
+        await store.create("id", None, HOUR, {})
+        assert (await read(store)).accessed == before
+
+    async def test_touch_interval_to_the_second(self, store: SessionStore, moved: Clock) -> None:
+        """Written once ``accessed`` is at least the interval old, not before."""
+        start = moved.now
+        await store.create("id", None, HOUR, {})
+        moved.move(9.5)
+        assert await store.touch("id", 10) is True
+        assert (await read(store)).accessed == start
+        moved.move(0.5)
+        assert await store.touch("id", 10) is True
+        assert (await read(store)).accessed == start + 10
+
+    async def test_expiry_to_the_instant(self, store: SessionStore, moved: Clock) -> None:
+        """Alive just before the deadline, not found at it."""
+        await store.create("id", None, 10.5, {})
+        moved.move(10.25)
+        assert await store.touch("id", 0) is True
+        moved.move(0.25)
+        assert await store.read("id") is None
+        assert await store.touch("id", 0) is False
+        assert await store.touch("id", 60) is False
+        assert await store.update("id", {}, False) is False
+        assert await store.extend("id", 60) is False
+        assert await store.delete("id") is False
+
+    async def test_extension_to_the_instant(self, store: SessionStore, moved: Clock) -> None:
+        """The new deadline is the old one and the extension, whenever it is asked for."""
+        await store.create("id", None, 10, {})
+        moved.move(9)
+        await store.extend("id", 5)
+        moved.move(5.75)
+        assert await store.touch("id", 0) is True
+        moved.move(0.25)
+        assert await store.touch("id", 0) is False

@@ -1,0 +1,102 @@
+"""Sessions that end because nobody used them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from chuk_sessions.stores import SessionStore
+from chuk_sessions.testing.contract.base import HOUR, OpenStore, StoreFixtures, Time, log_in, read
+from chuk_sessions.testing.contract.life import check_not_found
+
+__all__ = ["IdleTests"]
+
+KINDS = [(None, "alice"), (None, None), ("my-id", "alice")]
+TOUCHES: dict[str, Callable[[SessionStore, str], Awaitable[Any]]] = {
+    "touch": lambda store, session_id: store.touch(session_id, 0),
+    "merge": lambda store, session_id: store.update(session_id, {"a": 1}, False),
+    "replace": lambda store, session_id: store.update(session_id, {"a": 1}, True),
+    "increment": lambda store, session_id: store.increment(session_id, "n", 1),
+    "extend": lambda store, session_id: store.extend(session_id, HOUR),
+    "create": lambda store, session_id: store.create(session_id, "somebody", 1, {}),
+}
+TOUCHED = [*((name, KINDS[0]) for name in TOUCHES), *(("extend", kind) for kind in KINDS[1:])]
+
+
+class IdleTests(StoreFixtures):
+    """``create`` with ``idle``."""
+
+    async def test_the_two_deadlines(self, store: SessionStore) -> None:
+        """The idle deadline counts from the last touch, and is never later than the other."""
+        record = await read(store, await log_in(store, idle=600))
+        assert record.idle == 600
+        assert record.expires - record.created == pytest.approx(HOUR, abs=0.01)
+        assert record.idle_expires == pytest.approx(record.accessed + 600, abs=0.01)
+        record = await read(store, await log_in(store, lifetime=300, idle=600))
+        assert record.idle_expires == pytest.approx(record.expires, abs=1e-3)
+        record = await read(store, await log_in(store))
+        assert (record.idle, record.idle_expires) == (0, None)
+
+    @pytest.mark.parametrize("kind", KINDS, ids=str)
+    async def test_it_ends_when_it_is_not_touched(
+        self, store: SessionStore, time: Time, kind: tuple[str | None, str | None]
+    ) -> None:
+        """Reading is no touch; and then no operation finds the session."""
+        session_id = await log_in(store, kind[1], kind[0], idle=0.2)
+        await time.passes(0.1)
+        await read(store, session_id)
+        await time.passes(0.11)
+        await check_not_found(store, session_id)
+
+    @pytest.mark.parametrize(("name", "kind"), TOUCHED, ids=str)
+    async def test_every_touch_keeps_it(
+        self, store: SessionStore, time: Time, name: str, kind: tuple[str | None, str | None]
+    ) -> None:
+        """The idle deadline moves, the other one only by extending; also in the storage."""
+        session_id = await log_in(store, kind[1], kind[0], idle=0.3)
+        before = await read(store, session_id)
+        end = time.now() + 0.4
+        while time.now() < end:
+            await TOUCHES[name](store, session_id)
+            await time.passes(0.02)
+        after = await read(store, session_id)
+        assert after.idle_expires == pytest.approx(after.accessed + 0.3, abs=0.01)
+        assert (after.expires == before.expires) == (name != "extend")
+        assert (after.idle, after.user_id) == (before.idle, before.user_id)
+
+    async def test_another_store_keeps_it(self, open_sandbox: OpenStore, time: Time) -> None:
+        """The idle time is a part of the session, not of the store that it was created by."""
+        store, other = open_sandbox("box"), open_sandbox("box")
+        session_id = await log_in(store, idle=0.3)
+        end = time.now() + 0.4
+        while time.now() < end:
+            assert await other.touch(session_id, 0)
+            await time.passes(0.02)
+        await time.passes(0.3)
+        assert not await store.touch(session_id, 0)
+
+    async def test_the_lifetime_ends_it_all_the_same(self, store: SessionStore, time: Time) -> None:
+        """However often the session is touched."""
+        begin = time.now()
+        session_id = await log_in(store, lifetime=0.3, idle=0.1)
+
+        async def ended() -> bool:
+            return not await store.touch(session_id, 0)
+
+        await time.until(ended, 0.3 + 1)
+        assert time.now() - begin >= 0.3 - 0.01
+
+    async def test_a_touch_that_is_not_written_does_not_end_it(self, store: SessionStore, time: Time) -> None:
+        """It ends so many seconds after the last touch that was written, not earlier."""
+        session_id = await log_in(store, idle=0.3)
+        written = (await read(store, session_id)).accessed
+        await time.passes(0.08)
+        assert await store.touch(session_id, 0.1) is True
+
+        async def ended() -> bool:
+            return await store.read(session_id) is None
+
+        await time.until(ended, 5)
+        assert time.now() - written >= 0.3 - self.clock_skew

@@ -1,0 +1,135 @@
+"""What becomes of metadata: stored, merged, replaced, refused; it reads back as JSON would give it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from chuk_sessions.codec import MAX_LEVELS
+from chuk_sessions.exceptions import MetadataError
+from chuk_sessions.stores import SessionStore
+from chuk_sessions.testing.contract.base import HOUR, StoreFixtures, Time, read
+from chuk_sessions.testing.samples import SAMPLES, as_json, same
+
+__all__ = ["MetadataTests"]
+
+MANY = 10_000  # more than a call of a scripting language takes as arguments
+REFUSED = [{"a": object()}, {"a": {"b": {1, 2}}}, {("a",): 1}, ["a"], "a", None]
+
+
+class MetadataTests(StoreFixtures):
+    """``update``, and the metadata that ``create`` takes and ``read`` gives."""
+
+    async def test_merge(self, store: SessionStore, time: Time) -> None:
+        """Given keys are set, others stay, values are replaced whole; and the session is touched."""
+        await store.create("id", "alice", HOUR, {"a": 1, "b": {"x": 1}})
+        old = await read(store)
+        await time.passes(0.01)
+        assert await store.update("id", {"b": {"y": 2}, "c": None}, False) is True
+        new = await read(store)
+        assert new.metadata == {"a": 1, "b": {"y": 2}, "c": None}
+        assert new.accessed > old.accessed
+        assert (new.user_id, new.created, new.expires) == (old.user_id, old.created, old.expires)
+
+    async def test_replace(self, store: SessionStore, time: Time) -> None:
+        """The metadata becomes exactly what is given; and the session is touched."""
+        await store.create("id", "alice", HOUR, {"a": 1, "b": 2})
+        old = await read(store)
+        await time.passes(0.01)
+        assert await store.update("id", {"b": 3}, True) is True
+        new = await read(store)
+        assert new.metadata == {"b": 3}
+        assert new.accessed > old.accessed
+        assert (new.user_id, new.created, new.expires) == (old.user_id, old.created, old.expires)
+
+    @pytest.mark.parametrize("replace", [False, True], ids=["merge", "replace"])
+    async def test_update_with_nothing(self, store: SessionStore, time: Time, replace: bool) -> None:
+        """Merging nothing changes nothing, replacing by nothing leaves nothing; both touch."""
+        await store.create("id", None, HOUR, {"a": 1})
+        old = await read(store)
+        await time.passes(0.01)
+        assert await store.update("id", {}, replace) is True
+        new = await read(store)
+        assert new.metadata == ({} if replace else {"a": 1})
+        assert new.accessed > old.accessed
+
+    async def test_merging_keys_that_are_no_text(self, store: SessionStore) -> None:
+        """A key is the text that JSON makes of it, also where it meets one that is stored."""
+        await store.create("id", None, HOUR, {"1": "old", 2: "old", "false": "old", None: "old", "0.5": "old"})
+        await store.update("id", {1: "new", "2": "new", False: "new", "null": "new", 0.5: "new"}, False)
+        assert (await read(store)).metadata == dict.fromkeys(("1", "2", "false", "null", "0.5"), "new")
+
+    async def test_merging_two_keys_with_one_text(self, store: SessionStore) -> None:
+        """Of 1 and "1" in one update the later one counts, whatever was stored before."""
+        await store.create("id", None, HOUR, {"1": "old"})
+        await store.update("id", {1: "first", "1": "second"}, False)
+        assert (await read(store)).metadata == {"1": "second"}
+
+    @pytest.mark.parametrize("metadata", REFUSED, ids=repr)
+    async def test_refused_metadata_changes_nothing(self, store: SessionStore, time: Time, metadata: Any) -> None:
+        """No session is made and none is touched; and a refusal comes before "not found"."""
+        with pytest.raises(MetadataError):
+            await store.create("id", None, HOUR, metadata)
+        for replace in (False, True):
+            with pytest.raises(MetadataError):
+                await store.update("id", metadata, replace)
+        assert await store.read("id") is None
+        await store.create("id", None, HOUR, {"kept": 1})
+        old = await read(store)
+        await time.passes(0.002)
+        for replace in (False, True):
+            with pytest.raises(MetadataError):
+                await store.update("id", metadata, replace)
+        with pytest.raises(MetadataError):
+            await store.create("id", None, HOUR, metadata)
+        assert await read(store) == old
+
+    @pytest.mark.parametrize("metadata", SAMPLES.values(), ids=SAMPLES)
+    async def test_samples(self, store: SessionStore, metadata: dict[Any, Any]) -> None:
+        """Stored at once, merged into others, and in the place of others: it reads back as JSON gives it."""
+        expected = as_json(metadata)
+        await store.create("id", None, HOUR, metadata)
+        assert same((await read(store)).metadata, expected)
+        assert await store.update("id", {"other key": 1}, False) is True
+        assert same((await read(store)).metadata, {**expected, "other key": 1})
+        assert await store.update("id", metadata, False) is True
+        assert same((await read(store)).metadata, {**expected, "other key": 1})
+        assert await store.update("id", metadata, True) is True
+        assert same((await read(store)).metadata, expected)
+
+    async def test_fixed_parts_cannot_be_shadowed(self, store: SessionStore) -> None:
+        """Metadata named like the fields of a record is metadata; the session stays alice's."""
+        names = {"user": "mallory", "user_id": "mallory", "v": 0, "expires": 0, "created": 0, "status": "dead"}
+        more = {"accessed": 0, "metadata": "{}", "m:user": "mallory", "idle": 1, "idle_expires": 0, "id": "x"}
+        await store.create("id", "alice", HOUR, names)
+        await store.update("id", more, False)
+        record = await read(store)
+        assert (record.user_id, record.status, record.metadata) == ("alice", "active", names | more)
+        assert await store.touch("id", 0) is True
+
+    @pytest.mark.parametrize("kind", [list, dict], ids=["lists", "dicts"])
+    async def test_deep_nesting(self, store: SessionStore, kind: type) -> None:
+        """As deep as metadata may be: stored, merged and counted beside; deeper is refused, and nothing changes."""
+        value: Any = 1
+        for _ in range(MAX_LEVELS - 1):
+            value = [value] if kind is list else {"a": value}
+        await store.create("id", None, HOUR, {"top": value})
+        await store.update("id", {"other": value}, False)
+        await store.increment("id", "n", 1)
+        for replace in (False, True):
+            with pytest.raises(MetadataError, match=f"deeper than {MAX_LEVELS} levels"):
+                await store.update("id", {"top": [value]}, replace)
+        assert (await read(store)).metadata == {"top": value, "other": value, "n": 1}
+
+    async def test_ten_thousand_fields(self, store: SessionStore) -> None:
+        """Stored, joined and replaced by as many others, and dropped."""
+        many = {f"key-{n}": n for n in range(MANY)}
+        others = {f"other-{n}": n for n in range(MANY)}
+        await store.create("id", None, HOUR, many)
+        await store.update("id", others, False)
+        assert (await read(store)).metadata == {**many, **others}
+        await store.update("id", others, True)
+        assert (await read(store)).metadata == others
+        await store.update("id", {}, True)
+        assert (await read(store)).metadata == {}

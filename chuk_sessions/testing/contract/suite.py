@@ -1,0 +1,51 @@
+"""``StoreContract``: all tests in one class."""
+
+from __future__ import annotations
+
+import pytest
+
+from chuk_sessions.testing.contract.concurrency import ConcurrencyTests
+from chuk_sessions.testing.contract.counting import CountingTests
+from chuk_sessions.testing.contract.deadlines import DeadlineTests
+from chuk_sessions.testing.contract.figures import FigureTests
+from chuk_sessions.testing.contract.idle import IdleTests
+from chuk_sessions.testing.contract.life import LifeTests
+from chuk_sessions.testing.contract.limit import LimitTests
+from chuk_sessions.testing.contract.metadata import MetadataTests
+from chuk_sessions.testing.contract.renewal import RenewalOfUsersTests, RenewalTests
+from chuk_sessions.testing.contract.unreadable import UnreadableTests
+from chuk_sessions.testing.contract.users import UserTests
+from chuk_sessions.testing.contract.walk import WalkTests
+
+__all__ = ["StoreContract"]
+
+
+@pytest.mark.asyncio
+class StoreContract(
+    LifeTests,
+    DeadlineTests,
+    MetadataTests,
+    CountingTests,
+    ConcurrencyTests,
+    IdleTests,
+    UserTests,
+    LimitTests,
+    RenewalTests,
+    RenewalOfUsersTests,
+    WalkTests,
+    FigureTests,
+    UnreadableTests,
+):
+    """What ``chuk_sessions.stores.SessionStore`` and its capabilities promise, as tests of a store.
+
+    A subclass whose name begins with ``Test`` gives the store by the fixture ``open_store``, a function from the name
+    of a sandbox to the store of its sessions; within one test all stores share one storage, which is empty at first.
+    Tests of a capability are skipped for a store that lacks it. Two more fixtures may be given:
+
+    * ``clock``, the ``chuk_sessions.testing.Clock`` that the store was made with. Time is then moved; without it, the
+      tests wait for time to pass, and those that need it to the instant are skipped.
+    * ``make_unreadable``, a coroutine function of sandbox and session id that spoils a record in the storage.
+
+    ``clock_skew`` is how many seconds the clock of the storage may differ from that of the tests. pytest-asyncio may be
+    in strict mode or in auto mode.
+    """
