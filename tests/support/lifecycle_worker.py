@@ -18,6 +18,8 @@ from tests.support.readme_blocks import REPOSITORY
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from chuk_sessions.stores import SessionStoreFactory
+
 TASKS = 10  # of each process
 PATIENCE = 120.0  # seconds; only a test that fails waits so long
 
@@ -61,9 +63,18 @@ class Workers:
         return [json.loads(output) for output in outputs]
 
 
+def open_factory(url: str) -> SessionStoreFactory:
+    """Of the example over SQLite for `sqlite:` and a path, else of Redis."""
+    if url.startswith("sqlite:"):
+        from examples.sqlite_store import SQLiteFactory
+
+        return SQLiteFactory(url.removeprefix("sqlite:"))
+    return redis.factory(url)
+
+
 async def count(url: str, session_id: str, tasks: str, times: str) -> list[int | None]:
     """Count in one session from many tasks; every value that was returned."""
-    manager = SessionManager("box", redis.factory(url))
+    manager = SessionManager("box", open_factory(url))
 
     async def task() -> list[int | None]:
         return [await manager.increment_session_metadata(session_id, "used") for _ in range(int(times))]
@@ -73,7 +84,7 @@ async def count(url: str, session_id: str, tasks: str, times: str) -> list[int |
 
 async def log_in(url: str, user: str, limit: str, times: str) -> list[int]:
     """Log one user in from several tasks; how many sessions there were whenever that was looked at."""
-    manager = SessionManager("box", redis.factory(url), max_sessions_per_user=int(limit))
+    manager = SessionManager("box", open_factory(url), max_sessions_per_user=int(limit))
     seen: list[int] = []
 
     async def task() -> None:
@@ -87,7 +98,7 @@ async def log_in(url: str, user: str, limit: str, times: str) -> list[int]:
 
 async def renew(url: str, *session_ids: str) -> list[str]:
     """Renew each session again and again, until it has ended; the last ids."""
-    manager = SessionManager("box", redis.factory(url))
+    manager = SessionManager("box", open_factory(url))
 
     async def task(session_id: str) -> str:
         while (new_id := await manager.renew_session(session_id, 0.05 if len(session_id) % 2 else 0)) is not None:
@@ -97,7 +108,27 @@ async def renew(url: str, *session_ids: str) -> list[str]:
     return await asyncio.gather(*map(task, session_ids))
 
 
-JOBS: dict[str, Callable[..., Awaitable[Any]]] = {"count": count, "log_in": log_in, "renew": renew}
+async def use(url: str, session_id: str) -> list[int]:
+    """Touch and change a session until it has ended, and some times more; how many calls found it, before and after."""
+    manager = SessionManager("box", open_factory(url))
+
+    async def found() -> int:
+        answers = [
+            await manager.validate_session(session_id),
+            await manager.update_session_metadata(session_id, {"updated": True}),
+            await manager.update_session_metadata(session_id, {"replaced": True}, merge=False),
+            await manager.increment_session_metadata(session_id, "used"),
+            await manager.extend_session_ttl(session_id, 1),
+        ]
+        return sum(map(bool, answers))
+
+    before = 0
+    while (number := await found()) > 0:
+        before += number
+    return [before, sum([await found() for _ in range(20)])]
+
+
+JOBS: dict[str, Callable[..., Awaitable[Any]]] = {"count": count, "log_in": log_in, "renew": renew, "use": use}
 
 
 async def main(job: str, url: str, *arguments: str) -> None:

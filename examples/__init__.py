@@ -1,0 +1,1 @@
+"""Complete programs; each runs by itself."""
