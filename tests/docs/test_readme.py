@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ast
 import asyncio
-import fnmatch
 import inspect
 import os
 import re
@@ -22,16 +21,23 @@ import chuk_sessions
 from chuk_sessions import ProviderError, SessionError, SessionManager, exceptions
 from chuk_sessions.provider_factory import BUILT_IN
 from chuk_sessions.providers import memory
-from tests.support import readme_blocks, readme_checks
-from tests.support.readme_blocks import README, REPOSITORY, called_functions, headings, table
+from tests.support import page_checks
+from tests.support.pages import PAGES, README, REPOSITORY, anchor, called_functions, is_promised
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.support.readme_blocks import Block
+    from tests.support.pages import Block
 
-BLOCKS = {block.heading: block for block in readme_blocks.blocks("python")}
+# Those of the README, and of other pages if they have a check.
+CHECKED = [
+    (page, block)
+    for page in PAGES
+    for block in page.blocks("python")
+    if page is README or block.heading in page_checks.CHECKS
+]
+BLOCKS = {block.heading: block for _, block in CHECKED}
 ON_ONE_STORE = {"Memory": "memory", "Your own provider": "memory", "Redis": "redis", "Passwords that change": "redis"}
 PYTEST_EXAMPLE = "Testing"
 VARIABLE = re.compile(r"(?:SESSION|CHUK|REDIS)_[A-Z_]+")
@@ -41,7 +47,7 @@ def on_stores() -> Iterator[object]:
     for heading in BLOCKS.keys() - {PYTEST_EXAMPLE}:
         for store in (ON_ONE_STORE[heading],) if heading in ON_ONE_STORE else ("memory", "redis"):
             marks = [pytest.mark.redis] if store == "redis" else []
-            yield pytest.param(heading, store, id=f"{readme_blocks.anchor(heading)}-{store}", marks=marks)
+            yield pytest.param(heading, store, id=f"{anchor(heading)}-{store}", marks=marks)
 
 
 @pytest.mark.parametrize(("heading", "store"), sorted(on_stores(), key=str))
@@ -58,23 +64,24 @@ def test_example_runs(
     redis_url = request.getfixturevalue("redis_url") if store == "redis" else None
     if redis_url:
         monkeypatch.setenv("SESSION_REDIS_URL", redis_url)
-    supplied = readme_checks.SUPPLIED.get(heading, dict)()
+    supplied = page_checks.SUPPLIED.get(heading, dict)()
     if redis_url and ON_ONE_STORE.get(heading) == "redis":
         supplied["redis_url"] = redis_url
 
-    with asyncio.Runner() as runner, called_functions() as called:
+    with asyncio.Runner() as runner, called_functions(block.path) as called:
         namespace = block.run(runner, supplied)
-        runner.run(readme_checks.CHECKS[heading](namespace))
+        runner.run(page_checks.CHECKS[heading](namespace))
 
-    for promised in (text.text for text in readme_blocks.blocks("text") if text.heading == heading):
-        assert fnmatch.fnmatchcase(capsys.readouterr().out.rstrip(), promised.replace("...", "*").replace("[", "[[]"))
+    page = next(page for page, each in CHECKED if each is block)
+    for promised in (text.text for text in page.blocks("text") if text.heading == heading):
+        assert is_promised(capsys.readouterr().out, promised)
     assert block.functions() <= called
 
 
 def test_every_example_has_its_check() -> None:
-    assert len(BLOCKS) == len(readme_blocks.blocks("python")), "two Python blocks under one heading"
-    assert BLOCKS.keys() == readme_checks.CHECKS.keys() | {PYTEST_EXAMPLE}
-    assert readme_checks.SUPPLIED.keys() <= BLOCKS.keys()
+    assert len(BLOCKS) == len(CHECKED), "two Python blocks under one heading"
+    assert BLOCKS.keys() == page_checks.CHECKS.keys() | {PYTEST_EXAMPLE}
+    assert page_checks.SUPPLIED.keys() <= BLOCKS.keys()
 
 
 def test_testing_example_passes_in_pytest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,7 +100,7 @@ def test_custom_provider_works_by_the_name_of_its_module(tmp_path: Path, monkeyp
     monkeypatch.setenv("SESSION_PROVIDER", "myapp.dict_provider")
     try:
         manager = SessionManager(sandbox_id="shop")
-        asyncio.run(readme_checks.check_sessions_of(manager))
+        asyncio.run(page_checks.check_sessions_of(manager))
         assert sys.modules["myapp.dict_provider"].ROWS == {}
     finally:
         for name in ("myapp.dict_provider", "myapp"):
@@ -132,13 +139,13 @@ def nox_sessions() -> set[str]:
 
 def test_first_screen_has_the_two_commands() -> None:
     """One block near the top, two lines: the benchmarks and the tests, each with what a fresh machine needs."""
-    first = readme_blocks.blocks("bash")[0]
+    first = README.blocks("bash")[0]
     assert first.text.splitlines() == ["pip install nox && nox -s bench", "pip install nox && nox -s tests"]
     assert first.line < 20
 
 
 def test_all_nox_commands_exist() -> None:
-    mentioned = re.findall(r"nox -s ([\w.-]+(?: \w+)*)", README.read_text())
+    mentioned = re.findall(r"nox -s ([\w.-]+(?: \w+)*)", README.text())
     names = {name for group in mentioned for name in group.split()}
     assert {"bench", "tests"} <= names <= nox_sessions()
 
@@ -155,13 +162,13 @@ def test_configuration_table_lists_what_the_code_reads() -> None:
         for node in ast.walk(source)
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and VARIABLE.fullmatch(node.value)
     }
-    assert {row[0] for row in table("Configuration")} == strings
+    assert {row[0] for row in README.table("Configuration")} == strings
 
 
 def test_defaults_in_the_configuration_table(monkeypatch: pytest.MonkeyPatch) -> None:
     from chuk_sessions.providers import redis
 
-    defaults = {row[0]: row[2] for row in table("Configuration")}
+    defaults = {row[0]: row[2] for row in README.table("Configuration")}
     assert defaults["REDIS_URL"] == redis.DEFAULT_URL
     assert type(SessionManager(sandbox_id="shop").session_factory) is memory.MemoryFactory
     assert defaults["SESSION_PROVIDER"] == "memory"
@@ -174,14 +181,14 @@ def test_defaults_in_the_configuration_table(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_deployment_examples_set_only_what_exists() -> None:
-    variables = {name for block in readme_blocks.blocks("yaml") for name in VARIABLE.findall(block.text)}
+    variables = {name for block in README.blocks("yaml") for name in VARIABLE.findall(block.text)}
     assert variables
-    assert variables <= {row[0] for row in table("Configuration")}
+    assert variables <= {row[0] for row in README.table("Configuration")}
 
 
 def test_error_table_lists_every_exception() -> None:
-    assert sorted(row[0] for row in table("Errors")) == sorted(exceptions.__all__)
-    kinds = [getattr(chuk_sessions, row[0]) for row in table("Errors")]
+    assert sorted(row[0] for row in README.table("Errors")) == sorted(exceptions.__all__)
+    kinds = [getattr(chuk_sessions, row[0]) for row in README.table("Errors")]
     first = kinds.index(ProviderError)
     assert all(issubclass(kind, SessionError) for kind in kinds[:first])
     assert all(issubclass(kind, ProviderError) for kind in kinds[first:])
@@ -190,7 +197,7 @@ def test_error_table_lists_every_exception() -> None:
 def test_method_table_is_the_interface() -> None:
     """Every public method of SessionManager with its parameters, their defaults, and whether it is awaited."""
     described = {}
-    calls = [call for cell, _ in table("The two APIs") for call in re.split(r"`, `(?=await )", cell)]
+    calls = [call for cell, _ in README.table("The two APIs") for call in re.split(r"`, `(?=await )", cell)]
     for call in calls:
         match = re.fullmatch(r"(await )?(\w+)\((.*)\)", call)
         assert match, call
@@ -205,26 +212,17 @@ def test_method_table_is_the_interface() -> None:
 
 
 def test_provider_names_in_the_table() -> None:
-    names = re.findall(r"\w+", " ".join(table("Storage")[0][1:3]))
+    names = re.findall(r"\w+", " ".join(README.table("Storage")[0][1:3]))
     assert names == list(BUILT_IN)
 
 
 def test_bench_markers_stand_alone() -> None:
-    lines = README.read_text().splitlines()
+    lines = README.text().splitlines()
     assert [line for line in lines if "<!-- bench" in line] == ["<!-- bench:begin -->", "<!-- bench:end -->"]
 
 
-def test_links_lead_somewhere() -> None:
-    anchors = [readme_blocks.anchor(heading) for heading in headings()]
-    assert len(anchors) == len(set(anchors))
-    targets = re.findall(r"\]\(([^)]+)\)", readme_blocks.prose())
-    assert targets
-    for target in targets:
-        assert target.removeprefix("#") in anchors if target.startswith("#") else (REPOSITORY / target).is_file()
-
-
 def test_architecture_names_files_that_exist() -> None:
-    names = set(re.findall(r"`(\w+(?:\.py|/))`", readme_blocks.section("Architecture")))
+    names = set(re.findall(r"`(\w+(?:\.py|/))`", README.section("Architecture")))
     assert names
     assert [name for name in names if not (REPOSITORY / "chuk_sessions" / name).exists()] == []
 
@@ -236,5 +234,5 @@ def test_the_changelog_has_this_version() -> None:
 def test_blocks_report_their_line_in_the_readme() -> None:
     """The helper itself: a traceback from an example points into the README."""
     block: Block = BLOCKS["Quick start"]
-    assert README.read_text().splitlines()[block.line - 1] == block.text.splitlines()[0]
+    assert README.text().splitlines()[block.line - 1] == block.text.splitlines()[0]
     assert "main" in block.functions()

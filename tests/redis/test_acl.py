@@ -23,8 +23,8 @@ from chuk_sessions.redis_client.slots import slot_of
 from tests.support import published
 from tests.support.cluster_servers import ClusterServers
 from tests.support.meddler import Meddler
+from tests.support.pages import README
 from tests.support.places import ClusterPlace
-from tests.support.readme_blocks import README
 from tests.support.sentinel_servers import SentinelServers
 from tests.support.servers import Server, login_part
 
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.redis
 
 def readme(pattern: str) -> list[str]:
     """The rules that a pattern finds in the README."""
-    found = re.search(pattern, README.read_text(encoding="utf-8"))
+    found = re.search(pattern, README.text())
     assert found is not None, pattern
     return found[1].split()
 

@@ -16,7 +16,7 @@ from chuk_sessions.testing import Clock, StoreContract
 from examples.sqlite_store import SQLiteFactory, to_blob
 from tests.support.helpers import eventually
 from tests.support.lifecycle_worker import Workers
-from tests.support.readme_blocks import REPOSITORY
+from tests.support.pages import REPOSITORY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

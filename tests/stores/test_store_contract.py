@@ -16,7 +16,7 @@ import pytest
 from tests.api.test_imports import run_python
 from tests.support.broken.base import FOUND_BY
 from tests.support.broken.run import CORRECT, names_of_the_contract
-from tests.support.readme_blocks import REPOSITORY
+from tests.support.pages import REPOSITORY
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from chuk_sessions import SessionManager
 from chuk_sessions.providers import redis
-from tests.support.readme_blocks import REPOSITORY
+from tests.support.pages import REPOSITORY
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -1,4 +1,6 @@
-"""What each example of the README must have done: one check per Python block, by its heading.
+"""What an example must have done: a check per Python block of the README, and of other pages where there is one.
+
+By the heading above the block, wherever that stands.
 
 `SUPPLIED` makes the names that a block leaves to the reader; a check finds them in the namespace again, with what the
 example did to them.
@@ -27,12 +29,12 @@ from chuk_sessions import (
     factory_for_env,
 )
 from chuk_sessions.redis_client.url import parse_url
-from tests.support.readme_blocks import README
+from tests.support.pages import README
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from tests.support.readme_blocks import Namespace
+    from tests.support.pages import Namespace
 
 INFO_KEYS = {
     "session_id",
@@ -148,7 +150,7 @@ def supply_credentials() -> Namespace:
 async def check_urls(names: Namespace) -> None:
     config = parse_url(names["url"])
     assert (config.username, config.password, config.host) == ("user", "p@ss/50%", "host")
-    assert f"`{names['url']}`" in README.read_text(), "as encoded by hand above"
+    assert f"`{names['url']}`" in README.text(), "as encoded by hand above"
 
 
 async def check_credentials(example: Namespace) -> None:
