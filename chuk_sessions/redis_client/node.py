@@ -17,7 +17,7 @@ import random
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from chuk_sessions.exceptions import NotSent, OutcomeUnknown, ReadOnlyError, ServerError
+from chuk_sessions.exceptions import NotSent, OutcomeUnknown, ServerError
 from chuk_sessions.redis_client.commands import (
     BESIDE_A_VALUE,
     MANY,
@@ -36,6 +36,7 @@ from chuk_sessions.redis_client.config import RedisConfig
 from chuk_sessions.redis_client.connection import Connection
 from chuk_sessions.redis_client.link import Connect, Link
 from chuk_sessions.redis_client.outcomes import SecondTry, settle
+from chuk_sessions.redis_client.replies import REPLICA_CODES
 from chuk_sessions.redis_client.states import FAILING, Hook, State
 from chuk_sessions.redis_client.watchdog import TICKS, Watchdog
 
@@ -209,8 +210,12 @@ class Node:
 
         So does the name of a hosted server after a failover, while the old one goes on answering as a replica.
         """
-        if self._connection is not None and self._loop.time() - self._link.up_since > RENEW_PAUSE:
+        if self._connection is not None and self.may_renew():
             self._connection.finish(reason)
+
+    def may_renew(self) -> bool:
+        """Whether the connection is old enough to be ended because another server may be there by now."""
+        return self._loop.time() - self._link.up_since > RENEW_PAUSE
 
     def end(self, reason: str) -> None:
         """Begin to close: nothing is sent any more."""
@@ -311,5 +316,5 @@ def tell(node: Node, command: Command, error: ServerError) -> None:
     if error.code == "MOVED":
         error = ServerError(f"{error}; this server is one of a cluster: add cluster=true to the Redis URL")
     settle(command, error)
-    if isinstance(error, ReadOnlyError):
+    if error.code in REPLICA_CODES:
         node.renew("it is a replica now")

@@ -27,7 +27,16 @@ from chuk_sessions.exceptions import (
 from chuk_sessions.redis_client.config import Address
 from chuk_sessions.redis_client.slots import parse_address
 
-__all__ = ["MissingScriptError", "UnknownCommandError", "as_dict", "redirected_to", "server_error"]
+__all__ = [
+    "REPLICA_CODES",
+    "MissingScriptError",
+    "UnknownCommandError",
+    "as_dict",
+    "redirected_to",
+    "server_error",
+]
+
+REPLICA_CODES = ("READONLY", "MASTERDOWN")  # the server is a replica, and did nothing
 
 
 class MissingScriptError(ServerError):

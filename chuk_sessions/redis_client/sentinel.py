@@ -10,13 +10,13 @@ import asyncio
 from contextlib import suppress
 from dataclasses import replace
 
-from chuk_sessions.exceptions import NotSent, ProviderError, ReadOnlyError, ServerError
+from chuk_sessions.exceptions import NotSent, ProviderError, ServerError
 from chuk_sessions.redis_client.commands import Command
 from chuk_sessions.redis_client.config import Address, RedisConfig, shown
 from chuk_sessions.redis_client.connection import Connection
 from chuk_sessions.redis_client.node import Node
 from chuk_sessions.redis_client.outcomes import settle_with_error
-from chuk_sessions.redis_client.replies import UnknownCommandError
+from chuk_sessions.redis_client.replies import REPLICA_CODES, UnknownCommandError
 from chuk_sessions.redis_client.transport import OnLost, answer_within, open_connection
 
 __all__ = ["Sentinels", "leave_a_replica"]
@@ -136,8 +136,15 @@ def _drop(_: Connection, sent: list[Command], unsent: list[Command]) -> None:
 
 
 def leave_a_replica(node: Node, command: Command, error: ServerError) -> None:
-    """On an error reply: a master that became a replica is left, and the Sentinels are asked again."""
-    if isinstance(error, ReadOnlyError):
+    """On an error reply: a master that became a replica, or is cut off, is left, and the Sentinels are asked again.
+
+    None of the three errors leaves anything done, also if it is a script's: the first write in it meets them.
+    ``NOREPLICAS`` also is the answer of a rightful master whose replicas are away. So the caller is told if the
+    connection is quite new: the Sentinels have just named that server.
+    """
+    if error.code in REPLICA_CODES:
         node.leave(command, "it is a replica now")
+    elif error.code == "NOREPLICAS" and node.may_renew():
+        node.leave(command, "it has lost its replicas: another may be the master now")
     else:
         settle_with_error(command, error)

@@ -38,12 +38,13 @@ for i = 1, #KEYS do
         done = redis.pcall('HSET', key, 'accessed', text)
       end
       if type(done) == 'table' then
-        -- That the server is a replica is the error of the whole reply, as the client acts on it.
-        if says(done, 'READONLY') then return done end
+        -- That the server is no master, or one cut off, is the error of the whole reply, as the client acts on it.
+        if says(done, 'READONLY') or says(done, 'NOREPLICAS') then return done end
         if not says(done, 'OOM') and not says(done, 'MISCONF') then found[i] = done end
       end
     end
   elseif old.err and string.sub(old.err, 1, 9) ~= 'WRONGTYPE' then
+    if says(old, 'MASTERDOWN') then return old end
     found[i] = old
   elseif old.err or old[1] or redis.call('EXISTS', key) == 1 then
     found[i] = not old.err and not old[1] and redis.call('HGET', key, 'alias') or -1
