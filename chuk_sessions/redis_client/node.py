@@ -42,7 +42,8 @@ from chuk_sessions.redis_client.watchdog import TICKS, Watchdog
 
 __all__ = ["Node"]
 
-RENEW_PAUSE = 10.0  # seconds that a connection is kept at least, though its server is a replica
+RENEW_PAUSE = 1.0  # seconds that a new connection is kept though its server is a replica; each time twice as long
+MAX_RENEW_PAUSE = 10.0
 
 OnError = Callable[["Node", Command, ServerError], None]
 
@@ -76,6 +77,8 @@ class Node:
         self._waiting: deque[Command] = deque()
         self._many = MANY  # waiting commands: more are looked through for those that were given up
         self._silent_ticks = 0
+        self._renew_pause = 0.0
+        self._refused = False  # over the present connection, what another server might do
         self._written = self._writes = 0  # to be added to what the connection counts
         self.on_trouble = on_trouble
         self.open_batch: object = None  # of scripts: the one that calls may join
@@ -206,7 +209,7 @@ class Node:
             connection.finish(reason)
 
     def renew(self, reason: str) -> None:
-        """End the connection once what was written has its replies, unless it is quite new: a name may lead elsewhere.
+        """End the connection once what was written has its replies, if it may be: a name may lead elsewhere by now.
 
         So does the name of a hosted server after a failover, while the old one goes on answering as a replica.
         """
@@ -214,8 +217,17 @@ class Node:
             self._connection.finish(reason)
 
     def may_renew(self) -> bool:
-        """Whether the connection is old enough to be ended because another server may be there by now."""
-        return self._loop.time() - self._link.up_since > RENEW_PAUSE
+        """Whether to end the connection, whose server refused a command: another server may be there by now.
+
+        A connection that was of use for a while is ended at once. One that was refused something from its beginning is
+        kept, each longer than the one before it: a server that is a replica for good must not cost a connection each.
+        """
+        age = self._loop.time() - self._link.up_since
+        if not self._refused:
+            self._refused = True
+            longer = min(max(RENEW_PAUSE, 2 * self._renew_pause), MAX_RENEW_PAUSE)
+            self._renew_pause = 0.0 if age > RENEW_PAUSE else longer
+        return age > self._renew_pause
 
     def end(self, reason: str) -> None:
         """Begin to close: nothing is sent any more."""
@@ -234,6 +246,7 @@ class Node:
     def on_up(self, connection: Connection) -> None:
         """There is a connection: send what waits."""
         self._silent_ticks = 0
+        self._refused = False
         self._connection = connection
         self._written -= connection.commands_written  # the handshake is not counted
         self._writes -= connection.writes

@@ -1,4 +1,4 @@
-"""Servers that go on answering though another one is the master by now: Sentinels are asked again, and know which."""
+"""Servers that go on answering though another one is the master by now: Sentinels, or the name, know which."""
 
 from __future__ import annotations
 
@@ -9,13 +9,18 @@ from contextlib import asynccontextmanager
 import pytest
 
 from chuk_sessions import SessionManager
-from chuk_sessions.exceptions import ServerError
+from chuk_sessions.exceptions import ReadOnlyError, ServerError
 from chuk_sessions.providers import redis
 from chuk_sessions.redis_client.client import Client
+from chuk_sessions.redis_client.node import RENEW_PAUSE
+from tests.support.helpers import eventually, time_passes
 from tests.support.peer import peer
+from tests.support.proxy import Proxy
 from tests.support.servers import RedisServer
 
 pytestmark = pytest.mark.redis
+
+PATIENCE = 6.0  # seconds: some pauses between connections, and fewer than there were of ten seconds each
 
 Pair = tuple[RedisServer, RedisServer]
 
@@ -106,8 +111,12 @@ async def test_a_session_validates_on_the_new_master(
         assert new.command("DBSIZE") == 0
 
 
-async def test_a_rightful_master_without_its_replicas_says_so_at_once(pair: Pair) -> None:
+async def test_a_rightful_master_without_its_replicas_says_so_at_once(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The Sentinels have just named it; reads go on over the same connection."""
+    monkeypatch.setattr("chuk_sessions.redis_client.node.RENEW_PAUSE", 60.0)  # whatever the machine does meanwhile
+    monkeypatch.setattr("chuk_sessions.redis_client.node.MAX_RENEW_PAUSE", 60.0)
     master, _ = pair
     async with sentinel_of(master) as sentinel:
         client = Client(sentinel.url)
@@ -117,3 +126,47 @@ async def test_a_rightful_master_without_its_replicas_says_so_at_once(pair: Pair
             await client.call(b"SET", "k", "w")
         assert await client.call(b"GET", "k") == b"v"
         assert client.stats()["reconnects"] == 0
+
+
+# -- behind a name ---------------------------------------------------------------------------------------------
+
+
+async def test_a_name_that_follows_late_and_a_second_failover_soon(pair: Pair) -> None:
+    """Connecting anew finds the old server still; the new one is found soon after the name leads there."""
+    old, new = pair
+    async with Proxy(old.host, old.port) as name:
+        client = Client(name.url)
+
+        async def writes() -> bool:
+            return (await asyncio.gather(client.call(b"SET", "k", "v"), return_exceptions=True))[0] == b"OK"
+
+        async def is_connected_anew() -> bool:
+            return not await writes() and client.stats()["reconnects"] >= before + 1
+
+        for here, there in ((old, new), (new, old)):
+            await eventually(writes)
+            await time_passes(RENEW_PAUSE)  # the connection is of use for a while
+            before = client.stats()["reconnects"]
+            here.command("REPLICAOF", "127.0.0.1", "1")
+            there.command("REPLICAOF", "NO", "ONE")
+            await eventually(is_connected_anew, PATIENCE)
+            name.lead_to(there.host, there.port)
+            await eventually(writes, PATIENCE)
+            assert there.command("GET", "k") == "v"
+
+
+async def test_a_server_that_is_a_replica_for_good_is_connected_to_less_and_less(
+    own_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chuk_sessions.redis_client.node.RENEW_PAUSE", 0.5)
+    monkeypatch.setattr("chuk_sessions.redis_client.node.MAX_RENEW_PAUSE", 0.75)
+    own_server.command("REPLICAOF", "127.0.0.1", "1")
+    client, begun = Client(own_server.url), asyncio.get_running_loop().time()
+
+    async def has_connected_anew() -> bool:
+        with pytest.raises(ReadOnlyError):
+            await client.call(b"SET", "k", "v")
+        return client.stats()["reconnects"] == 3
+
+    await eventually(has_connected_anew)
+    assert asyncio.get_running_loop().time() - begun > 0.5 + 0.75

@@ -42,6 +42,10 @@ class Proxy:
         assert self._server is not None
         return f"redis://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
+    def lead_to(self, host: str, port: int) -> None:
+        """Have new connections go there, as a name does that was changed; those that are open stay."""
+        self._target = (host, port)
+
     def cut(self) -> None:
         """End every connection."""
         for link in self._links:
