@@ -28,7 +28,7 @@ NO_ARTIFACTS: tuple[Any, ...] = (
 NO_PATHS: tuple[Any, ...] = (
     *("", "grid", "grid/", "grid/a", "grid/a/b", "grid/a/b/", "grid//b/c", "grid/a//c", "grid/./b/c", "grid/a/../c"),
     *("/grid/a/b/c", "Grid/a/b/c", "grids/a/b/c", "x/a/b/c", "grid/a/b/c/", "grid/a/b//c", "grid/a/b/../c", "a/b/c/d"),
-    *(None, 5, b"grid/a/b/c", ["grid", "a", "b", "c"], object()),
+    *(None, 5, b"grid/a/b/c", ["grid", "a", "b", "c"], ...),
 )
 
 
