@@ -18,18 +18,14 @@ from chuk_sessions.ids import fingerprint, session_key
 from chuk_sessions.models import iso_timestamp
 from chuk_sessions.providers import redis
 from tests.support import published
-from tests.support.places import PLACES, place
+from tests.support.places import server_or_cluster
 from tests.support.servers import RedisServer
 
 if TYPE_CHECKING:
     from tests.support.servers import Server
 
 pytestmark = pytest.mark.redis
-
-
-@pytest.fixture(params=PLACES)
-def redis_server(request: pytest.FixtureRequest, redis_server: Server) -> Server:
-    return place(request, redis_server)
+redis_server = server_or_cluster
 
 
 async def allocate(url: str, hours: dict[str, float], sandbox_id: str, user_id: str) -> None:

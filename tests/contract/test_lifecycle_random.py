@@ -10,7 +10,7 @@ import pytest
 
 from chuk_sessions import SessionManager
 from chuk_sessions.providers import redis
-from tests.support.places import PLACES, place, sessions_in, texts
+from tests.support.places import server_or_cluster, sessions_in, texts
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -18,14 +18,10 @@ if TYPE_CHECKING:
     from tests.support.servers import Server
 
 pytestmark = pytest.mark.redis
+redis_server = server_or_cluster
 
 USERS = ["alice", "bob", "c:1"]
 ROUNDS, AT_A_TIME = 40, 12
-
-
-@pytest.fixture(params=PLACES)
-def redis_server(request: pytest.FixtureRequest, redis_server: Server) -> Server:
-    return place(request, redis_server)
 
 
 class Calls:

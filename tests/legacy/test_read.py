@@ -23,7 +23,7 @@ from chuk_sessions.redis_client.client import Client
 from chuk_sessions.stores.adoption import Adoption
 from tests.support import published
 from tests.support.meddler import Meddler
-from tests.support.places import PLACES, place, sessions_in
+from tests.support.places import server_or_cluster, sessions_in
 from tests.support.servers import RedisServer
 
 if TYPE_CHECKING:
@@ -32,12 +32,8 @@ if TYPE_CHECKING:
     from tests.support.servers import Server
 
 pytestmark = [pytest.mark.redis, pytest.mark.usefixtures("legacy_read")]
+redis_server = server_or_cluster
 OURS = session_key("box", "id")
-
-
-@pytest.fixture(params=PLACES)
-def redis_server(request: pytest.FixtureRequest, redis_server: Server) -> Server:
-    return place(request, redis_server)
 
 
 UNDECODABLE: dict[str, dict[str, Any]] = {

@@ -18,19 +18,15 @@ from chuk_sessions.redis_client.client import Client
 from tests.support import published
 from tests.support.meddler import Meddler
 from tests.support.migrations import METADATA, OURS, info_of, manager_of, run
-from tests.support.places import PLACES, place, session_keys_in
+from tests.support.places import server_or_cluster, session_keys_in
 
 if TYPE_CHECKING:
     from chuk_sessions.redis_client.scripts import Script
     from tests.support.servers import Server
 
 pytestmark = [pytest.mark.redis, pytest.mark.parametrize("layout", ["ours", "published"])]
+redis_server = server_or_cluster
 NOTE = arrival_key(OURS)
-
-
-@pytest.fixture(params=PLACES)
-def redis_server(request: pytest.FixtureRequest, redis_server: Server) -> Server:
-    return place(request, redis_server)
 
 
 class Killed(Exception):

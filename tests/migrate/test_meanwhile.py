@@ -22,18 +22,14 @@ from tests.support import published
 from tests.support.helpers import eventually
 from tests.support.meddler import Meddler
 from tests.support.migrations import METADATA, OURS, info_of, manager_of, run, totals
-from tests.support.places import PLACES, place, session_keys_in, sessions_in
+from tests.support.places import server_or_cluster, session_keys_in, sessions_in
 from tests.support.servers import RedisServer
 
 if TYPE_CHECKING:
     from tests.support.servers import Server
 
 pytestmark = pytest.mark.redis
-
-
-@pytest.fixture(params=PLACES)
-def redis_server(request: pytest.FixtureRequest, redis_server: Server) -> Server:
-    return place(request, redis_server)
+redis_server = server_or_cluster
 
 
 class TestMeanwhile:

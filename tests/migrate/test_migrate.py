@@ -21,18 +21,14 @@ from tests.support import custom_provider, published
 from tests.support.cluster_servers import slot_of
 from tests.support.meddler import Meddler
 from tests.support.migrations import METADATA, OURS, info_of, manager_of, run, settled, totals
-from tests.support.places import PLACES, place, sessions_in
+from tests.support.places import server_or_cluster, sessions_in
 
 if TYPE_CHECKING:
     from tests.support.cluster_servers import ClusterNode, ClusterServers
     from tests.support.servers import Server
 
 pytestmark = pytest.mark.redis
-
-
-@pytest.fixture(params=PLACES)
-def redis_server(request: pytest.FixtureRequest, redis_server: Server) -> Server:
-    return place(request, redis_server)
+redis_server = server_or_cluster
 
 
 class TestInPlace:

@@ -12,18 +12,14 @@ from chuk_sessions.providers.redis.keys import tombstone_key
 from chuk_sessions.redis_client.client import Client
 from tests.support import published
 from tests.support.migrations import METADATA, OURS, info_of, manager_of, run, settled
-from tests.support.places import PLACES, place, session_keys_in
+from tests.support.places import server_or_cluster, session_keys_in
 
 if TYPE_CHECKING:
     from tests.support.servers import Server
 
 pytestmark = pytest.mark.redis
+redis_server = server_or_cluster
 RANDOM = "sandbox-1a2b3c4d"
-
-
-@pytest.fixture(params=PLACES)
-def redis_server(request: pytest.FixtureRequest, redis_server: Server) -> Server:
-    return place(request, redis_server)
 
 
 @pytest.fixture(params=["in place", "across"])

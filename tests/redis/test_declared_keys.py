@@ -15,21 +15,23 @@ from tests.redis.test_acl import use_everything, use_legacy_read
 from tests.redis.test_lua_files import uses
 from tests.support import published
 from tests.support.monitor import Monitor, Run
-from tests.support.places import PLACES, place
+from tests.support.places import server_or_cluster
 
 if TYPE_CHECKING:
     from tests.support.servers import RedisServer, Server
+
+redis_server = server_or_cluster
 
 # What runs only where the legacy key is in another slot than ours, and only where it is not.
 APART = {"legacy_text", "legacy_end", "transfer_take", "transfer_undo", "transfer_drop"}
 TOGETHER = {"legacy_peek", "legacy_delete"}
 
 
-@pytest.fixture(params=PLACES)
-def where(request: pytest.FixtureRequest, redis_server: Server) -> Server:
-    found = place(request, redis_server)
-    found.flush()
-    return found
+@pytest.fixture
+def where(redis_server: Server) -> Server:
+    """A server or a cluster, empty."""
+    redis_server.flush()
+    return redis_server
 
 
 async def use_what_is_left(url: str, where: Server, target: Server) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import binascii
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.support.cluster_servers import SLOTS, ClusterServers, slot_of
 from tests.support.servers import Reply, Server
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    import pytest
 
     from tests.support.cluster_servers import ClusterNode
 
@@ -84,6 +84,7 @@ def texts(server: Server, *command: str) -> list[str]:
     return list(map(str, reply))
 
 
-def place(request: pytest.FixtureRequest, server: Server) -> Server:
-    """What the parameter of a fixture names: the server, or a cluster."""
-    return server if request.param == "server" else ClusterPlace(request.getfixturevalue("calm_cluster"))
+@pytest.fixture(params=PLACES)
+def server_or_cluster(request: pytest.FixtureRequest, redis_server: Server) -> Server:
+    """In a test file, ``redis_server = server_or_cluster`` runs each of its tests on the server and on a cluster."""
+    return redis_server if request.param == "server" else ClusterPlace(request.getfixturevalue("calm_cluster"))
