@@ -7,7 +7,6 @@ writers' hands. Any call between the statements of `_visit` that read an entry a
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from contextlib import contextmanager
@@ -23,6 +22,8 @@ from tests.support.helpers import Clock
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+pytestmark = pytest.mark.usefixtures("frequent_switches")
+
 SECONDS = 1.0
 LONG = 1e9
 KEYS = 256
@@ -31,14 +32,6 @@ KEYS = 256
 def make_map() -> ExpiringMap:
     """A map for which each look at the clock moves it on by a second."""
     return ExpiringMap(count(0.0, 1.0).__next__)
-
-
-@pytest.fixture(autouse=True)
-def _frequent_switches() -> Iterator[None]:
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    yield
-    sys.setswitchinterval(interval)
 
 
 class Crew:

