@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
@@ -77,7 +78,7 @@ async def test_callers_of_a_loading_server_are_told_so(full_server: RedisServer)
     async with loading(full_server, 2 * MAX_PAUSE):  # an attempt to connect falls into it for sure
         await eventually(both_are_told)
     assert is_loading(errors[0])
-    assert "LOADING Redis is loading the dataset in memory" in str(errors[0])
+    assert re.search(r"LOADING (Redis|Valkey) is loading the dataset in memory", str(errors[0]))
     assert isinstance(errors[1], SessionError)
     assert errors[1].__cause__ is not None
     assert is_loading(errors[1].__cause__)
