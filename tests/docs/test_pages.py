@@ -125,3 +125,9 @@ def test_every_page_can_be_reached() -> None:
         linked = [(page.path.parent / link).resolve() for link in links if link.endswith(".md")]
         pending += [Page(path) for path in linked if path not in found]
     assert {page.path for page in DOCS} <= found
+
+
+def test_the_store_that_the_page_builds_is_the_example() -> None:
+    """`docs/extend/store.md` has all of `examples/sqlite_store.py`, in order."""
+    page = Page(REPOSITORY / "docs" / "extend" / "store.md")
+    assert page.files()["sqlite_store.py"] == (REPOSITORY / "examples" / "sqlite_store.py").read_text()

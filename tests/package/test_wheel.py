@@ -103,6 +103,7 @@ def test_the_sdist_has_the_package_and_what_tests_it(sdist: Path) -> None:
         names = {str(PurePosixPath(*PurePosixPath(name).parts[1:])) for name in archive.getnames()}
     assert {name for name in names if name.startswith("chuk_sessions/")} == needed()
     assert {"pyproject.toml", "noxfile.py", "README.md", "LICENSE", "tests/package/test_wheel.py"} < names
+    assert {"docs/extend/store.md", "examples/sqlite_store.py"} < names
 
 
 def test_the_installed_wheel_serves_sessions(installed: Path, redis_url: str, tmp_path: Path) -> None:
