@@ -5,6 +5,8 @@ from __future__ import annotations
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, assert_type
 
+import pytest
+import pytest_asyncio
 from pydantic import RedisDsn
 
 import chuk_sessions
@@ -32,10 +34,14 @@ from chuk_sessions.stores import (
     open_store,
     stack,
 )
+from chuk_sessions.testing import Clock, StoreContract
+from examples.sqlite_store import SQLiteFactory
 from tests.support.custom_provider import CustomSession
 from tests.support.custom_provider import factory as custom_factory
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
     from chuk_sessions.providers.memory.expiring_map import ExpiringMap
     from chuk_sessions.providers.redis import RedisSession
 
@@ -85,11 +91,50 @@ class StoreOnlyFactory:
         return memory.factory().session_store(sandbox_id)
 
 
+class Incomplete:
+    """Lacks all operations but one."""
+
+    async def read(self, session_id: str) -> None:
+        return None
+
+
+class FactoryOfNothing:
+    """Opens what is no store."""
+
+    def session_store(self, sandbox_id: str) -> Incomplete:
+        return Incomplete()
+
+
 class Audited(StoreWrapper):
     """A wrapper overrides what it cares about, as a coroutine."""
 
     async def delete(self, session_id: str) -> bool:
         return await super().delete(session_id)
+
+
+class TestTheContractOfAStore(StoreContract):
+    """An author gives what needs no await by a fixture of pytest, and what does by one of pytest-asyncio."""
+
+    clock_skew = 0.5
+
+    @pytest.fixture
+    def clock(self) -> Clock:
+        return Clock()
+
+    @pytest_asyncio.fixture
+    async def storage(self, clock: Clock) -> AsyncIterator[memory.MemoryStore]:
+        yield memory.MemoryStore(clock=clock, wall_clock=clock)
+
+    @pytest.fixture
+    def open_store(self, storage: memory.MemoryStore) -> Callable[[str], SessionStore]:
+        return memory.factory(storage).session_store
+
+    @pytest.fixture
+    def make_unreadable(self) -> Callable[[str, str], Awaitable[None]]:
+        async def spoil(sandbox_id: str, session_id: str) -> None:
+            del sandbox_id, session_id
+
+        return spoil
 
 
 def store_types() -> None:
@@ -99,9 +144,11 @@ def store_types() -> None:
         memory.factory().session_store("box"),
         redis.factory().session_store("box"),
         Audited(StoreOnlyFactory().session_store("box")),
+        SQLiteFactory("sessions.db").session_store("box"),
     ]
     assert_type(open_store(StoreOnlyFactory(), "box"), CompleteStore)
-    factories: list[SessionStoreFactory] = [memory.factory(), redis.factory(), StoreOnlyFactory()]
+    factories: list[SessionStoreFactory] = [memory.factory(), redis.factory(), StoreOnlyFactory(), SQLiteFactory("a")]
+    SessionManager(session_factory=SQLiteFactory("sessions.db", Clock()))
     del stores, factories
 
 
@@ -168,3 +215,4 @@ async def mistakes_are_found(manager: SessionManager) -> None:
     await manager.extend_session_ttl("id", "1")  # type: ignore[arg-type]
     await manager.validate_session(None)  # type: ignore[arg-type]
     SessionManager("box", None, 24, True)  # type: ignore[call-arg]
+    SessionManager("box", FactoryOfNothing())  # type: ignore[arg-type]

@@ -37,6 +37,27 @@ for module in pkgutil.walk_packages(chuk_sessions.__path__, "chuk_sessions."):
 asyncio.run(main(sys.argv[1]))
 print(chuk_sessions.__file__)
 """
+TESTS_OF_A_STORE = """
+import pytest
+from chuk_sessions.providers import memory
+from chuk_sessions.stores import StoreWrapper
+from chuk_sessions.testing import StoreContract
+
+class NeverReplaces(StoreWrapper):
+    async def update(self, session_id, metadata, replace):
+        return await super().update(session_id, metadata, False)
+
+class TestMemory(StoreContract):
+    @pytest.fixture
+    def open_store(self):
+        return memory.factory(memory.MemoryStore()).session_store
+
+class TestBroken(StoreContract):
+    @pytest.fixture
+    def open_store(self):
+        factory = memory.factory(memory.MemoryStore())
+        return lambda sandbox_id: NeverReplaces(factory.session_store(sandbox_id))
+"""
 
 
 def run(*command: str | Path, cwd: Path, **variables: str) -> str:
@@ -110,6 +131,15 @@ def test_the_installed_wheel_serves_sessions(installed: Path, redis_url: str, tm
     """In another folder, from the files that were installed; every module can be imported."""
     place = Path(run(installed, "-I", "-W", "error", "-c", USE, redis_url, cwd=tmp_path).strip())
     assert place.is_relative_to(installed.parents[1])
+
+
+def test_the_tests_of_stores_run_from_the_installed_wheel(installed: Path, tmp_path: Path) -> None:
+    """In a project of others, and a failure shows what was compared."""
+    (tmp_path / "test_mine.py").write_text(TESTS_OF_A_STORE)
+    command: list[str | Path] = [installed, "-I", "-m", "pytest", "-p", "no:cacheprovider", "-q", "-k", "test_replace"]
+    run_of_tests = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert "1 failed, 1 passed" in run_of_tests.stdout, run_of_tests.stdout + run_of_tests.stderr
+    assert "assert {'a': 1, 'b': 3} == {'b': 3}" in run_of_tests.stdout
 
 
 def test_the_package_works_from_a_zip(wheel: Path, redis_url: str, tmp_path: Path) -> None:
