@@ -1,4 +1,4 @@
-"""What most tests use: a clock to move, waiting, comparing what JSON gives back; much of it is in chuk_sessions.testing."""
+"""What most tests use: a clock to move, waiting, comparing what JSON gives back; much is in chuk_sessions.testing."""
 
 from __future__ import annotations
 
