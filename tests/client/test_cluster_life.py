@@ -51,6 +51,7 @@ async def test_a_seed_that_is_dead(cluster: ClusterServers, dead: str) -> None:
         await use_all(Client(f"redis://{dead},{cluster.nodes[0].host}:{cluster.nodes[0].port}"))
 
 
+@pytest.mark.alone
 async def test_a_seed_that_does_not_answer(cluster: ClusterServers) -> None:
     silent = RedisServer("cluster-enabled yes").start()
     silent.pause()
@@ -165,6 +166,7 @@ async def test_over_tls(tmp_path: Path) -> None:
 # -- what is out of order --------------------------------------------------------------------------------------
 
 
+@pytest.mark.alone
 async def test_a_cluster_that_is_down_is_waited_for_within_the_deadline_and_then_quoted() -> None:
     with ClusterServers(replicas=0, full_coverage=True, node_timeout_ms=300) as group:
         client = Client(f"{group.url}?socket_timeout=0.5")

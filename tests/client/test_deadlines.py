@@ -36,6 +36,7 @@ async def time_to_error(client: Client, key: str, replay: Replay) -> tuple[type[
     return caught.type, clock() - begun
 
 
+@pytest.mark.alone
 async def test_callers_of_a_server_that_hangs_are_told_within_1_2_of_the_timeout(own_server: RedisServer) -> None:
     """On the connection that hangs and on the attempts to replace it; then it is replaced, and no reply comes late."""
     url = f"{own_server.url}?socket_timeout={TIMEOUT:g}&socket_connect_timeout={TIMEOUT:g}&reconnect_grace=30"
@@ -110,6 +111,7 @@ async def proxy(redis_server: Server) -> AsyncIterator[Proxy]:
         yield proxy
 
 
+@pytest.mark.alone
 async def test_a_peer_that_is_gone_without_a_word_is_given_up(proxy: Proxy) -> None:
     """Half open: writes succeed, nothing ever comes back, and no error tells."""
     client = Client(f"{proxy.url}?socket_timeout=0.2")

@@ -29,6 +29,7 @@ def lasting_server() -> Iterator[RedisServer]:
         yield server
 
 
+@pytest.mark.alone
 async def test_a_kill_with_500_in_flight_and_a_restart_a_second_later(lasting_server: RedisServer) -> None:
     """Reads and validates are sent again, other writes fail at once; what was not sent is sent afterwards."""
     factory = redis.factory(f"{lasting_server.url}?max_in_flight={IN_FLIGHT}&reconnect_grace=4")

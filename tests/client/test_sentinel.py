@@ -66,6 +66,7 @@ async def test_a_first_sentinel_that_is_dead(sentinels: SentinelServers) -> None
     assert await Client(sentinels.url).call(b"PING") == b"PONG"
 
 
+@pytest.mark.alone
 async def test_a_first_sentinel_that_does_not_answer_costs_a_second_once(sentinels: SentinelServers) -> None:
     sentinels.sentinels[0].pause()
     client = Client(sentinels.url)
@@ -289,6 +290,7 @@ async def test_a_script_that_meets_a_demoted_master_runs_on_the_new_one(sentinel
     assert new.command("GET", "n") == "2"
 
 
+@pytest.mark.alone
 async def test_a_master_that_is_silent_and_replaced(sentinels: SentinelServers) -> None:
     client = Client(f"{sentinels.url}?socket_timeout=0.5&reconnect_grace=10")
     await client.call(b"PING")

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from tests.support.cluster_servers import ClusterServers
 
+pytestmark = pytest.mark.alone
+
 PROCESSES = 4
 ON_SERVERS = [pytest.param("redis_url", marks=pytest.mark.redis), pytest.param("cluster_url", marks=pytest.mark.redis)]
 

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import HealthCheck, given, settings
 
 from tests.manager.test_codec import METADATA
+from tests.support.examples import examples
 from tests.support.helpers import as_json, same
 
 if TYPE_CHECKING:
     from chuk_sessions import SessionManager
 
 # The storage of the fixture serves all examples of a test: each has a session of its own.
-ONE_STORE = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+ONE_STORE = settings(max_examples=examples(60), suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 async def stored(manager: SessionManager, session_id: str) -> Any:

@@ -16,6 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from chuk_sessions.providers.memory import expiring_map
 from chuk_sessions.providers.memory.expiring_map import ExpiringMap
+from tests.support.examples import examples
 from tests.support.helpers import Clock
 
 if TYPE_CHECKING:
@@ -222,6 +223,6 @@ class Bounded(RuleBasedStateMachine):
 
 
 TestAgainstADict = AgainstADict.TestCase
-TestAgainstADict.settings = settings(max_examples=300, stateful_step_count=80, deadline=None)
+TestAgainstADict.settings = settings(max_examples=examples(300), stateful_step_count=80, deadline=None)
 TestBounded = Bounded.TestCase
-TestBounded.settings = settings(max_examples=150, stateful_step_count=60, deadline=None)
+TestBounded.settings = settings(max_examples=examples(150), stateful_step_count=60, deadline=None)

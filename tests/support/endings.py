@@ -36,5 +36,5 @@ def ends_without_a_word(script: str, url: str, loop: str) -> None:
     if loop == "uvloop":
         pytest.importorskip("uvloop", reason="uvloop is an extra")
     command = [sys.executable, "-X", "dev", "-W", "error", "-c", PREFACE + dedent(script), url, loop]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")

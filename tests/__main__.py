@@ -1,0 +1,40 @@
+"""`python -m tests`: the whole suite as CI runs it; what is given is for pytest, such as `--redis --cov`.
+
+First the tests marked `alone`, one after another; then all others on all cores, each worker with servers of its own.
+Both are run, whatever the first finds. With `--cov` the coverage at the end, and the gate on it, is of both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Sequence
+
+__all__ = ["main", "parts"]
+
+# A worker for each core, at most eight: each may start two dozen servers.
+WORKERS = ("-n", "logical", "--maxprocesses", "8", "--dist", "worksteal")
+
+
+def parts(arguments: Sequence[str]) -> list[list[str]]:
+    """The arguments of pytest for each of its runs. `-m` chooses among the tests of both."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("-m", dest="chosen")
+    known, others = parser.parse_known_args(arguments)
+    also = f" and ({known.chosen})" if known.chosen else ""
+    options = {argument.partition("=")[0] for argument in others}
+    begin, go_on = (["--cov-report=", "--cov-fail-under=0"], ["--cov-append"]) if "--cov" in options else ([], [])
+    workers = [] if "--redis-url" in options else WORKERS  # a given server has one database for all tests
+    return [[*others, "-m", f"alone{also}", *begin], [*others, "-m", f"not alone{also}", *workers, *go_on]]
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run both; 0 if all tests pass."""
+    command = [sys.executable, "-m", "pytest"]
+    statuses = [subprocess.run([*command, *part], check=False).returncode for part in parts(arguments)]
+    return int(any(statuses))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
