@@ -15,7 +15,7 @@ from chuk_sessions.testing.samples import SAMPLES, as_json, same
 __all__ = ["MetadataTests"]
 
 MANY = 10_000  # more than a call of a scripting language takes as arguments
-REFUSED = [{"a": object()}, {"a": {"b": {1, 2}}}, {("a",): 1}, ["a"], "a", None]
+REFUSED = [{"a": ...}, {"a": {"b": {1, 2}}}, {("a",): 1}, ["a"], "a", None]
 
 
 class MetadataTests(StoreFixtures):
