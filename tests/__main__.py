@@ -1,20 +1,21 @@
 """`python -m tests`: the whole suite as CI runs it; what is given is for pytest, such as `--redis --cov`.
 
-First the tests marked `alone`, one after another; then all others on all cores, each worker with servers of its own.
+First the tests marked `alone`, one after another; then all others side by side, each worker with servers of its own.
 Both are run, whatever the first finds. With `--cov` the coverage at the end, and the gate on it, is of both.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
 
 __all__ = ["main", "parts"]
 
-# A worker for each core, at most eight: each may start two dozen servers.
-WORKERS = ("-n", "logical", "--maxprocesses", "8", "--dist", "worksteal")
+# Two workers for each core, as tests wait more than they compute; at most eight: each may start two dozen servers.
+WORKERS = ("-n", str(min(8, 2 * (os.cpu_count() or 1))), "--dist", "worksteal")
 
 
 def parts(arguments: Sequence[str]) -> list[list[str]]:
