@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,7 @@ from chuk_sessions import SessionManager
 from chuk_sessions.ids import renewed_id
 from chuk_sessions.providers import redis
 from chuk_sessions.providers.redis import index
-from chuk_sessions.providers.redis.scripts import RENEW
+from chuk_sessions.providers.redis.scripts import MOVE, RENEW
 from chuk_sessions.providers.redis.store import RedisSessionStore
 from tests.support.helpers import time_passes
 from tests.support.meddler import Meddler
@@ -44,6 +45,61 @@ async def test_an_old_session_is_renewed_during_a_login_at_the_limit(
     assert new_id is not None
     assert await manager.validate_session(new_id) is True
     assert len(await manager.list_user_sessions("alice")) == 2
+
+
+async def test_a_renewal_that_ends_just_before_its_entry_is_given_up(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The login saw an entry without a session, and the session is there when the login acts on that."""
+    urls = (f"{redis_url}?client_name={name}" for name in ("one", "other"))
+    one, other = (SessionManager("box", redis.factory(url), strict=True, max_sessions_per_user=3) for url in urls)
+    await one.allocate_session(user_id="alice")
+    await one.allocate_session("chosen", "alice")
+    filed, seen, renewed = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    move, end = MOVE.run, index.UserIndex._end
+
+    async def slow_move(*args: Any) -> Any:
+        reply = await move(*args)
+        filed.set()
+        await seen.wait()
+        return reply
+
+    async def slow_end(*args: Any, **options: Any) -> int:
+        seen.set()
+        await renewed.wait()
+        return await end(*args, **options)
+
+    async def renew() -> str | None:
+        new_id = await one.renew_session("chosen")
+        renewed.set()
+        return new_id
+
+    monkeypatch.setattr(MOVE, "run", slow_move)
+    monkeypatch.setattr(index.UserIndex, "_end", slow_end)
+    renewal = asyncio.create_task(renew())
+    await filed.wait()
+    await other.allocate_session(user_id="alice")
+    new_id = await renewal
+    assert new_id is not None
+    assert await one.validate_session(new_id) is True
+    assert len(await one.list_user_sessions("alice")) == 3
+
+
+@pytest.mark.parametrize("turns", range(4))
+async def test_what_is_kept_is_kept_under_the_id_that_it_gets_meanwhile(redis_url: str, turns: int) -> None:
+    """Ending all other sessions of a user, while the one that stays is renewed: a password change does both."""
+    manager = SessionManager("box", redis.factory(redis_url), strict=True)
+    for user_id in map(str, range(20)):
+        session_id = await manager.allocate_session(user_id=user_id)
+
+        async def renew(session_id: str = session_id) -> str | None:
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            return await manager.renew_session(session_id)
+
+        _, new_id = await asyncio.gather(manager.delete_user_sessions(user_id, keep=session_id), renew())
+        assert new_id is not None
+        assert await manager.validate_session(new_id) is True
 
 
 async def allocate_at_the_limit(redis_url: str) -> None:

@@ -174,7 +174,7 @@ class UserIndex:
             return not each.elsewhere or now - each.filed > UNDER_WAY or each.born in births
 
         gone = [each for each, there in pairs if not there and is_over(each)]
-        await self._end(index, gone or (victims if must else []))
+        await self._end(index, gone or (victims if must else []), unseen=bool(gone))
 
     async def _stands(self, member: Member) -> bool:
         """Whether its session is there. One that is filed and not there may be about to be created."""
@@ -211,7 +211,12 @@ class UserIndex:
         while True:
             there = (await self._client.call(b"HMGET", key, b"inc", replay=Replay.READ))[0]
             member = self._member(key, user_id, there or await self._file(key, user_id, lifetime, 0))
-            outcome = await adopt(member.incarnation)
+            try:
+                outcome = await adopt(member.incarnation)
+            except BaseException:
+                if not there:
+                    in_background(self.forget(member.raw))
+                raise
             if outcome in (1, 2):
                 await self._follow(key, member)
                 return outcome
@@ -292,35 +297,43 @@ class UserIndex:
             incarnation = fields.get(b"inc", fields.get(b"created", b"") + b".")
             await self.forget(_raw_member(key, user, incarnation))
 
-    async def end_all(self, user_id: str, keep: frozenset[str]) -> int:
-        """End what was created before the call and is not kept; how many."""
+    async def end_all(
+        self, user_id: str, keep: frozenset[str], live_name: Callable[[str], Awaitable[str | None]]
+    ) -> int:
+        """End what was created before the call and is not kept; how many. ``live_name`` finds the id behind one."""
         index = self._of(user_id)
         cutoff, members = await self.members(user_id)
         ended, seen = 0, set[bytes]()
+        # Asked for after the members: a session that gets a new id meanwhile is among these under the id that it had.
+        keep = keep.union(filter(None, await asyncio.gather(*map(live_name, keep))))
+        kept = {member.born for member in members if member.session_id in keep}
         while members:
             seen.update(member.raw for member in members)
-            ended += await self._end(index, [member for member in members if member.session_id not in keep])
+            going = [each for each in members if each.session_id not in keep and each.born not in kept]
+            ended += await self._end(index, going)
             # One that moved to a new id while the others were ended is as old as it was.
             later = (await self.members(user_id))[1]
             members = [member for member in later if member.born <= cutoff and member.raw not in seen]
         return ended
 
-    async def _end(self, index: str, members: list[Member]) -> int:
-        """End these sessions, wherever they are; how many there were."""
+    async def _end(self, index: str, members: list[Member], unseen: bool = False) -> int:
+        """End these sessions, wherever they are; how many there were. ``unseen``: those that still do not exist."""
         here = [member for member in members if not member.elsewhere]
-        ended = await self._kill([member for member in members if member.elsewhere])
+        ended = await self._kill([member for member in members if member.elsewhere], unseen)
         for start in range(0, len(here), MAX_VICTIMS):
             part = here[start : start + MAX_VICTIMS]
             keys = (index, *(self._key(member) for member in part))
             ended += await END.run(self._client, keys, tuple(member.raw for member in part))
         return ended
 
-    async def _kill(self, members: Iterable[Member]) -> int:
-        return sum(await asyncio.gather(*map(self._kill_one, members)))
+    async def _kill(self, members: Iterable[Member], unseen: bool = False) -> int:
+        return sum(await asyncio.gather(*(self._kill_one(each, unseen) for each in members)))
 
-    async def _kill_one(self, member: Member) -> int:
+    async def _kill_one(self, member: Member, unseen: bool = False) -> int:
         keys = (self._key(member), self._marker(member))
-        ended: int = await KILL.run(self._client, keys, (member.incarnation, MARKER_MS))
+        ended: int = await KILL.run(self._client, keys, (member.incarnation, MARKER_MS, int(unseen)))
+        if ended < 0:  # it was created since it was looked for: it lives, and keeps its entry
+            return 0
         await self._client.call(b"ZREM", self._of_member(member), member.raw)
         return ended
 

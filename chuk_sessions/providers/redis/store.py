@@ -208,8 +208,7 @@ class RedisSessionStore:
         return [(name, record) for name, record in listed.items() if record is not None and record.user_id == user_id]
 
     async def delete_user(self, user_id: str, keep: frozenset[str]) -> int:
-        named = await asyncio.gather(*map(self._live_name, keep))
-        return await self._users.end_all(user_id, keep.union(name for name in named if name is not None))
+        return await self._users.end_all(user_id, keep, self._live_name)
 
     async def pages(self, batch: int) -> AsyncIterator[list[tuple[str, SessionRecord]]]:
         async for keys in Walk(self._client, sessions_of(self._sandbox), batch).pages():

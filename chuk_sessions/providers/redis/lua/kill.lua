@@ -5,9 +5,13 @@
 -- KEYS[2]    marker of this incarnation
 -- ARGV[1]    incarnation
 -- ARGV[2]    how long the marker lives, in milliseconds
--- Reply      1 if the session existed, else 0
+-- ARGV[3]    '1' to leave a session alone that exists: it was taken for one that does not
+-- Reply      1 if the session was ended, 0 if it did not exist, -1 if it was left alone
 
 local inc = redis.pcall('HGET', KEYS[1], 'inc')
-if inc == ARGV[1] then return redis.call('UNLINK', KEYS[1]) end
+if inc == ARGV[1] then
+  if ARGV[3] == '1' then return -1 end
+  return redis.call('UNLINK', KEYS[1])
+end
 redis.call('SET', KEYS[2], '', 'PX', ARGV[2])
 return 0
