@@ -27,6 +27,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from inspect import getattr_static
+from types import MethodType
 from typing import NamedTuple, Protocol, TypeGuard, runtime_checkable
 
 from chuk_sessions.codec import Metadata
@@ -200,4 +201,6 @@ class SessionStoreFactory(Protocol):
 
 def opens_stores(factory: object) -> TypeGuard[SessionStoreFactory]:
     """Tell whether a factory has a store of its own. A mock has every attribute, and only those that it is given."""
-    return getattr_static(factory, "session_store", None) is not None
+    if getattr_static(factory, "session_store", None) is not None:
+        return True
+    return isinstance(getattr(factory, "session_store", None), MethodType)  # of what a proxy stands for

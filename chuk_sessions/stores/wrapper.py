@@ -52,7 +52,7 @@ class StoreWrapper:
         self, session_id: str, user_id: str | None, lifetime: float, metadata: Metadata, **options: Any
     ) -> Coroutine[Any, Any, Existing | None]:
         """See ``SessionStore``; a ``limit`` is refused if the store does not know the sessions of a user."""
-        if self._users is None and options.get("limit") and user_id is not None:
+        if self._users is None and options.pop("limit", 0) and user_id is not None:
             raise not_supported("max_sessions_per_user")
         return self.store.create(session_id, user_id, lifetime, metadata, **options)
 

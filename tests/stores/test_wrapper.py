@@ -173,6 +173,32 @@ async def test_a_store_that_cannot_do_everything() -> None:
     assert await manager.delete_session(session_id)
 
 
+async def test_a_limit_is_of_users_only() -> None:
+    """A store that does not know the sessions of a user is not asked for one, and nobody's sessions are not counted."""
+    manager = SessionManager("box", MinimalFactory(), max_sessions_per_user=1)
+    for _ in range(2):
+        assert await manager.validate_session(await manager.allocate_session())
+
+
+async def test_a_factory_behind_a_proxy() -> None:
+    """Its sessions are those of the factory within, and not others over its values."""
+
+    class Proxy:
+        def __init__(self, factory: Any) -> None:
+            self._factory = factory
+
+        def __call__(self) -> Any:
+            return self._factory()
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._factory, name)
+
+    factory = memory.factory(memory.MemoryStore())
+    session_id = await SessionManager("box", factory).allocate_session()
+    assert await SessionManager("box", Proxy(factory)).count_sessions() == 1
+    assert await SessionManager("box", Proxy(factory)).validate_session(session_id)
+
+
 async def test_closing_a_manager_closes_its_own_store() -> None:
     """Each manager that a factory gave a store closes that one, as often as it is closed itself."""
     factory = MinimalFactory()
