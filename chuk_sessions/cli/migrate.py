@@ -71,7 +71,7 @@ REFUSED = {
     Adoption.UNREADABLE: "the target has a record of it that this version cannot read",
 }
 
-REMOVE = Script(load("migrate_remove"))
+REMOVE = Script(load("migrate_remove"), bounded=False)
 RENEW = Script(load("migrate_renew_lock"))
 UNLOCK = Script(load("migrate_unlock"))
 

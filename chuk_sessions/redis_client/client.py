@@ -54,7 +54,9 @@ class Deployment(Protocol):
     def is_up(self, slot: int) -> bool:
         """Whether commands for that slot go to a connection now."""
 
-    def call(self, args: tuple[Argument, ...], replay: Replay, born: int | None = None) -> asyncio.Future[Reply]:
+    def call(
+        self, args: tuple[Argument, ...], replay: Replay, born: int | None = None, bounded: bool = True
+    ) -> asyncio.Future[Reply]:
         """See ``Node.call``."""
 
     def send(self, waiter: Waiter, packed: Packed, replay: Replay, slot: int, born: int | None = None) -> None:

@@ -107,11 +107,18 @@ class Cluster:
         return owner is not None and owner.is_up(slot)
 
     def call(
-        self, args: tuple[Argument, ...], replay: Replay = Replay.NEVER, born: int | None = None
+        self,
+        args: tuple[Argument, ...],
+        replay: Replay = Replay.NEVER,
+        born: int | None = None,
+        bounded: bool = True,
     ) -> asyncio.Future[Reply]:
-        """Send one command; a future with its reply, or one of the errors of ``Client.call``."""
+        """Send one command; a future with its reply, or one of the errors of ``Client.call``.
+
+        ``bounded=False`` leaves ``max_value_bytes`` out of account.
+        """
         packed = pack(args)
-        if len(packed) > self._largest:
+        if len(packed) > self._largest and bounded:
             raise too_large(len(packed), self._config.max_value_bytes)
         future: asyncio.Future[Reply] = self._loop.create_future()
         self.send(future, packed, replay, slot_of(key_of(args)), born)

@@ -18,6 +18,7 @@ Rules this file keeps:
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections import deque
 from collections.abc import Callable
 from typing import cast
@@ -113,7 +114,7 @@ class Connection(asyncio.BufferedProtocol):
     def request(self, *args: Argument) -> asyncio.Future[Reply]:
         """Send one command; its reply. For the handshake; callers' commands come by ``send``."""
         future: asyncio.Future[Reply] = self._loop.create_future()
-        self.send((future, pack(args), 0, Replay.NEVER, NO_SLOT))
+        self.send((future, pack(args), sys.maxsize, Replay.NEVER, NO_SLOT))  # who asks looks after its age
         return future
 
     def overdue(self, born: int) -> tuple[list[Command], list[Command]]:

@@ -78,6 +78,7 @@ class Node:
         self._many = MANY  # waiting commands: more are looked through for those that were given up
         self._silent_ticks = 0
         self._renew_pause = 0.0
+        self._login_lost = float("-inf")  # when the server last asked for a login again
         self._refused = False  # over the present connection, what another server might do
         self._written = self._writes = 0  # to be added to what the connection counts
         self.on_trouble = on_trouble
@@ -154,11 +155,18 @@ class Node:
         return self._connection is not None
 
     def call(
-        self, args: tuple[Argument, ...], replay: Replay = Replay.NEVER, born: int | None = None
+        self,
+        args: tuple[Argument, ...],
+        replay: Replay = Replay.NEVER,
+        born: int | None = None,
+        bounded: bool = True,
     ) -> asyncio.Future[Reply]:
-        """Send one command; a future with its reply, or one of the errors of ``Client.call``."""
+        """Send one command; a future with its reply, or one of the errors of ``Client.call``.
+
+        ``bounded=False`` leaves ``max_value_bytes`` out of account.
+        """
         packed = pack(args)
-        if len(packed) > self._largest:
+        if len(packed) > self._largest and bounded:
             raise too_large(len(packed), self._config.max_value_bytes)
         future: asyncio.Future[Reply] = self._loop.create_future()
         self.send(future, packed, replay, 0, born)
@@ -268,10 +276,20 @@ class Node:
         self._waiting.extend(command for command in unsent if not command[0].done())
 
     def _on_reply(self, command: Command, error: ServerError) -> None:
-        if error.code == "NOAUTH":  # it ran nothing: not a command, but the connection, has lost its login
+        # It ran nothing: not a command, but the connection, has lost its login.
+        if error.code == "NOAUTH" and self._may_log_in_again():
             self.leave(command, "the server asks for a login again")
         else:
             self._on_error(self, command, error)
+
+    def _may_log_in_again(self) -> bool:
+        """Whether a new connection may help; not if the one before this was ended for that a moment ago."""
+        now = self._loop.time()
+        if self._link.up_since > self._login_lost:  # the first such reply over this connection
+            if now - self._login_lost <= RENEW_PAUSE:
+                return False
+            self._login_lost = now
+        return True
 
     def fail_waiting(self, reason: str) -> None:
         """There is no connection and will be none soon: settle what waits for one."""

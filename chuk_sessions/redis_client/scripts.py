@@ -19,12 +19,15 @@ MAX_ROUNDS = 3  # of a call that counts on the source that another one sends, be
 class Script:
     """A script of ``source``; every key that it touches must be among ``keys``.
 
+    With ``bounded=False`` its arguments may be larger than ``max_value_bytes``: they are what a server holds already.
+
     A server that was restarted or took over from another does not have a script that was sent before; it says so
     before running anything, so sending the source then is safe. One of the calls under way does so for all.
     """
 
-    def __init__(self, source: str) -> None:
+    def __init__(self, source: str, bounded: bool = True) -> None:
         self._source = source.encode()
+        self._bounded = bounded
         self.sha = sha1(self._source, usedforsecurity=False).hexdigest().encode()
         self._being_sent: set[object] = set()  # the servers that the source is on its way to
 
@@ -35,7 +38,8 @@ class Script:
         deployment = client.deployment()
         born = deployment.tick
         try:
-            return await deployment.call((b"EVALSHA", self.sha, len(keys), *keys, *args), replay)
+            command = (b"EVALSHA", self.sha, len(keys), *keys, *args)
+            return await deployment.call(command, replay, None, self._bounded)
         except MissingScriptError as missing:
             lost = missing.lost
         return await self.run_anew(deployment, keys, args, replay, born, lost)
@@ -59,29 +63,28 @@ class Script:
             if _server(deployment, keys) not in self._being_sent:
                 break
             try:
-                return await _call(deployment, (b"EVALSHA", self.sha, len(keys), *keys, *args), replay, born, lost)
+                return await self._call(deployment, (b"EVALSHA", self.sha, len(keys), *keys, *args), replay, born, lost)
             except MissingScriptError as missing:  # the source did not get there
                 lost = lost or missing.lost
         server = _server(deployment, keys)
         self._being_sent.add(server)
         try:
-            return await _call(deployment, (b"EVAL", self._source, len(keys), *keys, *args), replay, born, lost)
+            return await self._call(deployment, (b"EVAL", self._source, len(keys), *keys, *args), replay, born, lost)
         finally:
             self._being_sent.discard(server)
+
+    def _call(
+        self, deployment: Deployment, command: tuple[Argument, ...], replay: Replay, born: int, lost: str
+    ) -> asyncio.Future[Reply]:
+        """Send it once more; as a second try if the reply to the first was ``lost``."""
+        if not lost:
+            return deployment.call(command, replay, born, self._bounded)
+        future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        slot = deployment.slot_of(key_of(command))
+        deployment.send(SecondTry(future, replay, lost), pack(command), Replay.NEVER, slot, born)
+        return future
 
 
 def _server(deployment: Deployment, keys: tuple[Argument, ...]) -> object:
     """Where a command with these keys goes now, as far as that is known."""
     return (deployment.node_of(keys[0]) if keys else None) or deployment
-
-
-def _call(
-    deployment: Deployment, command: tuple[Argument, ...], replay: Replay, born: int, lost: str
-) -> asyncio.Future[Reply]:
-    """Send a script once more; as a second try if the reply to the first was ``lost``."""
-    if not lost:
-        return deployment.call(command, replay, born)
-    future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-    slot = deployment.slot_of(key_of(command))
-    deployment.send(SecondTry(future, replay, lost), pack(command), Replay.NEVER, slot, born)
-    return future

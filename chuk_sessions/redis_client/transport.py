@@ -127,7 +127,7 @@ def _keep_alive(sock: socket.socket | None, timeout: float) -> None:
         "TCP_KEEPALIVE": KEEP_IDLE,  # the same on macOS
         "TCP_KEEPINTVL": KEEP_INTERVAL,
         "TCP_KEEPCNT": KEEP_COUNT,
-        "TCP_USER_TIMEOUT": math.ceil(timeout * 1000),
+        "TCP_USER_TIMEOUT": min(math.ceil(timeout * 1000), 2**31 - 1),
     }
     if sock is None:
         return

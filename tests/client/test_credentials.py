@@ -209,3 +209,26 @@ async def test_a_lost_login_that_is_not_given_again_is_told_within_the_deadline(
             return (await asyncio.gather(client.call(b"PING"), return_exceptions=True))[0] == b"PONG"
 
         await eventually(is_back)
+
+
+async def test_a_server_that_takes_the_login_and_forgets_it_is_not_asked_for_ever() -> None:
+    """Callers get its error, after one new connection and not after as many as fit into the deadline."""
+    connections = 0
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        while line := await reader.readline():
+            if line in (b"PING\r\n", b"AUTH\r\n"):
+                writer.write(b"+OK\r\n")
+            elif line == b"GET\r\n":
+                writer.write(b"-NOAUTH Authentication required.\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        client = Client(f"redis://:pw@127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        results = await asyncio.gather(*(client.call(b"GET", "k") for _ in range(20)), return_exceptions=True)
+        assert {getattr(result, "code", result) for result in results} == {"NOAUTH"}
+        assert connections == 2
+        await client.deployment().close()

@@ -495,3 +495,17 @@ def test_a_variable_that_says_neither(monkeypatch: pytest.MonkeyPatch, redis_url
     monkeypatch.setenv("SESSION_LEGACY_READ", "ture")
     with pytest.raises(ProviderError, match="SESSION_LEGACY_READ must be 1 or 0, got 'ture'"):
         SessionManager("box", redis.factory(redis_url))
+
+
+async def test_a_legacy_session_over_the_bound_of_a_value_is_served(redis_server: Server, redis_url: str) -> None:
+    """The server holds it already, and a logout must work."""
+    manager = SessionManager("box", redis.factory(f"{redis_url}?max_value_bytes=1024"), strict=True)
+    for session_id in ("id", "other"):
+        published.put(redis_server, session_id, custom_metadata={"large": "x" * 40_000})
+    assert await manager.validate_session("id") is True
+    info = await manager.get_session_info("id")
+    assert info is not None
+    assert len(info["custom_metadata"]["large"]) == 40_000
+    assert await manager.delete_session("id") is True
+    assert await manager.delete_session("other") is True
+    assert not published.is_there(redis_server, "other")

@@ -51,6 +51,8 @@ class _Between:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._deployment, name)
 
-    def call(self, args: tuple[Argument, ...], replay: Replay, born: int | None = None) -> asyncio.Future[Reply]:
+    def call(
+        self, args: tuple[Argument, ...], replay: Replay, born: int | None = None, bounded: bool = True
+    ) -> asyncio.Future[Reply]:
         self._meddler.before(args)
-        return self._deployment.call(args, replay, born)
+        return self._deployment.call(args, replay, born, bounded)

@@ -53,7 +53,7 @@ ATTEMPTS = 20  # readings of a published key that changes each time, before it i
 GRACE = 86_400_000  # milliseconds that a tombstone outlives the session: a published process may have extended its copy
 
 PEEK = Script(load("legacy_peek"))
-DELETE = Script(load("legacy_delete"))
+DELETE = Script(load("legacy_delete"), bounded=False)
 KEEP_OUT = Script(load("legacy_keep_out"))
 # Where our key and the legacy key are in different slots, these two take the place of PEEK and DELETE.
 TEXT = Script(load("legacy_text"))

@@ -42,7 +42,7 @@ __all__ = ["ADOPT", "adopt", "was_ended"]
 MAX_LEFT = 90_000_000_000 * MICROSECONDS  # so that a deadline has the digits that the record format allows
 INCARNATION = 9  # its place in the arguments of ADOPT
 
-ADOPT = Script(load("transfer_adopt"))
+ADOPT = Script(load("transfer_adopt"), bounded=False)
 
 
 async def adopt(

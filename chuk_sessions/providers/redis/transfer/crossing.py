@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["UNDO", "Crossing", "RedisTarget", "Target"]
 
-UNDO = Script(load("transfer_undo"))
+UNDO = Script(load("transfer_undo"), bounded=False)
 
 
 class Target(Protocol):

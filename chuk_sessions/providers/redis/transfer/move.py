@@ -35,8 +35,8 @@ __all__ = ["DROP", "TAKE", "Move"]
 TAKEN_MS = 600_000  # longer than any process takes from the first step to the second
 TAKEN, TAKEN_BEFORE, GONE, CHANGED, CHANGED_AFTER = 1, 2, 0, -1, -2
 
-TAKE = Script(load("transfer_take"))
-DROP = Script(load("transfer_drop"))
+TAKE = Script(load("transfer_take"), bounded=False)
+DROP = Script(load("transfer_drop"), bounded=False)
 
 
 class Move(Crossing):
