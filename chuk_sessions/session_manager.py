@@ -20,6 +20,7 @@ from chuk_sessions.arguments import (
 from chuk_sessions.batches import batch, in_background, session_error
 from chuk_sessions.codec import text_key
 from chuk_sessions.exceptions import OutcomeUnknown, ProviderError, SessionTakenError, StorageError
+from chuk_sessions.grid_paths import GridPaths
 from chuk_sessions.ids import fingerprint, new_session_id, renewed_id
 from chuk_sessions.manager_settings import ManagerSettings
 from chuk_sessions.models import SessionMetadata, session_info
@@ -33,11 +34,10 @@ T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
-PREFIX_CACHE_SIZE = 4096
 REPORT_INTERVAL = 10.0  # seconds between two log lines about a failing store
 
 
-class SessionManager(ManagerSettings):
+class SessionManager(ManagerSettings, GridPaths):
     """Sessions of one sandbox: allocate, validate, read, update, extend, delete; and their grid paths.
 
     ``sandbox_id`` isolates tenants: nothing done through a manager reaches a session of another sandbox. It is the
@@ -365,42 +365,6 @@ class SessionManager(ManagerSettings):
             "sandbox_id": self.sandbox_id,
             "default_ttl_hours": self.default_ttl_hours,
         }
-
-    def get_canonical_prefix(self, session_id: str) -> str:
-        """``grid/{sandbox}/{session}/``. ValueError for an id that is no path segment; existence is not checked."""
-        if type(session_id) is not str:
-            session_id = grid.check_segment("session_id", session_id)
-        prefix = self._prefixes.get(session_id)
-        if prefix is None:
-            grid.check_segment("session_id", session_id)
-            if len(self._prefixes) >= PREFIX_CACHE_SIZE:
-                self._prefixes.clear()
-            prefix = self._prefixes[session_id] = f"{self.get_session_prefix_pattern()}{session_id}/"
-        return prefix
-
-    def generate_artifact_key(self, session_id: str, artifact_id: str) -> str:
-        """``grid/{sandbox}/{session}/{artifact}``; ``artifact_id`` may hold several segments.
-
-        Raises ValueError for a session id that is no path segment and for an artifact id that is no str, is empty or
-        has an empty, ``.`` or ``..`` segment. Neither has to exist.
-        """
-        try:
-            if "/" not in artifact_id and artifact_id not in grid.DOT_PARTS:
-                return self._prefixes[session_id] + artifact_id
-        except (KeyError, TypeError):
-            pass
-        problem = grid.artifact_problem(artifact_id)
-        if problem is not None:
-            raise ValueError(f"artifact_id {problem}")
-        return self.get_canonical_prefix(session_id) + artifact_id
-
-    def parse_grid_key(self, grid_key: str) -> dict[str, str] | None:
-        """``sandbox_id``, ``session_id`` and ``artifact_id`` of a grid path of any sandbox; None for anything else."""
-        return grid.parse(grid_key)
-
-    def get_session_prefix_pattern(self) -> str:
-        """``grid/{sandbox}/``: what the paths of all sessions of this sandbox start with."""
-        return f"{grid.ROOT}/{self._sandbox_id}/"
 
     def _failed(self, exc: ProviderError, action: str, session_id: str | None, result: T) -> T:
         """Raise when strict; else log, at most once per interval, and give ``result``."""

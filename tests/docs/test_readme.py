@@ -13,7 +13,7 @@ import os
 import re
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -202,7 +202,8 @@ def test_method_table_is_the_interface() -> None:
         match = re.fullmatch(r"(await )?(\w+)\((.*)\)", call)
         assert match, call
         described[match[2]] = (bool(match[1]), match[3])
-    methods = {name: method for name, method in vars(SessionManager).items() if not name.startswith("_")}
+    members = inspect.getmembers(SessionManager, inspect.isfunction)
+    methods: dict[str, Any] = {name: method for name, method in members if not name.startswith("_")}
     methods["SessionManager"] = SessionManager.__init__
     assert described.keys() == methods.keys()
     for name, method in methods.items():

@@ -11,8 +11,8 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from chuk_sessions import SessionManager
+from chuk_sessions.grid_paths import PREFIX_CACHE_SIZE
 from chuk_sessions.providers import memory
-from chuk_sessions.session_manager import PREFIX_CACHE_SIZE
 
 ANY_TEXT = st.text(st.characters(categories=None, exclude_categories=()), min_size=1)
 SEGMENT = st.one_of(ANY_TEXT, st.text("ab./ \n%", min_size=1)).filter(lambda s: "/" not in s and s not in (".", ".."))

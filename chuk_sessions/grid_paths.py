@@ -1,0 +1,52 @@
+"""The grid paths of a manager's sessions: methods of ``SessionManager`` that ask no storage."""
+
+from __future__ import annotations
+
+from chuk_sessions import grid
+
+__all__ = ["GridPaths"]
+
+PREFIX_CACHE_SIZE = 4096
+
+
+class GridPaths:
+    """For a class with a sandbox and a dict of prefixes, which is emptied when it is full."""
+
+    _sandbox_id: str
+    _prefixes: dict[str, str]
+
+    def get_canonical_prefix(self, session_id: str) -> str:
+        """``grid/{sandbox}/{session}/``. ValueError for an id that is no path segment; existence is not checked."""
+        if type(session_id) is not str:
+            session_id = grid.check_segment("session_id", session_id)
+        prefix = self._prefixes.get(session_id)
+        if prefix is None:
+            grid.check_segment("session_id", session_id)
+            if len(self._prefixes) >= PREFIX_CACHE_SIZE:
+                self._prefixes.clear()
+            prefix = self._prefixes[session_id] = f"{self.get_session_prefix_pattern()}{session_id}/"
+        return prefix
+
+    def generate_artifact_key(self, session_id: str, artifact_id: str) -> str:
+        """``grid/{sandbox}/{session}/{artifact}``; ``artifact_id`` may hold several segments.
+
+        Raises ValueError for a session id that is no path segment and for an artifact id that is no str, is empty or
+        has an empty, ``.`` or ``..`` segment. Neither has to exist.
+        """
+        try:
+            if "/" not in artifact_id and artifact_id not in grid.DOT_PARTS:
+                return self._prefixes[session_id] + artifact_id
+        except (KeyError, TypeError):
+            pass
+        problem = grid.artifact_problem(artifact_id)
+        if problem is not None:
+            raise ValueError(f"artifact_id {problem}")
+        return self.get_canonical_prefix(session_id) + artifact_id
+
+    def parse_grid_key(self, grid_key: str) -> dict[str, str] | None:
+        """``sandbox_id``, ``session_id`` and ``artifact_id`` of a grid path of any sandbox; None for anything else."""
+        return grid.parse(grid_key)
+
+    def get_session_prefix_pattern(self) -> str:
+        """``grid/{sandbox}/``: what the paths of all sessions of this sandbox start with."""
+        return f"{grid.ROOT}/{self._sandbox_id}/"
