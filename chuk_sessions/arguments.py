@@ -3,14 +3,30 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from os import urandom
 from typing import Any
 
 from chuk_sessions import grid
 from chuk_sessions.environment import leave, variable
+from chuk_sessions.ids import MAX_ID_BYTES, MAX_USER_BYTES, check_size
+from chuk_sessions.stores.contract import INT64
 
-__all__ = ["check_batch", "check_idle", "check_interval", "check_limit", "check_user", "choose_sandbox", "seconds_of"]
+__all__ = [
+    "check_batch",
+    "check_count",
+    "check_id",
+    "check_idle",
+    "check_interval",
+    "check_keep",
+    "check_limit",
+    "check_new_id",
+    "check_several",
+    "check_user",
+    "choose_sandbox",
+    "id_or_error",
+    "seconds_of",
+]
 
 MAX_HOURS = 100 * 365.25 * 24
 HOUR = 3600.0
@@ -45,10 +61,46 @@ def _number(name: str, value: Any, unit: str) -> float:
 
 
 def check_user(name: str, value: Any, alternative: str = "") -> str:
-    """A user id as a plain str; TypeError for anything else."""
-    if not isinstance(value, str):
-        raise TypeError(f"{name} must be a str{alternative}, got {type(value).__name__}")
-    return grid.plain(value)
+    """A user id as a plain str. Raises TypeError for anything else, ValueError for one over 64 KiB."""
+    user_id = grid.check_text(name, value, alternative)
+    check_size(name, user_id, MAX_USER_BYTES)
+    return user_id
+
+
+def check_id(name: str, value: Any) -> str:
+    """A session id as a plain str. Raises TypeError for anything else, ValueError for one over 1 KiB."""
+    session_id = grid.check_text(name, value)
+    check_size(name, session_id, MAX_ID_BYTES)
+    return session_id
+
+
+def check_new_id(name: str, value: Any) -> str:
+    """A session id that may be allocated. Raises as ``check_id``, and ValueError for what is no path segment."""
+    return grid.check_segment(name, check_id(name, value))
+
+
+def id_or_error(value: Any) -> str | Exception:
+    """One of several ids as a plain str, or what ``check_id`` raised."""
+    try:
+        return check_id("a session id", value)
+    except (TypeError, ValueError) as exc:
+        return exc
+
+
+def check_several(name: str, values: Any, of_what: str) -> list[Any]:
+    """The items of an iterable. Raises TypeError for what is none, for text, and for a mapping."""
+    if isinstance(values, (str, bytes, bytearray, Mapping)) or not isinstance(values, Iterable):
+        raise TypeError(f"{name} must be several {of_what}, got {type(values).__name__}")
+    return list(values)
+
+
+def check_keep(keep: Any) -> frozenset[str]:
+    """The ids that are kept: one, several or, for None, none. Raises TypeError for anything else, as ``check_id``."""
+    if keep is None:
+        return frozenset()
+    if isinstance(keep, str):
+        return frozenset([check_id("keep", keep)])
+    return frozenset(check_id("each id in keep", each) for each in check_several("keep", keep, "ids, one id or None"))
 
 
 def seconds_of(name: str, hours: Any) -> float:
@@ -88,9 +140,20 @@ def check_idle(minutes: Any, touch_interval: float) -> float:
 
 def check_batch(number: Any) -> int:
     """How many sessions to read at a time."""
-    if type(number) is not int or not 1 <= number <= MAX_BATCH:
-        raise ValueError(f"batch must be a whole number from 1 to {MAX_BATCH}, got {number!r}")
+    if type(number) is not int:
+        raise TypeError(f"batch must be an int, got {type(number).__name__}")
+    if not 1 <= number <= MAX_BATCH:
+        raise ValueError(f"batch must be from 1 to {MAX_BATCH}, got {number!r}")
     return number
+
+
+def check_count(amount: Any) -> int:
+    """How much to add to a counter."""
+    if type(amount) is not int:
+        raise TypeError(f"amount must be an int, got {type(amount).__name__}")
+    if amount not in INT64:
+        raise ValueError("amount must be a signed integer of 64 bits")
+    return amount
 
 
 def check_interval(seconds: Any, name: str = "touch_interval") -> float:

@@ -6,16 +6,14 @@ such segments. What is built from parts that keep these rules is taken apart int
 
 from __future__ import annotations
 
-__all__ = ["ROOT", "artifact_problem", "check_segment", "parse", "plain", "segment_problem"]
+__all__ = ["ROOT", "artifact_problem", "check_segment", "check_text", "parse", "plain", "segment_problem"]
 
 ROOT = "grid"
 DOT_PARTS = frozenset(("", ".", ".."))
 
 
-def segment_problem(part: object) -> str | None:
+def segment_problem(part: str) -> str | None:
     """What keeps ``part`` from being one path segment, in words; None if nothing does."""
-    if not isinstance(part, str):
-        return f"must be a str, got {type(part).__name__}"
     if not part:
         return "must not be empty"
     if part in DOT_PARTS:
@@ -25,21 +23,30 @@ def segment_problem(part: object) -> str | None:
     return None
 
 
-def artifact_problem(artifact_id: object) -> str | None:
+def artifact_problem(artifact_id: str) -> str | None:
     """What keeps ``artifact_id`` from being a path below a session, in words; None if nothing does."""
-    if not isinstance(artifact_id, str):
-        return f"must be a str, got {type(artifact_id).__name__}"
     if not DOT_PARTS.isdisjoint(artifact_id.split("/")):
         return "must not be empty or have an empty, '.' or '..' segment"
     return None
 
 
 def check_segment(name: str, part: object) -> str:
-    """``part`` as an exact str; ValueError that names the argument ``name`` if it is no path segment."""
-    problem = segment_problem(part)
+    """``part`` as an exact str. Raises ValueError that names the argument if it is no path segment.
+
+    TypeError if it is no str.
+    """
+    text = check_text(name, part)
+    problem = segment_problem(text)
     if problem is not None:
         raise ValueError(f"{name} {problem}")
-    return plain(part)
+    return text
+
+
+def check_text(name: str, value: object, alternative: str = "") -> str:
+    """``value`` as an exact str; TypeError that names the argument for what is no str."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a str{alternative}, got {type(value).__name__}")
+    return str.__str__(value)
 
 
 def plain(text: object) -> str:

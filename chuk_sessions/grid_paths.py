@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from chuk_sessions import grid
+from chuk_sessions.arguments import check_new_id
 
 __all__ = ["GridPaths"]
 
@@ -16,12 +17,15 @@ class GridPaths:
     _prefixes: dict[str, str]
 
     def get_canonical_prefix(self, session_id: str) -> str:
-        """``grid/{sandbox}/{session}/``. ValueError for an id that is no path segment; existence is not checked."""
+        """``grid/{sandbox}/{session}/``; existence is not checked.
+
+        Raises ValueError for an id that is no path segment or over 1 KiB, TypeError for one that is no str.
+        """
         if type(session_id) is not str:
-            session_id = grid.check_segment("session_id", session_id)
+            session_id = check_new_id("session_id", session_id)
         prefix = self._prefixes.get(session_id)
         if prefix is None:
-            grid.check_segment("session_id", session_id)
+            check_new_id("session_id", session_id)
             if len(self._prefixes) >= PREFIX_CACHE_SIZE:
                 self._prefixes.clear()
             prefix = self._prefixes[session_id] = f"{self.get_session_prefix_pattern()}{session_id}/"
@@ -30,15 +34,15 @@ class GridPaths:
     def generate_artifact_key(self, session_id: str, artifact_id: str) -> str:
         """``grid/{sandbox}/{session}/{artifact}``; ``artifact_id`` may hold several segments.
 
-        Raises ValueError for a session id that is no path segment and for an artifact id that is no str, is empty or
-        has an empty, ``.`` or ``..`` segment. Neither has to exist.
+        Raises ValueError for a session id that is no path segment or over 1 KiB and for an artifact id that is empty or
+        has an empty, ``.`` or ``..`` segment; TypeError for either if it is no str. Neither has to exist.
         """
         try:
             if "/" not in artifact_id and artifact_id not in grid.DOT_PARTS:
                 return self._prefixes[session_id] + artifact_id
         except (KeyError, TypeError):
             pass
-        problem = grid.artifact_problem(artifact_id)
+        problem = grid.artifact_problem(grid.check_text("artifact_id", artifact_id))
         if problem is not None:
             raise ValueError(f"artifact_id {problem}")
         return self.get_canonical_prefix(session_id) + artifact_id

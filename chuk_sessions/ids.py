@@ -15,7 +15,11 @@ from os import urandom
 from urllib.parse import quote, unquote
 
 __all__ = [
+    "MAX_ID_BYTES",
+    "MAX_USER_BYTES",
     "TAG_DIGITS",
+    "OversizedError",
+    "check_size",
     "fingerprint",
     "is_random",
     "new_session_id",
@@ -34,6 +38,9 @@ RANDOM_BYTES = 16
 TAG_BYTES = 3
 TAG_DIGITS = 2 * TAG_BYTES
 MOST_REMEMBERED = 4096  # users of all sandboxes, with what their ids have in common
+MAX_ID_BYTES = 1024  # of UTF-8
+MAX_USER_BYTES = 65_536
+SURELY_SMALL = MAX_ID_BYTES // 4  # characters; no character takes more than four bytes
 
 
 # Of the last new id: since when, until before when, and as text. Replaced whole, as threads may share it.
@@ -43,10 +50,23 @@ _parts: dict[str, dict[str, tuple[str, str]]] = {}
 _remembered = [0]  # about how many users are in there
 
 
+class OversizedError(ValueError):
+    """An id or a user id is longer than any that is stored."""
+
+
+def check_size(name: str, text: str, most: int) -> None:
+    """Raise OversizedError, which names the argument, if the text takes more bytes of UTF-8 than ``most``."""
+    if len(text) > most or (4 * len(text) > most and len(text.encode("utf-8", "surrogatepass")) > most):
+        raise OversizedError(f"{name} must be at most {most} bytes of UTF-8")
+
+
 def new_session_id(
     sandbox_id: str, user_id: str | None, unix_time: float, random_bytes: Callable[[int], bytes] = urandom
 ) -> str:
-    """A new id for a session of ``user_id`` (None: of nobody), allocated at ``unix_time`` in seconds."""
+    """A new id for a session of ``user_id`` (None: of nobody), allocated at ``unix_time`` in seconds.
+
+    Raises OversizedError for a user id that is too long.
+    """
     since, until, second = _last_second[0]
     if not since <= unix_time < until:
         second = _second_of(unix_time)
@@ -55,6 +75,7 @@ def new_session_id(
     try:
         user_part, tag = _parts[sandbox_id][user_id]
     except KeyError:
+        check_size("user_id", user_id, MAX_USER_BYTES)
         user_part, tag = _user_parts(sandbox_id, user_id)
     return f"sess-{user_part}{second}-{random_bytes(RANDOM_BYTES).hex()}{tag}"
 
@@ -105,11 +126,14 @@ def slot_tag(session_id: str) -> str:
 def session_key(quoted_sandbox: str, session_id: str) -> str:
     """The storage key of a session; ``quoted_sandbox`` comes from ``quote_part``.
 
-    No two pairs of sandbox and id share a key, and no id can bring in a hash tag, a pattern or an ACL wildcard.
+    No two pairs of sandbox and id share a key, and no id can bring in a hash tag, a pattern or an ACL wildcard. Raises
+    OversizedError for an id that is too long: no session has it, and quoting it would take long.
     """
     match = OWN_ID.fullmatch(session_id)
     if match:
         return f"session:{{{match.group(1)}}}:{quoted_sandbox}:{session_id}"
+    if len(session_id) > SURELY_SMALL:
+        check_size("session_id", session_id, MAX_ID_BYTES)
     return f"session:{{{_hash(session_id, TAG_BYTES)}}}:{quoted_sandbox}:{quote_part(session_id)}"
 
 

@@ -4,29 +4,33 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable
 from typing import Any, Self, TypeVar
 
 from chuk_sessions import grid
 from chuk_sessions.arguments import (
     check_batch,
+    check_count,
+    check_id,
     check_idle,
     check_interval,
+    check_keep,
     check_limit,
+    check_new_id,
     check_user,
     choose_sandbox,
     seconds_of,
 )
-from chuk_sessions.batches import batch, in_background, session_error
+from chuk_sessions.batches import ManyAtOnce, in_background
 from chuk_sessions.codec import text_key
 from chuk_sessions.exceptions import OutcomeUnknown, ProviderError, SessionTakenError, StorageError
 from chuk_sessions.grid_paths import GridPaths
-from chuk_sessions.ids import fingerprint, new_session_id, renewed_id
+from chuk_sessions.ids import OversizedError, fingerprint, new_session_id, renewed_id
 from chuk_sessions.manager_settings import ManagerSettings
 from chuk_sessions.models import SessionMetadata, session_info
 from chuk_sessions.provider import Factory
 from chuk_sessions.provider_factory import factory_for_env
-from chuk_sessions.stores.contract import INT64, SessionStoreFactory
+from chuk_sessions.stores.contract import SessionStoreFactory
 
 __all__ = ["SessionManager", "SessionMetadata"]
 
@@ -37,7 +41,7 @@ logger = logging.getLogger(__name__)
 REPORT_INTERVAL = 10.0  # seconds between two log lines about a failing store
 
 
-class SessionManager(ManagerSettings, GridPaths):
+class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
     """Sessions of one sandbox: allocate, validate, read, update, extend, delete; and their grid paths.
 
     ``sandbox_id`` isolates tenants: nothing done through a manager reaches a session of another sandbox. It is the
@@ -103,11 +107,11 @@ class SessionManager(ManagerSettings, GridPaths):
         ``json.loads(json.dumps(custom_metadata))``. Of an existing session, user, deadline and metadata stay as they
         are.
 
-        Raises ValueError for hours out of range and for an id that is empty, ``.``, ``..`` or has a ``/``; TypeError
-        for a ``user_id`` that is no str or hours that are no number; MetadataError for metadata that cannot be
-        stored; StorageError if the storage fails; when strict, SessionTakenError if the live session belongs to another
-        user. Nothing is stored then,
-        unless the cause is OutcomeUnknown.
+        Raises ValueError for hours out of range, for a ``session_id`` that is empty, ``.`` or ``..``, has a ``/`` or is
+        over 1 KiB, and for a ``user_id`` over 64 KiB; TypeError for ids that are no str and hours that are no number;
+        MetadataError for metadata that cannot be stored; StorageError if the storage fails; when strict,
+        SessionTakenError if the live session belongs to another user. Nothing is stored then, unless the cause is
+        OutcomeUnknown.
         """
         lifetime = self._default_lifetime if ttl_hours is None else seconds_of("ttl_hours", ttl_hours)
         if user_id is not None and type(user_id) is not str:
@@ -117,7 +121,9 @@ class SessionManager(ManagerSettings, GridPaths):
         if session_id is None:
             session_id = new_session_id(self._sandbox_id, user_id, time.time())
         else:
-            session_id = grid.check_segment("session_id", session_id)
+            session_id = check_new_id("session_id", session_id)
+            if user_id is not None:
+                check_user("user_id", user_id)
         try:
             existing = await self._create(session_id, user_id, lifetime, metadata)
         except ProviderError as exc:
@@ -139,6 +145,8 @@ class SessionManager(ManagerSettings, GridPaths):
             return await self._store.touch(session_id, self._touch_interval)
         except ProviderError as exc:
             return self._failed(exc, "validate", session_id, False)
+        except OversizedError:
+            return False
 
     async def get_session_info(self, session_id: str) -> dict[str, Any] | None:
         """What is known of a session, without touching it; None for an unknown, expired or deleted one.
@@ -153,6 +161,8 @@ class SessionManager(ManagerSettings, GridPaths):
             record = await self._store.read(session_id)
         except ProviderError as exc:
             return self._failed(exc, "read", session_id, None)
+        except OversizedError:
+            return None
         if record is None:
             return None
         return session_info(session_id, self._sandbox_id, record)
@@ -168,6 +178,8 @@ class SessionManager(ManagerSettings, GridPaths):
             record = await self._store.read(session_id)
         except ProviderError as exc:
             raise _storage_error("read", session_id, exc) from exc
+        except OversizedError:
+            return None
         return None if record is None else SessionMetadata.from_dict(session_info(session_id, self._sandbox_id, record))
 
     async def update_session_metadata(
@@ -185,6 +197,8 @@ class SessionManager(ManagerSettings, GridPaths):
             return await self._store.update(session_id, custom_metadata, not merge)
         except ProviderError as exc:
             return self._failed(exc, "update", session_id, False)
+        except OversizedError:
+            return False
 
     async def increment_session_metadata(self, session_id: str, field: str, amount: int = 1) -> int | None:
         """Add ``amount`` to one top-level key of a session's metadata, in one atomic step, and touch the session.
@@ -192,18 +206,13 @@ class SessionManager(ManagerSettings, GridPaths):
         Returns the new value, None if the session is not found. A missing key counts as 0; values and ``amount`` are
         signed integers of 64 bits, as HINCRBY of Redis takes them. Raises MetadataError, and changes nothing, if the
         key holds anything else (a float, a bool, null) or the sum would leave that range; ValueError for an
-        ``amount`` out of range, TypeError for one that is no int or a ``field`` that is no str. Raises StorageError
-        if the storage fails, strict or not: after OutcomeUnknown it may have been counted.
+        ``amount`` out of range, TypeError for one that is no int and for an id or a ``field`` that is no str. Raises
+        StorageError if the storage fails, strict or not: after OutcomeUnknown it may have been counted.
         """
-        if type(amount) is not int:
-            raise TypeError(f"amount must be an int, got {type(amount).__name__}")
-        if amount not in INT64:
-            raise ValueError("amount must be a signed integer of 64 bits")
-        if not isinstance(field, str):
-            raise TypeError(f"field must be a str, got {type(field).__name__}")
-        session_id = grid.plain(session_id)
+        session_id, amount = check_id("session_id", session_id), check_count(amount)
+        key = text_key(grid.check_text("field", field))
         try:
-            return await self._store.increment(session_id, text_key(field), amount)
+            return await self._store.increment(session_id, key, amount)
         except ProviderError as exc:
             raise _storage_error("count in", session_id, exc) from exc
 
@@ -220,6 +229,8 @@ class SessionManager(ManagerSettings, GridPaths):
             return await self._store.extend(session_id, lifetime)
         except ProviderError as exc:
             return self._failed(exc, "extend", session_id, False)
+        except OversizedError:
+            return False
 
     async def delete_session(self, session_id: str) -> bool:
         """End a session for every process, at once; False if it is not found. A failing storage: see the class."""
@@ -229,6 +240,8 @@ class SessionManager(ManagerSettings, GridPaths):
             return await self._store.delete(session_id)
         except ProviderError as exc:
             return self._failed(exc, "delete", session_id, False)
+        except OversizedError:
+            return False
 
     async def renew_session(self, session_id: str, grace_seconds: float = 0) -> str | None:
         """Give a session a new id, with the same data and deadline, and touch it; the new id, None if not found.
@@ -239,12 +252,12 @@ class SessionManager(ManagerSettings, GridPaths):
         new id once more. Of two renewals at the same time the later gets None without a grace, and the same new id
         with one.
 
-        Raises ValueError for a grace that is negative or out of range, TypeError for one that is no number;
-        StorageError if the storage fails, strict or not; NotSupportedError on a custom provider. After
-        OutcomeUnknown the session has the old id or the new one, never both.
+        Raises ValueError for a grace that is negative or out of range, TypeError for one that is no number and for an
+        id that is no str; StorageError if the storage fails, strict or not; NotSupportedError on a custom provider.
+        After OutcomeUnknown the session has the old id or the new one, never both.
         """
         grace = check_interval(grace_seconds, "grace_seconds")
-        session_id = grid.plain(session_id)
+        session_id = check_id("session_id", session_id)
         try:
             return await self._store.renew(session_id, renewed_id(session_id, time.time()), grace)
         except ProviderError as exc:
@@ -267,11 +280,12 @@ class SessionManager(ManagerSettings, GridPaths):
         """End all sessions of a user but those in ``keep``, an id or several; how many were ended.
 
         When it returns, every session of that user that was allocated before the call has ended for every process
-        (OWASP ASVS 5.0, 7.4.3). Raises TypeError for a ``user_id`` that is no str, StorageError if the storage fails,
-        strict or not: some sessions may have ended then, so call again; NotSupportedError on a custom provider.
+        (OWASP ASVS 5.0, 7.4.3). Raises TypeError, before anything ends, for a ``user_id`` that is no str and for a
+        ``keep`` that is no id, no ids and not None; StorageError if the storage fails, strict or not: some sessions may
+        have ended then, so call again; NotSupportedError on a custom provider.
         """
         user_id = check_user("user_id", user_id)
-        kept = frozenset([keep] if isinstance(keep, str) else keep or ())
+        kept = check_keep(keep)
         try:
             return await self._store.delete_user(user_id, kept)
         except ProviderError as exc:
@@ -282,8 +296,8 @@ class SessionManager(ManagerSettings, GridPaths):
 
         About ``batch`` (1 to 10,000) are read at a time, so that memory stays bounded. A session that lives all the
         while comes at least once, more often if servers changed meanwhile; one that is allocated, ended or given a new
-        id meanwhile may or may not come. Raises ValueError for another ``batch``; StorageError if the storage fails,
-        strict or not; NotSupportedError on a custom provider.
+        id meanwhile may or may not come. Raises ValueError for a ``batch`` out of range, TypeError for one that is no
+        int; StorageError if the storage fails, strict or not; NotSupportedError on a custom provider.
         """
         try:
             async for page in self._store.pages(check_batch(batch)):
@@ -302,31 +316,6 @@ class SessionManager(ManagerSettings, GridPaths):
             return await self._store.count()
         except ProviderError as exc:
             raise _storage_error("count the sessions", None, exc) from exc
-
-    async def allocate_sessions(self, requests: Iterable[Mapping[str, Any]]) -> list[str | Exception]:
-        """``allocate_session`` for each of ``requests``, the arguments of one call by name; on Redis in one round trip.
-
-        Per request, in order: the id, or the exception that the call would have raised. What one of them does has no
-        bearing on the others. Several requests for a user at the limit end sessions of each other.
-        """
-        return await batch([self.allocate_session(**request) for request in requests])
-
-    async def validate_sessions(self, session_ids: Iterable[str]) -> list[bool | Exception]:
-        """``validate_session`` for each id, on Redis in one round trip per server.
-
-        Per id, in order: whether the session lives, or StorageError if the storage failed, strict or not.
-        """
-        touches = [self._store.touch(grid.plain(each), self._touch_interval) for each in session_ids]
-        return [session_error("validate", result) for result in await batch(touches)]
-
-    async def delete_sessions(self, session_ids: Iterable[str]) -> list[bool | Exception]:
-        """``delete_session`` for each id, on Redis in one round trip per server.
-
-        Per id, in order: whether there was one to end, or StorageError if the storage failed, strict or not. An id
-        that is given twice is found once.
-        """
-        results = await batch([self._store.delete(grid.plain(each)) for each in session_ids])
-        return [session_error("delete", result) for result in results]
 
     async def aclose(self) -> None:
         """Give up what this manager holds: its store, and its cache of grid prefixes. May be called again.

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from chuk_sessions.ids import fingerprint
+from chuk_sessions.ids import MAX_ID_BYTES, OversizedError, check_size, fingerprint
 from chuk_sessions.providers.redis.keys import ALL_SESSIONS, LEGACY_PREFIX, names_in_key
 from chuk_sessions.providers.redis.legacy import document as legacy
 from chuk_sessions.providers.redis.record import alias_in, decode_record
@@ -129,6 +129,10 @@ async def _read_published(client: Client, key: bytes) -> Stored | Problem | None
         found = None
     if found is None:
         return Problem(key, "a text that is no session of 0.2 to 0.6")
+    try:
+        check_size("its id", session_id, MAX_ID_BYTES)
+    except OversizedError as exc:
+        return Problem(key, str(exc))
     until_end = found.record.expires - now
     left = min(pttl / 1000, until_end) if pttl >= 0 else until_end  # what ends first: the key, or what it says itself
     if left == float("inf"):

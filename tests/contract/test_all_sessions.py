@@ -52,8 +52,11 @@ async def test_breaking_off(manager: SessionManager) -> None:
 
 async def test_wrong_batches(manager: SessionManager) -> None:
     wrong: Any
-    for wrong in (0, -1, 10_001, 1.5, "1", None, True):
-        with pytest.raises(ValueError, match="batch"):
+    for wrong in (0, -1, 10_001):
+        with pytest.raises(ValueError, match=r"^batch must be from 1 to 10000, got "):
+            await anext(manager.iter_sessions(wrong))
+    for wrong in (1.5, "1", None, True):
+        with pytest.raises(TypeError, match=f"^batch must be an int, got {type(wrong).__name__}"):
             await anext(manager.iter_sessions(wrong))
 
 

@@ -96,20 +96,22 @@ def test_what_is_no_grid_path(manager: SessionManager, path: Any) -> None:
 @pytest.mark.parametrize("session_id", NO_SEGMENTS, ids=repr)
 def test_session_ids_that_are_no_segment(manager: SessionManager, session_id: Any) -> None:
     """Refused by name, the second time too: nothing of it was cached."""
+    error = ValueError if isinstance(session_id, str) else TypeError
     for _ in range(2):
-        with pytest.raises(ValueError, match=r"^session_id must"):
+        with pytest.raises(error, match=r"^session_id must"):
             manager.get_canonical_prefix(session_id)
-        with pytest.raises(ValueError, match=r"^session_id must"):
+        with pytest.raises(error, match=r"^session_id must"):
             manager.generate_artifact_key(session_id, "artifact")
-        with pytest.raises(ValueError, match=r"^session_id must"):
+        with pytest.raises(error, match=r"^session_id must"):
             manager.generate_artifact_key(session_id, "a/b")
 
 
 @pytest.mark.parametrize("artifact_id", NO_ARTIFACTS, ids=repr)
 def test_artifact_ids_that_are_no_path(manager: SessionManager, artifact_id: Any) -> None:
     """Refused by name, whether the prefix is cached or not."""
+    error = ValueError if isinstance(artifact_id, str) else TypeError
     for _ in range(2):
-        with pytest.raises(ValueError, match=r"^artifact_id must"):
+        with pytest.raises(error, match=r"^artifact_id must"):
             manager.generate_artifact_key("session", artifact_id)
         manager.get_canonical_prefix("session")
 
@@ -146,6 +148,16 @@ def test_a_member_of_a_str_enum_does_not_spoil_the_cache(manager: SessionManager
 
     manager.get_canonical_prefix(Known.FIRST)
     assert manager.get_canonical_prefix("sess-1") == "grid/webapp/sess-1/"
+
+
+def test_ids_that_are_too_long(manager: SessionManager) -> None:
+    """No session can have them, and the cache of prefixes stays small."""
+    assert manager.get_canonical_prefix("é" * 512) == f"grid/webapp/{'é' * 512}/"
+    for session_id in ("x" * 1025, "é" * 513, "\ud800" * 342):
+        with pytest.raises(ValueError, match=r"^session_id must be at most 1024 bytes"):
+            manager.get_canonical_prefix(session_id)
+        with pytest.raises(ValueError, match=r"^session_id must be at most 1024 bytes"):
+            manager.generate_artifact_key(session_id, "doc")
 
 
 def test_neither_part_has_to_exist(manager: SessionManager) -> None:

@@ -83,7 +83,7 @@ async def test_other_hours(manager: SessionManager) -> None:
         ("session_factory", None, TypeError),
         ("session_factory", 5, TypeError),
         ("sandbox_id", "a/b", ValueError),
-        ("sandbox_id", None, ValueError),
+        ("sandbox_id", None, TypeError),
         ("default_ttl_hours", 0, ValueError),
         ("default_ttl_hours", "soon", TypeError),
     ],

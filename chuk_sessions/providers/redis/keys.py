@@ -41,7 +41,7 @@ import re
 from functools import lru_cache
 from itertools import count
 
-from chuk_sessions.ids import TAG_DIGITS, quote_part, session_key, slot_tag, unquote_part
+from chuk_sessions.ids import TAG_DIGITS, OversizedError, quote_part, session_key, slot_tag, unquote_part
 from chuk_sessions.redis_client.slots import hashed_part, slot_of
 
 __all__ = [
@@ -102,7 +102,11 @@ def name_in_key(key: str) -> str:
 def id_in_key(quoted_sandbox: str, key: bytes) -> str | None:
     """The id of the session of that sandbox that has this key; None for a key of anything else."""
     session_id = unquote_part(key.rpartition(b":")[2].decode(errors="replace"))
-    return session_id if session_key(quoted_sandbox, session_id).encode(errors="replace") == key else None
+    try:
+        ours = session_key(quoted_sandbox, session_id)
+    except OversizedError:
+        return None
+    return session_id if ours.encode(errors="replace") == key else None
 
 
 def names_in_key(key: bytes) -> tuple[str, str] | None:
