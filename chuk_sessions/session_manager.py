@@ -219,8 +219,8 @@ class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
     async def extend_session_ttl(self, session_id: str, additional_hours: float) -> bool:
         """Move the deadline later by ``additional_hours`` and touch the session; False if it is not found.
 
-        Raises ValueError for hours that are not over 0 and up to 100 years, TypeError if they are no number. A
-        failing storage: see the class.
+        Raises ValueError for hours that are not over 0 and up to 100 years and for a deadline beyond the year 9999,
+        TypeError for hours that are no number; nothing changes then. A failing storage: see the class.
         """
         lifetime = seconds_of("additional_hours", additional_hours)
         if type(session_id) is not str:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from chuk_sessions import ProviderError, SessionManager
-from chuk_sessions.stores import Existing, Metadata, SessionRecord, counted, decode_document, encode_document
+from chuk_sessions.stores import Existing, Metadata, SessionRecord, counted, decode_document, encode_document, postponed
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -211,7 +211,8 @@ class CoreStore(Rows):
     @transaction
     def extend(self, session_id: str, lifetime: float) -> bool:
         found = self.find(session_id)
-        for row, _ in found:
+        for row, record in found:
+            postponed(record.expires, lifetime)  # a DeadlineError beyond the year 9999
             self.write(row, later=lifetime)
         return bool(found)
 

@@ -19,7 +19,9 @@ from chuk_sessions.codec import (
 from chuk_sessions.models import SessionRecord
 from chuk_sessions.stores.contract import (
     INT64,
+    LAST_DEADLINE,
     CompleteStore,
+    DeadlineError,
     Existing,
     InProcess,
     Renewable,
@@ -30,12 +32,15 @@ from chuk_sessions.stores.contract import (
     cannot_count,
     counted,
     not_supported,
+    postponed,
 )
 from chuk_sessions.stores.wrapper import StackedFactory, StoreWrapper, complete, open_store, stack
 
 __all__ = [
     "INT64",
+    "LAST_DEADLINE",
     "CompleteStore",
+    "DeadlineError",
     "Existing",
     "InProcess",
     "Metadata",
@@ -57,5 +62,6 @@ __all__ = [
     "merge_document",
     "not_supported",
     "open_store",
+    "postponed",
     "stack",
 ]

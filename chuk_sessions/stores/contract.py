@@ -36,7 +36,9 @@ from chuk_sessions.models import SessionRecord
 
 __all__ = [
     "INT64",
+    "LAST_DEADLINE",
     "CompleteStore",
+    "DeadlineError",
     "Existing",
     "InProcess",
     "Renewable",
@@ -48,9 +50,11 @@ __all__ = [
     "counted",
     "not_supported",
     "opens_stores",
+    "postponed",
 ]
 
 INT64 = range(-(2**63), 2**63)  # what a counter may hold: the integers of Redis
+LAST_DEADLINE = 253_402_300_799.0  # 9999-12-31T23:59:59Z: a later time cannot be written in ISO 8601
 NO_INTEGER, TOO_LARGE = "is no integer of 64 bits", "would leave the range of 64 bits"
 
 
@@ -78,6 +82,20 @@ def counted(metadata: Metadata, field: str, amount: int) -> int:
     if value + amount not in INT64:
         raise cannot_count(field, TOO_LARGE)
     return value + amount
+
+
+class DeadlineError(ValueError):
+    """A session would live beyond the year 9999."""
+
+    def __init__(self) -> None:
+        super().__init__("the session would live beyond the year 9999; its deadline was not changed")
+
+
+def postponed(expires: float, lifetime: float) -> float:
+    """Return a deadline that is so much later. Raises DeadlineError as ``extend`` does."""
+    if expires + lifetime > LAST_DEADLINE:
+        raise DeadlineError
+    return expires + lifetime
 
 
 class SessionStore(Protocol):
@@ -122,7 +140,10 @@ class SessionStore(Protocol):
         """
 
     async def extend(self, session_id: str, lifetime: float) -> bool:
-        """Move the deadline ``lifetime`` later and touch. False if not found."""
+        """Move the deadline ``lifetime`` later and touch. False if not found.
+
+        Raises DeadlineError, and changes nothing, if it would be after ``LAST_DEADLINE``.
+        """
 
     async def delete(self, session_id: str) -> bool:
         """End the session. False if not found."""

@@ -19,7 +19,7 @@ from chuk_sessions.ids import quote_part, session_key
 from chuk_sessions.models import SessionRecord
 from chuk_sessions.provider import Factory, Provider
 from chuk_sessions.stores.adoption import Adoption
-from chuk_sessions.stores.contract import Existing, counted
+from chuk_sessions.stores.contract import LAST_DEADLINE, DeadlineError, Existing, counted, postponed
 
 __all__ = ["KeyValueStore"]
 
@@ -28,7 +28,6 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 FORMAT_VERSION = 1
-LAST_TIME = 253402300800.0  # the year 10000: no time of ours is later
 
 # One lock per event loop, provider and key: all managers of this process take turns.
 _locks: WeakValueDictionary[tuple[int, int, str], asyncio.Lock] = WeakValueDictionary()
@@ -86,7 +85,7 @@ class KeyValueStore:
                 return Adoption.EXPIRED
             if text is not None and here is None:
                 return Adoption.UNREADABLE
-            expires = min(self._wall_clock() + left, LAST_TIME - 1)  # later ones could not be read again
+            expires = min(self._wall_clock() + left, LAST_DEADLINE)  # later ones could not be read again
             coming = dataclasses.replace(record, metadata=metadata, expires=expires)
             if here is None:
                 await self._save(provider, key, coming)
@@ -147,7 +146,7 @@ class KeyValueStore:
 
     async def extend(self, session_id: str, lifetime: float) -> bool:
         def change(record: SessionRecord) -> None:
-            record.expires += lifetime
+            record.expires = postponed(record.expires, lifetime)
 
         return await self._change(session_id, change)
 
@@ -194,7 +193,7 @@ class KeyValueStore:
                 if task is not None and task.cancelling():
                     raise
                 raise ProviderError("the custom provider cancelled a call that nobody had given up") from exc
-            except (ProviderError, SessionError):
+            except (ProviderError, SessionError, DeadlineError):
                 raise
             except Exception as exc:
                 if not done:
@@ -269,7 +268,7 @@ def _decode(text: Any) -> SessionRecord | None:
             return None
         metadata = decode_document(document["metadata"])
         created, expires, accessed = (float(document[name]) for name in ("created", "expires", "accessed"))
-        if not all(0 <= moment < LAST_TIME for moment in (created, expires, accessed)):
+        if not all(0 <= moment < LAST_DEADLINE + 1 for moment in (created, expires, accessed)):
             return None
         idle = float(document.get("idle", 0))
         idle_expires = float(document["idle_expires"]) if idle else None

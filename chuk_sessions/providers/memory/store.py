@@ -12,7 +12,7 @@ from chuk_sessions.models import SessionRecord
 from chuk_sessions.providers.memory.expiring_map import Entry
 from chuk_sessions.providers.memory.session import StoredSession, record_of
 from chuk_sessions.providers.memory.storage import MemoryStore
-from chuk_sessions.stores.contract import Existing
+from chuk_sessions.stores.contract import Existing, postponed
 
 __all__ = ["MemorySessionStore"]
 
@@ -120,10 +120,11 @@ class MemorySessionStore:
     async def extend(self, session_id: str, lifetime: float) -> bool:
         while (entry := self._live(session_id)) is not None:
             if entry[0].idle:
-                entry[0].end += lifetime
+                entry[0].end = postponed(entry[0].end, lifetime)
                 entry[0].last += lifetime
                 self._touch(entry, self._wall_clock())
                 return True
+            postponed(entry[0].expires, lifetime)  # or an error, before anything changes
             if self._map.postpone(entry[0].session_id, entry, lifetime):  # else another thread was first
                 entry[0].expires += lifetime
                 entry[0].touch(self._wall_clock())

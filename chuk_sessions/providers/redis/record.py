@@ -31,6 +31,7 @@ from chuk_sessions.models import MICROSECONDS, SessionRecord
 from chuk_sessions.providers.redis.keys import unquote_part
 
 __all__ = [
+    "DEADLINE_DIGITS",
     "VERSION",
     "VERSIONS",
     "Fields",
@@ -48,6 +49,7 @@ __all__ = [
 VERSION = b"1"
 VERSIONS = (VERSION, VERSION + b"+")
 METADATA = b"m:"
+TIME_DIGITS, DEADLINE_DIGITS = 17, 18  # a deadline may be as late as the year 9999
 MAX_FIELDS = 500_000  # Redis 6.2 takes 1,048,576 arguments and cuts the connection, everybody's, at one more
 
 Fields = list[bytes] | dict[bytes, bytes]  # the reply to HGETALL: a list with protocol 2, a dict with 3
@@ -99,14 +101,14 @@ def decode_record(reply: Fields) -> SessionRecord:
     record = SessionRecord(
         user_id=None if user is None else to_text(user),
         created=in_seconds(fixed[b"created"]),
-        expires=in_seconds(fixed[b"expires"]),
+        expires=in_seconds(fixed[b"expires"], DEADLINE_DIGITS),
         accessed=in_seconds(fixed[b"accessed"]),
         metadata=decode_fields(metadata),
         status=fixed[b"status"].decode(),
     )
     if b"idle" in fixed:
         record.idle, record.idle_expires = in_seconds(fixed[b"idle"]), record.expires
-        record.expires = in_seconds(fixed[b"end"])
+        record.expires = in_seconds(fixed[b"end"], DEADLINE_DIGITS)
     return record
 
 
@@ -121,9 +123,9 @@ def in_microseconds(seconds: float) -> int:
     return round(seconds * MICROSECONDS)
 
 
-def in_seconds(digits: bytes) -> float:
-    """The inverse of ``in_microseconds``. Raises ValueError for what is no time."""
-    if not digits.isdigit() or len(digits) > 17:
+def in_seconds(digits: bytes, most: int = TIME_DIGITS) -> float:
+    """The inverse of ``in_microseconds``. Raises ValueError for what is no time, or has more digits than that."""
+    if not digits.isdigit() or len(digits) > most:
         raise ValueError("a time is a number of microseconds")
     return int(digits) / MICROSECONDS
 

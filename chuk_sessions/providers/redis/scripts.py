@@ -15,8 +15,10 @@ as reading a field.
 from __future__ import annotations
 
 from chuk_sessions.providers.redis.lua import load
+from chuk_sessions.providers.redis.record import in_microseconds
 from chuk_sessions.redis_client.batch import BatchScript
 from chuk_sessions.redis_client.scripts import Script
+from chuk_sessions.stores.contract import LAST_DEADLINE
 
 __all__ = [
     "ABSENT",
@@ -33,13 +35,14 @@ __all__ = [
     "MEMBERS",
     "MOVE",
     "RENEW",
+    "TOO_LATE",
     "TOUCH",
     "UNREADABLE",
     "UPDATE",
     "VISIT",
 ]
 
-ABSENT, UNREADABLE, CONDEMNED = 0, -1, -4  # replies
+ABSENT, UNREADABLE, CONDEMNED, TOO_LATE = 0, -1, -4, -5  # replies
 MAX_VICTIMS = 200  # sessions that one script ends: the server serves nobody else meanwhile
 
 # A session, and the index if that is in its slot.
@@ -47,7 +50,7 @@ TOUCH = BatchScript(load("touch"))
 CREATE = Script(load("create", MAX_VICTIMS=MAX_VICTIMS))
 UPDATE = Script(load("update"))
 INCREMENT = Script(load("increment"))
-EXTEND = Script(load("extend"))
+EXTEND = Script(load("extend", LAST_DEADLINE=in_microseconds(LAST_DEADLINE)))
 DELETE = Script(load("delete"))
 RENEW = Script(load("renew"))
 DROP = Script(load("drop_alias"))

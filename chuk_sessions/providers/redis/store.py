@@ -23,6 +23,7 @@ from chuk_sessions.providers.redis.keys import (
     unquote_part,
 )
 from chuk_sessions.providers.redis.record import (
+    DEADLINE_DIGITS,
     VERSION,
     VERSIONS,
     alias_in,
@@ -42,6 +43,7 @@ from chuk_sessions.providers.redis.scripts import (
     DELETE,
     DROP,
     INCREMENT,
+    TOO_LATE,
     TOUCH,
     UNREADABLE,
     UPDATE,
@@ -49,7 +51,7 @@ from chuk_sessions.providers.redis.scripts import (
 )
 from chuk_sessions.redis_client.client import Client
 from chuk_sessions.redis_client.commands import Argument, Replay
-from chuk_sessions.stores.contract import NO_INTEGER, TOO_LARGE, Existing, cannot_count
+from chuk_sessions.stores.contract import NO_INTEGER, TOO_LARGE, DeadlineError, Existing, cannot_count
 
 __all__ = ["RedisSessionStore"]
 
@@ -172,6 +174,8 @@ class RedisSessionStore:
         reply = await self._users.extend(self._keys(session_id), in_microseconds(lifetime))
         while (target := target_of(reply)) is not None:
             reply = await self._users.extend(self._keys(target), in_microseconds(lifetime))
+        if reply == TOO_LATE:
+            raise DeadlineError
         return self._found(reply)
 
     async def delete(self, session_id: str) -> bool:
@@ -269,7 +273,7 @@ class RedisSessionStore:
                 return False
             if fields[0] not in VERSIONS or None in fields[:3]:
                 return None
-            accessed, expires = in_seconds(fields[1]), in_seconds(fields[2])
+            accessed, expires = in_seconds(fields[1]), in_seconds(fields[2], DEADLINE_DIGITS)
         except (WrongTypeError, ValueError):
             return None
         age = time.monotonic() + server_ahead - accessed  # below zero: the server's clock is another one by now

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from chuk_sessions.stores import SessionStore
+from chuk_sessions.stores import LAST_DEADLINE, DeadlineError, SessionStore
 from chuk_sessions.testing.clock import Clock
 from chuk_sessions.testing.contract.base import HOUR, StoreFixtures, Time, read
 
@@ -25,6 +25,21 @@ class DeadlineTests(StoreFixtures):
             assert new.expires == pytest.approx(old.expires + times * 50.5, abs=1e-3)
         assert new.accessed > old.accessed
         assert (new.user_id, new.created, new.metadata) == (old.user_id, old.created, old.metadata)
+
+    async def test_no_deadline_beyond_the_year_9999(self, store: SessionStore) -> None:
+        """Refused, and nothing changes: the session is as it was, and may be extended by less."""
+        century = 100 * 365.25 * 24 * HOUR
+        await store.create("id", "alice", century, {"a": 1})
+        fitting = int((LAST_DEADLINE - (await read(store)).expires) / century)
+        for _ in range(fitting):
+            assert await store.extend("id", century) is True
+        before = await read(store)
+        with pytest.raises(DeadlineError):
+            await store.extend("id", century)
+        assert await read(store) == before
+        assert await store.touch("id", 0) is True
+        assert await store.extend("id", 1) is True
+        assert (await read(store)).expires == pytest.approx(before.expires + 1, abs=1e-3)
 
     async def test_an_extended_session_lives_on(self, store: SessionStore, time: Time) -> None:
         """The storage keeps it past its first deadline; touches and updates do not take the extension back."""

@@ -7,7 +7,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from chuk_sessions.providers import memory
-from chuk_sessions.stores import Existing, SessionRecord
+from chuk_sessions.stores import DeadlineError, Existing, SessionRecord
 from chuk_sessions.testing import Clock
 from tests.support.broken.base import Broken, found_by
 
@@ -226,6 +226,16 @@ class ExtendsFromNow(Broken):
         if record is not None:
             await self.store.extend(session_id, self.clock() + lifetime - record.expires)
         return record is not None
+
+
+@found_by("test_no_deadline_beyond_the_year_9999")
+class LosesWhatLivesTooLong(Broken):
+    async def extend(self, session_id: str, lifetime: float) -> bool:
+        try:
+            return await self.store.extend(session_id, lifetime)
+        except DeadlineError:
+            await self.store.delete(session_id)
+            raise
 
 
 @found_by("test_an_extended_session_lives_on", "test_extensions_add_up", "test_an_extended_session_stays_listed")

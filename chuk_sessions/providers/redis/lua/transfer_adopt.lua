@@ -75,10 +75,10 @@ local member = user and filed == '' and member_of(key, KEYS[2], user, created)
 if member then file(KEYS[2], member, now, expires) end
 local final = expires
 if stays then
-  items[#items + 1], items[#items + 2] = 'end', expires
+  items[#items + 1], items[#items + 2] = 'end', string.format('%.0f', expires)
   expires = math.max(tonumber(old[3]), math.min(expires, now + idle))
 end
-items[#items + 1], items[#items + 2] = 'expires', expires
+items[#items + 1], items[#items + 2] = 'expires', string.format('%.0f', expires)
 write('HSET', items)
 local set = redis.pcall('PEXPIREAT', key, math.ceil(expires / 1000))
 if type(set) == 'table' then

@@ -23,7 +23,7 @@ if not found and old[1] == version .. '+' then
 end
 if found then
   local accessed, expires, created = old[2], old[3], old[4]
-  if not (accessed and expires and created and old[5]) or #accessed > 17 or #expires > 17 or #created > 17
+  if not (accessed and expires and created and old[5]) or #accessed > 17 or #expires > 18 or #created > 17
     or string.find(accessed .. expires .. created, '%D') then return -1 end
   found = tonumber(expires) > now
 elseif old[1] then
