@@ -21,12 +21,13 @@ from chuk_sessions.arguments import (
     choose_sandbox,
     seconds_of,
 )
-from chuk_sessions.batches import ManyAtOnce, in_background
+from chuk_sessions.batches import in_background
 from chuk_sessions.codec import text_key
 from chuk_sessions.exceptions import OutcomeUnknown, ProviderError, SessionTakenError, StorageError
 from chuk_sessions.grid_paths import GridPaths
 from chuk_sessions.ids import OversizedError, fingerprint, new_session_id, renewed_id
 from chuk_sessions.manager_settings import ManagerSettings
+from chuk_sessions.many_at_once import ManyAtOnce
 from chuk_sessions.models import SessionMetadata, session_info
 from chuk_sessions.provider import Factory
 from chuk_sessions.provider_factory import factory_for_env
@@ -276,18 +277,28 @@ class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
             raise _storage_error("list the sessions of a user", None, exc) from exc
         return [session_info(session_id, self._sandbox_id, record) for session_id, record in found]
 
-    async def delete_user_sessions(self, user_id: str, keep: str | Iterable[str] | None = None) -> int:
+    async def delete_user_sessions(
+        self, user_id: str, keep: str | Iterable[str] | None = None, *, thorough: bool = False
+    ) -> int:
         """End all sessions of a user but those in ``keep``, an id or several; how many were ended.
 
         When it returns, every session of that user that was allocated before the call has ended for every process
-        (OWASP ASVS 5.0, 7.4.3). Raises TypeError, before anything ends, for a ``user_id`` that is no str and for a
-        ``keep`` that is no id, no ids and not None; StorageError if the storage fails, strict or not: some sessions may
-        have ended then, so call again; NotSupportedError on a custom provider.
+        (OWASP ASVS 5.0, 7.4.3). On Redis they are found by an index. Should the server evict keys (it must not), a
+        session may live on that the index has lost: with ``thorough`` all sessions of the sandbox are gone through
+        too, which takes as long as ``iter_sessions``.
+
+        Raises TypeError, before anything ends, for a ``user_id`` that is no str and for a ``keep`` that is no id, no
+        ids and not None; StorageError if the storage fails, strict or not: some sessions may have ended then, so call
+        again; NotSupportedError on a custom provider.
         """
-        user_id = check_user("user_id", user_id)
-        kept = check_keep(keep)
+        user_id, kept = check_user("user_id", user_id), check_keep(keep)
         try:
-            return await self._store.delete_user(user_id, kept)
+            ended = await self._store.delete_user(user_id, kept)
+            if thorough:
+                from chuk_sessions.unlisted import end_unlisted
+
+                ended += await end_unlisted(self._store, user_id, kept)
+            return ended
         except ProviderError as exc:
             raise _storage_error("end the sessions of a user", None, exc) from exc
 

@@ -20,12 +20,13 @@ What every store promises, and ``chuk_sessions.testing.StoreContract`` checks:
 | ``UserIndexed`` | ``list_user``, ``delete_user`` | list and end the sessions of a user, limit their number |
 | ``Renewable`` | ``renew`` | a new id at a login |
 | ``Walkable`` | ``pages``, ``count`` | all sessions of a sandbox |
+| ``DeletingMany`` | ``delete_all`` | several deletions at once; without it ``delete`` is called for each |
 | ``InProcess`` | ``sweep``, ``cached``, ``capacity`` | figures of this process; a store elsewhere has none |
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from inspect import getattr_static
 from types import MethodType
 from typing import NamedTuple, Protocol, TypeGuard, runtime_checkable
@@ -39,6 +40,7 @@ __all__ = [
     "LAST_DEADLINE",
     "CompleteStore",
     "DeadlineError",
+    "DeletingMany",
     "Existing",
     "InProcess",
     "Renewable",
@@ -192,6 +194,17 @@ class Walkable(Protocol):
 
     async def count(self) -> int:
         """Count the live sessions."""
+
+
+@runtime_checkable
+class DeletingMany(Protocol):
+    """A store that may be asked to end several sessions at once, and whose deletions may overtake each other."""
+
+    async def delete_all(self, session_ids: Sequence[str]) -> list[bool | Exception]:
+        """Do ``delete`` for each id at once; what each gave or raised, as if one came after the other.
+
+        So of an alias and the id of its session, the one that stands first has found it.
+        """
 
 
 @runtime_checkable

@@ -8,14 +8,16 @@ A wrapper sees each operation before the store does. It overrides what it cares 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any, cast
 
+from chuk_sessions.batches import batch
 from chuk_sessions.codec import Metadata
 from chuk_sessions.models import SessionRecord
 from chuk_sessions.provider import Factory
 from chuk_sessions.stores.contract import (
     CompleteStore,
+    DeletingMany,
     Existing,
     InProcess,
     Renewable,
@@ -79,6 +81,12 @@ class StoreWrapper:
     def delete(self, session_id: str) -> Coroutine[Any, Any, bool]:
         """See ``SessionStore``."""
         return self.store.delete(session_id)
+
+    def delete_all(self, session_ids: Sequence[str]) -> Coroutine[Any, Any, list[bool | Exception]]:
+        """See ``DeletingMany``; by the wrapper's own ``delete``, if it has one."""
+        if type(self).delete is StoreWrapper.delete and isinstance(self.store, DeletingMany):
+            return self.store.delete_all(session_ids)
+        return batch([self.delete(session_id) for session_id in session_ids])
 
     def aclose(self) -> Coroutine[Any, Any, None]:
         """Close the store; see ``SessionStore``."""

@@ -42,6 +42,40 @@ async def test_one_id_twice(manager: SessionManager) -> None:
     assert sorted(map(bool, await manager.delete_sessions(["id"] * 3))) == [False, False, True]
 
 
+@pytest.mark.parametrize("chosen", ["chosen", None])
+async def test_several_ids_of_one_session(
+    manager_factory: Callable[..., SessionManager], request: pytest.FixtureRequest, chosen: str | None
+) -> None:
+    """The first that stands in the list has ended it, whichever is an alias; so it is on every implementation."""
+    if "custom" in request.node.callspec.id:
+        pytest.skip("a custom provider cannot renew a session")
+    manager = manager_factory()
+    for order in ((0, 1, 2), (2, 1, 0), (1, 2, 0), (0, 2), (2, 0), (1, 0, 1), (2, 2, 0)):
+        first = await manager.allocate_session(chosen, "alice")
+        second = await manager.renew_session(first, 60)
+        assert second is not None
+        third = await manager.renew_session(second, 60)
+        assert third is not None
+        other = await manager.allocate_session(user_id="alice")
+        ids = [(first, second, third)[number] for number in order]
+        results = await manager.delete_sessions(["unknown", *ids, other, ids[0]])
+        assert results == [False, True, *[False] * (len(ids) - 1), True, False], order
+        assert await manager.validate_sessions([first, second, third]) == [False] * 3
+
+
+async def test_an_alias_of_a_session_that_has_ended(
+    manager_factory: Callable[..., SessionManager], request: pytest.FixtureRequest
+) -> None:
+    if "custom" in request.node.callspec.id:
+        pytest.skip("a custom provider cannot renew a session")
+    manager = manager_factory()
+    first = await manager.allocate_session(user_id="alice")
+    second = await manager.renew_session(first, 60)
+    assert second is not None
+    assert await manager.delete_session(second) is True
+    assert await manager.delete_sessions([first, second]) == [False, False]
+
+
 async def test_nothing(manager: SessionManager) -> None:
     assert await manager.allocate_sessions([]) == []
     assert await manager.validate_sessions(()) == []

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 
+from chuk_sessions.batches import batch, in_order
 from chuk_sessions.codec import Metadata
 from chuk_sessions.exceptions import ProviderError, WrongTypeError
 from chuk_sessions.ids import is_random, user_tag
@@ -179,13 +180,21 @@ class RedisSessionStore:
         return self._found(reply)
 
     async def delete(self, session_id: str) -> bool:
+        return (await self._delete(session_id))[0]
+
+    async def delete_all(self, session_ids: Sequence[str]) -> list[bool | Exception]:
+        return in_order(await batch([self._delete(session_id) for session_id in session_ids]))
+
+    async def _delete(self, session_id: str) -> tuple[bool, str]:
+        """End a session; whether there was one, and the id that it had if this one is an alias."""
         replay = Replay.DELETE if is_random(session_id) else Replay.NEVER
         reply = await DELETE.run(self._client, self._keys(session_id), (VERSION,), replay)
-        while (target := target_of(reply)) is not None:  # the id of a renewed session is always random
-            reply = await DELETE.run(self._client, self._keys(target), (VERSION,), Replay.DELETE)
+        while (target := target_of(reply)) is not None:
+            session_id = target  # always a random one, as renewals make them
+            reply = await DELETE.run(self._client, self._keys(session_id), (VERSION,), Replay.DELETE)
         if isinstance(reply, list):
             await self._users.forget(reply[0])
-        return bool(reply)
+        return bool(reply), session_id
 
     async def renew(self, session_id: str, new_id: str, grace: float) -> str | None:
         new_key = self._key(new_id)

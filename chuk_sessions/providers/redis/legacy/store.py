@@ -18,6 +18,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Any
 
+from chuk_sessions.batches import batch, in_order
 from chuk_sessions.exceptions import MetadataError, OutOfMemoryError, ProviderError
 from chuk_sessions.providers.redis.index import UserIndex, target_of
 from chuk_sessions.providers.redis.keys import (
@@ -39,6 +40,8 @@ from chuk_sessions.stores.adoption import Adoption
 from chuk_sessions.stores.wrapper import StoreWrapper
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from chuk_sessions.codec import Metadata
     from chuk_sessions.models import SessionRecord
     from chuk_sessions.providers.redis.store import RedisSessionStore
@@ -116,10 +119,16 @@ class LegacyReadingStore(StoreWrapper):
         return await self._import(session_id) and await self.store.extend(session_id, lifetime)
 
     async def delete(self, session_id: str) -> bool:
-        found: bool | str = session_id
-        while isinstance(found, str):
-            found = await self._delete(found)
-        return found
+        return (await self._delete_as(session_id))[0]
+
+    async def delete_all(self, session_ids: Sequence[str]) -> list[bool | Exception]:
+        return in_order(await batch([self._delete_as(session_id) for session_id in session_ids]))
+
+    async def _delete_as(self, session_id: str) -> tuple[bool, str]:
+        """End a session; whether there was one, and the id that it had if this one is an alias."""
+        while isinstance(found := await self._delete(session_id), str):
+            session_id = found
+        return found, session_id
 
     async def _delete(self, session_id: str) -> bool | str:
         """End both copies; whether there was one, or the id to end instead if this one is an alias."""

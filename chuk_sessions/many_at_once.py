@@ -1,0 +1,76 @@
+"""The methods of ``SessionManager`` that take several sessions, with a result or an exception for each."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine, Iterable, Mapping
+from typing import Any
+
+from chuk_sessions.arguments import check_several, id_or_error
+from chuk_sessions.batches import batch
+from chuk_sessions.exceptions import ProviderError, StorageError
+from chuk_sessions.stores.contract import CompleteStore, DeletingMany
+
+__all__ = ["ManyAtOnce"]
+
+
+def _session_error(action: str, result: bool | Exception) -> bool | Exception:
+    """What a batch returns for one item: a failing storage as StorageError with its cause."""
+    if not isinstance(result, ProviderError):
+        return result
+    error = StorageError(f"could not {action} a session: {result}")
+    error.__cause__ = result
+    return error
+
+
+class ManyAtOnce:
+    """For a class with a store and ``allocate_session``."""
+
+    _store: CompleteStore
+    _touch_interval: float
+
+    async def allocate_session(self, *args: Any, **options: Any) -> str:
+        """See ``SessionManager``."""
+        raise NotImplementedError
+
+    async def allocate_sessions(self, requests: Iterable[Mapping[str, Any]]) -> list[str | Exception]:
+        """``allocate_session`` for each of ``requests``, the arguments of one call by name; on Redis in one round trip.
+
+        Per request, in order: the id, or the exception that the call would have raised; TypeError for one that is no
+        dict. What one of them does has no bearing on the others. Several requests for a user at the limit end sessions
+        of each other.
+        """
+        return await batch([self._request(each) for each in check_several("requests", requests, "dicts of arguments")])
+
+    def _request(self, request: Any) -> Coroutine[Any, Any, str] | Exception:
+        if not isinstance(request, Mapping):
+            return TypeError(f"a request must be a dict of arguments, got {type(request).__name__}")
+        try:
+            return self.allocate_session(**request)
+        except Exception as exc:  # an argument that it does not have, or whatever reading the request raises
+            return exc
+
+    async def validate_sessions(self, session_ids: Iterable[str]) -> list[bool | Exception]:
+        """``validate_session`` for each id, on Redis in one round trip per server.
+
+        Per id, in order: whether the session lives; StorageError if the storage failed, strict or not; TypeError for
+        what is no str, and ValueError for an id over 1 KiB.
+        """
+        ids = map(id_or_error, check_several("session_ids", session_ids, "ids"))
+        touch, interval = self._store.touch, self._touch_interval
+        results = await batch([each if isinstance(each, Exception) else touch(each, interval) for each in ids])
+        return [_session_error("validate", result) for result in results]
+
+    async def delete_sessions(self, session_ids: Iterable[str]) -> list[bool | Exception]:
+        """``delete_session`` for each id, on Redis in one round trip per server.
+
+        Per id: whether there was one to end, else as ``validate_sessions``. It is as if one id came after the other: of
+        several ids of one session the first has ended it.
+        """
+        ids = list(map(id_or_error, check_several("session_ids", session_ids, "ids")))
+        ended = iter(await self._delete_all([each for each in ids if isinstance(each, str)]))
+        return [_session_error("delete", next(ended)) if isinstance(each, str) else each for each in ids]
+
+    def _delete_all(self, session_ids: list[str]) -> Coroutine[Any, Any, list[bool | Exception]]:
+        if isinstance(self._store, DeletingMany):
+            return self._store.delete_all(session_ids)
+        return batch([self._store.delete(each) for each in session_ids])
