@@ -41,10 +41,10 @@ class KeyValueStore:
     gets whole seconds, rounded up; the deadline in the document rules.
     """
 
-    def __init__(self, factory: Factory, sandbox_id: str, wall_clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, factory: Factory, sandbox_id: str, wall_clock: Callable[[], float] | None = None) -> None:
         self._factory = factory
         self._sandbox = quote_part(sandbox_id)
-        self._wall_clock = wall_clock
+        self._wall_clock = time.time if wall_clock is None else wall_clock
         self._reported = False
 
     async def create(

@@ -76,14 +76,14 @@ class ExpiringMap:
 
     def __init__(
         self,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] | None = None,
         max_items: int | None = None,
         default_ttl: float = DEFAULT_TTL,
     ) -> None:
         if max_items is not None and max_items < 1:
             raise ValueError(f"max_items must be at least 1, got {max_items!r}")
         self.items: dict[Hashable, Entry] = {}
-        self.clock = clock
+        self.clock = time.monotonic if clock is None else clock
         self.max_items = max_items
         self.default_ttl = default_ttl
         self.on_new_second: Callable[[], None] | None = None

@@ -19,9 +19,11 @@ class MemoryStore:
     """What one process keeps: a map of values, and one map of sessions per sandbox.
 
     ``clock`` (seconds from zero up, monotonic) rules expiry, ``wall_clock`` (seconds since the epoch) the
-    timestamps of sessions. ``max_items`` bounds the values and each sandbox's sessions, each for itself: one more
-    evicts what would expire first. Expired items are removed while an event loop runs that wrote or opened the store,
-    idle or not. Event loops of several threads may share it; on a Python without a GIL its operations take locks.
+    timestamps of sessions; the defaults are what ``time.monotonic`` and ``time.time`` are when the store is made, so
+    that a library which replaces these in a test moves the time of the stores made there. ``max_items`` bounds the
+    values and each sandbox's sessions, each for itself: one more evicts what would expire first. Expired items are
+    removed while an event loop runs that wrote or opened the store, idle or not. Event loops of several threads may
+    share it; on a Python without a GIL its operations take locks.
     """
 
     def __init__(
@@ -29,13 +31,13 @@ class MemoryStore:
         *,
         max_items: int | None = None,
         default_ttl: float = DEFAULT_TTL,
-        clock: Callable[[], float] = time.monotonic,
-        wall_clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] | None = None,
+        wall_clock: Callable[[], float] | None = None,
     ) -> None:
         self.locked = not has_gil()
         self.max_items = max_items
-        self._clock = clock
-        self.wall_clock = wall_clock
+        self._clock = time.monotonic if clock is None else clock
+        self.wall_clock = time.time if wall_clock is None else wall_clock
         self.values = self._new_map(default_ttl)
         self._sessions: dict[str, tuple[ExpiringMap, UserIndex[StoredSession], ExpiringMap]] = {}
 
