@@ -158,7 +158,12 @@ class _Lock:
     async def take(cls, client: Client) -> _Lock:
         token = urandom(16).hex().encode()
         if await client.call(b"SET", MIGRATE_LOCK, token, b"NX", b"PX", LOCK_MILLISECONDS) is None:
-            raise ProviderError("another migration from this database is running, or was killed less than a minute ago")
+            left: int = await client.call(b"PTTL", MIGRATE_LOCK, replay=Replay.READ)
+            raise ProviderError(
+                "another migration from this database is running, or was killed: then its lock expires in"
+                f" {max(1, math.ceil(left / 1000))} s. Wait so long and run it again; if you know that none is running,"
+                f" you may delete the key {MIGRATE_LOCK.decode()} instead"
+            )
         return cls(client, token)
 
     async def renew(self) -> None:
