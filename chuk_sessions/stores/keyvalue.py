@@ -9,8 +9,8 @@ import logging
 import math
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, TypeVar
-from weakref import WeakValueDictionary
 
 from chuk_sessions.codec import ANY_DEPTH, Metadata, decode_document, encode_document
 from chuk_sessions.exceptions import ProviderError, SessionError
@@ -20,8 +20,9 @@ from chuk_sessions.models import SessionRecord
 from chuk_sessions.provider import Factory, Provider
 from chuk_sessions.stores.adoption import Adoption
 from chuk_sessions.stores.contract import LAST_DEADLINE, DeadlineError, Existing, counted, postponed
+from chuk_sessions.stores.turns import Turns
 
-__all__ = ["KeyValueStore"]
+__all__ = ["KeyValueStore", "storage_of"]
 
 T = TypeVar("T")
 
@@ -29,20 +30,34 @@ logger = logging.getLogger(__name__)
 
 FORMAT_VERSION = 1
 
-# One lock per event loop, provider and key: all managers of this process take turns.
-_locks: WeakValueDictionary[tuple[int, int, str], asyncio.Lock] = WeakValueDictionary()
+_turns = Turns()  # of all managers of this process, by storage and key
+
+
+def storage_of(factory: Factory) -> str:
+    """A name that all factories of one storage have: that of the function, or the class, which they come from.
+
+    Each call of a module's ``factory()`` may give another object, and nothing tells that both lead to one storage. So
+    what comes from one function or class counts as one. Where it is not, two sessions with the same id in the same
+    sandbox wait for each other without need.
+    """
+    while isinstance(factory, partial):
+        factory = factory.func
+    made_by: Any = factory if hasattr(factory, "__qualname__") else type(factory)
+    return f"{getattr(made_by, '__module__', '')}.{made_by.__qualname__}"
 
 
 class KeyValueStore:
     """The sessions of one sandbox as one JSON document each; see ``SessionStore``.
 
-    Operations on one session take turns among the users of one factory in one event loop. Between processes they
-    cannot: get, setex and delete leave a gap in which another process may write, whatever is done here. The provider
-    gets whole seconds, rounded up; the deadline in the document rules.
+    Operations on one session take turns among all that use its storage in this process, in whatever event loop and
+    thread (see ``storage_of``). Between processes they cannot: get, setex and delete leave a gap in which another
+    process may write, whatever is done here. The provider gets whole seconds, rounded up; the deadline in the document
+    rules.
     """
 
     def __init__(self, factory: Factory, sandbox_id: str, wall_clock: Callable[[], float] | None = None) -> None:
         self._factory = factory
+        self._storage = storage_of(factory)
         self._sandbox = quote_part(sandbox_id)
         self._wall_clock = time.time if wall_clock is None else wall_clock
         self._reported = False
@@ -175,30 +190,30 @@ class KeyValueStore:
     async def _in_turn(self, session_id: str, run: Callable[[Provider, str], Awaitable[T]]) -> T:
         """Run one operation alone; whatever the provider raises, or hides, becomes a ProviderError."""
         key = session_key(self._sandbox, session_id)
-        name = (id(asyncio.get_running_loop()), id(self._factory), key)
-        lock = _locks.get(name) or _locks.setdefault(name, asyncio.Lock())
         done: list[T] = []
-        async with lock:
-            try:
-                opened = self._factory()
-                if not hasattr(opened, "__aenter__"):
-                    raise ProviderError(
-                        "session_factory() must return an asynchronous context manager, got"
-                        f" {type(opened).__name__}; a module's factory must be called: session_factory=module.factory()"
-                    )
-                async with opened as provider:
-                    done.append(await run(provider, key))
-            except asyncio.CancelledError as exc:
-                task = asyncio.current_task()
-                if task is not None and task.cancelling():
-                    raise
-                raise ProviderError("the custom provider cancelled a call that nobody had given up") from exc
-            except (ProviderError, SessionError, DeadlineError):
+        turn = await _turns.begin((self._storage, key))
+        try:
+            opened = self._factory()
+            if not hasattr(opened, "__aenter__"):
+                raise ProviderError(
+                    "session_factory() must return an asynchronous context manager, got"
+                    f" {type(opened).__name__}; a module's factory must be called: session_factory=module.factory()"
+                )
+            async with opened as provider:
+                done.append(await run(provider, key))
+        except asyncio.CancelledError as exc:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
                 raise
-            except Exception as exc:
-                if not done:
-                    raise ProviderError(f"the custom provider failed: {type(exc).__name__}") from exc
-                logger.warning("A custom provider failed to close after its work was done: %s", type(exc).__name__)
+            raise ProviderError("the custom provider cancelled a call that nobody had given up") from exc
+        except (ProviderError, SessionError, DeadlineError):
+            raise
+        except Exception as exc:
+            if not done:
+                raise ProviderError(f"the custom provider failed: {type(exc).__name__}") from exc
+            logger.warning("A custom provider failed to close after its work was done: %s", type(exc).__name__)
+        finally:
+            _turns.end(turn)
         if not done:
             raise ProviderError("the custom provider's context manager hid a failure")
         return done[0]
