@@ -152,9 +152,17 @@ async def _policy(server: Master, info: Info) -> Finding:
     policy = info.get("maxmemory_policy") or await _setting(server, "maxmemory-policy")
     if policy is None:
         return Finding(Level.UNKNOWN, "maxmemory-policy", "not told", "it should be noeviction")
+    evicted = info.get("evicted_keys", "0")
+    value = policy if evicted == "0" else f"{policy}, {evicted} keys evicted since it was started"
+    lost = "" if evicted == "0" else "; rebuild the index of users: python -m chuk_sessions reindex URL"
     if policy != "noeviction":
-        why = "live sessions end when memory runs out: CONFIG SET maxmemory-policy noeviction, and in redis.conf"
-        return Finding(Level.FAIL, "maxmemory-policy", policy, why)
+        why = (
+            "when memory runs out, live sessions end, and others cannot be found by their user any more:"
+            f" CONFIG SET maxmemory-policy noeviction, and in redis.conf{lost}"
+        )
+        return Finding(Level.FAIL, "maxmemory-policy", value, why)
+    if lost:
+        return Finding(Level.WARN, "maxmemory-policy", value, f"delete_user_sessions may miss sessions{lost}")
     return Finding(Level.OK, "maxmemory-policy", policy)
 
 

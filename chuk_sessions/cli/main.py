@@ -22,6 +22,7 @@ from chuk_sessions import grid
 from chuk_sessions.cli.checklist import Level, check
 from chuk_sessions.cli.migrate import BATCH, Counts, migrate
 from chuk_sessions.cli.progress import show_progress
+from chuk_sessions.cli.reindex import reindex
 from chuk_sessions.cli.stored import count_keys
 from chuk_sessions.cli.survey import LISTED, as_json, as_text, survey
 from chuk_sessions.cli.targets import ProviderTarget
@@ -94,10 +95,11 @@ async def _to_end(run: Awaitable[int]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m chuk_sessions", description="Tools for sessions on Redis.")
-    commands = parser.add_subparsers(required=True, metavar="{migrate,inspect,check}")
+    commands = parser.add_subparsers(required=True, metavar="{migrate,inspect,check,reindex}")
     _add_migrate(commands)
     _add_inspect(commands)
     _add_check(commands)
+    _add_reindex(commands)
     return parser
 
 
@@ -172,6 +174,20 @@ def _add_check(commands: Any) -> None:
     parser.set_defaults(run=_check)
 
 
+def _add_reindex(commands: Any) -> None:
+    parser = commands.add_parser(
+        "reindex",
+        help="rebuild the index of users from the sessions",
+        description="Put back the entries of sessions that are missing in the index of their user, as after the server"
+        " has evicted keys. May be interrupted and run again, also while applications go on.",
+    )
+    parser.add_argument("url", metavar="URL", help=URL_HELP)
+    parser.add_argument("--sandbox", action="append", default=[], help="only this sandbox; may be given several times")
+    parser.add_argument("--dry-run", action="store_true", help="only count")
+    parser.add_argument("--batch", type=_batch, default=BATCH, metavar="N", help=f"sessions at a time ({BATCH})")
+    parser.set_defaults(run=_reindex)
+
+
 def _sandbox(text: str) -> str:
     try:
         return grid.check_segment("a sandbox", text)
@@ -227,6 +243,25 @@ async def _migrate(options: argparse.Namespace) -> int:
         print("interrupted: run it again to go on")
         return INTERRUPTED
     return 1 if counts.left_behind else 0
+
+
+async def _reindex(options: argparse.Namespace) -> int:
+    server, stopped = client(options.url), _stop_at_signal()
+    with show_progress(await count_keys(server)) as progress:
+        found = await reindex(
+            server,
+            sandboxes=options.sandbox,
+            dry_run=options.dry_run,
+            batch=options.batch,
+            progress=progress,
+            stop=stopped.is_set,
+        )
+    done = "would be put back" if options.dry_run else "were put back"
+    print(f"{found.missing} entries {done}, of {found.sessions} sessions")
+    if stopped.is_set():
+        print("interrupted: run it again for the rest")
+        return INTERRUPTED
+    return 1 if options.dry_run and found.missing else 0
 
 
 def _stop_at_signal() -> asyncio.Event:

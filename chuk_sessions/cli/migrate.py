@@ -90,6 +90,10 @@ class Counts:
     problems: list[Problem] = field(default_factory=list)
     to_move: Counter[str] = field(default_factory=Counter)  # by sandbox, in a dry run
 
+    def summary(self) -> str:
+        """See ``Progress``."""
+        return f"moved {self.moved}, ended {self.ended}, left in place {self.left_behind}"
+
     def add_problem(self, problem: Problem) -> None:
         """Count it, and keep it if there are not too many."""
         self.left_behind += 1

@@ -1,23 +1,30 @@
-"""How far a migration is: a bar if rich is installed and somebody watches, else a line now and then."""
+"""How far a run over all keys is: a bar if rich is installed and somebody watches, else a line now and then."""
 
 from __future__ import annotations
 
 import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Protocol, TextIO
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from chuk_sessions.cli.migrate import Counts
-
-__all__ = ["show_progress"]
+__all__ = ["Progress", "show_progress"]
 
 LINE_EVERY = 10_000  # keys
 
 
+class Progress(Protocol):
+    """How far a run is."""
+
+    seen: int  # keys
+
+    def summary(self) -> str:
+        """Say in a few words what was done so far."""
+
+
 @contextmanager
-def show_progress(total: int, stream: TextIO | None = None) -> Iterator[Callable[[Counts], None]]:
+def show_progress(total: int, stream: TextIO | None = None) -> Iterator[Callable[[Progress], None]]:
     """Gives what is to be called with the counts; ``total`` is about how many keys there are to look at."""
     stream = sys.stderr if stream is None else stream
     try:
@@ -33,20 +40,17 @@ def show_progress(total: int, stream: TextIO | None = None) -> Iterator[Callable
         yield show
 
 
-def _summary(counts: Counts) -> str:
-    return f"moved {counts.moved}, ended {counts.ended}, left in place {counts.left_behind}"
-
-
 @contextmanager
-def _bar(total: int, console: object) -> Iterator[Callable[[Counts], None]]:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+def _bar(total: int, console: object) -> Iterator[Callable[[Progress], None]]:
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
 
     columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
-    with Progress(*columns, console=console) as progress:  # type: ignore[arg-type]
+    with Bar(*columns, console=console) as progress:  # type: ignore[arg-type]
         task = progress.add_task("", total=total)
 
-        def show(counts: Counts) -> None:
-            progress.update(task, completed=min(counts.seen, total), description=_summary(counts))
+        def show(counts: Progress) -> None:
+            progress.update(task, completed=min(counts.seen, total), description=counts.summary())
 
         yield show
 
@@ -59,7 +63,7 @@ class _Lines:
         self._stream = stream
         self._next = LINE_EVERY
 
-    def __call__(self, counts: Counts) -> None:
+    def __call__(self, counts: Progress) -> None:
         if counts.seen >= self._next:
             self._next += LINE_EVERY * (1 + (counts.seen - self._next) // LINE_EVERY)
-            print(f"{counts.seen} of about {self._total} keys: {_summary(counts)}", file=self._stream)
+            print(f"{counts.seen} of about {self._total} keys: {counts.summary()}", file=self._stream)

@@ -12,6 +12,7 @@ from chuk_sessions.cli import checklist
 from chuk_sessions.cli import main as cli
 from chuk_sessions.cli.checklist import Finding, Level, check
 from chuk_sessions.redis_client.client import Client
+from tests.support.helpers import eventually
 from tests.support.pages import README
 from tests.support.servers import RedisServer
 
@@ -172,6 +173,27 @@ async def test_a_server_that_tells_nothing() -> None:
     assert len(unknown) == 7
     assert all(found[name].advice for name in unknown)
     assert found["commands"].level is Level.OK
+
+
+async def test_a_server_that_has_evicted_keys() -> None:
+    """It says how many, and how to find sessions by their user again; also when the policy is right by now."""
+    with RedisServer(*GOOD, "maxmemory-policy allkeys-random") as server:
+        server.command("CONFIG", "SET", "maxmemory", "3mb")
+        server.command("EVAL", "for i = 1, 50 do redis.call('SET', i, string.rep('x', 100000)) end", "0")
+        await eventually(lambda: server.info("stats")["evicted_keys"] != "0")
+        server.command("CONFIG", "SET", "maxmemory", "200mb")
+        evicted = server.info("stats")["evicted_keys"]
+        found = (await findings_of(server.url))["maxmemory-policy"]
+        assert (found.level, found.value) == (
+            Level.FAIL,
+            f"allkeys-random, {evicted} keys evicted since it was started",
+        )
+        assert "noeviction" in found.advice
+        assert "python -m chuk_sessions reindex URL" in found.advice
+        server.command("CONFIG", "SET", "maxmemory-policy", "noeviction")
+        found = (await findings_of(server.url))["maxmemory-policy"]
+        assert (found.level, found.value) == (Level.WARN, f"noeviction, {evicted} keys evicted since it was started")
+        assert "python -m chuk_sessions reindex URL" in found.advice
 
 
 async def test_settings_without_config() -> None:

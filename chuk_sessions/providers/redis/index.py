@@ -52,7 +52,7 @@ from chuk_sessions.providers.redis.scripts import (
 from chuk_sessions.redis_client.client import Client
 from chuk_sessions.redis_client.commands import Argument, Replay, Reply
 
-__all__ = ["Member", "UserIndex", "mark_of", "target_of"]
+__all__ = ["CLOCK_SLACK", "Member", "UserIndex", "mark_of", "raw_member", "target_of"]
 
 PAUSE, MAX_PAUSE = 0.001, 0.02  # seconds at the most before a change is tried again that others came before
 MARKER_MS = 3_600_000  # how long a create may be under way, and far more
@@ -107,7 +107,8 @@ def target_of(reply: Reply) -> str | None:
     return None
 
 
-def _raw_member(key: str, user: bytes, incarnation: bytes) -> bytes:
+def raw_member(key: str, user: bytes, incarnation: bytes) -> bytes:
+    """The entry of a session of that incarnation, as the index holds it."""
     return b"%b%b:%b" % (mark_of(user), incarnation, name_in_key(key).encode())
 
 
@@ -234,7 +235,7 @@ class UserIndex:
             await MOVE.run(self._client, (self._of_member(member),), args)
 
     def _member(self, key: str, user_id: str, incarnation: bytes) -> Member:
-        return parse_member(_raw_member(key, to_bytes(user_id), incarnation))
+        return parse_member(raw_member(key, to_bytes(user_id), incarnation))
 
     async def _file(self, key: str, user_id: str, lifetime: int, limit: int) -> bytes:
         index = self._of(user_id)
@@ -267,7 +268,7 @@ class UserIndex:
             former = reply[0]
             old = parse_member(former)
             incarnation = b"%d.%b.%b" % (old.born, urandom(8).hex().encode(), reply[2])
-            new = parse_member(_raw_member(keys[1], old.user, incarnation))
+            new = parse_member(raw_member(keys[1], old.user, incarnation))
             filed, marker = new.raw, self._marker(new)
             await MOVE.run(self._client, (self._of_member(new),), (filed, int(reply[1]) + CLOCK_SLACK))
             args = (old.incarnation, reply[1], incarnation)
@@ -295,7 +296,7 @@ class UserIndex:
         user = fields.get(b"user")
         if user is not None:
             incarnation = fields.get(b"inc", fields.get(b"created", b"") + b".")
-            await self.forget(_raw_member(key, user, incarnation))
+            await self.forget(raw_member(key, user, incarnation))
 
     async def end_all(
         self, user_id: str, keep: frozenset[str], live_name: Callable[[str], Awaitable[str | None]]
