@@ -272,7 +272,7 @@ def test_every_argument_is_covered() -> None:
     public = [method for name, method in members if not name.startswith("_")]
     assert {name for method in public for name in list(inspect.signature(method).parameters)[1:]} == {
         *("session_id", "user_id", "ttl_hours", "custom_metadata", "merge", "field", "amount", "additional_hours"),
-        *("grace_seconds", "keep", "batch", "requests", "session_ids", "artifact_id", "grid_key"),
+        *("grace_seconds", "keep", "thorough", "batch", "requests", "session_ids", "artifact_id", "grid_key"),
     }
 
 

@@ -60,6 +60,7 @@ logger = logging.getLogger(__name__)
 
 LISTINGS = 10  # of a user's sessions, while they are given new ids again and again
 COUNT_BATCH = 1000  # keys that the server looks at before it serves others
+LATE = 1.0  # seconds by which a reply that told the server's clock may have been read late
 ALWAYS = (VERSION, 0)  # to touch however lately it was
 UNCOUNTABLE = {-2: NO_INTEGER, -3: TOO_LARGE}
 
@@ -285,8 +286,8 @@ class RedisSessionStore:
             accessed, expires = in_seconds(fields[1]), in_seconds(fields[2], DEADLINE_DIGITS)
         except (WrongTypeError, ValueError):
             return None
-        age = time.monotonic() + server_ahead - accessed  # below zero: the server's clock is another one by now
-        return True if 0 <= age < interval and accessed + age < expires else None
+        age = time.monotonic() + server_ahead - accessed  # far below zero: the clock was set
+        return True if -LATE <= age < interval and accessed + age < expires else None
 
     def _found(self, reply: int) -> bool:
         if reply == UNREADABLE and not self._reported:
