@@ -34,6 +34,7 @@ VERSIONS = {
     "771": ssl.TLSVersion.TLSv1_2,  # the numbers that redis-py takes
     "772": ssl.TLSVersion.TLSv1_3,
 }
+THREAD_NAME = "chuk_sessions TLS"
 PATIENCE = 5.0  # seconds for reading the files
 MAX_CONTEXTS = 64
 
@@ -102,7 +103,7 @@ async def tls_context(tls: TLSConfig) -> ssl.SSLContext:
     with _lock:
         waiting = _making.get((tls, versions))
         if waiting is None:
-            threading.Thread(target=_make, args=(tls, versions), name="chuk_sessions TLS", daemon=True).start()
+            threading.Thread(target=_make, args=(tls, versions), name=THREAD_NAME, daemon=True).start()
             waiting = _making[tls, versions] = []
         waiting.append(future)
     try:

@@ -287,11 +287,20 @@ class SlowFiles:
         monkeypatch.setattr(tls, "_contexts", {})
 
 
+def await_readers() -> None:
+    """Until no thread reads certificate files: what one has read, it keeps for all, whichever test began it."""
+    for thread in threading.enumerate():
+        if thread.name == tls.THREAD_NAME:
+            thread.join(60)
+            assert not thread.is_alive()
+
+
 @pytest.fixture
 def slow_files(monkeypatch: pytest.MonkeyPatch) -> Iterator[SlowFiles]:
     files = SlowFiles(monkeypatch)
     yield files
     files.go_on.set()
+    await_readers()
 
 
 @without_client_certificate
@@ -376,6 +385,7 @@ async def test_the_systems_authorities_that_were_replaced_are_used_by_the_next_c
 
 
 async def test_contexts_are_kept_for_so_many_configurations_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    await_readers()
     monkeypatch.setattr(tls, "_contexts", {})
     monkeypatch.setattr(tls, "MAX_CONTEXTS", 3)
     configs = [TLSConfig(ca_data=trustme.CA().cert_pem.bytes().decode()) for _ in range(5)]
