@@ -149,6 +149,25 @@ class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
         except OversizedError:
             return False
 
+    async def open_session(self, session_id: str, *, owner: str | None = None) -> dict[str, Any] | None:
+        """Touch a session and tell what is known of it, as ``get_session_info`` does; None if it is not found.
+
+        On Redis that is one round trip: for each request of a web application, and for a handle that a client sends
+        with each call. With ``owner``, a user id, the session must be that user's: None for the session of another and
+        of nobody, and it is not touched then. ``touch_interval`` holds as for ``validate_session``.
+
+        Raises TypeError for ids that are no str, ValueError for an id over 1 KiB and an ``owner`` over 64 KiB;
+        StorageError if the storage fails, strict or not.
+        """
+        session_id = check_id("session_id", session_id)
+        if owner is not None:
+            owner = check_user("owner", owner, " or None")
+        try:
+            record = await self._store.open(session_id, self._touch_interval, owner)
+        except ProviderError as exc:
+            raise _storage_error("open", session_id, exc) from exc
+        return None if record is None else session_info(session_id, self._sandbox_id, record)
+
     async def get_session_info(self, session_id: str) -> dict[str, Any] | None:
         """What is known of a session, without touching it; None for an unknown, expired or deleted one.
 

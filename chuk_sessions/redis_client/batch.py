@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from copy import copy
+from itertools import compress
 
 from chuk_sessions.exceptions import ProviderError, ServerError
 from chuk_sessions.redis_client.client import Client
@@ -30,22 +31,35 @@ class BatchScript:
     def __init__(self, source: str) -> None:
         self._script = Script(source)
 
-    async def run(self, client: Client, key: str, args: tuple[Argument, ...], replay: Replay = Replay.NEVER) -> Reply:
-        """Run it for one key; the result for that. The errors are those of ``Client.call``."""
+    async def run(
+        self,
+        client: Client,
+        key: str,
+        args: tuple[Argument, ...],
+        replay: Replay = Replay.NEVER,
+        own: Argument | None = None,
+    ) -> Reply:
+        """Run it for one key; the result for that. The errors are those of ``Client.call``.
+
+        ``args`` are for all keys of a command: calls with equal ones share it. ``own`` is for this key alone, and comes
+        after them; a script takes one for each key, or for none.
+        """
         deployment = client.deployment()
         born, slot = deployment.tick, deployment.slot_of(key)
         batch = deployment.open_batch
         if not isinstance(batch, Batch) or not batch.takes(self._script.sha, args, born, slot):
             batch = Batch(self._script.sha, args, born, slot)
-            future = batch.add(key)
+            future = batch.add(key, own)
             deployment.open_batch = batch if deployment.is_up(slot) else None
             deployment.send(batch, batch.pack, replay, slot)
         else:
-            future = batch.add(key)
+            future = batch.add(key, own)
         try:
             return await future
         except MissingScriptError as missing:
             lost = missing.lost
+        if own is not None:
+            args = (*args, own)
         results = await self._script.run_anew(deployment, (key,), args, replay, born, lost)
         if not isinstance(results, list) or len(results) != 1:
             raise ProviderError("the reply of the server is not one result for each key")
@@ -57,7 +71,7 @@ class BatchScript:
 class Batch:
     """The callers of one command with many keys; a ``Waiter``. Takes more until it is written."""
 
-    __slots__ = ("_args", "_futures", "_keys", "_sha", "_slot", "_tick", "_written")
+    __slots__ = ("_args", "_futures", "_keys", "_own", "_sha", "_slot", "_tick", "_written")
 
     def __init__(self, sha: bytes, args: tuple[Argument, ...], tick: int, slot: int) -> None:
         self._sha = sha
@@ -65,6 +79,7 @@ class Batch:
         self._tick = tick
         self._slot = slot
         self._keys: list[str] = []
+        self._own: list[Argument] = []  # one for each key, or none
         self._futures: list[asyncio.Future[Reply]] = []
         self._written = False
 
@@ -79,27 +94,31 @@ class Batch:
             and args == self._args
         )
 
-    def add(self, key: str) -> asyncio.Future[Reply]:
-        """Join; a future with the result for ``key``."""
+    def add(self, key: str, own: Argument | None = None) -> asyncio.Future[Reply]:
+        """Join, with an argument of one's own if the script takes one; a future with the result for ``key``."""
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self._keys.append(key)
+        if own is not None:
+            self._own.append(own)
         self._futures.append(future)
         return future
 
     def pack(self) -> bytes:
         """The command, without those who gave up. Called when it is written; nobody joins after that."""
         self._written = True
-        waiting = [pair for pair in zip(self._keys, self._futures, strict=True) if not pair[1].done()]
-        if len(waiting) < len(self._keys):
-            self._keys, self._futures = [key for key, _ in waiting], [future for _, future in waiting]
-        return pack((b"EVALSHA", self._sha, len(self._keys), *self._keys, *self._args))
+        waits = [not future.done() for future in self._futures]
+        if not all(waits):
+            self._keys, self._own = list(compress(self._keys, waits)), list(compress(self._own, waits))
+            self._futures = list(compress(self._futures, waits))
+        return pack((b"EVALSHA", self._sha, len(self._keys), *self._keys, *self._args, *self._own))
 
     def split(self) -> list[Batch]:
         """A batch for each key and its caller; one that has a single key cannot be split and gives none."""
         parts = []
-        for key, future in zip(self._keys, self._futures, strict=True) if len(self._keys) > 1 else ():
+        for at in range(len(self._keys)) if len(self._keys) > 1 else ():
             part = Batch(self._sha, self._args, self._tick, self._slot)
-            part._keys, part._futures, part._written = [key], [future], True
+            part._keys, part._futures, part._written = [self._keys[at]], [self._futures[at]], True
+            part._own = self._own[at : at + 1]
             parts.append(part)
         return parts
 

@@ -17,6 +17,7 @@ What every store promises, and ``chuk_sessions.testing.StoreContract`` checks:
 
 | capability | methods | for |
 |---|---|---|
+| ``Openable`` | ``open`` | touch and read in one step; without it there are three |
 | ``UserIndexed`` | ``list_user``, ``delete_user`` | list and end the sessions of a user, limit their number |
 | ``Renewable`` | ``renew`` | a new id at a login |
 | ``Walkable`` | ``pages``, ``count`` | all sessions of a sandbox |
@@ -43,6 +44,7 @@ __all__ = [
     "DeletingMany",
     "Existing",
     "InProcess",
+    "Openable",
     "Renewable",
     "SessionStore",
     "SessionStoreFactory",
@@ -159,6 +161,17 @@ class SessionStore(Protocol):
 
 
 @runtime_checkable
+class Openable(Protocol):
+    """A store that touches and reads a session in one step."""
+
+    async def open(self, session_id: str, interval: float, owner: str | None) -> SessionRecord | None:
+        """Do ``touch``, then ``read``: the record as it is after the touch, None if not found.
+
+        With an ``owner``, a user id, the session of anybody else and of nobody is not found, and is not touched.
+        """
+
+
+@runtime_checkable
 class UserIndexed(Protocol):
     """A store that knows which sessions a user has."""
 
@@ -221,7 +234,7 @@ class InProcess(Protocol):
         """Return how many sessions this process may hold; ``sys.maxsize`` without a bound."""
 
 
-class CompleteStore(SessionStore, UserIndexed, Renewable, Walkable, Protocol):
+class CompleteStore(SessionStore, Openable, UserIndexed, Renewable, Walkable, Protocol):
     """A store that can do everything; ``wrapper.complete`` makes one of any store, which refuses what that lacks."""
 
 

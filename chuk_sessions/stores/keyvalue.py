@@ -142,6 +142,17 @@ class KeyValueStore:
 
         return await self._in_turn(session_id, run)
 
+    async def open(self, session_id: str, interval: float, owner: str | None) -> SessionRecord | None:
+        async def run(provider: Provider, key: str) -> SessionRecord | None:
+            record = (await self._load(provider, key))[1]
+            if record is None or owner not in (None, record.user_id):
+                return None
+            if self._wall_clock() - record.accessed >= interval:
+                await self._touch(provider, key, record)
+            return record
+
+        return await self._in_turn(session_id, run)
+
     async def update(self, session_id: str, metadata: Metadata, replace: bool) -> bool:
         patch = decode_document(encode_document(metadata))
 

@@ -20,6 +20,7 @@ from chuk_sessions.stores.contract import (
     DeletingMany,
     Existing,
     InProcess,
+    Openable,
     Renewable,
     SessionStore,
     SessionStoreFactory,
@@ -42,6 +43,7 @@ class StoreWrapper:
 
     def __init__(self, store: SessionStore) -> None:
         self.store = store
+        self._openable = store if isinstance(store, Openable) else None
         self._users = store if isinstance(store, UserIndexed) else None
         self._renewable = store if isinstance(store, Renewable) else None
         self._walkable = store if isinstance(store, Walkable) else None
@@ -65,6 +67,20 @@ class StoreWrapper:
     def touch(self, session_id: str, interval: float) -> Coroutine[Any, Any, bool]:
         """See ``SessionStore``."""
         return self.store.touch(session_id, interval)
+
+    def open(self, session_id: str, interval: float, owner: str | None) -> Coroutine[Any, Any, SessionRecord | None]:
+        """See ``Openable``; by the wrapper's own ``read`` and ``touch``, if it has one of them."""
+        as_it_is = type(self).read is StoreWrapper.read and type(self).touch is StoreWrapper.touch
+        if as_it_is and self._openable is not None:
+            return self._openable.open(session_id, interval, owner)
+        return self._open_in_steps(session_id, interval, owner)
+
+    async def _open_in_steps(self, session_id: str, interval: float, owner: str | None) -> SessionRecord | None:
+        record = await self.read(session_id)
+        if record is None or owner not in (None, record.user_id) or not await self.touch(session_id, interval):
+            return None
+        record = await self.read(session_id)
+        return None if record is None or owner not in (None, record.user_id) else record
 
     def update(self, session_id: str, metadata: Metadata, replace: bool) -> Coroutine[Any, Any, bool]:
         """See ``SessionStore``."""
@@ -137,7 +153,7 @@ class StoreWrapper:
 
 def complete(store: SessionStore) -> CompleteStore:
     """Return a store that can be asked for everything: itself, or a wrapper that refuses what the store lacks."""
-    if isinstance(store, UserIndexed) and isinstance(store, Renewable) and isinstance(store, Walkable):
+    if all(isinstance(store, capability) for capability in (Openable, UserIndexed, Renewable, Walkable)):
         return cast(CompleteStore, store)
     return StoreWrapper(store)
 

@@ -31,6 +31,7 @@ from chuk_sessions.stores import (
     SessionStore,
     SessionStoreFactory,
     StoreWrapper,
+    complete,
     open_store,
     stack,
 )
@@ -61,6 +62,7 @@ async def manager_types() -> None:
     assert_type(await manager.allocate_session(user_id=None, ttl_hours=None, custom_metadata=None), str)
     assert_type(await manager.validate_session("id"), bool)
     assert_type(await manager.get_session_info("id"), dict[str, Any] | None)
+    assert_type(await manager.open_session("id", owner="alice"), dict[str, Any] | None)
     assert_type(await manager.get_session_metadata("id"), SessionMetadata | None)
     assert_type(await manager.update_session_metadata("id", {"a": 1}, merge=False), bool)
     assert_type(await manager.increment_session_metadata("id", "field", amount=-1), int | None)
@@ -144,7 +146,7 @@ def store_types() -> None:
         memory.factory().session_store("box"),
         redis.factory().session_store("box"),
         Audited(StoreOnlyFactory().session_store("box")),
-        SQLiteFactory("sessions.db").session_store("box"),
+        complete(SQLiteFactory("sessions.db").session_store("box")),
     ]
     assert_type(open_store(StoreOnlyFactory(), "box"), CompleteStore)
     factories: list[SessionStoreFactory] = [memory.factory(), redis.factory(), StoreOnlyFactory(), SQLiteFactory("a")]

@@ -245,6 +245,28 @@ async def test_a_session_goes_on_through_the_move_of_its_slot(cluster: ClusterSe
     assert await manager.delete_session(session_id)
 
 
+async def test_sessions_are_opened_on_their_way_each_for_its_owner(cluster: ClusterServers) -> None:
+    """In one batch whose keys are on both sides: each keeps the argument that is its own."""
+    manager = SessionManager("box", redis.factory(cluster.url), strict=True)
+    ids = [await manager.allocate_session(user_id="alice", custom_metadata={"n": n}) for n in range(12)]
+    owners = ["alice" if n % 3 else "mallory" for n in range(12)]
+    slot = slot_of(session_key("box", ids[0]))
+    target = cluster.another_master(slot)
+
+    async def opened() -> list[object]:
+        calls = [manager.open_session(each, owner=owner) for each, owner in zip(ids, owners, strict=True)]
+        return [info and info["custom_metadata"]["n"] for info in await asyncio.gather(*calls)]
+
+    expected = [n if n % 3 else None for n in range(12)]
+    assert await opened() == expected
+    cluster.migrate_begin(slot, target)
+    for _ in range(13):  # and the index of the user
+        assert cluster.migrate_keys(slot, target, 1) == 1
+        assert await opened() == expected
+    cluster.migrate_end(slot, target)
+    assert await opened() == expected
+
+
 async def test_a_killed_master_is_left_and_the_new_one_found(cluster: ClusterServers) -> None:
     client = Client(f"{cluster.url}?reconnect_grace=20&socket_timeout=20")
     await connect_to_all(client)

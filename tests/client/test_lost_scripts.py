@@ -40,6 +40,17 @@ async def test_a_deletion_whose_reply_and_script_were_lost_reports_success(
         assert await manager.delete_session(session_id) is False
 
 
+async def test_what_is_opened_after_its_script_was_lost_is_for_its_owner_all_the_same(
+    redis_server: Server, redis_url: str
+) -> None:
+    manager = SessionManager("box", redis.factory(redis_url), strict=True)
+    ids = [await manager.allocate_session(user_id=user) for user in ("alice", "bob") * 20]
+    assert await manager.open_session(ids[0], owner="alice")
+    redis_server.command("SCRIPT", "FLUSH")
+    opened = await asyncio.gather(*(manager.open_session(each, owner="bob") for each in ids))
+    assert [info and info["user_id"] for info in opened] == [None, "bob"] * 20
+
+
 async def test_many_calls_send_the_source_of_a_lost_script_once(redis_server: Server, redis_url: str) -> None:
     async with Proxy(redis_server.host, redis_server.port) as proxy:
         manager = SessionManager("box", redis.factory(proxy.url), strict=True)

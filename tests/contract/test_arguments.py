@@ -55,6 +55,7 @@ NEWER: dict[str, Callable[[SessionManager, Any], Awaitable[Any]]] = {
     "allocate": lambda manager, session_id: manager.allocate_session(session_id),
     "increment": lambda manager, session_id: manager.increment_session_metadata(session_id, "n"),
     "renew": lambda manager, session_id: manager.renew_session(session_id),
+    "open": lambda manager, session_id: manager.open_session(session_id),
 }
 
 
@@ -79,11 +80,20 @@ async def test_what_is_no_id(manager: SessionManager, call: str) -> None:
             await NEWER[call](manager, session_id)
 
 
+@pytest.mark.parametrize("owner", [1, b"alice", ["alice"], True], ids=repr)
+async def test_an_owner_that_is_no_text(alice: SessionManager, owner: Any) -> None:
+    with pytest.raises(TypeError, match=f"^owner must be a str or None, got {type(owner).__name__}"):
+        await alice.open_session("known", owner=owner)
+    with pytest.raises(ValueError, match=r"^owner must be at most 65536 bytes of UTF-8"):
+        await alice.open_session("known", owner="x" * 65_537)
+
+
 async def test_the_longest_ids(manager: SessionManager) -> None:
     for number, session_id in enumerate(LONGEST_IDS):
         assert await manager.allocate_session(session_id, "alice", custom_metadata={"n": number}) == session_id
         assert await manager.increment_session_metadata(session_id, "n") == number + 1
         assert await manager.validate_sessions([session_id]) == [True]
+        assert await manager.open_session(session_id, owner="alice") is not None
         assert await manager.delete_sessions([session_id]) == [True]
 
 
@@ -272,7 +282,7 @@ def test_every_argument_is_covered() -> None:
     public = [method for name, method in members if not name.startswith("_")]
     assert {name for method in public for name in list(inspect.signature(method).parameters)[1:]} == {
         *("session_id", "user_id", "ttl_hours", "custom_metadata", "merge", "field", "amount", "additional_hours"),
-        *("grace_seconds", "keep", "thorough", "batch", "requests", "session_ids", "artifact_id", "grid_key"),
+        *("owner", "grace_seconds", "keep", "thorough", "batch", "requests", "session_ids", "artifact_id", "grid_key"),
     }
 
 

@@ -49,13 +49,18 @@ class Calls:
             lambda: manager.update_session_metadata(session_id, {"b": 1}, merge=self.random.random() < 0.5),
             lambda: manager.increment_session_metadata(session_id, "n"),
             lambda: manager.validate_session(session_id),
+            lambda: self._open(manager, session_id, self.random.choice([user, None])),
             lambda: manager.delete_user_sessions(user, keep=session_id),
         ]
-        weights = [3, 3, 3, 1, 1, 1, 1, 1, 0.3]
+        weights = [3, 3, 3, 1, 1, 1, 1, 1, 1, 0.3]
         await self.random.choices(calls, weights)[0]()
 
     async def _allocate(self, manager: SessionManager, session_id: str | None, user: str | None) -> None:
         self.ids.append(await manager.allocate_session(session_id, user, self.random.choice([0.1, 1, 5])))
+
+    async def _open(self, manager: SessionManager, session_id: str, owner: str | None) -> None:
+        info = await manager.open_session(session_id, owner=owner)
+        assert info is None or owner in (None, info["user_id"])
 
     async def _renew(self, manager: SessionManager, session_id: str) -> None:
         new = await manager.renew_session(session_id, self.random.choice([0, 5]))

@@ -61,6 +61,7 @@ def milliseconds_left(server: Server) -> int:
 
 CALLS: dict[str, Callable[[SessionManager], Any]] = {
     "validate": lambda manager: manager.validate_session("id"),
+    "open": lambda manager: manager.open_session("id"),
     "info": lambda manager: manager.get_session_info("id"),
     "update": lambda manager: manager.update_session_metadata("id", {"role": "admin"}),
     "replace": lambda manager: manager.update_session_metadata("id", {"role": "admin"}, merge=False),

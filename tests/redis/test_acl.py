@@ -78,6 +78,7 @@ async def use_everything(url: str, server: Server) -> None:
     try:
         session_id = await manager.allocate_session(user_id="alice", custom_metadata={"a": 1, "b": 2})
         assert await manager.validate_session(session_id)
+        assert await manager.open_session(session_id, owner="alice")
         assert await manager.update_session_metadata(session_id, {"c": 3})
         assert await manager.increment_session_metadata(session_id, "n", 2) == 2
         assert await manager.increment_session_metadata(session_id, "n") == 3
@@ -89,6 +90,7 @@ async def use_everything(url: str, server: Server) -> None:
         seldom = SessionManager("box", factory, strict=True, touch_interval=10)
         assert await seldom.validate_session(session_id)
         assert await seldom.validate_session(session_id)
+        assert await seldom.open_session(session_id)
         assert await manager.delete_session(session_id)
         assert not await manager.validate_session(session_id)
         assert not await manager.update_session_metadata(session_id, {"c": 3})
@@ -111,6 +113,7 @@ async def use_the_lifecycle(url: str) -> None:
         new_id = await manager.renew_session(session_id, 60)
         assert new_id is not None
         assert await seldom.validate_session(session_id)
+        assert await manager.open_session(session_id, owner="alice")
         assert await manager.get_session_info(session_id)
         assert await manager.allocate_session(session_id, "alice") == session_id
     assert len(await manager.list_user_sessions("alice")) == 2

@@ -159,6 +159,7 @@ async def one_session(manager: SessionManager) -> str:
     """A session on a connection that is open, on a server that knows every script."""
     session_id = await manager.allocate_session(user_id=USER, custom_metadata=METADATA)
     await manager.validate_session(session_id)
+    await manager.open_session(session_id)
     await manager.get_session_info(session_id)
     await manager.update_session_metadata(session_id, UPDATE)
     await manager.increment_session_metadata(session_id, "used")
@@ -171,6 +172,7 @@ Operation = Callable[[SessionManager, str], Awaitable[Any]]
 OPERATIONS: dict[str, tuple[Operation, str, int]] = {
     "allocate": (lambda m, _: m.allocate_session(user_id=USER, custom_metadata=METADATA), "EVALSHA", 384),
     "validate": (lambda m, s: m.validate_session(s), "EVALSHA", 176),
+    "open": (lambda m, s: m.open_session(s, owner=USER), "EVALSHA", 188),
     "info": (lambda m, s: m.get_session_info(s), "HGETALL", 108),
     "update": (lambda m, s: m.update_session_metadata(s, UPDATE), "EVALSHA", 227),
     "replace": (lambda m, s: m.update_session_metadata(s, UPDATE, merge=False), "EVALSHA", 227),
@@ -201,6 +203,39 @@ async def test_operations_of_one_turn_of_the_loop_share_one_write(wire: Wire, re
     wire.clear()
     assert all(await asyncio.gather(*[manager.get_session_info(session_id) for _ in range(50)]))
     assert (wire.commands, len(wire.writes)) == (["HGETALL"] * 50, 1)
+
+
+async def test_sessions_that_are_opened_in_one_turn_of_the_loop_share_a_command(wire: Wire, redis_url: str) -> None:
+    """Whoever's they are to be."""
+    manager = SessionManager(SANDBOX, redis.factory(redis_url))
+    await one_session(manager)
+    owners = [None if n % 5 == 0 else f"user-{n}" for n in range(50)]
+    ids = [await manager.allocate_session(user_id=owner, custom_metadata={"of": owner}) for owner in owners]
+    wire.clear()
+    opened = await asyncio.gather(*map(manager.open_session, ids))
+    assert (wire.commands, len(wire.writes)) == (["EVALSHA"], 1)
+    wire.clear()
+    for_owners = [manager.open_session(each, owner=owner) for each, owner in zip(ids, owners, strict=True)]
+    again = await asyncio.gather(*for_owners, *(manager.open_session(each, owner="mallory") for each in ids[:10]))
+    assert (wire.commands, len(wire.writes)) == (["EVALSHA"], 1)
+    assert again[50:] == [None] * 10
+    for infos in (opened, again[:50]):
+        assert [info and info["custom_metadata"] for info in infos] == [{"of": owner} for owner in owners]
+
+
+async def test_touch_interval_makes_opening_a_plain_read(wire: Wire, redis_url: str) -> None:
+    """For the owner and for others; the first call after the interval is one script."""
+    manager = SessionManager(SANDBOX, redis.factory(redis_url), touch_interval=60)
+    session_id = await one_session(manager)
+    wire.clear()
+    assert await manager.open_session(session_id)
+    assert await manager.open_session(session_id, owner="mallory") is None
+    assert (wire.commands, len(wire.writes)) == (["HGETALL"] * 2, 2)
+    store: Any = manager._store
+    store._server_ahead += 61
+    wire.clear()
+    assert await manager.open_session(session_id)
+    assert (wire.commands, len(wire.writes)) == (["HGETALL", "EVALSHA"], 2)
 
 
 async def test_touch_interval_makes_validation_a_plain_read(wire: Wire, redis_url: str) -> None:

@@ -12,6 +12,7 @@ from chuk_sessions.providers import memory
 from chuk_sessions.stores import (
     Existing,
     InProcess,
+    Openable,
     Renewable,
     SessionRecord,
     SessionStore,
@@ -35,6 +36,7 @@ CALLS: dict[str, tuple[tuple[Any, ...], dict[str, Any], object]] = {
     "create": (("id", "alice", 60.0, {"a": 1}), {"limit": 3, "idle": 1.5}, Existing("alice")),
     "read": (("id",), {}, RECORD),
     "touch": (("id", 0.5), {}, True),
+    "open": (("id", 0.5, "alice"), {}, RECORD),
     "update": (("id", {"a": 2}, True), {}, True),
     "increment": (("id", "n", -2), {}, 40),
     "extend": (("id", 60.0), {}, True),
@@ -139,7 +141,7 @@ async def test_a_wrapper_forwards_pages_and_figures() -> None:
 
 def test_every_method_of_the_contract_is_forwarded() -> None:
     """A new operation must not be forgotten here."""
-    protocols = (SessionStore, UserIndexed, Renewable, Walkable, InProcess)
+    protocols = (SessionStore, Openable, UserIndexed, Renewable, Walkable, InProcess)
     names = {name for protocol in protocols for name in vars(protocol) if not name.startswith("_")}
     assert names == {*CALLS, "pages", "cached", "capacity"}
     assert names <= set(vars(StoreWrapper))

@@ -22,6 +22,7 @@ class LockedSessionStore(MemorySessionStore):
     create = async_locked(MemorySessionStore.create)
     read = async_locked(MemorySessionStore.read)
     touch = async_locked(MemorySessionStore.touch)
+    open = async_locked(MemorySessionStore.open)
     update = async_locked(MemorySessionStore.update)
     increment = async_locked(MemorySessionStore.increment)
     extend = async_locked(MemorySessionStore.extend)

@@ -85,6 +85,27 @@ class MemorySessionStore:
             self._stay(entry, now, interval)
         return True
 
+    async def open(self, session_id: str, interval: float, owner: str | None) -> SessionRecord | None:
+        entry = self._entries.get(session_id)
+        if entry is None or entry[1] <= self._clock():
+            entry = self._live_as_alias(session_id)
+            if entry is None:
+                return None
+        session: StoredSession = entry[0]
+        if owner is not None and session.user_id != owner:
+            return None
+        now = self._wall_clock()
+        if now - session.accessed >= interval:
+            session.accessed = now
+            if session.idle:
+                self._stay(entry, now)
+        elif session.idle:
+            self._stay(entry, now, interval)
+        record = record_of(session)
+        if session.session_id != session_id:
+            record.current_id = session.session_id
+        return record
+
     async def update(self, session_id: str, metadata: Metadata, replace: bool) -> bool:
         entry = self._entries.get(session_id)
         if entry is None or entry[1] <= self._clock():

@@ -34,6 +34,7 @@ __all__ = [
     "MAX_VICTIMS",
     "MEMBERS",
     "MOVE",
+    "OPEN",
     "RENEW",
     "TOO_LATE",
     "TOUCH",
@@ -47,6 +48,7 @@ MAX_VICTIMS = 200  # sessions that one script ends: the server serves nobody els
 
 # A session, and the index if that is in its slot.
 TOUCH = BatchScript(load("touch"))
+OPEN = BatchScript(load("open"))
 CREATE = Script(load("create", MAX_VICTIMS=MAX_VICTIMS))
 UPDATE = Script(load("update"))
 INCREMENT = Script(load("increment"))

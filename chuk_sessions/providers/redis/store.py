@@ -44,6 +44,7 @@ from chuk_sessions.providers.redis.scripts import (
     DELETE,
     DROP,
     INCREMENT,
+    OPEN,
     TOO_LATE,
     TOUCH,
     UNREADABLE,
@@ -141,7 +142,7 @@ class RedisSessionStore:
         while True:
             key = self._key(session_id)
             if interval > 0 and self._server_ahead is not None:
-                fresh = await self._is_fresh(key, interval, self._server_ahead)
+                fresh = await self._is_fresh(key, interval)
                 if fresh is not None:
                     return fresh
             args = (VERSION, in_microseconds(interval)) if interval else ALWAYS
@@ -152,6 +153,38 @@ class RedisSessionStore:
                     return True
                 return self._found(reply)
             session_id = unquote_part(reply.decode())
+
+    async def open(self, session_id: str, interval: float, owner: str | None) -> SessionRecord | None:
+        asked, whose = session_id, b"" if owner is None else b"=" + to_bytes(owner)
+        args = (VERSION, in_microseconds(interval)) if interval else ALWAYS
+        by_script = not interval or self._server_ahead is None
+        try:
+            while True:
+                key = self._key(session_id)
+                if by_script:
+                    reply = await OPEN.run(self._client, key, args, Replay.READ, whose)
+                else:
+                    reply = await self._client.call(b"HGETALL", key, replay=Replay.READ) or ABSENT
+                if isinstance(reply, int):
+                    self._found(reply)
+                    return None
+                if len(reply) <= 2 and (alias := alias_in(reply)) is not None:
+                    session_id = alias
+                    continue
+                record = decode_record(reply)
+                if by_script or self._is_recent(record.accessed, record.idle_expires or record.expires, interval):
+                    break
+                by_script = True
+        except (WrongTypeError, ValueError, KeyError):
+            self._found(UNREADABLE)
+            return None
+        if by_script and interval:
+            self._server_ahead = int(reply[-1]) / MICROSECONDS - time.monotonic()
+        if owner is not None and record.user_id != owner:
+            return None
+        if session_id is not asked:
+            record.current_id = session_id
+        return record
 
     async def update(self, session_id: str, metadata: Metadata, replace: bool) -> bool:
         args = (VERSION, b"1" if replace else b"0", *encode_metadata(metadata))
@@ -275,7 +308,7 @@ class RedisSessionStore:
     def _key(self, session_id: str) -> str:
         return session_key(self._sandbox, session_id)
 
-    async def _is_fresh(self, key: str, interval: float, server_ahead: float) -> bool | None:
+    async def _is_fresh(self, key: str, interval: float) -> bool | None:
         """By one plain read: True if the session lives and needs no touch, False if absent, None if a script must."""
         try:
             fields = await self._client.call(b"HMGET", key, b"v", b"accessed", b"expires", b"alias", replay=Replay.READ)
@@ -286,8 +319,14 @@ class RedisSessionStore:
             accessed, expires = in_seconds(fields[1]), in_seconds(fields[2], DEADLINE_DIGITS)
         except (WrongTypeError, ValueError):
             return None
-        age = time.monotonic() + server_ahead - accessed  # far below zero: the clock was set
-        return True if -LATE <= age < interval and accessed + age < expires else None
+        return True if self._is_recent(accessed, expires, interval) else None
+
+    def _is_recent(self, accessed: float, expires: float, interval: float) -> bool:
+        """Whether a session was touched within the interval, and has not ended since."""
+        if self._server_ahead is None:
+            return False
+        age = time.monotonic() + self._server_ahead - accessed  # far below zero: the clock was set
+        return -LATE <= age < interval and accessed + age < expires
 
     def _found(self, reply: int) -> bool:
         if reply == UNREADABLE and not self._reported:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from chuk_sessions.stores import Existing, SessionStore
+from chuk_sessions.stores import Existing, SessionStore, complete
 from chuk_sessions.testing.contract.base import HOUR, OpenStore, StoreFixtures, Time, read
 
 __all__ = ["LifeTests", "check_not_found"]
@@ -22,6 +22,7 @@ async def check_not_found(store: SessionStore, session_id: str = "id") -> None:
         assert await store.read(session_id) is None
         assert await store.touch(session_id, 0) is False
         assert await store.touch(session_id, 60) is False
+        assert await complete(store).open(session_id, 0, None) is None
         assert await store.update(session_id, {"a": 1}, False) is False
         assert await store.update(session_id, {"a": 1}, True) is False
         assert await store.increment(session_id, "a", 1) is None

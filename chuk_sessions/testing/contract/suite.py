@@ -12,6 +12,7 @@ from chuk_sessions.testing.contract.idle import IdleTests
 from chuk_sessions.testing.contract.life import LifeTests
 from chuk_sessions.testing.contract.limit import LimitTests
 from chuk_sessions.testing.contract.metadata import MetadataTests
+from chuk_sessions.testing.contract.opening import OpeningTests
 from chuk_sessions.testing.contract.renewal import RenewalOfUsersTests, RenewalTests
 from chuk_sessions.testing.contract.unreadable import UnreadableTests
 from chuk_sessions.testing.contract.users import UserTests
@@ -23,6 +24,7 @@ __all__ = ["StoreContract"]
 @pytest.mark.asyncio
 class StoreContract(
     LifeTests,
+    OpeningTests,
     DeadlineTests,
     MetadataTests,
     CountingTests,

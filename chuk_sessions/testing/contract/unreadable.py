@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from chuk_sessions.exceptions import ProviderError
-from chuk_sessions.stores import SessionStore
+from chuk_sessions.stores import SessionStore, complete
 from chuk_sessions.testing.contract.base import HOUR, MakeUnreadable, StoreFixtures
 
 __all__ = ["UnreadableTests", "check_is_absent"]
@@ -20,6 +20,8 @@ async def check_is_absent(store: SessionStore, caplog: pytest.LogCaptureFixture,
         assert await store.read(session_id) is None
         assert await store.touch(session_id, 0) is False
         assert await store.touch(session_id, 60) is False
+        for interval, owner in ((0, None), (60, None), (60, "alice")):
+            assert await complete(store).open(session_id, interval, owner) is None
         assert await store.update(session_id, {"a": 1}, False) is False
         assert await store.update(session_id, {"a": 1}, True) is False
         assert await store.increment(session_id, "a", 1) is None

@@ -102,6 +102,16 @@ class LegacyReadingStore(StoreWrapper):
         except OutOfMemoryError:
             return await self._read_published(session_id) is not None
 
+    async def open(self, session_id: str, interval: float, owner: str | None) -> SessionRecord | None:
+        record = await self.store.open(session_id, interval, owner)
+        if record is not None:
+            return record
+        try:
+            return await self.store.open(session_id, interval, owner) if await self._import(session_id) else None
+        except OutOfMemoryError:
+            record = await self._read_published(session_id)
+            return None if record is None or owner not in (None, record.user_id) else record
+
     async def update(self, session_id: str, metadata: Metadata, replace: bool) -> bool:
         if await self.store.update(session_id, metadata, replace):
             return True

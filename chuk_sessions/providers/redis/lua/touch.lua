@@ -7,10 +7,7 @@
 -- Reply      for each key: the time now in microseconds if the session is live; 0 if it does not exist or has expired;
 --            -1 if this version cannot read the record; the name of the new id if the key is an alias; or an error
 
--- Redis 6.2 puts the position in the script before the code of an error.
-local function says(reply, code)
-  return string.find(reply.err, '^' .. code) or string.find(reply.err, ': -' .. code, 1, true)
-end
+-- include: says
 local version, interval, clock = ARGV[1], tonumber(ARGV[2]), redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
 local text = string.format('%.0f', now)
@@ -23,25 +20,7 @@ for i = 1, #KEYS do
   if (plain or old[1] == version .. '+') and accessed and expires then
     found[i] = expires > now and now or 0
     if expires > now and now > accessed and now - accessed >= interval then
-      local done, stays = nil, nil
-      if not plain then
-        local more = redis.call('HMGET', key, 'idle', 'end')
-        local idle, last = tonumber(more[1] or nil), tonumber(more[2] or nil)
-        stays = idle and last and math.max(expires, math.min(last, now + idle))
-      end
-      -- On OOM or MISCONF, skip the touch so that the session survives. With an idle timeout a skipped touch would end
-      -- it, so PEXPIREAT comes first: a full server accepts it, and every write after it.
-      if stays then
-        done = redis.pcall('PEXPIREAT', key, math.ceil(stays / 1000))
-        if type(done) ~= 'table' then done = redis.pcall('HSET', key, 'accessed', text, 'expires', stays) end
-      else
-        done = redis.pcall('HSET', key, 'accessed', text)
-      end
-      if type(done) == 'table' then
-        -- That the server is no master, or one cut off, is the error of the whole reply, as the client acts on it.
-        if says(done, 'READONLY') or says(done, 'NOREPLICAS') then return done end
-        if not says(done, 'OOM') and not says(done, 'MISCONF') then found[i] = done end
-      end
+-- include: touch_one
     end
   elseif old.err and string.sub(old.err, 1, 9) ~= 'WRONGTYPE' then
     if says(old, 'MASTERDOWN') then return old end

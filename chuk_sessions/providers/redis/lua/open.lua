@@ -1,0 +1,51 @@
+-- Touches each session as touch.lua does, and gives its record; a session of another user is neither touched nor given.
+-- The record is read once, and the reply has in it what was written.
+--
+-- KEYS[1..]  sessions, any number
+-- ARGV[1]    record version
+-- ARGV[2]    touch interval in microseconds: a session that was touched more recently is not written
+-- ARGV[3..]  for each key: '' for a session of anybody, or '=' and the user whose session it must be
+-- Reply      for each key: the fields of the record, each followed by its value, and with an interval 'now' followed by
+--            the time in microseconds; 0 if there is no live session of that user; -1 if this version cannot read the record; the name of the new id if the key is an alias; or an error
+
+-- include: says
+local version, interval, clock = ARGV[1], tonumber(ARGV[2]), redis.call('TIME')
+local now = clock[1] * 1000000 + clock[2]
+local text = string.format('%.0f', now)
+local found = {}
+for i = 1, #KEYS do
+  local key, owner = KEYS[i], ARGV[i + 2]
+  local record = redis.pcall('HGETALL', key)
+  local at, at_expires, written, alias, user = 0, 0, nil, nil, nil
+  for j = 1, #record, 2 do
+    local name = record[j]
+    if name == 'v' then written = record[j + 1]
+    elseif name == 'accessed' then at = j + 1
+    elseif name == 'expires' then at_expires = j + 1
+    elseif name == 'user' then user = record[j + 1]
+    elseif name == 'alias' then alias = record[j + 1] end
+  end
+  local accessed, expires = tonumber(record[at]), tonumber(record[at_expires])
+  local plain = written == version
+  if (plain or written == version .. '+') and accessed and expires then
+    found[i] = record
+    if expires <= now or owner ~= '' and (not user or owner ~= '=' .. user) then
+      found[i] = 0
+    elseif now > accessed and now - accessed >= interval then
+-- include: touch_one
+      if type(done) ~= 'table' then
+        record[at] = text
+        if stays then record[at_expires] = string.format('%.0f', stays) end
+      end
+    end
+    if interval > 0 and found[i] == record then record[#record + 1], record[#record + 2] = 'now', text end
+  elseif record.err and string.sub(record.err, 1, 9) ~= 'WRONGTYPE' then
+    if says(record, 'MASTERDOWN') then return record end
+    found[i] = record
+  elseif record.err or #record > 0 then
+    found[i] = not written and alias and #record == 2 and record or -1
+  else
+    found[i] = 0
+  end
+end
+return found
