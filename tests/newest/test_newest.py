@@ -6,13 +6,14 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.newest import machine
-from tests.newest.__main__ import main, split
+from tests.newest.__main__ import main, split, wait_for
 from tests.newest.namespace import namespaces_are_allowed
 
 if TYPE_CHECKING:
@@ -166,3 +167,15 @@ def test_variables_that_are_lent() -> None:
     environment = {"PIP_INDEX_URL": "u", "https_proxy": "p", "NO_PROXY": "n", "REQUESTS_CA_BUNDLE": "/c", "TOKEN": "t"}
     lent = machine.lent_environment(environment)
     assert lent == {"SSL_CERT_FILE": machine.CERTIFICATES} | {k: v for k, v in environment.items() if k != "TOKEN"}
+
+
+def test_the_suites_wait_for_a_file(tmp_path: Path) -> None:
+    """Whoever makes it can see when everything is installed."""
+    go = tmp_path / "go"
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(wait_for, go)
+        ready = tmp_path / "go.ready"
+        while not ready.exists():
+            assert not waiting.done()
+        go.touch()
+        waiting.result(60)
