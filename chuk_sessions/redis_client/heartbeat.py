@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+from collections.abc import Callable
 
 from chuk_sessions.redis_client.commands import Reply
 from chuk_sessions.redis_client.connection import Connection
@@ -18,13 +19,24 @@ __all__ = ["Heartbeat"]
 
 
 class Heartbeat:
-    """Checks ``connection`` when it was idle for ``period`` seconds, and waits ``timeout`` seconds for the answer."""
+    """Checks ``connection`` when it was idle for ``period`` seconds, and waits ``timeout`` seconds for the answer.
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, connection: Connection, period: float, timeout: float) -> None:
+    ``on_answer`` gets each question when it has ended.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        connection: Connection,
+        period: float,
+        timeout: float,
+        on_answer: Callable[[asyncio.Future[Reply]], None],
+    ) -> None:
         self._loop = loop
         self._connection = connection
         self._period = period
         self._timeout = timeout
+        self._on_answer = on_answer
         self._context = contextvars.Context()  # empty: a timer must not keep the first caller's variables alive
         self._writes = connection.writes  # when the timer came last
         self._question: asyncio.Future[Reply] | None = None
@@ -48,7 +60,7 @@ class Heartbeat:
         self._writes = connection.writes
         if idle:
             self._question = connection.request(b"PING")
-            self._question.add_done_callback(_look_at)
+            self._question.add_done_callback(self._on_answer)
             self._overdue = self._loop.time() + self._timeout
             self._writes += 1  # that of the PING
         self._timer = self._after(self._period)
@@ -62,9 +74,3 @@ class Heartbeat:
             self._connection.abort(f"it was idle, and a PING had no answer within {self._timeout:g} s")
             return
         self._timer = self._after(min(self._period, max(self._overdue - now, 0.0)))
-
-
-def _look_at(question: asyncio.Future[Reply]) -> None:
-    """Any answer shows that the server lives, a refusal too; and if the connection ended, its owner was told."""
-    if not question.cancelled():
-        question.exception()

@@ -2,7 +2,8 @@
 
 Rules this file keeps:
 
-* At most one connection, made by at most one attempt at a time.
+* At most one connection, made by at most one attempt at a time. One in ``Doubt`` that does not answer is kept while a
+  second one is made, to compare; one of the two is ended then.
 * UP -> RECONNECTING when the connection is lost and for ``reconnect_grace``. -> DOWN: attempts go on with full jitter,
   capped at ``MAX_PAUSE``. -> UP. One log line per transition, unless they come in floods: see ``states``. A server that
   was never reached is DOWN at the first failure.
@@ -22,6 +23,7 @@ from chuk_sessions.exceptions import NotSent, ProviderError, ServerError
 from chuk_sessions.redis_client.commands import Command
 from chuk_sessions.redis_client.config import RedisConfig
 from chuk_sessions.redis_client.connection import Connection
+from chuk_sessions.redis_client.doubt import Doubt
 from chuk_sessions.redis_client.heartbeat import Heartbeat
 from chuk_sessions.redis_client.limited_log import LimitedLog
 from chuk_sessions.redis_client.outcomes import settle
@@ -47,6 +49,9 @@ class Owner(Protocol):
 
     def on_lost(self, connection: Connection, reason: str, sent: list[Command], unsent: list[Command]) -> None:
         """It has ended: what was sent must be settled, and the rest waits for the next one."""
+
+    def on_proven(self) -> None:
+        """The connection was in doubt, and has answered."""
 
     def fail_waiting(self, reason: str) -> None:
         """There will be none soon: what waits must be settled."""
@@ -77,6 +82,7 @@ class Link:
         self._connecting: asyncio.Task[None] | None = None
         self._grace: asyncio.TimerHandle | None = None
         self._heartbeat: Heartbeat | None = None  # of the connection
+        self.doubt: Doubt | None = None  # likewise
         self._pause = 0.0  # seconds at the most before the next attempt to connect
         self._context = contextvars.Context()  # empty: what runs on must not keep the first caller's variables alive
         self._log = LimitedLog(logger, loop.time)
@@ -88,10 +94,12 @@ class Link:
 
     def begin(self) -> None:
         """Connect, if nobody does yet."""
-        if self.state is State.CLOSED or (self._connecting is not None and not self._connecting.done()):
+        if self.state is State.CLOSED:
             return
-        if self.state is State.RECONNECTING:
+        if self.state is State.RECONNECTING and self._grace is None:
             self._start_grace()
+        if self._connecting is not None and not self._connecting.done():
+            return
         self._connecting = self._context.copy().run(self._loop.create_task, self._connect())
         self._connecting.add_done_callback(self._connect_ended)  # a task may be cancelled before it has begun
 
@@ -101,8 +109,7 @@ class Link:
             return
         self._enter(State.CLOSED)
         self.reason = reason
-        if self._grace is not None:
-            self._grace.cancel()
+        self._stop_grace()
         if self._connecting is not None:
             self._connecting.cancel()
         if self._connection is not None:
@@ -118,28 +125,57 @@ class Link:
     # Connecting
 
     async def _connect(self) -> None:
-        while not self._is_closed():  # credentials of the application need not heed that this is cancelled
+        while self._is_wanted():  # credentials of the application need not heed that this is cancelled
             await asyncio.sleep(self._jitter() * self._pause)
             most = MAX_PAUSE if self.state is State.DOWN else MAX_PAUSE_IN_GRACE
             self._pause = min(max(FIRST_PAUSE, 2 * self._pause), most)
             try:
                 connection = await self._open(self._lost)
-                if self._is_closed():
-                    connection.abort(self.reason)
-                    await asyncio.wait([connection.lost])
-                else:
+                if self._is_wanted():
+                    await self._replace(connection)
                     self._use(connection)
+                    return
+                connection.abort("it is not needed any more")
+                await asyncio.wait([connection.lost])
             except Exception as exc:  # whatever it is, the next attempt may succeed
                 if self._is_closed():
                     return
                 self._failed(exc)
-            else:
-                return
 
     def _is_closed(self) -> bool:
         return self.state is State.CLOSED
 
+    def _is_wanted(self) -> bool:
+        """Whether a connection is: there is none, or it is in doubt."""
+        return not self._is_closed() and (self.doubt is None or self.doubt.persists)
+
+    def _compare(self) -> None:
+        """The connection was quiet and does not answer: have a second one, to see whether it is the server or the way.
+
+        Called by its ``Doubt``.
+        """
+        self._pause = 0.0
+        self.begin()
+        self._owner.on_trouble()
+
+    async def _replace(self, connection: Connection) -> None:
+        """End the connection that does not answer, as this one does. Raises NotSent if it was lost meanwhile."""
+        silent = self._connection
+        if silent is None:
+            return
+        try:
+            silent.abort("it was quiet, and did not answer while another one did")
+            await asyncio.wait([silent.lost])
+        except BaseException:
+            connection.abort("connecting was given up")
+            raise
+        if connection.lost.done():
+            raise NotSent(connection.reason)
+
     def _failed(self, exc: Exception) -> None:
+        if self._connection is not None:  # in doubt: it may still answer, and its owner knows how long to wait
+            self._owner.on_trouble()
+            return
         unexpected = f"cannot connect to Redis at {self._config.address}: {type(exc).__name__}"
         self.reason = str(exc) if isinstance(exc, ProviderError) else unexpected
         self.refusal = _refusal_in(exc)
@@ -152,14 +188,15 @@ class Link:
             self._owner.fail_waiting(f"connecting to Redis at {self._config.address} was given up")
 
     def _use(self, connection: Connection) -> None:
-        if self._grace is not None:
-            self._grace.cancel()
+        self._stop_grace()
         self.up_since = self._loop.time()
         self.reconnects += self.state is not State.NEW
         self.refusal = None
         self._connection = connection
-        if self._config.heartbeat:
-            self._heartbeat = Heartbeat(self._loop, connection, self._config.heartbeat, self._config.timeout)
+        config, loop = self._config, self._loop
+        self.doubt = Doubt(loop, connection, config.timeout, self._owner.on_proven, self._compare)
+        if config.heartbeat:
+            self._heartbeat = Heartbeat(loop, connection, config.heartbeat, config.timeout, self.doubt.answered)
         self._owner.on_up(connection)
         self._enter(State.UP, "" if self._config.master is None else f", at {connection.peer}")
 
@@ -171,6 +208,9 @@ class Link:
                 settle(command, NotSent(connection.reason))
             return
         self._connection = None
+        if self.doubt is not None:
+            self.doubt.end()
+            self.doubt = None
         if self._heartbeat is not None:
             self._heartbeat.stop()
             self._heartbeat = None
@@ -189,7 +229,13 @@ class Link:
         due = self._loop.time() + self._config.reconnect_grace
         self._grace = self._loop.call_at(due, self._end_grace, due, context=self._context)
 
+    def _stop_grace(self) -> None:
+        if self._grace is not None:
+            self._grace.cancel()
+            self._grace = None
+
     def _end_grace(self, due: float) -> None:
+        self._grace = None
         if self.state is not State.RECONNECTING:
             return
         if self._config.reconnect_grace and self._loop.time() > due + self._config.reconnect_grace / 2:

@@ -5,7 +5,10 @@ Rules this file keeps:
 * While the server is UP, a command goes to the connection; RECONNECTING, it waits within its deadline; DOWN, it fails
   at once. The connection and its outages are the ``Link``'s.
 * A command is given up ``socket_timeout`` after it was made, wherever it is then, by the ticks of the ``Watchdog``.
-* A connection is dead after a full timeout of ticks without a byte while commands wait for it.
+* A connection that has been quiet is in ``Doubt`` with the next command: what may be sent again is sent over it, what
+  may not be waits until it has answered. Nothing overtakes what waits. One that is used does not pay for this.
+* A connection is in doubt after half a timeout of ticks without a byte while commands wait for it, and dead after a
+  full one: a tick before those are given up, so that they are sent again.
 * A command whose reply was lost with its connection is sent again only if ``Replay`` allows it, once; it
   keeps its age.
 """
@@ -73,6 +76,7 @@ class Node:
         self._watchdog = watchdog
         self._on_error = on_error or tell
         self._connection: Connection | None = None  # in use: the link's
+        self._trusted: Connection | None = None  # the same, unless it may have been quiet
         self._link = Link(config, loop, self, connect, jitter, hooks)
         self._waiting: deque[Command] = deque()
         self._many = MANY  # waiting commands: more are looked through for those that were given up
@@ -100,6 +104,17 @@ class Node:
     def state(self) -> State:
         """What the server is, as seen from here."""
         return self._link.state
+
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether there is a connection that was quiet and has not answered yet."""
+        doubt = self._link.doubt
+        return doubt is not None and doubt.persists
+
+    @property
+    def is_well(self) -> bool:
+        """Whether there is a connection and no doubt of it."""
+        return self._connection is not None and not self.is_in_doubt
 
     @property
     def reconnects(self) -> int:
@@ -181,23 +196,47 @@ class Node:
         if watchdog.asleep:
             watchdog.wake()
         command = (waiter, packed, watchdog.tick if born is None else born, replay, slot)
-        if self._connection is not None:  # as in submit, without the call: this is every command's way
-            self._connection.send(command)
+        if self._trusted is not None:  # as in submit, without the call: this is every command's way
+            self._trusted.send(command)
         else:
             self.submit(command)
 
     def submit(self, command: Command) -> None:
         """Send a command that may have waited elsewhere."""
-        if self._connection is not None:
-            self._connection.send(command)
-            return
-        self._link.begin()
-        if self._link.state in FAILING:
-            settle(command, self._not_sent(self._link.reason))
+        if self._trusted is not None:
+            self._trusted.send(command)
+        elif self._connection is not None:
+            self._send_with_care(self._connection, command)
         else:
-            self._waiting.append(command)
-            if len(self._waiting) > self._many:
-                self._many = clear_given_up(self._waiting)
+            self._link.begin()
+            if self._link.state in FAILING:
+                settle(command, self._not_sent(self._link.reason))
+            else:
+                self._wait(command)
+
+    def _send_with_care(self, connection: Connection, command: Command) -> None:
+        """Over a connection that may have been quiet."""
+        doubt = self._link.doubt
+        if doubt is None or not doubt.arises():
+            self._trust(connection)
+            connection.send(command)
+        elif command[3] is not Replay.NEVER and not self._waiting:
+            connection.send(command)
+        else:
+            doubt.ask()
+            self._wait(command)
+
+    def _trust(self, connection: Connection) -> None:
+        """The connection leads somewhere: send what waits for that."""
+        while self._waiting:
+            connection.send(self._waiting.popleft())
+        if not self._watchdog.asleep:  # whose ticks see that it is quiet
+            self._trusted = connection
+
+    def _wait(self, command: Command) -> None:
+        self._waiting.append(command)
+        if len(self._waiting) > self._many:
+            self._many = clear_given_up(self._waiting)
 
     def take_waiting(self) -> list[Command]:
         """Hand over the commands that wait for a connection; those that are for this server alone stay."""
@@ -215,6 +254,11 @@ class Node:
         else:
             connection.send(command)
             connection.finish(reason)
+
+    def desert(self, reason: str) -> None:
+        """End the connection, which does not answer: another server has the keys, and gets what may be sent again."""
+        if self._connection is not None:
+            self._connection.abort(reason)
 
     def renew(self, reason: str) -> None:
         """End the connection once what was written has its replies, if it may be: a name may lead elsewhere by now.
@@ -259,21 +303,27 @@ class Node:
         self._written -= connection.commands_written  # the handshake is not counted
         self._writes -= connection.writes
         connection.on_error = self._on_reply
-        while self._waiting:
-            connection.send(self._waiting.popleft())
+        self._trust(connection)
+
+    def on_proven(self) -> None:
+        """The connection was in doubt, and has answered."""
+        if self._connection is not None:
+            self._trust(self._connection)
 
     def on_lost(self, connection: Connection, reason: str, sent: list[Command], unsent: list[Command]) -> None:
         """The connection has ended: what must not be sent again is settled, the rest waits for the next one."""
-        self._connection = None
+        self._connection = self._trusted = None
         self._written += connection.commands_written
         self._writes += connection.writes
+        again: list[Command] = []
         for command in sent:
             if command[3] is Replay.NEVER:
                 settle(command, OutcomeUnknown(f"{reason}, before the reply came"))
             elif not command[0].done():
                 waiter, packed, born, replay, slot = command
-                self._waiting.append((SecondTry(waiter, replay, reason), packed, born, Replay.NEVER, slot))
-        self._waiting.extend(command for command in unsent if not command[0].done())
+                again.append((SecondTry(waiter, replay, reason), packed, born, Replay.NEVER, slot))
+        again += (command for command in unsent if not command[0].done())
+        self._waiting.extendleft(reversed(again))  # they were made before those that wait
 
     def _on_reply(self, command: Command, error: ServerError) -> None:
         # It ran nothing: not a command, but the connection, has lost its login.
@@ -307,15 +357,15 @@ class Node:
         """Whether commands wait: for the watchdog."""
         connection = self._connection
         waiting = bool(self._waiting or (connection is not None and (connection.in_flight or connection.queued)))
-        if not waiting:
-            self._silent_ticks = 0
+        if not waiting and connection is not None:
+            self._look_at(connection)
         return waiting
 
     def on_tick(self, tick: int) -> None:
         """Give up commands that are too old, and a connection that is silent: for the watchdog."""
         self._give_up_overdue(tick - TICKS - 1)
         if self._connection is not None:
-            self._check_alive(self._connection)
+            self._look_at(self._connection)
 
     def _give_up_overdue(self, born: int) -> None:
         seconds = f"{self._config.timeout:g} s"
@@ -332,13 +382,24 @@ class Node:
         if self._waiting:
             self._many = clear_given_up(self._waiting)
 
-    def _check_alive(self, connection: Connection) -> None:
-        if connection.heard or not (connection.in_flight or connection.queued):
+    def _look_at(self, connection: Connection) -> None:
+        """See whether it is used, quiet or silent."""
+        doubt, heard = self._link.doubt, connection.heard
+        idle = not connection.in_flight and not connection.queued
+        if heard and doubt is not None:
             connection.heard = False
+            doubt.prove(self._watchdog.begun)
+            self._trust(connection)
+        if idle and not self._waiting:
+            self._trusted = None
+        if heard or idle:
             self._silent_ticks = 0
             return
         self._silent_ticks += 1
-        if self._silent_ticks > TICKS:
+        if self._silent_ticks == TICKS // 2 and doubt is not None:
+            doubt.begin()
+            self._trusted = None
+        elif self._silent_ticks >= TICKS:
             connection.abort(f"not a byte within {self._config.timeout:g} s")
 
 

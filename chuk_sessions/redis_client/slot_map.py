@@ -33,6 +33,7 @@ __all__ = ["SlotMap", "Traffic"]
 logger = logging.getLogger(f"{__package__}.cluster")  # a name that applications know
 
 ASK_TIMEOUT = 1.0  # seconds for a server to tell the slots, before another is asked
+TROUBLE = (State.RECONNECTING, State.DOWN)
 PRUNE_PAUSE = 1.0  # seconds until servers that have no slots any more are looked at again
 
 
@@ -178,7 +179,7 @@ class SlotMap:
         return (
             self._traffic.is_waiting()
             or not self._known
-            or any(node.state in (State.RECONNECTING, State.DOWN) for node in self.nodes.values())
+            or any(node.state in TROUBLE or node.is_in_doubt for node in self.nodes.values())
         )
 
     def _set_timer(self, name: str, delay: float, callback: Callable[[], None]) -> None:
@@ -223,7 +224,7 @@ class SlotMap:
     def _rank(self, address: Address) -> tuple[bool, bool, float]:
         """Who is asked first: those that are up, and last who said CLUSTERDOWN."""
         node = self.nodes.get(address)
-        return address == self._suspect, node is None or node.state is not State.UP, self._jitter()
+        return address == self._suspect, node is None or not node.is_well, self._jitter()
 
     def _not_told(self, reason: str) -> None:
         if self._known:
@@ -240,8 +241,12 @@ class SlotMap:
         self.owners[:] = [None] * SLOTS
         for first, last, address in ranges:
             self.owners[first : last + 1] = [self.node_at(address)] * (last + 1 - first)
-        troubled = [node for node in self.nodes.values() if node.state is not State.UP]
+        troubled = [node for node in self.nodes.values() if not node.is_well]
         self._traffic.dispatch([command for node in troubled for command in node.take_waiting()])
+        owners = set(self.owners)
+        for node in troubled:
+            if node.is_in_doubt and node not in owners:
+                node.desert("it was quiet, does not answer, and has no slots any more")
         self._prune()
 
     def _prune(self) -> None:

@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import time
+from functools import partial
 from typing import Protocol
 
-__all__ = ["TICKS", "Watchdog", "Watched"]
+__all__ = ["TICKS", "Watchdog", "Watched", "clock"]
 
 TICKS = 10  # per timeout: a command is given up between 1.0 and 1.1 times its timeout
+# Seconds that go on while the machine is suspended, where the system can tell: flows are forgotten meanwhile.
+clock = partial(time.clock_gettime, time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic
 
 
 class Watched(Protocol):
@@ -37,11 +41,13 @@ class Watchdog:
         self._context = contextvars.Context()  # empty: a timer must not keep the first caller's variables alive
         self.watched: list[Watched] = []
         self.tick = 0
+        self.begun = 0.0  # by ``clock``: the period that the next tick ends
         self.asleep = True
 
     def wake(self) -> None:
         """Begin to tick. Called with the first command."""
         self.asleep = False
+        self.begun = clock()
         due = self._loop.time() + self._period
         self._timer = self._loop.call_at(due, self._watch, due, context=self._context)
 

@@ -11,6 +11,7 @@ class Proxy:
 
     * `passing` bytes of replies more are let through; then come the bytes of `garbage`, or else the connection is cut;
     * replies are dropped while `swallowing`;
+    * connections that are open at `forget` lead nowhere from then on, and nobody is told; new ones work;
     * replies wait while `holding`, until `release` lets some bytes through.
     """
 
@@ -18,6 +19,7 @@ class Proxy:
         self._target = (host, port)
         self._server: asyncio.Server | None = None
         self._links: set[asyncio.Task[None]] = set()
+        self._forgotten: set[asyncio.Task[None]] = set()
         self.passing: int | None = None
         self.garbage = b""
         self.swallowing = False
@@ -51,6 +53,10 @@ class Proxy:
         for link in self._links:
             link.cancel()
 
+    def forget(self) -> None:
+        """Drop what comes over the connections that are open now, either way, without a word: as a middlebox does."""
+        self._forgotten |= self._links
+
     def release(self, size: int) -> None:
         """Let so many of the bytes that wait through, or as many as there are."""
         data = self._held[:size]
@@ -66,9 +72,9 @@ class Proxy:
         upstream: asyncio.StreamWriter | None = None
         try:
             replies, upstream = await asyncio.open_connection(*self._target)
-            requests = asyncio.create_task(self._forward_requests(reader, upstream))
+            requests = asyncio.create_task(self._forward_requests(task, reader, upstream))
             try:
-                await self._forward_replies(replies, writer)
+                await self._forward_replies(task, replies, writer)
             finally:
                 requests.cancel()
                 await asyncio.gather(requests, return_exceptions=True)
@@ -76,19 +82,26 @@ class Proxy:
             pass
         finally:
             self._links.discard(task)
+            self._forgotten.discard(task)
             for stream in (writer, upstream):
                 if stream is not None:
                     stream.transport.abort()
 
-    async def _forward_requests(self, reader: asyncio.StreamReader, upstream: asyncio.StreamWriter) -> None:
+    async def _forward_requests(
+        self, link: asyncio.Task[None], reader: asyncio.StreamReader, upstream: asyncio.StreamWriter
+    ) -> None:
         while data := await reader.read(65536):
+            if link in self._forgotten:
+                continue
             self.requests += data
             upstream.write(data)
             await upstream.drain()
 
-    async def _forward_replies(self, replies: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _forward_replies(
+        self, link: asyncio.Task[None], replies: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         while data := await replies.read(65536):
-            if self.swallowing:
+            if self.swallowing or link in self._forgotten:
                 continue
             if self.holding:
                 self._held += data
