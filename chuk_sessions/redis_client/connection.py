@@ -45,6 +45,7 @@ from chuk_sessions.redis_client.replies import server_error
 __all__ = ["Connection"]
 
 INCOMPLETE = object()
+HUNG_UP = "the server closed the connection"
 NO_REPLY = "the server sent what is no reply to a command"
 MAX_BYTES_IN_FLIGHT = 64 << 20  # of commands written and unanswered
 READ_SIZE = 1 << 16  # bytes; one buffer for good, as asyncio would allocate 256 KB anew for each read
@@ -82,7 +83,7 @@ class Connection(asyncio.BufferedProtocol):
         self.commands_written = 0
         self.writes = 0
         self.heard = False  # bytes came since the owner last set this to False
-        self.reason = "the server closed the connection"
+        self.reason = HUNG_UP
         self.lost: asyncio.Future[None] = loop.create_future()
 
     def __repr__(self) -> str:
@@ -94,6 +95,11 @@ class Connection(asyncio.BufferedProtocol):
         """The address at the other end, for messages."""
         name = None if self._transport is None else self._transport.get_extra_info("peername")
         return f"{name[0]}:{name[1]}" if isinstance(name, tuple) else "an unknown address"
+
+    @property
+    def was_hung_up(self) -> bool:
+        """Whether the server ended it, and in good order."""
+        return self.lost.done() and self.reason == HUNG_UP
 
     @property
     def in_flight(self) -> int:

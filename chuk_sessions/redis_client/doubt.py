@@ -56,9 +56,14 @@ class Doubt:
         """Whether what is sent now may go nowhere. Called before a command is sent over what may have been quiet."""
         if self.is_open and self._connection.heard:
             self.prove(clock())
-        elif not self.is_open and clock() - self._proven >= QUIET:
+        elif not self.is_open and self.is_quiet:
             self.begin()
         return self.is_open
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether it is so long that a byte came that what is sent now must be doubted."""
+        return clock() - self._proven >= QUIET
 
     @property
     def persists(self) -> bool:

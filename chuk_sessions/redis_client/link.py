@@ -7,6 +7,9 @@ Rules this file keeps:
 * UP -> RECONNECTING when the connection is lost and for ``reconnect_grace``. -> DOWN: attempts go on with full jitter,
   capped at ``MAX_PAUSE``. -> UP. One log line per transition, unless they come in floods: see ``states``. A server that
   was never reached is DOWN at the first failure.
+* UP -> IDLE when the server closes, in good order, a connection that has been quiet and that nobody waits for: servers
+  and proxies do so to what is idle (``timeout`` in redis.conf). The next command makes another connection, which takes
+  as long as a first one may. -> UP, or if that fails -> RECONNECTING.
 * Commands are the owner's: it gets them back with the connection that was lost, and says what becomes of them.
 """
 
@@ -179,7 +182,10 @@ class Link:
         unexpected = f"cannot connect to Redis at {self._config.address}: {type(exc).__name__}"
         self.reason = str(exc) if isinstance(exc, ProviderError) else unexpected
         self.refusal = _refusal_in(exc)
-        if self.state is not State.RECONNECTING:
+        if self.state is State.IDLE:
+            self._enter(State.RECONNECTING)
+            self._start_grace()
+        elif self.state is not State.RECONNECTING:
             self._go_down()
         self._owner.on_trouble()
 
@@ -208,9 +214,9 @@ class Link:
                 settle(command, NotSent(connection.reason))
             return
         self._connection = None
-        if self.doubt is not None:
-            self.doubt.end()
-            self.doubt = None
+        doubt, self.doubt = self.doubt, None
+        if doubt is not None:
+            doubt.end()
         if self._heartbeat is not None:
             self._heartbeat.stop()
             self._heartbeat = None
@@ -220,6 +226,8 @@ class Link:
         self._owner.on_lost(connection, self.reason, sent, unsent)
         if self.state is State.CLOSED:
             self._owner.fail_waiting(self.reason)
+        elif connection.was_hung_up and doubt is not None and doubt.is_quiet and not (sent or unsent):
+            self._enter(State.IDLE)
         else:
             self._enter(State.RECONNECTING)
             self.begin()

@@ -18,6 +18,7 @@ class State(Enum):
 
     NEW = "new"  # never reached yet
     UP = "up"  # commands go to a connection
+    IDLE = "idle"  # the server closed the connection, which nobody used: the next command makes another one
     RECONNECTING = "reconnecting"  # the connection was lost not long ago: commands wait for the next one
     DOWN = "down"  # commands fail at once, while attempts to connect go on
     CLOSED = "closed"  # for good
@@ -35,11 +36,15 @@ TRANSITIONS: dict[tuple[State, State], Line | None] = {
     (State.NEW, State.UP): None,
     (State.NEW, State.DOWN): GONE,  # a server that was never reached gets no grace
     (State.UP, State.RECONNECTING): (logging.WARNING, "{reason}; reconnecting"),
+    (State.UP, State.IDLE): (logging.DEBUG, "{reason}; the next command makes another one"),
+    (State.IDLE, State.UP): (logging.DEBUG, "Redis at {address} is connected to again{at}"),
+    (State.IDLE, State.RECONNECTING): (logging.WARNING, "{reason}; reconnecting"),  # the first attempt failed
     (State.RECONNECTING, State.UP): BACK,
     (State.RECONNECTING, State.DOWN): GONE,  # reconnect_grace is over
     (State.DOWN, State.UP): BACK,
     (State.NEW, State.CLOSED): None,
     (State.UP, State.CLOSED): None,
+    (State.IDLE, State.CLOSED): None,
     (State.RECONNECTING, State.CLOSED): None,
     (State.DOWN, State.CLOSED): None,
 }

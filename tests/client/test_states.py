@@ -11,15 +11,16 @@ import pytest
 
 from chuk_sessions.exceptions import NotSent
 from chuk_sessions.redis_client.commands import Replay
+from chuk_sessions.redis_client.doubt import QUIET
 from chuk_sessions.redis_client.node import Node
 from chuk_sessions.redis_client.states import TRANSITIONS, Hook, State
 from chuk_sessions.redis_client.url import parse_url
 from chuk_sessions.redis_client.watchdog import Watchdog
-from tests.support.helpers import eventually
+from tests.support.helpers import eventually, time_passes
 from tests.support.servers import RedisServer
 
 pytestmark = pytest.mark.redis
-NEW, UP, RECONNECTING, DOWN, CLOSED = State.NEW, State.UP, State.RECONNECTING, State.DOWN, State.CLOSED
+NEW, UP, IDLE, RECONNECTING, DOWN, CLOSED = State
 
 
 @pytest.fixture
@@ -48,6 +49,13 @@ def ping(node: Node) -> asyncio.Future[object]:
 
 async def is_state(node: Node, state: State) -> None:
     await eventually(lambda: node.state is state)
+
+
+async def is_hung_up(node: Node, server: RedisServer) -> None:
+    """After a quiet time."""
+    await time_passes(QUIET)
+    server.command("CLIENT", "KILL", "TYPE", "normal")
+    await is_state(node, IDLE)
 
 
 def recorder(told: list[tuple[State, State]]) -> Hook:
@@ -85,6 +93,27 @@ async def test_every_transition_of_the_table_happens_and_no_other(own_server: Re
     async with node_of(own_server.url, hook):
         pass
     assert told[10:] == [(NEW, DOWN), (DOWN, CLOSED), (NEW, CLOSED)]
+    own_server.restart()
+    async with node_of(own_server.url, hook) as node:
+        for _ in range(2):
+            await ping(node)
+            await is_hung_up(node, own_server)
+        own_server.kill()
+        waiting = ping(node)
+        await is_state(node, RECONNECTING)
+        own_server.restart()
+        await waiting
+        await is_hung_up(node, own_server)
+    assert told[13:] == [
+        (NEW, UP),
+        (UP, IDLE),
+        (IDLE, UP),
+        (UP, IDLE),
+        (IDLE, RECONNECTING),
+        (RECONNECTING, UP),
+        (UP, IDLE),
+        (IDLE, CLOSED),
+    ]
     assert set(told) == set(TRANSITIONS)
 
 
