@@ -287,6 +287,7 @@ def _report(counts: Counts, dry_run: bool, show_ids: bool) -> str:
         lines.append(f"{'':>14}  and {len(by_sandbox) - SHOWN_SANDBOXES} sandboxes more")
     more = {
         "of them merged": counts.merged,
+        "old ids": counts.aliases,
         "in our layout": counts.here,
         "other sandbox": counts.other_sandbox,
         "ended": counts.ended,

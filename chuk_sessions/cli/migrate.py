@@ -17,6 +17,7 @@ How one session moves, and why in this order:
   run moves it.
 * One run at a time for each source, as two could take each other's work for a logout: a lock, which expires.
 * What is not understood is not touched.
+* Old ids that lead to a session for a while are taken along: see ``aliases``.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ from os import urandom
 from typing import TYPE_CHECKING
 
 from chuk_sessions import grid
-from chuk_sessions.cli.stored import Keys, Problem, Stored, read, read_batch, session_keys
+from chuk_sessions.cli.aliases import Aliases
+from chuk_sessions.cli.stored import Alias, Keys, Problem, Stored, read, read_batch, session_keys
 from chuk_sessions.exceptions import MetadataError, ProviderError
 from chuk_sessions.providers.redis.index import UserIndex
 from chuk_sessions.providers.redis.keys import (
@@ -85,6 +87,7 @@ class Counts:
     merged: int = 0  # of those moved: with one that was at the target already
     here: int = 0  # in our layout, in the database that is source and target
     other_sandbox: int = 0
+    aliases: int = 0  # old ids of renewed sessions, which were taken along
     ended: int = 0  # deleted or expired before they could be moved
     left_behind: int = 0
     problems: list[Problem] = field(default_factory=list)
@@ -139,12 +142,17 @@ async def migrate(
     run.lock = lock = None if dry_run else await _Lock.take(source)
     try:
         async for keys in session_keys(source, batch):
-            if lock is not None:
-                await lock.renew()
+            await run.renew_lock()
             await run.move_batch(keys)
             progress(run.counts)
             if stop():
-                break
+                return run.counts
+        if run.aliases.some_wait:
+            async for keys in session_keys(source, batch):
+                await run.renew_lock()
+                await run.move_aliases(keys)
+                if stop():
+                    break
     finally:
         if lock is not None:
             await lock.release()
@@ -198,6 +206,12 @@ class _Run:
         self._sandboxes = sandboxes
         self._into = into
         self._dry_run = dry_run
+        self.aliases = Aliases(source, target)
+
+    async def renew_lock(self) -> None:
+        """Raise ProviderError if another run may have the source by now."""
+        if self.lock is not None:
+            await self.lock.renew()
 
     async def move_batch(self, keys: Keys) -> None:
         keys = list(dict.fromkeys(keys))  # SCAN may give one twice, and the second move would take it for ended
@@ -208,16 +222,31 @@ class _Run:
             if result is not None:
                 raise result
 
-    async def _move(self, found: Stored | Problem | None) -> None:
+    async def move_aliases(self, keys: Keys) -> None:
+        """Move those whose sessions have left the source; all else stays."""
+        hashes = [(key, kind) for key, kind in dict(keys).items() if kind == b"hash"]
+        found = [each for each in await read_batch(self._source, hashes) if isinstance(each, Alias)]
+        moving = [self._move_alias(each) for each in found if self._is_wanted(each) and not self._stays(each)]
+        for result in await asyncio.gather(*moving, return_exceptions=True):
+            if result is not None:
+                raise result
+
+    async def _move_alias(self, found: Alias) -> None:
+        moved = self._dry_run or await self.aliases.move(found, self._into or found.sandbox_id)
+        self.counts.aliases += moved
+
+    async def _move(self, found: Stored | Alias | Problem | None) -> None:
         counts = self.counts
         if found is None:
             counts.ended += 1
         elif isinstance(found, Problem):
             counts.add_problem(found)
-        elif self._sandboxes and found.sandbox_id not in self._sandboxes:
+        elif not self._is_wanted(found):
             counts.other_sandbox += 1
         elif self._stays(found):
             counts.here += 1
+        elif isinstance(found, Alias):
+            await self._move_alias(found)
         elif problem := self._stranded(found):
             counts.add_problem(problem)
         elif self._dry_run:
@@ -226,10 +255,14 @@ class _Run:
         else:
             await self._move_stored(found)
 
-    def _stays(self, found: Stored) -> bool:
+    def _is_wanted(self, found: Stored | Alias) -> bool:
+        """Of one of the sandboxes that the run is for."""
+        return not self._sandboxes or found.sandbox_id in self._sandboxes
+
+    def _stays(self, found: Stored | Alias) -> bool:
         """In our layout already, and in the sandbox it shall have."""
         moves = self._into is not None and self._sandboxes and found.sandbox_id != self._into
-        return self._in_place and not found.published and not moves
+        return self._in_place and not (isinstance(found, Stored) and found.published) and not moves
 
     def _stranded(self, found: Stored) -> Problem | None:
         """Published versions did not look at the sandbox, so that any will do there; here no manager would find it."""
@@ -269,7 +302,7 @@ class _Run:
             if await attempt(found):
                 return None
             again = await read(self._source, found.key, b"string" if found.published else b"hash")
-            if again is None:
+            if again is None or isinstance(again, Alias):
                 return found
             if isinstance(again, Problem):
                 await crossing.abandon()
@@ -346,8 +379,7 @@ class _Run:
     async def _gone(self, found: Stored, crossing: Crossing) -> None:
         """It is gone at the source: it has expired, was ended there, or was taken over there into our layout."""
         if crossing.sandbox_id is not None and found.remaining() >= SLACK:
-            if self.lock is not None:
-                await self.lock.renew()  # raises if it is lost: then it may be another run that has moved the session
+            await self.renew_lock()  # raises if it is lost: then it may be another run that has moved the session
             ours = _key(found.sandbox_id, found)
             if found.published and await self._source.call(b"EXISTS", ours, replay=Replay.READ):
                 await crossing.retreat()  # or it would live on there, whenever it is ended here

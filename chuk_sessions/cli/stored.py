@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from chuk_sessions.ids import MAX_ID_BYTES, OversizedError, check_size, fingerprint
-from chuk_sessions.providers.redis.keys import ALL_SESSIONS, LEGACY_PREFIX, names_in_key
+from chuk_sessions.providers.redis.keys import ALL_SESSIONS, LEGACY_PREFIX, names_in_key, quote_part
 from chuk_sessions.providers.redis.legacy import document as legacy
 from chuk_sessions.providers.redis.record import alias_in, decode_record
 from chuk_sessions.providers.redis.scan import Walk
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from chuk_sessions.models import SessionRecord
     from chuk_sessions.redis_client.client import Client
 
-__all__ = ["Keys", "Problem", "Stored", "count_keys", "read", "read_batch", "session_keys"]
+__all__ = ["Alias", "Keys", "Problem", "Stored", "count_keys", "read", "read_batch", "session_keys"]
 
 READABLE = (b"hash", b"string")
 
@@ -46,6 +46,17 @@ class Stored:
     def remaining(self) -> float:
         """The seconds that it has to live by now; below zero if it has ended since it was read."""
         return self.left - (time.monotonic() - self.asked)
+
+
+@dataclass(slots=True)
+class Alias:
+    """An old id of a session that was renewed with a grace: it leads to ``current_id`` for ``left`` seconds more."""
+
+    key: bytes
+    sandbox_id: str
+    session_id: str = field(repr=False)
+    current_id: str = field(repr=False)
+    left: float
 
 
 @dataclass(slots=True)
@@ -78,12 +89,12 @@ async def session_keys(client: Client, batch: int) -> AsyncIterator[Keys]:
         yield list(zip(keys, types, strict=True))
 
 
-async def read_batch(client: Client, keys: Keys) -> list[Stored | Problem | None]:
+async def read_batch(client: Client, keys: Keys) -> list[Stored | Alias | Problem | None]:
     """What the keys hold; None for one that is gone or expired. Their commands leave together."""
     return await asyncio.gather(*(read(client, key, kind) for key, kind in keys))
 
 
-async def read(client: Client, key: bytes, kind: bytes) -> Stored | Problem | None:
+async def read(client: Client, key: bytes, kind: bytes) -> Stored | Alias | Problem | None:
     """What the key of that type holds."""
     if kind == b"none":
         return None
@@ -96,7 +107,7 @@ async def read(client: Client, key: bytes, kind: bytes) -> Stored | Problem | No
     return found
 
 
-async def _read_ours(client: Client, key: bytes) -> Stored | Problem | None:
+async def _read_ours(client: Client, key: bytes) -> Stored | Alias | Problem | None:
     names = names_in_key(key)
     if names is None:
         return Problem(key, "a hash whose key is none of ours")
@@ -105,8 +116,13 @@ async def _read_ours(client: Client, key: bytes) -> Stored | Problem | None:
         return None
     raw = [part for pair in fields.items() for part in pair] if isinstance(fields, dict) else fields
     try:
-        if alias_in(raw) is not None:
-            return None  # of a session that has another id now
+        if (current_id := alias_in(raw)) is not None:
+            left, again = await asyncio.gather(
+                client.call(b"PTTL", key, replay=Replay.READ),
+                client.call(b"HGET", key, b"alias", replay=Replay.READ),
+            )
+            still = left > 0 and again == quote_part(current_id).encode()  # else that was the TTL of what came after it
+            return Alias(key, *names, current_id, left / 1000) if still else None
         record = decode_record(raw)
     except (ValueError, KeyError):
         return Problem(key, "a record that this version cannot read")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from chuk_sessions.cli.stored import Keys, Problem, Stored, read_batch, session_keys
+from chuk_sessions.cli.stored import Alias, Keys, Problem, Stored, read_batch, session_keys
 from chuk_sessions.exceptions import ServerError
 from chuk_sessions.ids import fingerprint
 from chuk_sessions.models import iso_timestamp
@@ -76,7 +76,7 @@ async def survey(
         for found, memory in await _read_with_memory(client, fresh):
             if isinstance(found, Problem):
                 result.unreadable += 1
-            elif found is not None and _is_wanted(found, sandboxes, user_id):
+            elif isinstance(found, Stored) and _is_wanted(found, sandboxes, user_id):
                 now = time.time()
                 result.sandboxes.setdefault(found.sandbox_id, SandboxTotals()).add(found, memory, now)
                 heapq.heappush(first, (-now - found.left, next(order), _row(found, memory, now, show_ids)))
@@ -90,7 +90,7 @@ def _is_wanted(found: Stored, sandboxes: Collection[str], user_id: str | None) -
     return (not sandboxes or found.sandbox_id in sandboxes) and user_id in (None, found.record.user_id)
 
 
-async def _read_with_memory(client: Client, keys: Keys) -> list[tuple[Stored | Problem | None, int | None]]:
+async def _read_with_memory(client: Client, keys: Keys) -> list[tuple[Stored | Alias | Problem | None, int | None]]:
     found, sizes = await asyncio.gather(
         read_batch(client, keys), asyncio.gather(*(_memory(client, key) for key, _ in keys))
     )

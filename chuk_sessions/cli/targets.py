@@ -29,6 +29,10 @@ class ProviderTarget:
     async def settle(self, sandbox_id: str, session_id: str) -> None:
         """See ``Target``: nothing was remembered."""
 
+    async def lead(self, sandbox_id: str, session_id: str, current_id: str, left: float) -> bool:
+        """See ``Target``: sessions have one id here."""
+        return False
+
     async def undo(self, sandbox_id: str, session_id: str, record: SessionRecord, unused: bool) -> bool:
         """See ``Target``."""
         return await KeyValueStore(self._factory, sandbox_id).undo(session_id, record, unused)

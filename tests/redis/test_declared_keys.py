@@ -43,6 +43,8 @@ async def use_what_is_left(url: str, where: Server, target: Server) -> None:
     assert await manager.delete_session(new_id)
     assert await manager.allocate_session("a", "alice") == "a"
     published.put(where, "b")
+    await manager.renew_session(await manager.allocate_session(), grace_seconds=60)
+    await migrate(Client(url), Client(url), sandboxes=["box"], into="shop")
     assert (await migrate(Client(url), Client(target.url))).moved > 1
 
 

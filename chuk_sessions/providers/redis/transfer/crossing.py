@@ -14,6 +14,7 @@ A target may remember that a session has come until its original is gone, for a 
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Protocol
 
 from chuk_sessions.providers.redis.index import UserIndex
@@ -29,9 +30,10 @@ if TYPE_CHECKING:
     from chuk_sessions.models import SessionRecord
     from chuk_sessions.redis_client.client import Client
 
-__all__ = ["UNDO", "Crossing", "RedisTarget", "Target"]
+__all__ = ["LEAD", "UNDO", "Crossing", "RedisTarget", "Target"]
 
 UNDO = Script(load("transfer_undo"), bounded=False)
+LEAD = Script(load("transfer_alias"))
 
 
 class Target(Protocol):
@@ -48,6 +50,12 @@ class Target(Protocol):
 
     async def settle(self, sandbox_id: str, session_id: str) -> None:
         """Its original is gone: what was remembered for the case of an interruption may be forgotten."""
+
+    async def lead(self, sandbox_id: str, session_id: str, current_id: str, left: float) -> bool:
+        """Let an old id lead to the session for ``left`` seconds more, if the old id is free here.
+
+        False, and nothing was done, if sessions have one id here.
+        """
 
     async def undo(self, sandbox_id: str, session_id: str, record: SessionRecord, unused: bool) -> bool:
         """Remove what was put here as if it had not come; ``unused``: only if it is as it was put. Whether it was."""
@@ -77,6 +85,12 @@ class RedisTarget:
         """See ``Target``."""
         if self._arrival:
             await self._client.call(b"UNLINK", arrival_key(session_key(quote_part(sandbox_id), session_id)))
+
+    async def lead(self, sandbox_id: str, session_id: str, current_id: str, left: float) -> bool:
+        """See ``Target``."""
+        key = session_key(quote_part(sandbox_id), session_id)
+        await LEAD.run(self._client, (key,), (quote_part(current_id), math.ceil(left * 1000)))
+        return True
 
     async def undo(self, sandbox_id: str, session_id: str, record: SessionRecord, unused: bool) -> bool:
         """See ``Target``; from its user's index too, and with the arrival key."""

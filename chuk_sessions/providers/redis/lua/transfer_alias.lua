@@ -1,0 +1,12 @@
+-- Puts an alias that comes from elsewhere, if its key is free.
+--
+-- KEYS[1]    alias
+-- ARGV[1]    the name that it stands for
+-- ARGV[2]    how long it lives, in milliseconds
+-- Reply      1 if it was put, 0 if the key exists
+
+local clock = redis.call('TIME')
+if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
+redis.call('HSET', KEYS[1], 'alias', ARGV[1])
+redis.call('PEXPIREAT', KEYS[1], math.floor(clock[1] * 1000 + clock[2] / 1000 + ARGV[2]))
+return 1
