@@ -123,11 +123,7 @@ def check_limit(number: Any) -> int:
 
 
 def check_idle(minutes: Any, touch_interval: float) -> float:
-    """Seconds from a touch that is written to the end of the session; 0 for None, which is no idle time.
-
-    The last touch may have been written up to ``touch_interval`` before the last use: so much is added, that no
-    session ends early.
-    """
+    """Seconds from the last touch to the end of the session; 0 for None, which is no idle time."""
     if minutes is None:
         return 0.0
     seconds = _number("idle_ttl_minutes", minutes, "minutes") * 60
@@ -135,7 +131,7 @@ def check_idle(minutes: Any, touch_interval: float) -> float:
         raise ValueError("idle_ttl_minutes must be over 0 and at most 100 years")
     if touch_interval > seconds / 2:
         raise ValueError("touch_interval must be at most half of idle_ttl_minutes")
-    return seconds + touch_interval
+    return seconds
 
 
 def check_batch(number: Any) -> int:

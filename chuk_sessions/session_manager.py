@@ -61,8 +61,9 @@ class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
     step that creates it, also when several processes log the same user in. Sessions without a user are not counted.
 
     ``idle_ttl_minutes`` ends a session that was not touched for so long, beside its lifetime (OWASP ASVS 5.0, 7.3.1);
-    never earlier, and at most ``touch_interval`` later, which must be at most half of it. It is written into the
-    session when it is created, and ``get_session_info`` then has ``idle_expires_at``.
+    never earlier, and later by at most the longest ``touch_interval`` of the managers that use it, which must be at
+    most half of it for this one and counts as that for others. It is written into the session when it is created, and
+    ``get_session_info`` then has ``idle_expires_at``.
 
     Raises ValueError for a sandbox that is no path segment, for hours, an interval or a limit out of range, TypeError
     for ones that are no number and for what is no factory, ProviderError for an unknown ``SESSION_PROVIDER``.

@@ -136,10 +136,11 @@ class Rows:
             record.current_id = None if row["id"] == to_blob(session_id) else to_text(row["id"])
         return found
 
-    def write(self, row: sqlite3.Row, later: float = 0, metadata: Metadata | None = None) -> None:
-        """Touch a session; move its deadline and give it other metadata, if there are any."""
+    def write(self, row: sqlite3.Row, later: float = 0, metadata: Metadata | None = None, interval: float = 0) -> None:
+        """Touch a session, for the next ``interval`` too; move its deadline, give it the metadata, if there are any."""
         now, expires = self.now(), row["expires"] + later
-        ends = min(expires, max(row["ends"], now + row["idle"])) if row["idle"] else expires
+        idle_ends = now + row["idle"] + min(interval, row["idle"] / 2)
+        ends = min(expires, max(row["ends"], idle_ends)) if row["idle"] else expires
         change = "UPDATE sessions SET accessed = max(accessed, ?), expires = ?, ends = ?, metadata = ? WHERE number = ?"
         document = row["metadata"] if metadata is None else encode_document(metadata)
         self.db.execute(change, now, expires, ends, document, row["number"])
@@ -186,8 +187,9 @@ class CoreStore(Rows):
     def touch(self, session_id: str, interval: float) -> bool:
         found = self.find(session_id)
         for row, record in found:
-            if self.now() - record.accessed >= interval:
-                self.write(row)
+            now = self.now()
+            if now - record.accessed >= interval or row["ends"] < min(row["expires"], now + row["idle"]):
+                self.write(row, interval=interval)
         return bool(found)
 
     async def update(self, session_id: str, metadata: Metadata, replace: bool) -> bool:

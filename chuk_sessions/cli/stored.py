@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from chuk_sessions.elapsed import elapsed
 from chuk_sessions.ids import MAX_ID_BYTES, OversizedError, check_size, fingerprint
 from chuk_sessions.providers.redis.keys import ALL_SESSIONS, LEGACY_PREFIX, names_in_key, quote_part
 from chuk_sessions.providers.redis.legacy import document as legacy
@@ -31,7 +31,7 @@ Keys = list[tuple[bytes, bytes]]  # each with its type
 class Stored:
     """A session as it was read: ``left`` are the seconds it has to live, ``raw`` what the key held, to compare with.
 
-    ``asked`` is the moment before it was read, by the monotonic clock: it ends no earlier than ``left`` after that.
+    ``asked`` is the moment before it was read, by ``elapsed``: it ends no earlier than ``left`` after that.
     """
 
     key: bytes
@@ -45,7 +45,7 @@ class Stored:
 
     def remaining(self) -> float:
         """The seconds that it has to live by now; below zero if it has ended since it was read."""
-        return self.left - (time.monotonic() - self.asked)
+        return self.left - (elapsed() - self.asked)
 
 
 @dataclass(slots=True)
@@ -100,7 +100,7 @@ async def read(client: Client, key: bytes, kind: bytes) -> Stored | Alias | Prob
         return None
     if kind not in READABLE:
         return Problem(key, f"a {kind.decode()}, which no version of this package writes")
-    asked = time.monotonic()
+    asked = elapsed()
     found = await (_read_ours(client, key) if kind == b"hash" else _read_published(client, key))
     if isinstance(found, Stored):
         found.asked = asked

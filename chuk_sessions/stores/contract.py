@@ -131,7 +131,12 @@ class SessionStore(Protocol):
         """
 
     async def touch(self, session_id: str, interval: float) -> bool:
-        """Tell whether the session lives; ``accessed`` is set to now if it is at least ``interval`` old."""
+        """Tell whether the session lives; ``accessed`` is set to now if it is at least ``interval`` old.
+
+        A session with ``idle`` must not end early because a touch was not written. So one that is written moves its
+        deadline ``interval`` further, up to half of ``idle``; and it is written, whatever ``interval`` says, if the
+        session would end before ``idle`` has passed from now.
+        """
 
     async def update(self, session_id: str, metadata: Metadata, replace: bool) -> bool:
         """Set the keys of ``metadata`` and touch; with ``replace`` drop all others. False if not found."""

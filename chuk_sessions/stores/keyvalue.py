@@ -136,8 +136,8 @@ class KeyValueStore:
     async def touch(self, session_id: str, interval: float) -> bool:
         async def run(provider: Provider, key: str) -> bool:
             record = (await self._load(provider, key))[1]
-            if record is not None and self._wall_clock() - record.accessed >= interval:
-                await self._touch(provider, key, record)
+            if record is not None and self._is_due(record, interval):
+                await self._touch(provider, key, record, interval)
             return record is not None
 
         return await self._in_turn(session_id, run)
@@ -147,8 +147,8 @@ class KeyValueStore:
             record = (await self._load(provider, key))[1]
             if record is None or owner not in (None, record.user_id):
                 return None
-            if self._wall_clock() - record.accessed >= interval:
-                await self._touch(provider, key, record)
+            if self._is_due(record, interval):
+                await self._touch(provider, key, record, interval)
             return record
 
         return await self._in_turn(session_id, run)
@@ -242,11 +242,17 @@ class KeyValueStore:
             return None, None
         return text, record
 
-    async def _touch(self, provider: Provider, key: str, record: SessionRecord) -> None:
+    def _is_due(self, record: SessionRecord, interval: float) -> bool:
+        """Whether a touch must be written."""
+        now = self._wall_clock()
+        return now - record.accessed >= interval or _end(record) < min(record.expires, now + record.idle)
+
+    async def _touch(self, provider: Provider, key: str, record: SessionRecord, interval: float = 0) -> None:
         now = self._wall_clock()
         record.accessed = max(record.accessed, now)
         if record.idle:
-            record.idle_expires = min(record.expires, max(record.idle_expires or 0, now + record.idle))
+            ends = now + record.idle + min(interval, record.idle / 2)
+            record.idle_expires = min(record.expires, max(record.idle_expires or 0, ends))
         await self._save(provider, key, record)
 
     async def _save(self, provider: Provider, key: str, record: SessionRecord) -> None:

@@ -32,7 +32,7 @@ async def test_the_two_deadlines(manager_factory: Callable[..., SessionManager])
     manager = manager_factory(idle_ttl_minutes=10, touch_interval=30)
     info = await info_of(manager, await manager.allocate_session(ttl_hours=1))
     assert seconds(info, "expires_at", "created_at") == pytest.approx(3600, abs=0.01)
-    assert seconds(info, "idle_expires_at", "last_accessed") == pytest.approx(10 * MINUTE + 30, abs=0.01)
+    assert seconds(info, "idle_expires_at", "last_accessed") == pytest.approx(10 * MINUTE, abs=0.01)
     info = await info_of(manager, await manager.allocate_session(ttl_hours=0.1))
     assert info["idle_expires_at"] == info["expires_at"]
     plain = manager_factory()
@@ -50,6 +50,22 @@ async def test_never_early_with_a_touch_interval(manager_factory: Callable[..., 
         await time_passes(0.005)
         assert time.monotonic() < used + 5
     assert time.monotonic() - used >= 0.2
+
+
+async def test_never_early_through_another_manager(manager_factory: Callable[..., SessionManager]) -> None:
+    """Which touches seldom, and may know nothing of the idle time."""
+    manager, seldom = manager_factory(idle_ttl_minutes=0.3 / MINUTE), manager_factory(touch_interval=3600)
+    session_id = await manager.allocate_session(ttl_hours=1)
+    end = time.monotonic() + 1
+    while time.monotonic() < end:
+        assert await seldom.validate_session(session_id) is True
+        await time_passes(0.02)
+    used = time.monotonic()
+    assert await seldom.validate_session(session_id) is True
+    while await manager.get_session_info(session_id) is not None:
+        await time_passes(0.005)
+        assert time.monotonic() < used + 5
+    assert time.monotonic() - used >= 0.29
 
 
 async def test_the_object_has_the_known_fields(manager_factory: Callable[..., SessionManager]) -> None:

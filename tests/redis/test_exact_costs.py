@@ -17,6 +17,7 @@ from benchmarks.bench.footprint import of_sessions, on_server
 from benchmarks.workloads.manager_bodies import METADATA, UPDATE, USER
 from chuk_sessions import SessionManager
 from chuk_sessions.providers import memory, redis
+from chuk_sessions.providers.redis.server_clock import moment
 from tests.support.servers import RedisServer, Server
 
 SANDBOX = "my-app"
@@ -232,7 +233,7 @@ async def test_touch_interval_makes_opening_a_plain_read(wire: Wire, redis_url: 
     assert await manager.open_session(session_id, owner="mallory") is None
     assert (wire.commands, len(wire.writes)) == (["HGETALL"] * 2, 2)
     store: Any = manager._store
-    store._server_ahead += 61
+    store._server_clock.learn(time.time() + 61, moment())
     wire.clear()
     assert await manager.open_session(session_id)
     assert (wire.commands, len(wire.writes)) == (["HGETALL", "EVALSHA"], 2)
@@ -252,7 +253,7 @@ async def test_a_clock_of_the_server_that_was_read_late_costs_no_script(wire: Wi
     manager = SessionManager(SANDBOX, redis.factory(redis_url), touch_interval=60)
     session_id = await one_session(manager)
     store: Any = manager._store
-    store._server_ahead = time.time() - time.monotonic() - 0.5
+    store._server_clock.learn(time.time() - 0.5, moment())
     wire.clear()
     assert await manager.validate_session(session_id)
     assert (wire.commands, len(wire.writes)) == (["HMGET"], 1)

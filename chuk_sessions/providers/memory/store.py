@@ -79,10 +79,8 @@ class MemorySessionStore:
         now = self._wall_clock()
         if now - session.accessed >= interval:
             session.accessed = now
-            if session.idle:
-                self._stay(entry, now)
-        elif session.idle:
-            self._stay(entry, now, interval)
+        if session.idle:
+            self._stay(entry, now)
         return True
 
     async def open(self, session_id: str, interval: float, owner: str | None) -> SessionRecord | None:
@@ -97,10 +95,8 @@ class MemorySessionStore:
         now = self._wall_clock()
         if now - session.accessed >= interval:
             session.accessed = now
-            if session.idle:
-                self._stay(entry, now)
-        elif session.idle:
-            self._stay(entry, now, interval)
+        if session.idle:
+            self._stay(entry, now)
         record = record_of(session)
         if session.session_id != session_id:
             record.current_id = session.session_id
@@ -234,17 +230,16 @@ class MemorySessionStore:
         if entry[0].idle:
             self._stay(entry, now)
 
-    def _stay(self, entry: Entry, now: float, interval: float = 0.0) -> None:
-        """Move the deadline of a session that has an idle time, unless that was done within the last ``interval``.
+    def _stay(self, entry: Entry, now: float) -> None:
+        """Move the deadline of a session that has an idle time: at every touch, as that costs nothing here.
 
         By the clock that rules expiry: the other one may be set while the session is in use. If another thread was
         first, that one moved it.
         """
         session: StoredSession = entry[0]
         clock = self._clock()
-        since = clock + session.idle - entry[1]
-        later = min(session.last - entry[1], since)
-        if later > 0 and since >= interval and self._map.postpone(session.session_id, entry, later):
+        later = min(session.last, clock + session.idle) - entry[1]
+        if later > 0 and self._map.postpone(session.session_id, entry, later):
             session.expires = min(session.end, now + entry[1] + later - clock)
 
     def _list(self, user_id: str, session: StoredSession) -> None:

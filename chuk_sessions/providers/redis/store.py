@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 
@@ -51,6 +50,7 @@ from chuk_sessions.providers.redis.scripts import (
     UPDATE,
     VISIT,
 )
+from chuk_sessions.providers.redis.server_clock import ServerClock, moment
 from chuk_sessions.redis_client.client import Client
 from chuk_sessions.redis_client.commands import Argument, Replay
 from chuk_sessions.stores.contract import NO_INTEGER, TOO_LARGE, DeadlineError, Existing, cannot_count
@@ -61,7 +61,9 @@ logger = logging.getLogger(__name__)
 
 LISTINGS = 10  # of a user's sessions, while they are given new ids again and again
 COUNT_BATCH = 1000  # keys that the server looks at before it serves others
-LATE = 1.0  # seconds by which a reply that told the server's clock may have been read late
+AHEAD = 1.0  # seconds by which the clocks of two masters may differ
+USUAL = (b"v", b"accessed", b"expires", b"alias")  # fields that tell whether a session was touched lately;
+WITH_IDLE = (*USUAL, b"idle", b"end")  # and of a record of version 1+
 ALWAYS = (VERSION, 0)  # to touch however lately it was
 UNCOUNTABLE = {-2: NO_INTEGER, -3: TOO_LARGE}
 
@@ -74,7 +76,8 @@ class RedisSessionStore:
         self._sandbox_id = sandbox_id
         self._sandbox = quote_part(sandbox_id)
         self._users = UserIndex(client, sandbox_id)
-        self._server_ahead: float | None = None  # server's clock minus our monotonic one, in seconds, as last seen
+        self._server_clock = ServerClock()  # known once something was touched with an interval
+        self._fields: tuple[bytes, ...] = USUAL  # to ask for
         self._reported = False
 
     async def create(
@@ -141,23 +144,25 @@ class RedisSessionStore:
     async def touch(self, session_id: str, interval: float) -> bool:
         while True:
             key = self._key(session_id)
-            if interval > 0 and self._server_ahead is not None:
+            if interval > 0:
                 fresh = await self._is_fresh(key, interval)
                 if fresh is not None:
                     return fresh
-            args = (VERSION, in_microseconds(interval)) if interval else ALWAYS
-            reply = await TOUCH.run(self._client, key, args, Replay.READ)
+                asked = moment()
+                reply = await TOUCH.run(self._client, key, (VERSION, in_microseconds(interval)), Replay.READ)
+                if type(reply) is int and reply > 0:
+                    self._server_clock.learn(reply / MICROSECONDS, asked)
+            else:
+                reply = await TOUCH.run(self._client, key, ALWAYS, Replay.READ)
             if type(reply) is int:
-                if reply > 0:
-                    self._server_ahead = reply / MICROSECONDS - time.monotonic()
-                    return True
                 return self._found(reply)
             session_id = unquote_part(reply.decode())
 
     async def open(self, session_id: str, interval: float, owner: str | None) -> SessionRecord | None:
         asked, whose = session_id, b"" if owner is None else b"=" + to_bytes(owner)
         args = (VERSION, in_microseconds(interval)) if interval else ALWAYS
-        by_script = not interval or self._server_ahead is None
+        by_script = not interval or self._server_clock.now() is None
+        sent = moment() if interval else (0.0, 0.0)
         try:
             while True:
                 key = self._key(session_id)
@@ -172,14 +177,14 @@ class RedisSessionStore:
                     session_id = alias
                     continue
                 record = decode_record(reply)
-                if by_script or self._is_recent(record.accessed, record.idle_expires or record.expires, interval):
+                if by_script or self._is_recent(record, interval):
                     break
-                by_script = True
+                by_script, sent = True, moment()
         except (WrongTypeError, ValueError, KeyError):
             self._found(UNREADABLE)
             return None
         if by_script and interval:
-            self._server_ahead = int(reply[-1]) / MICROSECONDS - time.monotonic()
+            self._server_clock.learn(int(reply[-1]) / MICROSECONDS, sent)
         if owner is not None and record.user_id != owner:
             return None
         if session_id is not asked:
@@ -310,23 +315,35 @@ class RedisSessionStore:
 
     async def _is_fresh(self, key: str, interval: float) -> bool | None:
         """By one plain read: True if the session lives and needs no touch, False if absent, None if a script must."""
+        if self._server_clock.now() is None:
+            return None
         try:
-            fields = await self._client.call(b"HMGET", key, b"v", b"accessed", b"expires", b"alias", replay=Replay.READ)
+            fields = await self._client.call(b"HMGET", key, *self._fields, replay=Replay.READ)
             if not any(fields):
                 return False
-            if fields[0] not in VERSIONS or None in fields[:3]:
+            version, accessed, expires = fields[:3]
+            if version not in VERSIONS or accessed is None or expires is None:
                 return None
-            accessed, expires = in_seconds(fields[1]), in_seconds(fields[2], DEADLINE_DIGITS)
+            if version != VERSION and len(fields) == len(USUAL):
+                self._fields = WITH_IDLE  # from now on: one session with an idle time seldom is alone
+                return None
+            now = self._server_clock.now() or 0.0
+            ends, idle = in_seconds(expires, DEADLINE_DIGITS), 0.0
+            if None not in fields[len(USUAL) :] and version != VERSION:
+                idle = min(in_seconds(fields[4]), in_seconds(fields[5], DEADLINE_DIGITS) - now)
+            fresh = -AHEAD <= now - in_seconds(accessed) < interval  # far below zero: the clock was set
+            return True if fresh and ends > now and ends - now >= idle else None
         except (WrongTypeError, ValueError):
             return None
-        return True if self._is_recent(accessed, expires, interval) else None
 
-    def _is_recent(self, accessed: float, expires: float, interval: float) -> bool:
-        """Whether a session was touched within the interval, and has not ended since."""
-        if self._server_ahead is None:
+    def _is_recent(self, record: SessionRecord, interval: float) -> bool:
+        """Whether a session that was read needs no touch; as ``_is_fresh``."""
+        now = self._server_clock.now()
+        if now is None:
             return False
-        age = time.monotonic() + self._server_ahead - accessed  # far below zero: the clock was set
-        return -LATE <= age < interval and accessed + age < expires
+        ends = record.expires if record.idle_expires is None else record.idle_expires
+        idle = min(record.idle, record.expires - now)
+        return -AHEAD <= now - record.accessed < interval and ends > now and ends - now >= idle
 
     def _found(self, reply: int) -> bool:
         if reply == UNREADABLE and not self._reported:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from chuk_sessions.stores import SessionStore
+from chuk_sessions.stores import SessionStore, complete
 from chuk_sessions.testing.contract.base import HOUR, OpenStore, StoreFixtures, Time, log_in, read
 from chuk_sessions.testing.contract.life import check_not_found
 
@@ -16,6 +16,7 @@ __all__ = ["IdleTests"]
 KINDS = [(None, "alice"), (None, None), ("my-id", "alice")]
 TOUCHES: dict[str, Callable[[SessionStore, str], Awaitable[Any]]] = {
     "touch": lambda store, session_id: store.touch(session_id, 0),
+    "open": lambda store, session_id: complete(store).open(session_id, 0, "alice"),
     "merge": lambda store, session_id: store.update(session_id, {"a": 1}, False),
     "replace": lambda store, session_id: store.update(session_id, {"a": 1}, True),
     "increment": lambda store, session_id: store.increment(session_id, "n", 1),
@@ -89,14 +90,49 @@ class IdleTests(StoreFixtures):
         assert time.now() - begin >= 0.3 - 0.01
 
     async def test_a_touch_that_is_not_written_does_not_end_it(self, store: SessionStore, time: Time) -> None:
-        """It ends so many seconds after the last touch that was written, not earlier."""
+        """It ends so many seconds after the last touch, written or not."""
         session_id = await log_in(store, idle=0.3)
-        written = (await read(store, session_id)).accessed
-        await time.passes(0.08)
-        assert await store.touch(session_id, 0.1) is True
+        used = 0.0
+        for _ in range(3):
+            await time.passes(0.04)
+            used = time.now()
+            assert await store.touch(session_id, 0.1) is True
 
         async def ended() -> bool:
             return await store.read(session_id) is None
 
         await time.until(ended, 5)
-        assert time.now() - written >= 0.3 - self.clock_skew
+        assert time.now() - used >= 0.3 - self.clock_skew
+
+    @pytest.mark.parametrize("by", ["touch", "open"])
+    async def test_a_long_interval_keeps_what_is_used(self, open_sandbox: OpenStore, time: Time, by: str) -> None:
+        """However long, and whatever other stores use the session too."""
+        often, seldom = open_sandbox("box"), open_sandbox("box")
+        session_id = await log_in(often, idle=0.3)
+        for stores in ([seldom], [often, seldom], [seldom]):
+            end = time.now() + 0.4
+            while time.now() < end:
+                for store in stores:
+                    interval = HOUR if store is seldom else 0
+                    if by == "touch":
+                        assert await store.touch(session_id, interval)
+                    else:
+                        assert await complete(store).open(session_id, interval, None)
+                await time.passes(0.02)
+        assert await often.touch(session_id, 0)
+
+    async def test_a_long_interval_does_not_keep_it_long(self, store: SessionStore, time: Time) -> None:
+        """By half of the idle time at most."""
+        session_id = await log_in(store, idle=0.3)
+        await time.passes(0.02)
+        assert await store.touch(session_id, HOUR)
+        touched = time.now()
+        record = await read(store, session_id)
+        assert record.idle_expires is not None
+        assert record.idle_expires - record.accessed <= 0.45 + 0.02 + self.clock_skew
+
+        async def ended() -> bool:
+            return await store.read(session_id) is None
+
+        await time.until(ended, 5)
+        assert time.now() - touched >= 0.3 - self.clock_skew

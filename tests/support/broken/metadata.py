@@ -233,7 +233,27 @@ class KnowsTheIdleTimeOnly(Broken):
         return await self.store.create(session_id, user_id, lifetime, metadata, **options)
 
 
-@found_by("test_a_touch_that_is_not_written_does_not_end_it")
+@found_by("test_a_touch_that_is_not_written_does_not_end_it", "test_a_long_interval_does_not_keep_it_long")
 class EndsIdleSessionsEarly(Broken):
     async def create(self, *args: Any, idle: float = 0, **options: Any) -> Existing | None:
         return await self.store.create(*args, idle=idle * 0.9, **options)
+
+
+@found_by("test_a_touch_that_is_not_written_does_not_end_it", "test_a_long_interval_keeps_what_is_used")
+class EndsWhatIsTouchedSeldom(Broken):
+    async def touch(self, session_id: str, interval: float) -> bool:
+        record = await self.store.read(session_id)
+        if interval and record is not None and record.idle:
+            return True
+        return await self.store.touch(session_id, interval)
+
+
+@found_by("test_a_long_interval_does_not_keep_it_long")
+class KeepsWhatIsTouchedSeldom(Broken):
+    async def touch(self, session_id: str, interval: float) -> bool:
+        record = await self.store.read(session_id)
+        if interval < 60 or record is None or not record.idle:
+            return await self.store.touch(session_id, interval)
+        await self.store.delete(session_id)
+        await self.store.create(session_id, record.user_id, 3600, record.metadata, idle=3600)
+        return True

@@ -3,7 +3,7 @@
 --
 -- KEYS[1..]  sessions, any number
 -- ARGV[1]    record version
--- ARGV[2]    touch interval in microseconds: a session that was touched more recently is not written
+-- ARGV[2]    touch interval in microseconds, as in touch.lua
 -- ARGV[3..]  for each key: '' for a session of anybody, or '=' and the user whose session it must be
 -- Reply      for each key: the fields of the record, each followed by its value, and with an interval 'now' followed by
 --            the time in microseconds; 0 if there is no live session of that user; -1 if this version cannot read the record; the name of the new id if the key is an alias; or an error
@@ -16,29 +16,34 @@ local found = {}
 for i = 1, #KEYS do
   local key, owner = KEYS[i], ARGV[i + 2]
   local record = redis.pcall('HGETALL', key)
-  local at, at_expires, written, alias, user = 0, 0, nil, nil, nil
+  local at, at_expires, written, alias, user, idle, last = 0, 0, nil, nil, nil, nil, nil
   for j = 1, #record, 2 do
     local name = record[j]
     if name == 'v' then written = record[j + 1]
     elseif name == 'accessed' then at = j + 1
     elseif name == 'expires' then at_expires = j + 1
     elseif name == 'user' then user = record[j + 1]
+    elseif name == 'idle' then idle = tonumber(record[j + 1])
+    elseif name == 'end' then last = tonumber(record[j + 1])
     elseif name == 'alias' then alias = record[j + 1] end
   end
   local accessed, expires = tonumber(record[at]), tonumber(record[at_expires])
-  local plain = written == version
-  if (plain or written == version .. '+') and accessed and expires then
-    found[i] = record
+  if (written == version or written == version .. '+') and accessed and expires then
     if expires <= now or owner ~= '' and (not user or owner ~= '=' .. user) then
       found[i] = 0
-    elseif now > accessed and now - accessed >= interval then
+    else
+      found[i] = record
+      local due, done, stays = now - accessed >= interval, nil, nil
+-- include: staying
+      if due and now > accessed then
 -- include: touch_one
-      if type(done) ~= 'table' then
-        record[at] = text
-        if stays then record[at_expires] = string.format('%.0f', stays) end
+        if type(done) ~= 'table' then
+          record[at] = text
+          if stays then record[at_expires] = string.format('%.0f', stays) end
+        end
       end
+      if interval > 0 and found[i] == record then record[#record + 1], record[#record + 2] = 'now', text end
     end
-    if interval > 0 and found[i] == record then record[#record + 1], record[#record + 2] = 'now', text end
   elseif record.err and string.sub(record.err, 1, 9) ~= 'WRONGTYPE' then
     if says(record, 'MASTERDOWN') then return record end
     found[i] = record

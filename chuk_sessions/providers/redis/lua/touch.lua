@@ -3,7 +3,8 @@
 --
 -- KEYS[1..]  sessions, any number
 -- ARGV[1]    record version
--- ARGV[2]    touch interval in microseconds: a session that was touched more recently is not written
+-- ARGV[2]    touch interval in microseconds: a session that was touched more recently is not written, unless it would end
+--            before its idle timeout has passed from now. What is written gets so much more, up to half of the timeout
 -- Reply      for each key: the time now in microseconds if the session is live; 0 if it does not exist or has expired;
 --            -1 if this version cannot read the record; the name of the new id if the key is an alias; or an error
 
@@ -19,7 +20,13 @@ for i = 1, #KEYS do
   local plain = old[1] == version
   if (plain or old[1] == version .. '+') and accessed and expires then
     found[i] = expires > now and now or 0
-    if expires > now and now > accessed and now - accessed >= interval then
+    local due, done, stays = now - accessed >= interval, nil, nil
+    if expires > now and not plain then
+      local more = redis.call('HMGET', key, 'idle', 'end')
+      local idle, last = tonumber(more[1] or nil), tonumber(more[2] or nil)
+-- include: staying
+    end
+    if due and expires > now and now > accessed then
 -- include: touch_one
     end
   elseif old.err and string.sub(old.err, 1, 9) ~= 'WRONGTYPE' then

@@ -1,15 +1,9 @@
--- Part of touch.lua and open.lua: writes the time of last access of the session in key, and with an idle timeout the new
--- deadline.
+-- Part of touch.lua and open.lua: writes the time of last access of the session in key, and the deadline stays if it
+-- is not nil.
 --
--- It needs key, now (microseconds), text (the same as text), plain (whether the record is of version 1), expires,
--- found and i. It defines done, which is a table if nothing was written, and stays, the new deadline of an idle timeout.
+-- It needs key, text (the time now in microseconds), stays, found and i. It sets done, which is a table if nothing was
+-- written; an error that the caller of the script must hear is in found[i] then.
 
-      local done, stays = nil, nil
-      if not plain then
-        local more = redis.call('HMGET', key, 'idle', 'end')
-        local idle, last = tonumber(more[1] or nil), tonumber(more[2] or nil)
-        stays = idle and last and math.max(expires, math.min(last, now + idle))
-      end
       -- On OOM or MISCONF, skip the touch so that the session survives. With an idle timeout a skipped touch would end
       -- it, so PEXPIREAT comes first: a full server accepts it, and every write after it.
       if stays then
