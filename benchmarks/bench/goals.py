@@ -138,6 +138,27 @@ def _manager_on_redis() -> list[Goal]:
     ]
 
 
+def _opening() -> list[Goal]:
+    kinds = [
+        ("memory", "", "on memory"),
+        ("redis", "", "on Redis, one caller"),
+        ("redis", ".50", "on Redis, 50 callers"),
+    ]
+    return [
+        Speed(
+            f"open_session {where}, time",
+            "validate, then info",
+            0.6,
+            at_most=True,
+            match=f"opening {'in memory' if kind == 'memory' else 'on Redis'}",
+            workload=f"manager.{kind}.open{callers}",
+            side="ours",
+            beside=f"manager.{kind}.validate-and-info{callers}",
+        )
+        for kind, callers, where in kinds
+    ]
+
+
 GOALS: list[Goal] = [
     Speed("memory GET", "0.2", 3.0, workload="memory.get"),
     Speed("memory SET of new keys", "0.2", 1.5, workload="memory.set-new"),
@@ -162,6 +183,7 @@ GOALS: list[Goal] = [
     *_deployed(),
     *_manager_on_redis(),
     *_index_of_users(),
+    *_opening(),
     Churn("churn: peak resident memory", "that after the load", 2.2, at_most=True, field="peak"),
     Churn("churn: longest loop stall", "dict of tuples", 3, at_most=True, field="stall"),
     Churn("churn: stale entries", "live ones", 2, at_most=True, field="stale"),

@@ -30,6 +30,7 @@ MANAGER = [f"manager.memory.{call}" for call in ("validate", "allocate", "update
 DEPLOYED_GET = ["redis-tls.get.50", "redis-cluster.get.50"]
 REDIS_GET = ["redis.get", "redis.get.50", "redis.get.500"]
 REDIS_VALIDATE = ["manager.redis.validate", "manager.redis.validate.50"]
+OPENING = ["open", "validate-and-info"]
 INDEX = [name for name in WORKLOADS if ".allocate-for-" in name]
 
 
@@ -65,6 +66,13 @@ MATCHES = (
         {"ours": [name for name in INDEX if ".redis-cluster." in name]},
         redis=True,
         deployed=True,
+    ),
+    Match("opening in memory", "asyncio", {"ours": [f"manager.memory.{call}" for call in OPENING]}),
+    Match(
+        "opening on Redis",
+        "asyncio",
+        {"ours": [f"manager.redis.{call}{callers}" for callers in ("", ".50") for call in OPENING]},
+        redis=True,
     ),
     Match("sessions on Redis", "asyncio", {"ours": REDIS_VALIDATE, "0.2": REDIS_VALIDATE}, slow=True, redis=True),
 )

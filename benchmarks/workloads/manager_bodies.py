@@ -99,6 +99,31 @@ class Info(ManagerBody):
             await info(session_id)
 
 
+class Open(ManagerBody):
+    """Touch and read sessions in one call."""
+
+    async def work(self, store: Any, items: list[str]) -> None:
+        open_session = store.open_session
+        for session_id in items:
+            await open_session(session_id)
+
+    async def check(self, store: Any, items: list[str]) -> None:
+        for session_id in sample(items):
+            info = await store.open_session(session_id, owner=USER)
+            assert info == await store.get_session_info(session_id)
+        await super().check(store, items)
+
+
+class ValidateAndInfo(ManagerBody):
+    """Touch sessions, then read them."""
+
+    async def work(self, store: Any, items: list[str]) -> None:
+        validate, info = store.validate_session, store.get_session_info
+        for session_id in items:
+            await validate(session_id)
+            await info(session_id)
+
+
 class ArtifactKey(Body):
     """Build grid paths of one session: a plain call, nothing is awaited."""
 

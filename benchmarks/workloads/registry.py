@@ -127,6 +127,30 @@ def _with_and_without_user() -> list[Workload]:
     ]
 
 
+def _opening() -> list[Workload]:
+    """Sessions that are touched and read, in one call and in two."""
+    bodies_ = {
+        "open": ("open_session of a live session", manager_bodies.Open()),
+        "validate-and-info": ("validate_session, then get_session_info", manager_bodies.ValidateAndInfo()),
+    }
+    kinds: list[tuple[Kind, int]] = [("memory", 1), ("redis", 1), ("redis", 50)]
+    return [
+        Workload(
+            f"manager.{kind}.{name}{f'.{callers}' if callers > 1 else ''}",
+            text,
+            body,
+            "manager",
+            kind,
+            callers=callers,
+            items=1_000 if kind == "memory" else 250 if callers == 1 else 20,
+            repeats=MEMORY_BLOCK // 1_000 if kind == "memory" else 1,
+            passes=2 if callers > 1 else 1,
+        )
+        for kind, callers in kinds
+        for name, (text, body) in bodies_.items()
+    ]
+
+
 def _paths() -> list[Workload]:
     """Grid paths, and what the text alone costs."""
     names = [("artifact-key", manager_bodies.ArtifactKey()), ("f-string", manager_bodies.BareFormat())]
@@ -165,6 +189,7 @@ def _registry() -> dict[str, Workload]:
         _floor(),
         *_many_callers(),
         *_with_and_without_user(),
+        *_opening(),
         *_paths(),
     ]
     return {workload.name: workload for workload in every}
