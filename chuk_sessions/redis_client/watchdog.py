@@ -1,8 +1,10 @@
 """The clock of all deadlines of one client on one event loop: one timer, whatever the number of commands and servers.
 
-Age is counted in ticks, ``TICKS`` to a timeout. The timer runs only while somebody waits. A tick that came late counts
-for nothing: it was the application that held up the loop, and the replies may be waiting to be read. Of several late
-ones in a row only the first is left out, so that a loop that is always busy has deadlines too.
+Age is counted in ticks, ``TICKS`` to a timeout. The timer runs only while somebody waits. Ticks are those of the loop's
+clock: a timer that comes late makes up for it. But after a late one the application had held up the loop, and replies
+may be waiting to be read, or commands to be written: so nothing is given up then, but half a tick later. Of several
+late ones in a row only the first does that, so that a loop that is always busy has deadlines too. Of a long hold-up
+``HELD_UP`` ticks are counted, as the server had no chance in it.
 """
 
 from __future__ import annotations
@@ -15,7 +17,9 @@ from typing import Protocol
 
 __all__ = ["TICKS", "Watchdog", "Watched", "clock"]
 
-TICKS = 10  # per timeout: a command is given up between 1.0 and 1.1 times its timeout
+TICKS = 20  # per timeout: a command is given up between 1.0 and 1.05 times its timeout, and on a busy loop by 1.1
+HELD_UP = TICKS // 4
+EARLY = 0.1  # ticks by which the timers of a loop may be early
 # Seconds that go on while the machine is suspended, where the system can tell: flows are forgotten meanwhile.
 clock = partial(time.clock_gettime, time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic
 
@@ -35,10 +39,11 @@ class Watchdog:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, timeout: float) -> None:
         self._loop = loop
-        self._period = timeout / TICKS
+        self._counted = 0.0  # when the last tick was
         self._was_late = False
         self._timer: asyncio.TimerHandle | None = None
         self._context = contextvars.Context()  # empty: a timer must not keep the first caller's variables alive
+        self.period = timeout / TICKS
         self.watched: list[Watched] = []
         self.tick = 0
         self.begun = 0.0  # by ``clock``: the period that the next tick ends
@@ -46,10 +51,8 @@ class Watchdog:
 
     def wake(self) -> None:
         """Begin to tick. Called with the first command."""
-        self.asleep = False
-        self.begun = clock()
-        due = self._loop.time() + self._period
-        self._timer = self._loop.call_at(due, self._watch, due, context=self._context)
+        self._counted = self._loop.time()
+        self._wait(self._counted + self.period)
 
     def stop(self) -> None:
         """Tick no more."""
@@ -57,14 +60,29 @@ class Watchdog:
         if self._timer is not None:
             self._timer.cancel()
 
+    def _wait(self, due: float) -> None:
+        self.stop()  # if there is to be no timer, the next command wakes it again
+        self.begun = clock()
+        self._timer = self._loop.call_at(due, self._watch, due, context=self._context)
+        self.asleep = False
+
     def _watch(self, due: float) -> None:
-        late = self._loop.time() - due > self._period / 2
-        skip, self._was_late = late and not self._was_late, late
-        if not skip:
-            self.tick += 1
-            for watched in list(self.watched):
-                watched.on_tick(self.tick)
-        if any(watched.is_waiting() for watched in self.watched):
-            self.wake()
+        now = self._loop.time()
+        passed = int((now - self._counted) / self.period + EARLY)
+        self._counted += passed * self.period
+        self.tick += min(passed, HELD_UP)
+        late = now - due > self.period / 2
+        put_off, self._was_late = late and not self._was_late, late
+        if put_off:
+            self._wait(now + self.period / 2)
         else:
-            self.asleep = True
+            try:
+                for watched in list(self.watched):
+                    watched.on_tick(self.tick)
+            finally:
+                self._go_on()
+
+    def _go_on(self) -> None:
+        self.asleep = True
+        if any(watched.is_waiting() for watched in self.watched):
+            self._wait(self._counted + self.period)

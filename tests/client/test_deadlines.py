@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -124,3 +125,46 @@ async def test_a_peer_that_is_gone_without_a_word_is_given_up(proxy: Proxy) -> N
     proxy.swallowing = False
     await eventually(lambda: client.stats()["reconnects"] == 1)
     assert await client.call(b"PING") == b"PONG"
+
+
+async def give_up_times(server: RedisServer, limit: float, calls: int) -> list[float]:
+    """How long calls of a client take whose server hangs, one after the other; in timeouts."""
+    client = Client(f"{server.url}?socket_timeout={limit:g}&reconnect_grace=30")
+    await client.call(b"PING")
+    server.pause()
+    found = [(await time_to_error(client, "k", Replay.NEVER))[1] / limit for _ in range(calls)]
+    server.resume()
+    return found
+
+
+@pytest.mark.alone
+async def test_a_loop_that_is_often_busy_has_the_same_deadlines(own_server: RedisServer) -> None:
+    """A quarter of the time, in turns that are longer than the watchdog's period."""
+
+    async def work() -> None:
+        while True:
+            time.sleep(0.025)  # noqa: ASYNC251 - the fault itself
+            await asyncio.sleep(0.075)
+
+    worker = asyncio.create_task(work())
+    found = await give_up_times(own_server, 0.4, 6)
+    worker.cancel()
+    assert sorted(found)[len(found) // 2] < 1.3, found  # 1.05 and a turn of the worker; it was 2.3
+
+
+@pytest.mark.alone
+async def test_timers_of_a_millisecond_add_nothing_to_the_shortest_timeout(own_server: RedisServer) -> None:
+    with Lateness() as lateness:
+        found = await give_up_times(own_server, 0.05, 20)
+    assert sum(found) * 0.05 < lateness.allow(20 * 1.13 * 0.05), found  # it was 1.17 to 1.4
+
+
+async def test_a_loop_that_is_held_up_for_longer_than_the_timeout_gives_no_call_up(redis_url: str) -> None:
+    """The command is written after that, and its reply has the time that the server takes."""
+    client = Client(f"{redis_url}?socket_timeout=0.4")
+    await client.call(b"PING")
+    for _ in range(3):
+        call = client.call(b"PING")
+        time.sleep(0.6)  # noqa: ASYNC251 - the fault itself
+        assert await call == b"PONG"
+    assert client.stats()["reconnects"] == 0

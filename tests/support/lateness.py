@@ -34,7 +34,7 @@ class Lateness:
     def allow(self, seconds: float) -> float:
         """That time, and what the machine took.
 
-        Three times of it: the watchdog leaves out a tick that comes later than half a period, a period and all.
+        Three times of it: also what is late by less than is counted adds up.
         """
         return seconds + 3 * self.total
 
