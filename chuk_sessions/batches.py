@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar, cast
 
+from chuk_sessions.exceptions import ProviderError
+
 __all__ = ["batch", "in_background", "in_order"]
+
+PAUSES = (0.2, 0.4, 0.8, 1.6, 3.2, 4.0)  # seconds between the attempts to undo something
 
 T = TypeVar("T")
 
@@ -50,11 +54,26 @@ def in_order(ended: Sequence[tuple[bool, str] | Exception]) -> list[bool | Excep
 _tasks: set[asyncio.Task[object]] = set()
 
 
-def in_background(work: Coroutine[Any, Any, object]) -> None:
-    """Try to undo what nobody will ask for; the caller, whose deadline may have passed, is told without waiting."""
-    task: asyncio.Task[object] = asyncio.get_running_loop().create_task(work)
+def in_background(undo: Callable[[], Coroutine[Any, Any, object]]) -> None:
+    """Try to undo what nobody will ask for; the caller, whose deadline may have passed, is told without waiting.
+
+    While the storage fails it is tried again, for some ten seconds: a slow server may have carried out by then what is
+    to be undone.
+    """
+    task: asyncio.Task[object] = asyncio.get_running_loop().create_task(_persist(undo))
     _tasks.add(task)
     task.add_done_callback(_ended)
+
+
+async def _persist(undo: Callable[[], Coroutine[Any, Any, object]]) -> None:
+    for pause in PAUSES:
+        try:
+            await undo()
+        except ProviderError:
+            await asyncio.sleep(pause)
+        else:
+            return
+    await undo()
 
 
 def _ended(task: asyncio.Task[object]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import AsyncIterator, Iterable
+from functools import partial
 from typing import Any, Self, TypeVar
 
 from chuk_sessions import grid
@@ -130,7 +131,7 @@ class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
             existing = await self._create(session_id, user_id, lifetime, metadata)
         except ProviderError as exc:
             if made_here and isinstance(exc, OutcomeUnknown):  # nobody will have that id, and it may count for its user
-                in_background(self._store.delete(session_id))
+                in_background(partial(self._store.delete, session_id))
             raise StorageError(f"the session could not be allocated: {exc}") from exc
         if self.strict and existing is not None and existing.user_id != user_id:
             raise SessionTakenError(f"session {fingerprint(session_id)} is live and belongs to another user")

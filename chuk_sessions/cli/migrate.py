@@ -374,7 +374,7 @@ class _Run:
         if not found.published:
             return False
         keys = (_key(sandbox_id, found) for sandbox_id in (found.sandbox_id, self._sandbox(found)))
-        return await was_ended(self._source, found.record, *keys)
+        return await was_ended(self._source.begin(), found.record, *keys)
 
     async def _gone(self, found: Stored, crossing: Crossing) -> None:
         """It is gone at the source: it has expired, was ended there, or was taken over there into our layout."""

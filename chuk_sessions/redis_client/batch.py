@@ -11,7 +11,7 @@ from copy import copy
 from itertools import compress
 
 from chuk_sessions.exceptions import ProviderError, ServerError
-from chuk_sessions.redis_client.client import Client
+from chuk_sessions.redis_client.client import Call, Client
 from chuk_sessions.redis_client.commands import Argument, Replay, Reply, pack
 from chuk_sessions.redis_client.replies import MissingScriptError
 from chuk_sessions.redis_client.scripts import Script
@@ -44,14 +44,25 @@ class BatchScript:
         ``args`` are for all keys of a command: calls with equal ones share it. ``own`` is for this key alone, and comes
         after them; a script takes one for each key, or for none.
         """
-        deployment = client.deployment()
-        born, slot = deployment.tick, deployment.slot_of(key)
+        return await self.step(client.begin(), key, args, replay, own)
+
+    async def step(
+        self,
+        call: Call,
+        key: str,
+        args: tuple[Argument, ...],
+        replay: Replay = Replay.NEVER,
+        own: Argument | None = None,
+    ) -> Reply:
+        """Run it as one of the steps of a call, with the age of that."""
+        deployment, born = call
+        slot = deployment.slot_of(key)
         batch = deployment.open_batch
         if not isinstance(batch, Batch) or not batch.takes(self._script.sha, args, born, slot):
             batch = Batch(self._script.sha, args, born, slot)
             future = batch.add(key, own)
             deployment.open_batch = batch if deployment.is_up(slot) else None
-            deployment.send(batch, batch.pack, replay, slot)
+            deployment.send(batch, batch.pack, replay, slot, born)
         else:
             future = batch.add(key, own)
         try:

@@ -21,7 +21,7 @@ from chuk_sessions.redis_client.tls import insecure_from_env
 from chuk_sessions.redis_client.url import Url, parse_url, url_text
 from chuk_sessions.redis_client.watchdog import Watchdog
 
-__all__ = ["Client", "Deployment"]
+__all__ = ["Call", "Client", "Deployment", "step"]
 
 NUMBERS = ("in_flight", "bytes_in_flight", "waiting", "reconnects", "timeouts", "redirects", "written", "writes")
 SO_FAR = NUMBERS[3:]
@@ -66,6 +66,16 @@ class Deployment(Protocol):
         """End the connections and settle every command."""
 
 
+# Where the commands of one call go, and the tick at which it began: the deadline of each of them counts from that.
+Call = tuple[Deployment, int]
+
+
+def step(call: Call, *args: Argument, replay: Replay = Replay.NEVER) -> asyncio.Future[Reply]:
+    """Send one of the commands of a call; see ``Client.call``."""
+    deployment, born = call
+    return deployment.call(args, replay, born)
+
+
 class Client:
     """Talks to what ``url`` names; each event loop, and each process after a fork, over connections of its own.
 
@@ -105,6 +115,11 @@ class Client:
         """
         return self.deployment().call(args, replay)
 
+    def begin(self) -> Call:
+        """Begin a call of several commands and scripts, which ends within the timeout of one. Raises as ``call``."""
+        deployment = self.deployment()
+        return deployment, deployment.tick
+
     async def masters(self) -> list[Master]:
         """The servers that have keys now, each to be spoken to by itself: one, or the masters of a cluster.
 
@@ -114,14 +129,14 @@ class Client:
         in_cluster = deployment.is_cluster
         return [Master(node, deployment.node_of, in_cluster, self) for node in await deployment.masters()]
 
-    async def time_at(self, key: Argument) -> float:
+    async def time_at(self, key: Argument, call: Call | None = None) -> float:
         """The clock of the server that has ``key``, in seconds since the epoch; those of a cluster may differ.
 
-        Raises as ``call`` does.
+        ``call``: the one that this is a step of. Raises as ``call`` does.
         """
-        deployment = self.deployment()
+        deployment, born = call or self.begin()
         future: asyncio.Future[Reply] = get_running_loop().create_future()
-        deployment.send(future, pack((b"TIME",)), Replay.READ, deployment.slot_of(key))
+        deployment.send(future, pack((b"TIME",)), Replay.READ, deployment.slot_of(key), born)
         seconds, microseconds = await future
         return int(seconds) + int(microseconds) / 1_000_000
 

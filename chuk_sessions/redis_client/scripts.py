@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from hashlib import sha1
 
-from chuk_sessions.redis_client.client import Client, Deployment
+from chuk_sessions.redis_client.client import Call, Client, Deployment
 from chuk_sessions.redis_client.commands import Argument, Replay, Reply, pack
 from chuk_sessions.redis_client.outcomes import SecondTry
 from chuk_sessions.redis_client.replies import MissingScriptError
@@ -35,11 +35,16 @@ class Script:
         self, client: Client, keys: tuple[Argument, ...], args: tuple[Argument, ...], replay: Replay = Replay.NEVER
     ) -> Reply:
         """Run it; its reply. The errors are those of ``Client.call``."""
-        deployment = client.deployment()
-        born = deployment.tick
+        return await self.step(client.begin(), keys, args, replay)
+
+    async def step(
+        self, call: Call, keys: tuple[Argument, ...], args: tuple[Argument, ...], replay: Replay = Replay.NEVER
+    ) -> Reply:
+        """Run it as one of the steps of a call, with the age of that."""
+        deployment, born = call
         try:
             command = (b"EVALSHA", self.sha, len(keys), *keys, *args)
-            return await deployment.call(command, replay, None, self._bounded)
+            return await deployment.call(command, replay, born, self._bounded)
         except MissingScriptError as missing:
             lost = missing.lost
         return await self.run_anew(deployment, keys, args, replay, born, lost)

@@ -56,7 +56,7 @@ async def test_a_renewal_that_ends_just_before_its_entry_is_given_up(
     await one.allocate_session(user_id="alice")
     await one.allocate_session("chosen", "alice")
     filed, seen, renewed = asyncio.Event(), asyncio.Event(), asyncio.Event()
-    move, end = MOVE.run, index.UserIndex._end
+    move, end = MOVE.step, index.UserIndex._end
 
     async def slow_move(*args: Any) -> Any:
         reply = await move(*args)
@@ -74,7 +74,7 @@ async def test_a_renewal_that_ends_just_before_its_entry_is_given_up(
         renewed.set()
         return new_id
 
-    monkeypatch.setattr(MOVE, "run", slow_move)
+    monkeypatch.setattr(MOVE, "step", slow_move)
     monkeypatch.setattr(index.UserIndex, "_end", slow_end)
     renewal = asyncio.create_task(renew())
     await filed.wait()

@@ -17,6 +17,7 @@ from chuk_sessions.providers.redis.index import Member, UserIndex
 from chuk_sessions.providers.redis.keys import index_key
 from chuk_sessions.providers.redis.server_clock import moment
 from chuk_sessions.providers.redis.store import RedisSessionStore
+from chuk_sessions.redis_client.client import Call
 from tests.support.helpers import eventually
 from tests.support.servers import RedisServer
 
@@ -210,9 +211,9 @@ async def test_a_session_that_is_renewed_meanwhile_is_listed(redis_url: str, mon
     ids = [await manager.allocate_session(user_id="alice") for _ in range(3)]
     members, rounds = UserIndex.members, 0
 
-    async def and_then_renew(self: UserIndex, user_id: str) -> tuple[int, list[Member]]:
+    async def and_then_renew(self: UserIndex, user_id: str, call: Call) -> tuple[int, list[Member]]:
         nonlocal rounds
-        found = await members(self, user_id)
+        found = await members(self, user_id, call)
         rounds += 1
         if rounds < 3:
             new_id = await manager.renew_session(ids[1], 60 * (rounds - 1))

@@ -16,15 +16,13 @@ from __future__ import annotations
 
 import asyncio
 import math
-import random
-import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from contextlib import suppress
+from functools import partial
 from os import urandom
 from typing import NamedTuple
 
 from chuk_sessions.batches import in_background
-from chuk_sessions.exceptions import ProviderError
+from chuk_sessions.exceptions import NotSent, ProviderError
 from chuk_sessions.ids import user_tag
 from chuk_sessions.providers.redis.keys import (
     index_key,
@@ -34,6 +32,7 @@ from chuk_sessions.providers.redis.keys import (
     session_key,
     unquote_part,
 )
+from chuk_sessions.providers.redis.patience import Patience
 from chuk_sessions.providers.redis.record import VERSION, in_microseconds, to_bytes, to_text
 from chuk_sessions.providers.redis.scripts import (
     ABSENT,
@@ -49,12 +48,11 @@ from chuk_sessions.providers.redis.scripts import (
     RENEW,
     VISIT,
 )
-from chuk_sessions.redis_client.client import Client
+from chuk_sessions.redis_client.client import Call, Client, step
 from chuk_sessions.redis_client.commands import Argument, Replay, Reply
 
 __all__ = ["CLOCK_SLACK", "Member", "UserIndex", "mark_of", "raw_member", "target_of"]
 
-PAUSE, MAX_PAUSE = 0.001, 0.02  # seconds at the most before a change is tried again that others came before
 MARKER_MS = 3_600_000  # how long a create may be under way, and far more
 UNDER_WAY = 60_000_000  # microseconds that no create takes from its first step to its last
 CLOCK_SLACK = 2_000_000  # microseconds by which the clocks of two masters may differ
@@ -117,57 +115,47 @@ def mark_of(user: bytes) -> bytes:
     return b"%d:%b" % (len(user), user)
 
 
-class Patience:
-    """Trying a change again that others came before: at once, then after growing pauses, until the deadline."""
-
-    def __init__(self, client: Client) -> None:
-        self._until = time.monotonic() + client.timeout
-        self._pause = 0.0
-
-    async def pause(self) -> None:
-        """Wait a little, not at all the first time; ProviderError if the deadline has passed."""
-        if time.monotonic() >= self._until:
-            raise ProviderError("others changed the same sessions again and again until the deadline; nothing was done")
-        if self._pause:
-            await asyncio.sleep(random.random() * self._pause)
-        self._pause = min(self._pause * 2 or PAUSE, MAX_PAUSE)
-
-
 class UserIndex:
-    """The users of one sandbox and their sessions. Errors are those of ``Client.call``."""
+    """The users of one sandbox and their sessions. Errors are those of ``Client.call``.
+
+    ``call`` is the one that a method is a part of, whose age all commands have; some may be calls of their own.
+    """
 
     def __init__(self, client: Client, sandbox_id: str) -> None:
         self._client = client
         self._sandbox_id = sandbox_id
         self._sandbox = quote_part(sandbox_id)
 
-    async def members(self, user_id: str) -> tuple[int, list[Member]]:
+    async def members(self, user_id: str, call: Call | None = None) -> tuple[int, list[Member]]:
         """The time on the index's server, and the live sessions of a user, oldest first."""
-        now, raw = await MEMBERS.run(self._client, (self._of(user_id),), (mark_of(to_bytes(user_id)),), Replay.READ)
+        call, index = call or self._client.begin(), self._of(user_id)
+        now, raw = await MEMBERS.step(call, (index,), (mark_of(to_bytes(user_id)),), Replay.READ)
         return int(now), [parse_member(member) for member in raw]
 
-    async def create(self, keys: tuple[str, str], args: tuple[Argument, ...]) -> Reply:
+    async def create(self, call: Call, keys: tuple[str, str], args: tuple[Argument, ...]) -> Reply:
         """Run CREATE for a session in the slot of its user's index; again with what must be ended to make room."""
-        reply = await CREATE.run(self._client, keys, args)
-        patience = Patience(self._client)
+        reply = await CREATE.step(call, keys, args)
+        if not isinstance(reply, list) or reply[0] != 0:
+            return reply
+        patience = Patience(self._client, call)
         while isinstance(reply, list) and reply[0] == 0:
-            await patience.pause()
-            victims = await self._make_room(keys[1], reply[1], reply[2:])
-            reply = await CREATE.run(self._client, keys + victims, args)
+            call = await patience.pause()
+            victims = await self._make_room(call, keys[1], reply[1], reply[2:])
+            reply = await CREATE.step(call, keys + victims, args)
         return reply
 
-    async def _make_room(self, index: str, excess: int, raw: list[bytes]) -> tuple[str, ...]:
+    async def _make_room(self, call: Call, index: str, excess: int, raw: list[bytes]) -> tuple[str, ...]:
         """The keys that CREATE may end itself; what it cannot end, and what it cannot see has ended, goes now."""
         members = [parse_member(member) for member in raw]
         must = excess >= MAX_VICTIMS or any(member.elsewhere for member in members[:excess])
         if must or len(members) >= MAX_VICTIMS or any(member.elsewhere for member in members):
-            await self._free(index, members[:excess], must)
+            await self._free(call, index, members[:excess], must)
         return tuple(self._key(member) for member in members if not member.elsewhere)
 
-    async def _free(self, index: str, victims: list[Member], must: bool = True) -> None:
+    async def _free(self, call: Call, index: str, victims: list[Member], must: bool = True) -> None:
         """Make room in an index: by what nobody touched and so has ended unseen, else by ending these if it must."""
-        now, members = await self.members(to_text(victims[0].user))
-        stands = await asyncio.gather(*map(self._stands, members))
+        now, members = await self.members(to_text(victims[0].user), call)
+        stands = await asyncio.gather(*(self._stands(call, member) for member in members))
         pairs = list(zip(members, stands, strict=True))
         births = {each.born for each, there in pairs if there}  # a session that is being renewed has two entries
 
@@ -175,121 +163,162 @@ class UserIndex:
             return not each.elsewhere or now - each.filed > UNDER_WAY or each.born in births
 
         gone = [each for each, there in pairs if not there and is_over(each)]
-        await self._end(index, gone or (victims if must else []), unseen=bool(gone))
+        await self._end(call, index, gone or (victims if must else []), unseen=bool(gone))
 
-    async def _stands(self, member: Member) -> bool:
+    async def _stands(self, call: Call, member: Member) -> bool:
         """Whether its session is there. One that is filed and not there may be about to be created."""
-        fields = await self._client.call(b"HMGET", self._key(member), b"created", b"inc", replay=Replay.READ)
+        fields = await step(call, b"HMGET", self._key(member), b"created", b"inc", replay=Replay.READ)
         return member.incarnation == (fields[1] if member.elsewhere else b"%b." % (fields[0] or b""))
 
     async def create_elsewhere(
-        self, key: str, user_id: str, lifetime: int, idle: int, fields: list[bytes], limit: int
+        self, call: Call, key: str, user_id: str, lifetime: int, idle: int, fields: list[bytes], limit: int
     ) -> Reply:
         """Create a session in another slot than its user's index; the reply of CREATE."""
-        reply = await VISIT.run(self._client, (key,), (VERSION,))
+        reply = await VISIT.step(call, (key,), (VERSION,))
         if reply != ABSENT:
             return reply
-        incarnation = await self._file(key, user_id, lifetime, limit)
+        incarnation = await self._file(key, user_id, lifetime, limit, call)
         member = self._member(key, user_id, incarnation)
         args: tuple[Argument, ...] = (VERSION, lifetime, b"", 0, idle, incarnation, *fields)
         try:
-            reply = await CREATE.run(self._client, (key, self._marker(member)), args)
-        except (ProviderError, ValueError):
-            in_background(self._kill([member]))
+            reply = await CREATE.step(call, (key, self._marker(member)), args)
+        except (ProviderError, ValueError, asyncio.CancelledError):
+            in_background(partial(self._kill_later, member))
             raise
         if reply not in (ABSENT, CONDEMNED):
-            await self.forget(member.raw)
+            await self.forget(member.raw, call)
         return reply
 
-    async def bring(self, key: str, user_id: str, left: float, adopt: Callable[[bytes], Awaitable[int]]) -> int:
+    async def bring(
+        self,
+        key: str,
+        user_id: str,
+        left: float,
+        adopt: Callable[[bytes], Awaitable[int]],
+        call: Call | None = None,
+    ) -> int:
         """Put a session that was elsewhere into another slot than its user's index; what ``adopt`` gives.
 
         That is called with the incarnation to write, which must be that of a session which is there already; it gives
         1 if it created one, 2 if it merged two and ``OTHER`` if the one that is there is another incarnation.
         """
         lifetime = min(max(in_microseconds(left), MIN_FILED), MAX_FILED) if math.isfinite(left) else MIN_FILED
-        patience = Patience(self._client)
+        call = call or self._client.begin()
+        patience = Patience(self._client, call)
         while True:
-            there = (await self._client.call(b"HMGET", key, b"inc", replay=Replay.READ))[0]
-            member = self._member(key, user_id, there or await self._file(key, user_id, lifetime, 0))
+            there = (await step(call, b"HMGET", key, b"inc", replay=Replay.READ))[0]
+            member = self._member(key, user_id, there or await self._file(key, user_id, lifetime, 0, call))
             try:
                 outcome = await adopt(member.incarnation)
             except BaseException:
                 if not there:
-                    in_background(self.forget(member.raw))
+                    in_background(partial(self._take_out_later, member))
                 raise
             if outcome in (1, 2):
-                await self._follow(key, member)
+                await self._follow(call, key, member)
                 return outcome
             if not there:
-                await self.forget(member.raw)
+                await self.forget(member.raw, call)
             if outcome != OTHER:
                 return outcome
-            await patience.pause()
+            call = await patience.pause()
 
-    async def _follow(self, key: str, member: Member) -> None:
+    async def _follow(self, call: Call, key: str, member: Member) -> None:
         """Move the deadline in the index to that of the record."""
-        expires, end = await self._client.call(b"HMGET", key, b"expires", b"end", replay=Replay.READ)
+        expires, end = await step(call, b"HMGET", key, b"expires", b"end", replay=Replay.READ)
         if expires is not None:
             args = (member.raw, int(end or expires) + CLOCK_SLACK)
-            await MOVE.run(self._client, (self._of_member(member),), args)
+            await MOVE.step(call, (self._of_member(member),), args)
 
     def _member(self, key: str, user_id: str, incarnation: bytes) -> Member:
         return parse_member(raw_member(key, to_bytes(user_id), incarnation))
 
-    async def _file(self, key: str, user_id: str, lifetime: int, limit: int) -> bytes:
-        index = self._of(user_id)
-        args = (to_bytes(user_id), urandom(8).hex(), key, lifetime + CLOCK_SLACK, limit)
-        patience = Patience(self._client)
+    async def _file(self, key: str, user_id: str, lifetime: int, limit: int, call: Call | None = None) -> bytes:
+        index, digits, call = self._of(user_id), urandom(8).hex(), call or self._client.begin()
+        args = (to_bytes(user_id), digits, key, lifetime + CLOCK_SLACK, limit)
+        patience = Patience(self._client, call)
         while True:
-            reply: bytes | list[bytes] = await FILE.run(self._client, (index,), args)
+            try:
+                reply: bytes | list[bytes] = await FILE.step(call, (index,), args)
+            except NotSent:
+                raise
+            except (ProviderError, asyncio.CancelledError):  # it may have been filed, under a time that nobody knows
+                in_background(partial(self._take_out_filed, key, user_id, digits))
+                raise
             if isinstance(reply, bytes):
                 return reply
-            await self._free(index, [parse_member(member) for member in reply[1:]])
-            await patience.pause()
+            await self._free(call, index, [parse_member(member) for member in reply[1:]])
+            call = await patience.pause()
 
-    async def renew(self, keys: tuple[str, str, str], grace: int) -> Reply:
+    async def _take_out_filed(self, key: str, user_id: str, digits: str) -> None:
+        call, end = self._client.begin(), f".{digits}".encode()
+        for member in (await self.members(user_id, call))[1]:
+            if member.incarnation.endswith(end) and self._key(member) == key:
+                await self._take_out(call, member)
+
+    async def renew(self, call: Call, keys: tuple[str, str, str], grace: int) -> Reply:
         """Rename a session, in the index no later than in its own slot; the reply of RENEW."""
-        args: tuple[Argument, ...] = (b"", b"", b"")
-        marker, filed, former = keys[1], b"", b""
-        patience = Patience(self._client)
+        reply: int | list[bytes] = await RENEW.step(call, (*keys, keys[1]), (VERSION, grace, b"", b"", b""))
+        if isinstance(reply, int) or target_of(reply) is not None:
+            return reply
+        patience = Patience(self._client, call)
         while True:
-            reply: int | list[bytes] = await RENEW.run(self._client, (*keys, marker), (VERSION, grace, *args))
-            if reply == CONDEMNED:  # a login took the entry for one of a create that was given up; the session lives
-                await self.forget(filed)
-                args, filed = (b"", b"", b""), b""
-                continue
-            if isinstance(reply, int) or target_of(reply) is not None:
-                if filed:
-                    await self.forget(former if reply == 1 else filed)
-                return reply
-            if filed:
-                await self.forget(filed)
-            former = reply[0]
-            old = parse_member(former)
+            old, deadline = parse_member(reply[0]), int(reply[1])
             incarnation = b"%d.%b.%b" % (old.born, urandom(8).hex().encode(), reply[2])
             new = parse_member(raw_member(keys[1], old.user, incarnation))
-            filed, marker = new.raw, self._marker(new)
-            await MOVE.run(self._client, (self._of_member(new),), (filed, int(reply[1]) + CLOCK_SLACK))
-            args = (old.incarnation, reply[1], incarnation)
-            await patience.pause()
-
-    async def extend(self, keys: tuple[str, str], lifetime: int) -> Reply:
-        """Move the deadline later, in the index no later than in the record; the reply of EXTEND."""
-        seen: bytes = b""
-        patience = Patience(self._client)
-        while True:
-            reply: int | list[bytes] = await EXTEND.run(self._client, keys, (VERSION, lifetime, seen))
+            args = (VERSION, grace, old.incarnation, reply[1], incarnation)
+            try:
+                await MOVE.step(call, (self._of_member(new),), (new.raw, deadline + CLOCK_SLACK))
+                call = await patience.pause()
+                reply = await RENEW.step(call, (*keys, self._marker(new)), args)
+            except (ProviderError, asyncio.CancelledError):
+                in_background(partial(self._settle_renewal, old, new))
+                raise
+            await self.forget(old.raw if reply == 1 else new.raw, call)
+            if reply == CONDEMNED:  # a login took the entry for one of a create that was given up; the session lives
+                reply = await RENEW.step(call, (*keys, keys[1]), (VERSION, grace, b"", b"", b""))
             if isinstance(reply, int) or target_of(reply) is not None:
                 return reply
-            member, seen = parse_member(reply[0]), reply[1]
-            await MOVE.run(self._client, (self._of_member(member),), (member.raw, int(seen) + lifetime + CLOCK_SLACK))
-            await patience.pause()
 
-    async def forget(self, raw: bytes) -> None:
-        """Take out a session that is gone. It is gone all the same if this fails: the deadline takes it out then."""
-        with suppress(ProviderError):
-            await self._client.call(b"ZREM", self._of_member(parse_member(raw)), raw)
+    async def _settle_renewal(self, old: Member, new: Member) -> None:
+        """Take out the entry under the id that the session does not have, and will not have."""
+        call = self._client.begin()
+        renewed = await self._doom(call, new, unseen=True) < 0
+        await self._take_out(call, old if renewed else new)
+
+    async def extend(self, call: Call, keys: tuple[str, str], lifetime: int) -> Reply:
+        """Move the deadline later, in the index no later than in the record; the reply of EXTEND."""
+        reply: int | list[bytes] = await EXTEND.step(call, keys, (VERSION, lifetime, b""))
+        if isinstance(reply, int) or target_of(reply) is not None:
+            return reply
+        patience = Patience(self._client, call)
+        while True:
+            member, seen = parse_member(reply[0]), reply[1]
+            args = (member.raw, int(seen) + lifetime + CLOCK_SLACK)
+            await MOVE.step(call, (self._of_member(member),), args)
+            call = await patience.pause()
+            reply = await EXTEND.step(call, keys, (VERSION, lifetime, seen))
+            if isinstance(reply, int) or target_of(reply) is not None:
+                return reply
+
+    async def forget(self, raw: bytes, call: Call | None = None) -> None:
+        """Take out a session that is gone. It is gone all the same if this fails, and is taken out later."""
+        member = parse_member(raw)
+        try:
+            await self._take_out(call or self._client.begin(), member)
+        except (ProviderError, asyncio.CancelledError) as exc:
+            in_background(partial(self._take_out_later, member))
+            if isinstance(exc, asyncio.CancelledError):
+                raise
+
+    async def _take_out_later(self, member: Member) -> None:
+        await self._take_out(self._client.begin(), member)
+
+    async def _kill_later(self, member: Member) -> None:
+        await self._kill_one(self._client.begin(), member)
+
+    async def _take_out(self, call: Call, member: Member) -> None:
+        await step(call, b"ZREM", self._of_member(member), member.raw)
 
     async def forget_record(self, key: str, fields: Mapping[bytes, bytes]) -> None:
         """Take out a session that is gone, given what its hash held."""
@@ -299,11 +328,11 @@ class UserIndex:
             await self.forget(raw_member(key, user, incarnation))
 
     async def end_all(
-        self, user_id: str, keep: frozenset[str], live_name: Callable[[str], Awaitable[str | None]]
+        self, call: Call, user_id: str, keep: frozenset[str], live_name: Callable[[str], Awaitable[str | None]]
     ) -> int:
         """End what was created before the call and is not kept; how many. ``live_name`` finds the id behind one."""
         index = self._of(user_id)
-        cutoff, members = await self.members(user_id)
+        cutoff, members = await self.members(user_id, call)
         ended, seen = 0, set[bytes]()
         # Asked for after the members: a session that gets a new id meanwhile is among these under the id that it had.
         keep = keep.union(filter(None, await asyncio.gather(*map(live_name, keep))))
@@ -311,32 +340,36 @@ class UserIndex:
         while members:
             seen.update(member.raw for member in members)
             going = [each for each in members if each.session_id not in keep and each.born not in kept]
-            ended += await self._end(index, going)
+            ended += await self._end(call, index, going)
             # One that moved to a new id while the others were ended is as old as it was.
-            later = (await self.members(user_id))[1]
+            later = (await self.members(user_id, call))[1]
             members = [member for member in later if member.born <= cutoff and member.raw not in seen]
         return ended
 
-    async def _end(self, index: str, members: list[Member], unseen: bool = False) -> int:
+    async def _end(self, call: Call, index: str, members: list[Member], unseen: bool = False) -> int:
         """End these sessions, wherever they are; how many there were. ``unseen``: those that still do not exist."""
         here = [member for member in members if not member.elsewhere]
-        ended = await self._kill([member for member in members if member.elsewhere], unseen)
+        ended = await self._kill(call, [member for member in members if member.elsewhere], unseen)
         for start in range(0, len(here), MAX_VICTIMS):
             part = here[start : start + MAX_VICTIMS]
             keys = (index, *(self._key(member) for member in part))
-            ended += await END.run(self._client, keys, tuple(member.raw for member in part))
+            ended += await END.step(call, keys, tuple(member.raw for member in part))
         return ended
 
-    async def _kill(self, members: Iterable[Member], unseen: bool = False) -> int:
-        return sum(await asyncio.gather(*(self._kill_one(each, unseen) for each in members)))
+    async def _kill(self, call: Call, members: Iterable[Member], unseen: bool = False) -> int:
+        return sum(await asyncio.gather(*(self._kill_one(call, each, unseen) for each in members)))
 
-    async def _kill_one(self, member: Member, unseen: bool = False) -> int:
-        keys = (self._key(member), self._marker(member))
-        ended: int = await KILL.run(self._client, keys, (member.incarnation, MARKER_MS, int(unseen)))
+    async def _kill_one(self, call: Call, member: Member, unseen: bool = False) -> int:
+        ended = await self._doom(call, member, unseen)
         if ended < 0:  # it was created since it was looked for: it lives, and keeps its entry
             return 0
-        await self._client.call(b"ZREM", self._of_member(member), member.raw)
+        await self.forget(member.raw, call)
         return ended
+
+    async def _doom(self, call: Call, member: Member, unseen: bool = False) -> int:
+        """The reply of KILL."""
+        keys = (self._key(member), self._marker(member))
+        return await KILL.step(call, keys, (member.incarnation, MARKER_MS, int(unseen)))  # type: ignore[no-any-return]
 
     def _of(self, user_id: str) -> str:
         return index_key(self._sandbox, user_tag(self._sandbox_id, user_id))

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
+from functools import partial
 
 from chuk_sessions.batches import batch, in_order
 from chuk_sessions.codec import Metadata
@@ -51,7 +52,7 @@ from chuk_sessions.providers.redis.scripts import (
     VISIT,
 )
 from chuk_sessions.providers.redis.server_clock import ServerClock, moment
-from chuk_sessions.redis_client.client import Client
+from chuk_sessions.redis_client.client import Call, Client
 from chuk_sessions.redis_client.commands import Argument, Replay
 from chuk_sessions.stores.contract import NO_INTEGER, TOO_LARGE, DeadlineError, Existing, cannot_count
 
@@ -69,7 +70,10 @@ UNCOUNTABLE = {-2: NO_INTEGER, -3: TOO_LARGE}
 
 
 class RedisSessionStore:
-    """The sessions of one sandbox on a server; see ``SessionStore``."""
+    """The sessions of one sandbox on a server; see ``SessionStore``.
+
+    All commands of one method have one age together; ``call``: the age of a call that began before.
+    """
 
     def __init__(self, client: Client, sandbox_id: str) -> None:
         self._client = client
@@ -89,42 +93,44 @@ class RedisSessionStore:
         *,
         limit: int = 0,
         idle: float = 0,
+        call: Call | None = None,
     ) -> Existing | None:
         fields, span = encode_metadata(metadata), max(1000, in_microseconds(lifetime))
-        idle_span, key = in_microseconds(idle), self._key(session_id)
+        idle_span, key, call = in_microseconds(idle), self._key(session_id), call or self._client.begin()
         if user_id is None:
-            reply = await CREATE.run(self._client, (key,), (VERSION, span, b"", 0, idle_span, b"", *fields))
+            reply = await CREATE.step(call, (key,), (VERSION, span, b"", 0, idle_span, b"", *fields))
         else:
             user, tag = to_bytes(user_id), user_tag(self._sandbox_id, user_id)
             fields[:0] = b"user", user
             if tag == tag_in_key(key):
                 keys = (key, index_key(self._sandbox, tag))
                 args: tuple[Argument, ...] = (VERSION, span, mark_of(user), limit, idle_span, b"", *fields)
-                reply = await self._users.create(keys, args)
+                reply = await self._users.create(call, keys, args)
             else:
-                reply = await self._users.create_elsewhere(key, user_id, span, idle_span, fields, limit)
+                reply = await self._users.create_elsewhere(call, key, user_id, span, idle_span, fields, limit)
         if reply in (ABSENT, CONDEMNED):  # ended before it began is as good as ended just after
             return None
         if (target := target_of(reply)) is not None:
-            existing = await self._existing_as(target)
+            existing = await self._existing_as(call, target)
             if existing is not None:
                 return existing
-            await DROP.run(self._client, (self._key(session_id),), (quote_part(target),))
-            return await self.create(session_id, user_id, lifetime, metadata, limit=limit, idle=idle)
+            await DROP.step(call, (self._key(session_id),), (quote_part(target),))
+            return await self.create(session_id, user_id, lifetime, metadata, limit=limit, idle=idle, call=call)
         if reply != UNREADABLE:
             with suppress(UnicodeDecodeError):
                 return Existing(None if reply[0] is None else to_text(reply[0]))
         self._found(UNREADABLE)
         raise ProviderError("the id is taken by a record that this version cannot read; it was left alone")
 
-    async def read(self, session_id: str) -> SessionRecord | None:
-        return await self._read(session_id, True)
+    async def read(self, session_id: str, call: Call | None = None) -> SessionRecord | None:
+        return await self._read(call or self._client.begin(), session_id, True)
 
-    async def _read(self, session_id: str, follow: bool) -> SessionRecord | None:
+    async def _read(self, call: Call, session_id: str, follow: bool) -> SessionRecord | None:
         asked = session_id
+        deployment, born = call
         try:
             while True:
-                reply = await self._client.call(b"HGETALL", self._key(session_id), replay=Replay.READ)
+                reply = await deployment.call((b"HGETALL", self._key(session_id)), Replay.READ, born)
                 if len(reply) > 2:
                     record = decode_record(reply)
                     if session_id is not asked:
@@ -141,24 +147,28 @@ class RedisSessionStore:
         self._found(UNREADABLE)
         return None
 
-    async def touch(self, session_id: str, interval: float) -> bool:
+    async def touch(self, session_id: str, interval: float, call: Call | None = None) -> bool:
+        call = call or self._client.begin()
         while True:
             key = self._key(session_id)
             if interval > 0:
-                fresh = await self._is_fresh(key, interval)
+                fresh = await self._is_fresh(call, key, interval)
                 if fresh is not None:
                     return fresh
                 asked = moment()
-                reply = await TOUCH.run(self._client, key, (VERSION, in_microseconds(interval)), Replay.READ)
+                reply = await TOUCH.step(call, key, (VERSION, in_microseconds(interval)), Replay.READ)
                 if type(reply) is int and reply > 0:
                     self._server_clock.learn(reply / MICROSECONDS, asked)
             else:
-                reply = await TOUCH.run(self._client, key, ALWAYS, Replay.READ)
+                reply = await TOUCH.step(call, key, ALWAYS, Replay.READ)
             if type(reply) is int:
                 return self._found(reply)
             session_id = unquote_part(reply.decode())
 
-    async def open(self, session_id: str, interval: float, owner: str | None) -> SessionRecord | None:
+    async def open(
+        self, session_id: str, interval: float, owner: str | None, call: Call | None = None
+    ) -> SessionRecord | None:
+        call = call or self._client.begin()
         asked, whose = session_id, b"" if owner is None else b"=" + to_bytes(owner)
         args = (VERSION, in_microseconds(interval)) if interval else ALWAYS
         by_script = not interval or self._server_clock.now() is None
@@ -167,9 +177,9 @@ class RedisSessionStore:
             while True:
                 key = self._key(session_id)
                 if by_script:
-                    reply = await OPEN.run(self._client, key, args, Replay.READ, whose)
+                    reply = await OPEN.step(call, key, args, Replay.READ, whose)
                 else:
-                    reply = await self._client.call(b"HGETALL", key, replay=Replay.READ) or ABSENT
+                    reply = await call[0].call((b"HGETALL", key), Replay.READ, call[1]) or ABSENT
                 if isinstance(reply, int):
                     self._found(reply)
                     return None
@@ -191,18 +201,20 @@ class RedisSessionStore:
             record.current_id = session_id
         return record
 
-    async def update(self, session_id: str, metadata: Metadata, replace: bool) -> bool:
+    async def update(self, session_id: str, metadata: Metadata, replace: bool, call: Call | None = None) -> bool:
+        call = call or self._client.begin()
         args = (VERSION, b"1" if replace else b"0", *encode_metadata(metadata))
-        reply = await UPDATE.run(self._client, (self._key(session_id),), args)
+        reply = await UPDATE.step(call, (self._key(session_id),), args)
         while (target := target_of(reply)) is not None:
-            reply = await UPDATE.run(self._client, (self._key(target),), args)
+            reply = await UPDATE.step(call, (self._key(target),), args)
         return self._found(reply)
 
-    async def increment(self, session_id: str, field: str, amount: int) -> int | None:
+    async def increment(self, session_id: str, field: str, amount: int, call: Call | None = None) -> int | None:
+        call = call or self._client.begin()
         args = (VERSION, metadata_field(field), amount)
-        reply = await INCREMENT.run(self._client, (self._key(session_id),), args)
+        reply = await INCREMENT.step(call, (self._key(session_id),), args)
         while (target := target_of(reply)) is not None:
-            reply = await INCREMENT.run(self._client, (self._key(target),), args)
+            reply = await INCREMENT.step(call, (self._key(target),), args)
         if isinstance(reply, list):
             return int(reply[0])
         if reply in UNCOUNTABLE:
@@ -210,10 +222,11 @@ class RedisSessionStore:
         self._found(reply)
         return None
 
-    async def extend(self, session_id: str, lifetime: float) -> bool:
-        reply = await self._users.extend(self._keys(session_id), in_microseconds(lifetime))
+    async def extend(self, session_id: str, lifetime: float, call: Call | None = None) -> bool:
+        call = call or self._client.begin()
+        reply = await self._users.extend(call, self._keys(session_id), in_microseconds(lifetime))
         while (target := target_of(reply)) is not None:
-            reply = await self._users.extend(self._keys(target), in_microseconds(lifetime))
+            reply = await self._users.extend(call, self._keys(target), in_microseconds(lifetime))
         if reply == TOO_LATE:
             raise DeadlineError
         return self._found(reply)
@@ -226,46 +239,49 @@ class RedisSessionStore:
 
     async def _delete(self, session_id: str) -> tuple[bool, str]:
         """End a session; whether there was one, and the id that it had if this one is an alias."""
+        call = self._client.begin()
         replay = Replay.DELETE if is_random(session_id) else Replay.NEVER
-        reply = await DELETE.run(self._client, self._keys(session_id), (VERSION,), replay)
+        reply = await DELETE.step(call, self._keys(session_id), (VERSION,), replay)
         while (target := target_of(reply)) is not None:
             session_id = target  # always a random one, as renewals make them
-            reply = await DELETE.run(self._client, self._keys(session_id), (VERSION,), Replay.DELETE)
+            reply = await DELETE.step(call, self._keys(session_id), (VERSION,), Replay.DELETE)
         if isinstance(reply, list):
-            await self._users.forget(reply[0])
+            await self._users.forget(reply[0], call)
         return bool(reply), session_id
 
-    async def renew(self, session_id: str, new_id: str, grace: float) -> str | None:
-        new_key = self._key(new_id)
+    async def renew(self, session_id: str, new_id: str, grace: float, call: Call | None = None) -> str | None:
+        new_key, call = self._key(new_id), call or self._client.begin()
         while True:
             key, index = self._keys(session_id)
-            reply = await self._users.renew((key, new_key, index), in_microseconds(grace))
+            reply = await self._users.renew(call, (key, new_key, index), in_microseconds(grace))
             target = target_of(reply)
             if target is None:
                 return new_id if self._found(reply) else None
             if grace > 0:
-                return await self._live_name(target)
+                return await self._live_name(call, target)
             session_id = target  # the aliases on the way lead nowhere from now on
 
-    async def list_user(self, user_id: str) -> list[tuple[str, SessionRecord]]:
+    async def list_user(self, user_id: str, call: Call | None = None) -> list[tuple[str, SessionRecord]]:
+        call = call or self._client.begin()
         found: dict[bytes, SessionRecord | None] = {}
         for _ in range(LISTINGS):
-            members = (await self._users.members(user_id))[1]
+            members = (await self._users.members(user_id, call))[1]
             unseen = [member for member in members if member.raw not in found]
-            records = await asyncio.gather(*(self._read(member.session_id, False) for member in unseen))
+            records = await asyncio.gather(*(self._read(call, member.session_id, False) for member in unseen))
             found.update((member.raw, record) for member, record in zip(unseen, records, strict=True))
             if None not in records:  # else one may have been given a new id before it was read
                 break
         listed = {member.session_id: found[member.raw] for member in members}
         return [(name, record) for name, record in listed.items() if record is not None and record.user_id == user_id]
 
-    async def delete_user(self, user_id: str, keep: frozenset[str]) -> int:
-        return await self._users.end_all(user_id, keep, self._live_name)
+    async def delete_user(self, user_id: str, keep: frozenset[str], call: Call | None = None) -> int:
+        call = call or self._client.begin()
+        return await self._users.end_all(call, user_id, keep, partial(self._live_name, call))
 
     async def pages(self, batch: int) -> AsyncIterator[list[tuple[str, SessionRecord]]]:
         async for keys in Walk(self._client, sessions_of(self._sandbox), batch).pages():
             ids = self._ids_in(keys)
-            records = await asyncio.gather(*(self._read(session_id, False) for session_id in ids))
+            records = await asyncio.gather(*(self._read(self._client.begin(), session_id, False) for session_id in ids))
             pairs = zip(ids, records, strict=True)
             yield [(session_id, record) for session_id, record in pairs if record is not None]
 
@@ -291,18 +307,18 @@ class RedisSessionStore:
     async def aclose(self) -> None:
         """Nothing is held: the connection is shared by all stores of its URL and closes with its event loop."""
 
-    async def _live_name(self, session_id: str) -> str | None:
+    async def _live_name(self, call: Call, session_id: str) -> str | None:
         """Find and touch the session that lives under ``session_id``; the id that it has now, None if not found."""
-        reply = await VISIT.run(self._client, (self._key(session_id),), (VERSION,))
+        reply = await VISIT.step(call, (self._key(session_id),), (VERSION,))
         while (target := target_of(reply)) is not None:
             session_id = target
-            reply = await VISIT.run(self._client, (self._key(session_id),), (VERSION,))
+            reply = await VISIT.step(call, (self._key(session_id),), (VERSION,))
         return session_id if isinstance(reply, list) else None
 
-    async def _existing_as(self, target: str) -> Existing | None:
+    async def _existing_as(self, call: Call, target: str) -> Existing | None:
         """What an alias that was to be allocated stands for, if that lives."""
-        name = await self._live_name(target)
-        record = None if name is None else await self.read(name)
+        name = await self._live_name(call, target)
+        record = None if name is None else await self.read(name, call)
         return None if record is None else Existing(record.user_id)
 
     def _keys(self, session_id: str) -> tuple[str, str]:
@@ -313,12 +329,12 @@ class RedisSessionStore:
     def _key(self, session_id: str) -> str:
         return session_key(self._sandbox, session_id)
 
-    async def _is_fresh(self, key: str, interval: float) -> bool | None:
+    async def _is_fresh(self, call: Call, key: str, interval: float) -> bool | None:
         """By one plain read: True if the session lives and needs no touch, False if absent, None if a script must."""
         if self._server_clock.now() is None:
             return None
         try:
-            fields = await self._client.call(b"HMGET", key, *self._fields, replay=Replay.READ)
+            fields = await call[0].call((b"HMGET", key, *self._fields), Replay.READ, call[1])
             if not any(fields):
                 return False
             version, accessed, expires = fields[:3]

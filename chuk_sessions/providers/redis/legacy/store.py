@@ -9,6 +9,7 @@ Rules this file keeps:
   Where the two are in different slots of a cluster, that is remembered first, in the step that ends ours: from then on
   nobody takes the other copy over, and it is removed next.
 * What cannot be decoded, and what belongs to another sandbox, is left alone.
+* All steps of one method are one call, with one deadline.
 * A full server ends no sessions: one that cannot be taken over is served as it is to who only reads or validates.
 """
 
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from chuk_sessions.codec import Metadata
     from chuk_sessions.models import SessionRecord
     from chuk_sessions.providers.redis.store import RedisSessionStore
-    from chuk_sessions.redis_client.client import Client
+    from chuk_sessions.redis_client.client import Call, Client
     from chuk_sessions.stores.contract import Existing
 
 __all__ = ["LegacyReadingStore"]
@@ -80,53 +81,62 @@ class LegacyReadingStore(StoreWrapper):
     async def create(
         self, session_id: str, user_id: str | None, lifetime: float, metadata: Metadata, **options: Any
     ) -> Existing | None:
-        await self._import(session_id)
+        call = self._client.begin()
+        await self._import(call, session_id)
         if options.get("limit") and user_id is not None:
-            await self._keep_out_oldest(session_id, user_id, options["limit"])
-        return await self.store.create(session_id, user_id, lifetime, metadata, **options)
+            await self._keep_out_oldest(call, session_id, user_id, options["limit"])
+        return await self.store.create(session_id, user_id, lifetime, metadata, call=call, **options)
 
     async def read(self, session_id: str) -> SessionRecord | None:
-        record = await self.store.read(session_id)
+        call = self._client.begin()
+        record = await self.store.read(session_id, call)
         if record is not None:
             return record
         try:
-            return await self.store.read(session_id) if await self._import(session_id) else None
+            return await self.store.read(session_id, call) if await self._import(call, session_id) else None
         except OutOfMemoryError:
-            return await self._read_published(session_id)
+            return await self._read_published(call, session_id)
 
     async def touch(self, session_id: str, interval: float) -> bool:
-        if await self.store.touch(session_id, interval):
+        call = self._client.begin()
+        if await self.store.touch(session_id, interval, call):
             return True
         try:
-            return await self._import(session_id) and await self.store.touch(session_id, interval)
+            return await self._import(call, session_id) and await self.store.touch(session_id, interval, call)
         except OutOfMemoryError:
-            return await self._read_published(session_id) is not None
+            return await self._read_published(call, session_id) is not None
 
     async def open(self, session_id: str, interval: float, owner: str | None) -> SessionRecord | None:
-        record = await self.store.open(session_id, interval, owner)
+        call = self._client.begin()
+        record = await self.store.open(session_id, interval, owner, call)
         if record is not None:
             return record
         try:
-            return await self.store.open(session_id, interval, owner) if await self._import(session_id) else None
+            if await self._import(call, session_id):
+                return await self.store.open(session_id, interval, owner, call)
+            return None
         except OutOfMemoryError:
-            record = await self._read_published(session_id)
+            record = await self._read_published(call, session_id)
             return None if record is None or owner not in (None, record.user_id) else record
 
     async def update(self, session_id: str, metadata: Metadata, replace: bool) -> bool:
-        if await self.store.update(session_id, metadata, replace):
+        call = self._client.begin()
+        if await self.store.update(session_id, metadata, replace, call):
             return True
-        return await self._import(session_id) and await self.store.update(session_id, metadata, replace)
+        return await self._import(call, session_id) and await self.store.update(session_id, metadata, replace, call)
 
     async def increment(self, session_id: str, field: str, amount: int) -> int | None:
-        value = await self.store.increment(session_id, field, amount)
-        if value is None and await self._import(session_id):
-            return await self.store.increment(session_id, field, amount)
+        call = self._client.begin()
+        value = await self.store.increment(session_id, field, amount, call)
+        if value is None and await self._import(call, session_id):
+            return await self.store.increment(session_id, field, amount, call)
         return value
 
     async def extend(self, session_id: str, lifetime: float) -> bool:
-        if await self.store.extend(session_id, lifetime):
+        call = self._client.begin()
+        if await self.store.extend(session_id, lifetime, call):
             return True
-        return await self._import(session_id) and await self.store.extend(session_id, lifetime)
+        return await self._import(call, session_id) and await self.store.extend(session_id, lifetime, call)
 
     async def delete(self, session_id: str) -> bool:
         return (await self._delete_as(session_id))[0]
@@ -136,57 +146,63 @@ class LegacyReadingStore(StoreWrapper):
 
     async def _delete_as(self, session_id: str) -> tuple[bool, str]:
         """End a session; whether there was one, and the id that it had if this one is an alias."""
-        while isinstance(found := await self._delete(session_id), str):
+        call = self._client.begin()
+        while isinstance(found := await self._delete(call, session_id), str):
             session_id = found
         return found, session_id
 
-    async def _delete(self, session_id: str) -> bool | str:
+    async def _delete(self, call: Call, session_id: str) -> bool | str:
         """End both copies; whether there was one, or the id to end instead if this one is an alias."""
         ours, published = session_key(self._quoted, session_id), legacy_key(session_id)
         if not self._client.is_together(ours, published):
-            return await self._delete_apart(session_id, published)
+            return await self._delete_apart(call, session_id, published)
         for _ in range(ATTEMPTS):
-            text, _ = await PEEK.run(self._client, (ours, published), (), Replay.READ)
+            text, _ = await PEEK.step(call, (ours, published), (), Replay.READ)
             record = None if text is None else self._decode(text)
             args = (text or b"", b"" if record is None else in_microseconds(record.created), GRACE, VERSION)
-            reply: int | list[bytes] = await DELETE.run(self._client, (*self._keys(session_id), published), args)
+            reply: int | list[bytes] = await DELETE.step(call, (*self._keys(session_id), published), args)
             if (target := target_of(reply)) is not None:
                 return target
             if isinstance(reply, list):
-                await UserIndex(self._client, self._sandbox_id).forget(reply[0])
+                await UserIndex(self._client, self._sandbox_id).forget(reply[0], call)
                 return True
             if reply >= 0:
                 return reply > 0
         raise _restless()
 
     async def renew(self, session_id: str, new_id: str, grace: float) -> str | None:
-        await self._import(session_id)
-        await self._keep_out(session_id)
-        return await self.store.renew(session_id, new_id, grace)
+        call = self._client.begin()
+        await self._import(call, session_id)
+        await self._keep_out(call, session_id)
+        return await self.store.renew(session_id, new_id, grace, call)
 
     async def delete_user(self, user_id: str, keep: frozenset[str]) -> int:
         """Their published copies too; of what was never taken over nobody knows here whose it is."""
-        ending = [session_id for session_id, _ in await self.store.list_user(user_id) if session_id not in keep]
-        await asyncio.gather(*map(self._keep_out, ending))
-        ended = await self.store.delete_user(user_id, keep)
-        await asyncio.gather(*map(self._import, ending))  # which removes what is kept out
+        call = self._client.begin()
+        ending = [session_id for session_id, _ in await self.store.list_user(user_id, call) if session_id not in keep]
+        await asyncio.gather(*(self._keep_out(call, session_id) for session_id in ending))
+        ended = await self.store.delete_user(user_id, keep, call)
+        await asyncio.gather(
+            *(self._import(call, session_id) for session_id in ending)
+        )  # which removes what is kept out
         return ended
 
-    async def _keep_out(self, session_id: str) -> None:
-        await KEEP_OUT.run(self._client, self._keys(session_id), (GRACE,))
+    async def _keep_out(self, call: Call, session_id: str) -> None:
+        await KEEP_OUT.step(call, self._keys(session_id), (GRACE,))
 
-    async def _keep_out_oldest(self, session_id: str, user_id: str, limit: int) -> None:
+    async def _keep_out_oldest(self, call: Call, session_id: str, user_id: str, limit: int) -> None:
         """What allocating that one is about to end."""
-        _, members = await UserIndex(self._client, self._sandbox_id).members(user_id)
+        _, members = await UserIndex(self._client, self._sandbox_id).members(user_id, call)
         names = list(dict.fromkeys(member.session_id for member in members))
         if session_id not in names:
-            await asyncio.gather(*map(self._keep_out, names[: max(0, len(names) - limit + 1)]))
+            oldest = names[: max(0, len(names) - limit + 1)]
+            await asyncio.gather(*(self._keep_out(call, name) for name in oldest))
 
-    async def _import(self, session_id: str) -> bool:
+    async def _import(self, call: Call, session_id: str) -> bool:
         """Take the session over if it is there; whether our layout may have it now."""
-        move = Move(self._client, session_id)
+        move = Move(self._client, session_id, call=call)
         for _ in range(ATTEMPTS):
-            text, left, exists = await self._look(session_id)
+            text, left, exists = await self._look(call, session_id)
             record = None if text is None else self._decode(text)
             if text is None or record is None:
                 await move.abandon()
@@ -202,16 +218,16 @@ class LegacyReadingStore(StoreWrapper):
                 return outcome > 0
         raise _restless()
 
-    async def _look(self, session_id: str) -> tuple[bytes | None, float, bool]:
+    async def _look(self, call: Call, session_id: str) -> tuple[bytes | None, float, bool]:
         """The text under the published key, how long that lives (0: without end), and whether ours may be there.
 
         Whoever moves a session puts it under our key before it leaves the other, so we look in the other order.
         """
         ours, published = session_key(self._quoted, session_id), legacy_key(session_id)
         if self._client.is_together(ours, published):
-            text, exists = await PEEK.run(self._client, (ours, published), (), Replay.READ)
+            text, exists = await PEEK.step(call, (ours, published), (), Replay.READ)
             return text, 0.0, bool(exists)
-        text, left = await TEXT.run(self._client, (published,), (), Replay.READ)
+        text, left = await TEXT.step(call, (published,), (), Replay.READ)
         return text, 0.0 if left < 0 else max(left, 1) / 1000, True
 
     def _keys(self, session_id: str) -> tuple[str, str, str]:
@@ -219,33 +235,33 @@ class LegacyReadingStore(StoreWrapper):
         ours = session_key(self._quoted, session_id)
         return ours, index_key(self._quoted, tag_in_key(ours)), tombstone_key(ours)
 
-    async def _read_published(self, session_id: str) -> SessionRecord | None:
+    async def _read_published(self, call: Call, session_id: str) -> SessionRecord | None:
         """What a full server had no room to take over: it lives, or taking it over had not come as far as writing."""
         published = legacy_key(session_id)
-        text, left = await TEXT.run(self._client, (published,), (), Replay.READ)
+        text, left = await TEXT.step(call, (published,), (), Replay.READ)
         record = None if text is None else self._decode(text)
         if record is None:  # another process ended it, or made room and took it over
-            return await self.store.read(session_id)
-        if await was_ended(self._client, record, session_key(self._quoted, session_id)):
+            return await self.store.read(session_id, call)
+        if await was_ended(call, record, session_key(self._quoted, session_id)):
             return None
         if left >= 0:
-            record.expires = min(record.expires, await self._client.time_at(published) + left / 1000)
+            record.expires = min(record.expires, await self._client.time_at(published, call) + left / 1000)
         return record
 
-    async def _delete_apart(self, session_id: str, published: bytes) -> bool | str:
+    async def _delete_apart(self, call: Call, session_id: str, published: bytes) -> bool | str:
         ended = False
         for _ in range(ATTEMPTS):
-            text, left = await TEXT.run(self._client, (published,), (), Replay.READ)
+            text, left = await TEXT.step(call, (published,), (), Replay.READ)
             record = None if text is None else self._decode(text)
             created = b"" if record is None else in_microseconds(record.created)
             args = (VERSION, created, left, GRACE)
-            reply: int | list[bytes] = await END.run(self._client, self._keys(session_id), args)
+            reply: int | list[bytes] = await END.step(call, self._keys(session_id), args)
             if (target := target_of(reply)) is not None:
                 return target
             if isinstance(reply, list):
-                await UserIndex(self._client, self._sandbox_id).forget(reply[0])
+                await UserIndex(self._client, self._sandbox_id).forget(reply[0], call)
             ended = ended or isinstance(reply, list) or reply > 0
-            if record is None or await DROP.run(self._client, (published,), (text,)) != 0:
+            if record is None or await DROP.step(call, (published,), (text,)) != 0:
                 return ended
         raise _restless()
 

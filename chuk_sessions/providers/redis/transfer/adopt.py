@@ -29,12 +29,13 @@ from chuk_sessions.providers.redis.index import UserIndex
 from chuk_sessions.providers.redis.keys import arrival_key, index_key, quote_part, session_key, tombstone_key
 from chuk_sessions.providers.redis.lua import load
 from chuk_sessions.providers.redis.record import VERSION, encode_metadata, in_microseconds, to_bytes
+from chuk_sessions.redis_client.client import step
 from chuk_sessions.redis_client.commands import Replay
 from chuk_sessions.redis_client.scripts import Script
 from chuk_sessions.stores.adoption import Adoption
 
 if TYPE_CHECKING:
-    from chuk_sessions.redis_client.client import Client
+    from chuk_sessions.redis_client.client import Call, Client
     from chuk_sessions.redis_client.commands import Argument
 
 __all__ = ["ADOPT", "adopt", "was_ended"]
@@ -55,15 +56,17 @@ async def adopt(
     *,
     origin: str | None = None,
     arrival: bool = False,
+    call: Call | None = None,
 ) -> Adoption:
     """Put a session here that lives ``left`` seconds from now (0: as long as the rest says).
 
     ``legacy`` is the key and text it was decoded from, on the same server: it lives no longer than that key, and in no
     case beyond ``record.expires``. ``origin`` is the sandbox that it comes from, if it is another one: what was ended
-    there stays so. ``arrival``: the original is removed in a later step, so leave an arrival key.
+    there stays so. ``arrival``: the original is removed in a later step, so leave an arrival key. ``call`` is the one
+    that this is a part of; else it is a call of its own.
     Raises MetadataError for metadata that cannot be stored, else as ``Client.call``.
     """
-    quoted = quote_part(sandbox_id)
+    quoted, call = quote_part(sandbox_id), call or client.begin()
     key, index = session_key(quoted, session_id), index_key(quoted, slot_tag(session_id))
     origin_key = key if origin is None else session_key(quote_part(origin), session_id)
     keys: tuple[Argument, ...] = (key, index, tombstone_key(key), tombstone_key(origin_key))
@@ -85,14 +88,14 @@ async def adopt(
     elif arrival:
         keys = (*keys, arrival_key(key))
     if record.user_id is None or user_tag(sandbox_id, record.user_id) == slot_tag(session_id):
-        return _outcome(await ADOPT.run(client, keys, tuple(args)))
+        return _outcome(await ADOPT.step(call, keys, tuple(args)))
 
     async def run(incarnation: bytes) -> int:
         args[INCARNATION] = incarnation
-        reply: int | list[bytes] = await ADOPT.run(client, keys, tuple(args))
+        reply: int | list[bytes] = await ADOPT.step(call, keys, tuple(args))
         return reply if isinstance(reply, int) else Adoption.UNREADABLE
 
-    return Adoption(await UserIndex(client, sandbox_id).bring(key, record.user_id, left, run))
+    return Adoption(await UserIndex(client, sandbox_id).bring(key, record.user_id, left, run, call))
 
 
 def _outcome(reply: int | list[bytes]) -> Adoption:
@@ -100,8 +103,8 @@ def _outcome(reply: int | list[bytes]) -> Adoption:
     return Adoption(reply) if isinstance(reply, int) else Adoption.UNREADABLE
 
 
-async def was_ended(client: Client, record: SessionRecord, *keys: str) -> bool:
+async def was_ended(call: Call, record: SessionRecord, *keys: str) -> bool:
     """Whether a session with one of these keys was ended since that one was created: by its tombstone."""
-    asking = (client.call(b"GET", tombstone_key(key), replay=Replay.READ) for key in set(keys))
+    asking = (step(call, b"GET", tombstone_key(key), replay=Replay.READ) for key in set(keys))
     created = in_microseconds(record.created)
     return any(ended is not None and created <= int(ended) for ended in await asyncio.gather(*asking))

@@ -23,12 +23,13 @@ from chuk_sessions.providers.redis.lua import load
 from chuk_sessions.providers.redis.record import VERSION, encode_record, in_microseconds
 from chuk_sessions.providers.redis.store import RedisSessionStore
 from chuk_sessions.providers.redis.transfer.adopt import adopt
+from chuk_sessions.redis_client.client import step
 from chuk_sessions.redis_client.scripts import Script
 from chuk_sessions.stores.adoption import Adoption
 
 if TYPE_CHECKING:
     from chuk_sessions.models import SessionRecord
-    from chuk_sessions.redis_client.client import Client
+    from chuk_sessions.redis_client.client import Call, Client
 
 __all__ = ["LEAD", "UNDO", "Crossing", "RedisTarget", "Target"]
 
@@ -67,24 +68,29 @@ class Target(Protocol):
 class RedisTarget:
     """A database of a Redis server, or a cluster; each step is atomic.
 
-    ``arrival``: it keeps an arrival key beside a session until ``settle`` (see ``transfer.adopt``).
+    ``arrival``: it keeps an arrival key beside a session until ``settle`` (see ``transfer.adopt``). ``call``: the one
+    that all methods are a part of; else each is a call of its own.
     """
 
-    def __init__(self, client: Client, arrival: bool = True) -> None:
+    def __init__(self, client: Client, arrival: bool = True, call: Call | None = None) -> None:
         self._client = client
         self._arrival = arrival
+        self._call = call
+
+    def _begin(self) -> Call:
+        return self._call or self._client.begin()
 
     async def adopt(
         self, sandbox_id: str, session_id: str, record: SessionRecord, left: float, origin: str | None = None
     ) -> Adoption:
         """See ``Target``; 0 seconds: as long as the record says."""
         to = (self._client, sandbox_id, session_id, record, left)
-        return await adopt(*to, origin=origin, arrival=self._arrival)
+        return await adopt(*to, origin=origin, arrival=self._arrival, call=self._begin())
 
     async def settle(self, sandbox_id: str, session_id: str) -> None:
         """See ``Target``."""
         if self._arrival:
-            await self._client.call(b"UNLINK", arrival_key(session_key(quote_part(sandbox_id), session_id)))
+            await step(self._begin(), b"UNLINK", arrival_key(session_key(quote_part(sandbox_id), session_id)))
 
     async def lead(self, sandbox_id: str, session_id: str, current_id: str, left: float) -> bool:
         """See ``Target``."""
@@ -94,13 +100,13 @@ class RedisTarget:
 
     async def undo(self, sandbox_id: str, session_id: str, record: SessionRecord, unused: bool) -> bool:
         """See ``Target``; from its user's index too, and with the arrival key."""
-        quoted = quote_part(sandbox_id)
+        quoted, call = quote_part(sandbox_id), self._begin()
         key = session_key(quoted, session_id)
         keys = (key, index_key(quoted, tag_in_key(key)), *((arrival_key(key),) if self._arrival else ()))
         args = (in_microseconds(record.created), VERSION, *(encode_record(record) if unused else ()))
-        reply: int | list[bytes] = await UNDO.run(self._client, keys, args)
+        reply: int | list[bytes] = await UNDO.step(call, keys, args)
         if isinstance(reply, list):
-            await UserIndex(self._client, sandbox_id).forget(reply[0])
+            await UserIndex(self._client, sandbox_id).forget(reply[0], call)
         return bool(reply)
 
     async def end(self, sandbox_id: str, session_id: str) -> None:

@@ -22,13 +22,14 @@ from chuk_sessions.providers.redis.lua import load
 from chuk_sessions.providers.redis.record import in_microseconds
 from chuk_sessions.providers.redis.transfer.adopt import adopt, was_ended
 from chuk_sessions.providers.redis.transfer.crossing import Crossing, RedisTarget
+from chuk_sessions.redis_client.client import step
 from chuk_sessions.redis_client.commands import Replay
 from chuk_sessions.redis_client.scripts import Script
 from chuk_sessions.stores.adoption import Adoption
 
 if TYPE_CHECKING:
     from chuk_sessions.models import SessionRecord
-    from chuk_sessions.redis_client.client import Client
+    from chuk_sessions.redis_client.client import Call, Client
 
 __all__ = ["DROP", "TAKE", "Move"]
 
@@ -42,13 +43,15 @@ DROP = Script(load("transfer_drop"), bounded=False)
 class Move(Crossing):
     """One session on its way; as many attempts as its original changes, and ``abandon`` if it is not there any more.
 
-    ``arrival``: an arrival key is left in the first step, for a run that is killed before the second.
+    ``arrival``: an arrival key is left in the first step, for a run that is killed before the second. ``call``: the one
+    that this is a part of; else each step is a call of its own.
     """
 
-    def __init__(self, client: Client, session_id: str, arrival: bool = False) -> None:
-        super().__init__(RedisTarget(client, arrival), session_id)
+    def __init__(self, client: Client, session_id: str, arrival: bool = False, call: Call | None = None) -> None:
+        super().__init__(RedisTarget(client, arrival, call), session_id)
         self._client = client
         self._arrival = arrival
+        self._call = call
         self._legacy = legacy_key(session_id)
 
     async def attempt(
@@ -62,16 +65,19 @@ class Move(Crossing):
         ours = session_key(quote_part(sandbox_id), self._session_id)
         if self._client.is_together(ours, self._legacy):
             to = (self._client, sandbox_id, self._session_id, record)
-            return await adopt(*to, 0, (self._legacy, text), origin=origin)
+            return await adopt(*to, 0, (self._legacy, text), origin=origin, call=self._call)
         outcome = await self.put(sandbox_id, record, left, origin)
         if outcome is Adoption.EXPIRED:
             await self._drop_if_ended(ours, record, text, origin)
         return await self._take(record, text, outcome) if outcome > 0 else outcome
 
+    def _begin(self) -> Call:
+        return self._call or self._client.begin()
+
     async def _take(self, record: SessionRecord, text: bytes, outcome: Adoption) -> Adoption:
         """Remove the original; CHANGED if it is none any more, and then what we put may be gone again."""
         keys = (self._legacy, takeover_key(self._legacy))
-        found = await TAKE.run(self._client, keys, (text, in_microseconds(record.created), TAKEN_MS))
+        found = await TAKE.step(self._begin(), keys, (text, in_microseconds(record.created), TAKEN_MS))
         if found in (TAKEN, TAKEN_BEFORE):
             await self.settle()
             return outcome
@@ -86,9 +92,9 @@ class Move(Crossing):
     async def _drop_if_ended(self, ours: str, record: SessionRecord, text: bytes, origin: str | None) -> None:
         """A session that was ended here may have been written back by a cache, or its move interrupted."""
         origin_key = ours if origin is None else session_key(quote_part(origin), self._session_id)
-        ended = await was_ended(self._client, record, ours, origin_key)
+        ended = await was_ended(self._begin(), record, ours, origin_key)
         if self._arrival and not ended:
-            came = await self._client.call(b"GET", arrival_key(ours), replay=Replay.READ)
+            came = await step(self._begin(), b"GET", arrival_key(ours), replay=Replay.READ)
             ended = came is not None and came.startswith(b"%d " % in_microseconds(record.created))
         if ended:
-            await DROP.run(self._client, (self._legacy,), (text,))
+            await DROP.step(self._begin(), (self._legacy,), (text,))
