@@ -12,7 +12,9 @@ class Proxy:
     * `passing` bytes of replies more are let through; then come the bytes of `garbage`, or else the connection is cut;
     * replies are dropped while `swallowing`;
     * connections that are open at `forget` lead nowhere from then on, and nobody is told; new ones work;
-    * replies wait while `holding`, until `release` lets some bytes through.
+    * replies wait while `holding`, until `release` lets some bytes through;
+    * replies are late by `delay` seconds;
+    * `cut_after` replies more that come by themselves are let through, and each that comes then ends its connection.
     """
 
     def __init__(self, host: str, port: int) -> None:
@@ -24,6 +26,8 @@ class Proxy:
         self.garbage = b""
         self.swallowing = False
         self.holding = False
+        self.delay = 0.0
+        self.cut_after: int | None = None
         self._held = bytearray()
         self._writer: asyncio.StreamWriter | None = None  # to whom the held bytes go
         self.accepted = 0
@@ -107,6 +111,12 @@ class Proxy:
                 self._held += data
                 self._writer = writer
                 continue
+            if self.cut_after is not None:
+                if self.cut_after == 0:
+                    return
+                self.cut_after -= 1
+            if self.delay:
+                await asyncio.sleep(self.delay)
             if self.passing is not None:
                 data = data[: self.passing]
                 self.passing -= len(data)

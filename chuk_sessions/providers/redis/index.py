@@ -22,7 +22,7 @@ from os import urandom
 from typing import NamedTuple
 
 from chuk_sessions.batches import in_background
-from chuk_sessions.exceptions import NotSent, ProviderError
+from chuk_sessions.exceptions import NotSent, OutcomeUnknown, ProviderError
 from chuk_sessions.ids import user_tag
 from chuk_sessions.providers.redis.keys import (
     index_key,
@@ -314,8 +314,10 @@ class UserIndex:
     async def _take_out_later(self, member: Member) -> None:
         await self._take_out(self._client.begin(), member)
 
-    async def _kill_later(self, member: Member) -> None:
-        await self._kill_one(self._client.begin(), member)
+    async def _kill_later(self, member: Member, unseen: bool = False) -> None:
+        call = self._client.begin()
+        if await self._doom(call, member, unseen) >= 0:
+            await self._take_out(call, member)
 
     async def _take_out(self, call: Call, member: Member) -> None:
         await step(call, b"ZREM", self._of_member(member), member.raw)
@@ -360,7 +362,11 @@ class UserIndex:
         return sum(await asyncio.gather(*(self._kill_one(call, each, unseen) for each in members)))
 
     async def _kill_one(self, call: Call, member: Member, unseen: bool = False) -> int:
-        ended = await self._doom(call, member, unseen)
+        try:
+            ended = await self._doom(call, member, unseen)
+        except (OutcomeUnknown, asyncio.CancelledError):  # if it was ended, its entry must not stay
+            in_background(partial(self._kill_later, member, unseen=True))
+            raise
         if ended < 0:  # it was created since it was looked for: it lives, and keeps its entry
             return 0
         await self.forget(member.raw, call)
