@@ -4,7 +4,8 @@ Age is counted in ticks, ``TICKS`` to a timeout. The timer runs only while someb
 clock: a timer that comes late makes up for it. But after a late one the application had held up the loop, and replies
 may be waiting to be read, or commands to be written: so nothing is given up then, but half a tick later. Of several
 late ones in a row only the first does that, so that a loop that is always busy has deadlines too. Of a long hold-up
-``HELD_UP`` ticks are counted, as the server had no chance in it.
+``HELD_UP`` ticks are counted, as the server had no chance in it. And none of it for commands of the tick before:
+they may have been made at its end, by who held up the loop.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import time
+from collections import deque
 from functools import partial
 from typing import Protocol
 
@@ -41,6 +43,7 @@ class Watchdog:
         self._loop = loop
         self._counted = 0.0  # when the last tick was
         self._was_late = False
+        self._leaps: deque[tuple[int, int]] = deque()  # over several ticks at once: from and to which
         self._timer: asyncio.TimerHandle | None = None
         self._context = contextvars.Context()  # empty: a timer must not keep the first caller's variables alive
         self.period = timeout / TICKS
@@ -70,17 +73,28 @@ class Watchdog:
         now = self._loop.time()
         passed = int((now - self._counted) / self.period + EARLY)
         self._counted += passed * self.period
+        before = self.tick
         self.tick += min(passed, HELD_UP)
+        if self.tick > before + 1:
+            self._leaps.append((before, self.tick))
         late = now - due > self.period / 2
         put_off, self._was_late = late and not self._was_late, late
         if put_off:
             self._wait(now + self.period / 2)
         else:
+            tick = self._tick_for_deadlines()
             try:
                 for watched in list(self.watched):
-                    watched.on_tick(self.tick)
+                    watched.on_tick(tick)
             finally:
                 self._go_on()
+
+    def _tick_for_deadlines(self) -> int:
+        """Now; or the one before, for as long as a leap does not count for what was made just before it."""
+        leaps, born = self._leaps, self.tick - TICKS
+        while leaps and leaps[0][1] < born:
+            leaps.popleft()
+        return leaps[0][0] + TICKS if leaps and leaps[0][0] < born else self.tick
 
     def _go_on(self) -> None:
         self.asleep = True

@@ -168,3 +168,13 @@ async def test_a_loop_that_is_held_up_for_longer_than_the_timeout_gives_no_call_
         time.sleep(0.6)  # noqa: ASYNC251 - the fault itself
         assert await call == b"PONG"
     assert client.stats()["reconnects"] == 0
+
+
+async def test_who_holds_up_the_loop_and_then_calls_has_the_whole_timeout(own_server: RedisServer) -> None:
+    """The watchdog still runs for the call before, and learns of the hold-up only after this one."""
+    client = Client(f"{own_server.url}?socket_timeout=0.4&reconnect_grace=30")
+    await client.call(b"PING")
+    own_server.pause()
+    time.sleep(0.2)  # noqa: ASYNC251 - the fault itself
+    _, seconds = await time_to_error(client, "k", Replay.READ)
+    assert seconds >= 0.4
