@@ -265,8 +265,19 @@ class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
         except OversizedError:
             return False
 
-    async def renew_session(self, session_id: str, grace_seconds: float = 0) -> str | None:
+    async def renew_session(
+        self,
+        session_id: str,
+        grace_seconds: float = 0,
+        *,
+        user_id: str | None = None,
+        custom_metadata: dict[str, Any] | None = None,
+    ) -> str | None:
         """Give a session a new id, with the same data and deadline, and touch it; the new id, None if not found.
+
+        With ``user_id`` the session of nobody becomes that user's in the same step, as at a login: it is listed and
+        ended with that user's sessions, and ``max_sessions_per_user`` ends the oldest of the others. A session that is
+        the user's already keeps its place. ``custom_metadata`` is merged into the metadata in the same step.
 
         Without a grace all ids that anybody knew have ended when this returns, aliases included: use that at a login
         (OWASP ASVS 5.0, 7.2.4). With ``grace_seconds`` (up to 100 years) the old id answers as an alias for so long,
@@ -274,14 +285,26 @@ class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
         new id once more. Of two renewals at the same time the later gets None without a grace, and the same new id
         with one.
 
-        Raises ValueError for a grace that is negative or out of range, TypeError for one that is no number and for an
-        id that is no str; StorageError if the storage fails, strict or not; NotSupportedError on a custom provider.
-        After OutcomeUnknown the session has the old id or the new one, never both.
+        Raises SessionTakenError, strict or not, and changes nothing, if the session is another user's; ValueError for
+        a grace that is negative or out of range and for a ``user_id`` over 64 KiB, TypeError for one that is no number
+        and for ids that are no str; MetadataError for metadata that cannot be stored; StorageError if the storage
+        fails, strict or not; NotSupportedError on a custom provider. After OutcomeUnknown the session has the old id or
+        the new one, never both; in a cluster, where giving it to a user takes several steps, it may have ended.
         """
-        grace = check_interval(grace_seconds, "grace_seconds")
+        grace, now = check_interval(grace_seconds, "grace_seconds"), time.time()
         session_id = check_id("session_id", session_id)
+        options: dict[str, Any] = {}
+        if custom_metadata is not None:
+            options["metadata"] = custom_metadata
+        if user_id is None:
+            new_id = renewed_id(session_id, now)
+        else:
+            options["user_id"] = check_user("user_id", user_id, " or None")
+            new_id = new_session_id(self._sandbox_id, options["user_id"], now)
+            if limit := self._options.get("limit"):
+                options["limit"] = limit
         try:
-            return await self._store.renew(session_id, renewed_id(session_id, time.time()), grace)
+            return await self._store.renew(session_id, new_id, grace, **options)
         except ProviderError as exc:
             raise _storage_error("renew", session_id, exc) from exc
 

@@ -18,7 +18,16 @@ from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from chuk_sessions import ProviderError, SessionManager
-from chuk_sessions.stores import Existing, Metadata, SessionRecord, counted, decode_document, encode_document, postponed
+from chuk_sessions.stores import (
+    Existing,
+    Metadata,
+    SessionRecord,
+    counted,
+    decode_document,
+    encode_document,
+    postponed,
+    taken,
+)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -241,12 +250,37 @@ class SQLiteStore(CoreStore):
         others = f"user = ? AND number NOT IN ({', '.join('?' * len(kept))})"
         return self.live("DELETE", others, to_blob(user_id), *kept).rowcount
 
+    async def renew(
+        self,
+        session_id: str,
+        new_id: str,
+        grace: float,
+        *,
+        user_id: str | None = None,
+        metadata: Metadata | None = None,
+        limit: int = 0,
+    ) -> str | None:
+        patch = decode_document(encode_document({} if metadata is None else metadata))
+        return await self._renew(session_id, new_id, grace, user_id, patch, limit)
+
     @transaction
-    def renew(self, session_id: str, new_id: str, grace: float) -> str | None:
+    def _renew(
+        self, session_id: str, new_id: str, grace: float, user_id: str | None, patch: Metadata, limit: int
+    ) -> str | None:
         for row, record in self.find(session_id):
-            self.write(row)
-            if grace > 0 and record.current_id is not None:  # found by an alias
+            if user_id is not None and record.user_id not in (None, user_id):
+                raise taken(session_id)
+            given = user_id is not None and record.user_id is None
+            self.write(row, metadata=record.metadata | patch)
+            if grace > 0 and record.current_id is not None and not given:  # found by an alias
                 return record.current_id
+            if given and user_id is not None:
+                self.db.execute("UPDATE sessions SET user = ? WHERE number = ?", to_blob(user_id), row["number"])
+                others = "SELECT number FROM sessions WHERE sandbox = ? AND user = ? AND number != ?"
+                newest = f"{others} ORDER BY number DESC LIMIT ?"
+                keep = (self.sandbox, to_blob(user_id), row["number"], limit - 1 if limit else -1)
+                gone = f"user = ? AND number != ? AND number NOT IN ({newest})"
+                self.live("DELETE", gone, to_blob(user_id), row["number"], *keep)
             self.db.execute("UPDATE sessions SET id = ? WHERE number = ?", to_blob(new_id), row["number"])
             if grace > 0:
                 alias = (self.sandbox, row["id"], self.now() + grace, row["number"])

@@ -35,6 +35,7 @@ from chuk_sessions.stores.contract import (
     counted,
     not_supported,
     postponed,
+    taken,
 )
 from chuk_sessions.stores.wrapper import StackedFactory, StoreWrapper, complete, open_store, stack
 
@@ -68,4 +69,5 @@ __all__ = [
     "open_store",
     "postponed",
     "stack",
+    "taken",
 ]

@@ -33,7 +33,8 @@ from types import MethodType
 from typing import NamedTuple, Protocol, TypeGuard, runtime_checkable
 
 from chuk_sessions.codec import Metadata
-from chuk_sessions.exceptions import MetadataError, NotSupportedError
+from chuk_sessions.exceptions import MetadataError, NotSupportedError, SessionTakenError
+from chuk_sessions.ids import fingerprint
 from chuk_sessions.models import SessionRecord
 
 __all__ = [
@@ -55,6 +56,7 @@ __all__ = [
     "not_supported",
     "opens_stores",
     "postponed",
+    "taken",
 ]
 
 INT64 = range(-(2**63), 2**63)  # what a counter may hold: the integers of Redis
@@ -86,6 +88,11 @@ def counted(metadata: Metadata, field: str, amount: int) -> int:
     if value + amount not in INT64:
         raise cannot_count(field, TOO_LARGE)
     return value + amount
+
+
+def taken(session_id: str) -> SessionTakenError:
+    """Make the error that ``renew`` raises for a session of another user."""
+    return SessionTakenError(f"session {fingerprint(session_id)} belongs to another user; nothing was changed")
 
 
 class DeadlineError(ValueError):
@@ -191,8 +198,17 @@ class UserIndexed(Protocol):
 class Renewable(Protocol):
     """A store that can give a session a new id."""
 
-    async def renew(self, session_id: str, new_id: str, grace: float) -> str | None:
-        """Give the session a new id and touch it; that id, None if not found.
+    async def renew(
+        self,
+        session_id: str,
+        new_id: str,
+        grace: float,
+        *,
+        user_id: str | None = None,
+        metadata: Metadata | None = None,
+        limit: int = 0,
+    ) -> str | None:
+        """Give the session a new id and touch it; that id, None if not found. Options come as those of ``create``.
 
         With ``grace`` over 0 the old id becomes an alias: all operations find the session under it for so many seconds
         more, as long as the session lives. If ``session_id`` is an alias already, nothing is renamed, and the id that
@@ -200,6 +216,11 @@ class Renewable(Protocol):
 
         With ``grace`` 0 the session gets ``new_id`` also if ``session_id`` is an alias: afterwards it is found under no
         id that anybody knew before.
+
+        With ``metadata`` its keys are set in the same step. With ``user_id`` the session of nobody becomes that user's
+        in the same step; ``new_id`` has the form of that user's ids then, and the store may return another new one. A
+        session that is the user's already is only renewed. Raises SessionTakenError, and changes nothing, for that of
+        another user. ``limit`` is as in ``create``: the session that is given to the user is none of those that end.
         """
 
 

@@ -120,11 +120,13 @@ class StoreWrapper:
             raise not_supported("ending the sessions of a user")
         return self._users.delete_user(user_id, keep)
 
-    def renew(self, session_id: str, new_id: str, grace: float) -> Coroutine[Any, Any, str | None]:
-        """See ``Renewable``."""
+    def renew(self, session_id: str, new_id: str, grace: float, **options: Any) -> Coroutine[Any, Any, str | None]:
+        """See ``Renewable``; a ``limit`` is refused if the store does not know the sessions of a user."""
         if self._renewable is None:
             raise not_supported("renewing a session")
-        return self._renewable.renew(session_id, new_id, grace)
+        if self._users is None and options.pop("limit", 0):
+            raise not_supported("max_sessions_per_user")
+        return self._renewable.renew(session_id, new_id, grace, **options)
 
     def pages(self, batch: int) -> AsyncIterator[list[tuple[str, SessionRecord]]]:
         """See ``Walkable``."""

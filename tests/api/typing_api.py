@@ -69,6 +69,7 @@ async def manager_types() -> None:
     assert_type(await manager.extend_session_ttl("id", additional_hours=0.5), bool)
     assert_type(await manager.delete_session("id"), bool)
     assert_type(await manager.renew_session("id", grace_seconds=0.5), str | None)
+    assert_type(await manager.renew_session("id", user_id="alice", custom_metadata={"a": 1}), str | None)
     async for info in manager.iter_sessions(batch=10):
         assert_type(info, dict[str, Any])
     assert_type(await manager.count_sessions(), int)

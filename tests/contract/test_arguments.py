@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from chuk_sessions import MetadataError, SessionManager
+from chuk_sessions import MetadataError, NotSupportedError, SessionManager
 from tests.support import published
 
 if TYPE_CHECKING:
@@ -78,6 +78,17 @@ async def test_what_is_no_id(manager: SessionManager, call: str) -> None:
     for session_id in LONG_IDS:
         with pytest.raises(ValueError, match=r"^session_id must be at most 1024 bytes of UTF-8"):
             await NEWER[call](manager, session_id)
+
+
+@pytest.mark.parametrize("user_id", [1, b"alice", ["alice"], True], ids=repr)
+async def test_a_user_to_log_in_that_is_no_text(alice: SessionManager, user_id: Any) -> None:
+    with pytest.raises(TypeError, match=f"^user_id must be a str or None, got {type(user_id).__name__}"):
+        await alice.renew_session("known", user_id=user_id)
+    with pytest.raises(ValueError, match=r"^user_id must be at most 65536 bytes of UTF-8"):
+        await alice.renew_session("known", user_id="x" * 65_537)
+    with pytest.raises((MetadataError, NotSupportedError)):
+        await alice.renew_session("known", custom_metadata=[("a", 1)])  # type: ignore[arg-type]
+    assert await alice.validate_session("known") is True
 
 
 @pytest.mark.parametrize("owner", [1, b"alice", ["alice"], True], ids=repr)

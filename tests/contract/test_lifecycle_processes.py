@@ -95,6 +95,39 @@ def test_logins_of_one_user_from_four_processes(server_url: str, meanwhile: Call
     assert moves > 0 or "," not in server_url
 
 
+async def allocate_for_nobody(url: str, number: int) -> list[str]:
+    manager = SessionManager("box", redis.factory(url))
+    ids = [f"nobodys-{n}" if n % 2 else None for n in range(number)]
+    return [await manager.allocate_session(each, custom_metadata={"n": n}) for n, each in enumerate(ids)]
+
+
+async def numbers_of(url: str, ids: list[str]) -> list[object]:
+    manager = SessionManager("box", redis.factory(url))
+    infos = [await manager.get_session_info(session_id) for session_id in ids]
+    return [info and (info["user_id"], info["custom_metadata"]["n"]) for info in infos]
+
+
+def test_logins_with_the_same_sessions_from_four_processes(
+    server_url: str, meanwhile: Callable[[Workers, str], int]
+) -> None:
+    """Each of 200 sessions of nobody becomes the user's once, and those beyond the limit have ended."""
+    user, limit = "alice", 150
+    sessions = asyncio.run(allocate_for_nobody(server_url, 200))
+    with Workers(PROCESSES, "bind", server_url, user, limit, *sessions) as workers:
+        workers.go()
+        moves = meanwhile(workers, index_key("box", user_tag("box", user)))
+        pairs = [pair for part in workers.results() for pair in part]
+    assert sorted(old for old, _ in pairs) == sorted(sessions)
+    assert moves > 0 or "," not in server_url
+    found = asyncio.run(numbers_of(server_url, [new for _, new in pairs]))
+    expected = [(user, sessions.index(old)) for old, _ in pairs]
+    alive = [info for info in found if info is not None]
+    assert len(alive) == limit
+    assert all(each in (None, wanted) for each, wanted in zip(found, expected, strict=True))
+    assert asyncio.run(numbers_of(server_url, sessions)) == [None] * 200
+    assert asyncio.run(live_and_listed(server_url, user)) == (limit, limit, limit)
+
+
 async def log_in(url: str, user: str) -> list[str]:
     """Some sessions with ids made here, and some with chosen ones, whose index is elsewhere in a cluster."""
     manager = SessionManager("box", redis.factory(url))

@@ -116,6 +116,9 @@ async def use_the_lifecycle(url: str) -> None:
         assert await manager.open_session(session_id, owner="alice")
         assert await manager.get_session_info(session_id)
         assert await manager.allocate_session(session_id, "alice") == session_id
+        nobodys = await manager.allocate_session(chosen and f"{chosen}-2")
+        assert await manager.renew_session(nobodys, 1, user_id="bob", custom_metadata={"b": 2})
+    assert await manager.delete_user_sessions("bob") == 2
     assert len(await manager.list_user_sessions("alice")) == 2
     assert await manager.count_sessions() == 2
     assert len([info async for info in manager.iter_sessions()]) == 2

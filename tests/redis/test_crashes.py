@@ -13,6 +13,7 @@ import pytest
 from chuk_sessions.ids import renewed_id, user_tag
 from chuk_sessions.providers.redis.store import RedisSessionStore
 from chuk_sessions.redis_client.client import Client
+from chuk_sessions.redis_client.slots import slot_of
 from tests.support.helpers import eventually
 
 if TYPE_CHECKING:
@@ -135,3 +136,60 @@ async def test_a_crash_before_each_step(name: str, calm_cluster: ClusterServers,
             break
         steps += 1
     assert steps >= 1
+
+
+@pytest.mark.redis
+@pytest.mark.parametrize("limit", [0, 2])
+@pytest.mark.parametrize("grace", [0, 3000])
+@pytest.mark.parametrize("anonymous", ["anonymous", "sess-1-" + 38 * "0"])
+async def test_a_crash_before_each_step_of_a_login(
+    anonymous: str, grace: float, limit: int, calm_cluster: ClusterServers, cluster_url: str
+) -> None:
+    """A known id opens one session at the most; what is left is not listed, counts against no limit and ends soon."""
+    steps, outcomes = 0, set()
+    new_id = f"sess-2-{32 * '0'}{user_tag('box', USER)}"
+    options: dict[str, Any] = {"user_id": USER, "metadata": {"role": "admin"}, "limit": limit}
+    while True:
+        for node in calm_cluster.nodes:
+            node.flush()
+        store = RedisSessionStore(Client(cluster_url), "box")
+        for session_id in ("one", "two"):
+            await store.create(session_id, USER, HOUR, {})
+        await store.create(anonymous, None, HOUR, {"cart": ["book"]})
+        login = lambda store: store.renew(anonymous, new_id, grace, **options)  # noqa: E731
+        crashed = await crash_after(cluster_url, steps, login)
+
+        listed = {session_id for session_id, _ in await store.list_user(USER)}
+        left = [record for record in living(calm_cluster) if unlisted(record, listed)]
+        assert len(left) <= 1
+        for record in left:
+            node = calm_cluster.owner_of(slot_of(record["key"]))
+            assert 0 < int(str(node.command("PTTL", record["key"]))) <= 60_000
+        assert len(listed) <= (limit or 3)
+        opened = await store.read(anonymous)
+        after = await store.read(new_id)
+        if opened is not None:
+            assert opened.metadata["cart"] == ["book"]
+            outcomes.add("as it was" if opened.user_id is None else "an alias")
+            assert opened.user_id is None or opened.current_id == new_id
+        if not crashed:
+            assert after is not None
+            assert after.metadata == {"cart": ["book"], "role": "admin"}
+            assert new_id in listed
+            assert len(listed) == (limit or 3)
+        # Whoever logs in again gets a session of his own, and the user no more than the limit.
+        again = await store.renew(anonymous, renewed_id(new_id, 1767225600), grace, **options)
+        assert (again is None) == (opened is None)
+        assert len(await store.list_user(USER)) <= (limit or 3)
+        await store.delete_user(USER, frozenset())
+        assert await store.list_user(USER) == []
+        if not crashed:
+            break
+        steps += 1
+    assert steps >= 4
+    assert "as it was" in outcomes
+    assert ("an alias" in outcomes) == (grace > 0)
+
+
+def unlisted(record: dict[str, str], listed: set[str]) -> bool:
+    return record["key"].rpartition(":")[2] not in listed

@@ -22,9 +22,11 @@ if TYPE_CHECKING:
 
 redis_server = server_or_cluster
 
-# What runs only where the legacy key is in another slot than ours, and only where it is not.
+# What runs only where the legacy key is in another slot than ours, or a user's index in another than the session, and
+# only where it is not.
 APART = {"legacy_text", "legacy_end", "transfer_take", "transfer_undo", "transfer_drop"}
-TOGETHER = {"legacy_peek", "legacy_delete"}
+APART |= {"bind_put", "bind_leave", "bind_settle"}
+TOGETHER = {"legacy_peek", "legacy_delete", "bind"}
 
 
 @pytest.fixture
@@ -42,6 +44,8 @@ async def use_what_is_left(url: str, where: Server, target: Server) -> None:
     assert new_id is not None
     assert await manager.delete_session(new_id)
     assert await manager.allocate_session("a", "alice") == "a"
+    await manager.allocate_session("nobodys")
+    assert await manager.renew_session("nobodys", user_id="alice", custom_metadata={"a": 1})
     published.put(where, "b")
     await manager.renew_session(await manager.allocate_session(), grace_seconds=60)
     await migrate(Client(url), Client(url), sandboxes=["box"], into="shop")

@@ -287,6 +287,22 @@ async def test_a_login_at_the_limit_is_two_commands(wire: Wire, redis_url: str) 
     assert commands == [["EVALSHA"], ["EVALSHA"], ["EVALSHA"] * 2, ["EVALSHA"] * 2]
 
 
+@pytest.mark.parametrize("limit", [None, 3])
+async def test_a_login_with_the_session_of_a_visitor_is_one_command(
+    wire: Wire, redis_url: str, limit: int | None
+) -> None:
+    """New id, user, index, limit and metadata; two where a session must be ended for it."""
+    manager = SessionManager(SANDBOX, redis.factory(redis_url), max_sessions_per_user=limit)
+    commands = []
+    for number in range(5):
+        visitor = await manager.allocate_session()
+        wire.clear()
+        assert await manager.renew_session(visitor, user_id="alice", custom_metadata=METADATA)
+        if number:  # when the server knows the script
+            commands.append(len(wire.commands))
+    assert commands == [1, 1, 1, 1] if limit is None else [1, 1, 2, 2]
+
+
 async def test_a_provider_operation_is_one_command_in_one_write(wire: Wire, redis_url: str) -> None:
     """SET with its lifetime, GET, UNLINK, byte for byte."""
     async with redis.factory(redis_url)() as provider:

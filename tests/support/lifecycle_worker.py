@@ -108,6 +108,17 @@ async def renew(url: str, *session_ids: str) -> list[str]:
     return await asyncio.gather(*map(task, session_ids))
 
 
+async def bind(url: str, user: str, limit: str, *session_ids: str) -> list[list[str]]:
+    """Log a user in with each session, as the other processes do at the same time; old and new ids of those it got."""
+    manager = SessionManager("box", open_factory(url), max_sessions_per_user=int(limit))
+
+    async def task(session_id: str) -> list[str]:
+        new_id = await manager.renew_session(session_id, user_id=user, custom_metadata={"user": user})
+        return [] if new_id is None else [session_id, new_id]
+
+    return [pair for pair in await asyncio.gather(*map(task, session_ids)) if pair]
+
+
 async def use(url: str, session_id: str) -> list[int]:
     """Touch and change a session until it has ended, and some times more; how many calls found it, before and after."""
     manager = SessionManager("box", open_factory(url))
@@ -128,7 +139,10 @@ async def use(url: str, session_id: str) -> list[int]:
     return [before, sum([await found() for _ in range(20)])]
 
 
-JOBS: dict[str, Callable[..., Awaitable[Any]]] = {"count": count, "log_in": log_in, "renew": renew, "use": use}
+JOBS: dict[str, Callable[..., Awaitable[Any]]] = {
+    **{"bind": bind, "count": count, "log_in": log_in},
+    **{"renew": renew, "use": use},
+}
 
 
 async def main(job: str, url: str, *arguments: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from chuk_sessions.codec import decode_document, merge_document
+from chuk_sessions.codec import Metadata, decode_document, merge_document
 from chuk_sessions.models import SessionRecord
 from chuk_sessions.stores.contract import counted
 
@@ -29,6 +29,15 @@ class StoredSession:
         """Set the time of last access, unless it is later."""
         if now > self.accessed:
             self.accessed = now
+
+    def merge(self, metadata: Metadata) -> None:
+        """Set the keys of ``metadata``; in one step for all threads. Raises MetadataError for what cannot be stored."""
+        while True:
+            before = self.document
+            after = merge_document(before, metadata)
+            if self.document is before:  # adjacent to the next line: no other thread comes between
+                self.document = after
+                return
 
     def increment(self, field: str, amount: int) -> int:
         """See ``SessionStore.increment``; in one step for all threads."""

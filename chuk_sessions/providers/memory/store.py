@@ -12,7 +12,7 @@ from chuk_sessions.models import SessionRecord
 from chuk_sessions.providers.memory.expiring_map import Entry
 from chuk_sessions.providers.memory.session import StoredSession, record_of
 from chuk_sessions.providers.memory.storage import MemoryStore
-from chuk_sessions.stores.contract import Existing, postponed
+from chuk_sessions.stores.contract import Existing, postponed, taken
 
 __all__ = ["MemorySessionStore"]
 
@@ -116,7 +116,7 @@ class MemorySessionStore:
             while True:
                 before = session.document
                 after = merge_document(before, metadata)
-                if session.document is before:  # as in ``increment``
+                if session.document is before:  # as in ``StoredSession.increment``
                     session.document = after
                     break
         now = self._wall_clock()
@@ -154,29 +154,62 @@ class MemorySessionStore:
                 return True
         return False
 
-    async def renew(self, session_id: str, new_id: str, grace: float) -> str | None:
+    async def renew(
+        self,
+        session_id: str,
+        new_id: str,
+        grace: float,
+        *,
+        user_id: str | None = None,
+        metadata: Metadata | None = None,
+        limit: int = 0,
+    ) -> str | None:
+        if metadata is not None:
+            encode_document(metadata)  # or an error, before anything changes
         while (entry := self._live(session_id)) is not None:
-            name = entry[0].session_id
-            if grace > 0 and name != session_id:
-                self._touch(entry, self._wall_clock())
-                return str(name)
-            if self._rename(name, entry, new_id, grace):
-                self._touch(self._entries.get(new_id, entry), self._wall_clock())
-                return new_id
+            session: StoredSession = entry[0]
+            name, owner = session.session_id, session.user_id
+            if user_id is not None and owner not in (None, user_id):
+                raise taken(session_id)
+            given = user_id is not None and owner is None
+            if grace > 0 and name != session_id and not given:
+                new_id = str(name)
+            elif not self._rename(name, entry, new_id, grace, owner, user_id):
+                continue
+            elif given and user_id is not None:
+                self._list(user_id, session)
+                self._make_room(user_id, session, limit)
+            if metadata:
+                session.merge(metadata)
+            self._touch(self._entries.get(new_id, entry), self._wall_clock())
+            return new_id
         return None
 
-    def _rename(self, session_id: str, entry: Entry, new_id: str, grace: float) -> bool:
-        """Give a session a new id, in one step for all threads; False if the old one has not that entry any more."""
+    def _make_room(self, user_id: str, kept: StoredSession, limit: int) -> None:
+        """End the oldest sessions of a user but the one that is kept, until there are so many; 0: any number."""
+        others = [each for each in self._live_of(user_id) if each is not kept] if limit else []
+        for each in others[: max(0, len(others) - limit + 1)]:
+            self._end(each)
+
+    def _rename(
+        self, session_id: str, entry: Entry, new_id: str, grace: float, owner: str | None, user_id: str | None
+    ) -> bool:
+        """Give a session of ``owner`` a new id, and a user, in one step for all threads.
+
+        False if the old id has not that entry any more, or the session another owner.
+        """
         items, aliases = self._entries, self._aliases.items
         session, deadline = entry[0], entry[1]
         until = self._clock() + grace  # whatever becomes of the session: it may be extended
         moved, alias = (session, deadline, deadline), (new_id, until, until)
         try:
-            if items[session_id] is not entry:
+            if items[session_id] is not entry or session.user_id is not owner:
                 return False
             del items[session_id]  # no call from here to the end of this block, see ``expiring_map``
             items[new_id] = moved
             session.session_id = new_id
+            if user_id is not None:
+                session.user_id = user_id
             if grace > 0:
                 replaced = session_id in aliases
                 aliases[session_id] = alias

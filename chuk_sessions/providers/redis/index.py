@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
 from os import urandom
 from typing import NamedTuple
@@ -50,6 +50,7 @@ from chuk_sessions.providers.redis.scripts import (
 )
 from chuk_sessions.redis_client.client import Call, Client, step
 from chuk_sessions.redis_client.commands import Argument, Replay, Reply
+from chuk_sessions.redis_client.scripts import Script
 
 __all__ = ["CLOCK_SLACK", "Member", "UserIndex", "mark_of", "raw_member", "target_of"]
 
@@ -132,20 +133,20 @@ class UserIndex:
         now, raw = await MEMBERS.step(call, (index,), (mark_of(to_bytes(user_id)),), Replay.READ)
         return int(now), [parse_member(member) for member in raw]
 
-    async def create(self, call: Call, keys: tuple[str, str], args: tuple[Argument, ...]) -> Reply:
-        """Run CREATE for a session in the slot of its user's index; again with what must be ended to make room."""
-        reply = await CREATE.step(call, keys, args)
+    async def with_room(self, call: Call, script: Script, keys: tuple[str, ...], args: tuple[Argument, ...]) -> Reply:
+        """Run a script that adds to the index, the last key; again with what must be ended to make room."""
+        reply = await script.step(call, keys, args)
         if not isinstance(reply, list) or reply[0] != 0:
             return reply
         patience = Patience(self._client, call)
         while isinstance(reply, list) and reply[0] == 0:
             call = await patience.pause()
-            victims = await self._make_room(call, keys[1], reply[1], reply[2:])
-            reply = await CREATE.step(call, keys + victims, args)
+            victims = await self._make_room(call, keys[-1], reply[1], reply[2:])
+            reply = await script.step(call, keys + victims, args)
         return reply
 
     async def _make_room(self, call: Call, index: str, excess: int, raw: list[bytes]) -> tuple[str, ...]:
-        """The keys that CREATE may end itself; what it cannot end, and what it cannot see has ended, goes now."""
+        """The keys that the script may end itself; what it cannot end, and what it cannot see has ended, goes now."""
         members = [parse_member(member) for member in raw]
         must = excess >= MAX_VICTIMS or any(member.elsewhere for member in members[:excess])
         if must or len(members) >= MAX_VICTIMS or any(member.elsewhere for member in members):
@@ -256,9 +257,10 @@ class UserIndex:
             if member.incarnation.endswith(end) and self._key(member) == key:
                 await self._take_out(call, member)
 
-    async def renew(self, call: Call, keys: tuple[str, str, str], grace: int) -> Reply:
-        """Rename a session, in the index no later than in its own slot; the reply of RENEW."""
-        reply: int | list[bytes] = await RENEW.step(call, (*keys, keys[1]), (VERSION, grace, b"", b"", b""))
+    async def renew(self, call: Call, keys: tuple[str, str, str], grace: int, fields: Sequence[bytes] = ()) -> Reply:
+        """Rename a session, in the index no later than in its own slot, and merge metadata; the reply of RENEW."""
+        unseen: tuple[Argument, ...] = (VERSION, grace, b"", b"", b"", *fields)
+        reply: int | list[bytes] = await RENEW.step(call, (*keys, keys[1]), unseen)
         if isinstance(reply, int) or target_of(reply) is not None:
             return reply
         patience = Patience(self._client, call)
@@ -266,7 +268,7 @@ class UserIndex:
             old, deadline = parse_member(reply[0]), int(reply[1])
             incarnation = b"%d.%b.%b" % (old.born, urandom(8).hex().encode(), reply[2])
             new = parse_member(raw_member(keys[1], old.user, incarnation))
-            args = (VERSION, grace, old.incarnation, reply[1], incarnation)
+            args: tuple[Argument, ...] = (VERSION, grace, old.incarnation, reply[1], incarnation, *fields)
             try:
                 await MOVE.step(call, (self._of_member(new),), (new.raw, deadline + CLOCK_SLACK))
                 call = await patience.pause()
@@ -276,7 +278,7 @@ class UserIndex:
                 raise
             await self.forget(old.raw if reply == 1 else new.raw, call)
             if reply == CONDEMNED:  # a login took the entry for one of a create that was given up; the session lives
-                reply = await RENEW.step(call, (*keys, keys[1]), (VERSION, grace, b"", b"", b""))
+                reply = await RENEW.step(call, (*keys, keys[1]), unseen)
             if isinstance(reply, int) or target_of(reply) is not None:
                 return reply
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from functools import partial
@@ -11,8 +12,9 @@ from functools import partial
 from chuk_sessions.batches import batch, in_order
 from chuk_sessions.codec import Metadata
 from chuk_sessions.exceptions import ProviderError, WrongTypeError
-from chuk_sessions.ids import is_random, user_tag
+from chuk_sessions.ids import is_random, renewed_id, user_tag
 from chuk_sessions.models import MICROSECONDS, SessionRecord
+from chuk_sessions.providers.redis.binding import OWN, TAKEN, Binding
 from chuk_sessions.providers.redis.index import UserIndex, mark_of, target_of
 from chuk_sessions.providers.redis.keys import (
     id_in_key,
@@ -54,7 +56,7 @@ from chuk_sessions.providers.redis.scripts import (
 from chuk_sessions.providers.redis.server_clock import ServerClock, moment
 from chuk_sessions.redis_client.client import Call, Client
 from chuk_sessions.redis_client.commands import Argument, Replay
-from chuk_sessions.stores.contract import NO_INTEGER, TOO_LARGE, DeadlineError, Existing, cannot_count
+from chuk_sessions.stores.contract import NO_INTEGER, TOO_LARGE, DeadlineError, Existing, cannot_count, taken
 
 __all__ = ["RedisSessionStore"]
 
@@ -105,7 +107,7 @@ class RedisSessionStore:
             if tag == tag_in_key(key):
                 keys = (key, index_key(self._sandbox, tag))
                 args: tuple[Argument, ...] = (VERSION, span, mark_of(user), limit, idle_span, b"", *fields)
-                reply = await self._users.create(call, keys, args)
+                reply = await self._users.with_room(call, CREATE, keys, args)
             else:
                 reply = await self._users.create_elsewhere(call, key, user_id, span, idle_span, fields, limit)
         if reply in (ABSENT, CONDEMNED):  # ended before it began is as good as ended just after
@@ -249,16 +251,56 @@ class RedisSessionStore:
             await self._users.forget(reply[0], call)
         return bool(reply), session_id
 
-    async def renew(self, session_id: str, new_id: str, grace: float, call: Call | None = None) -> str | None:
-        new_key, call = self._key(new_id), call or self._client.begin()
+    async def renew(
+        self,
+        session_id: str,
+        new_id: str,
+        grace: float,
+        *,
+        user_id: str | None = None,
+        metadata: Metadata | None = None,
+        limit: int = 0,
+        call: Call | None = None,
+    ) -> str | None:
+        fields, call = encode_metadata({} if metadata is None else metadata), call or self._client.begin()
+        if user_id is None:
+            return await self._renew(call, session_id, new_id, grace, fields)
+        binding = Binding(self._client, self._users, self._sandbox_id, user_id, fields, grace, limit)
+        asked = session_id
+        while True:
+            reply, bound = await binding.bind(call, self._key(session_id), new_id)
+            target = target_of(reply)
+            if target is not None:
+                session_id = target
+            elif reply == TAKEN:
+                raise taken(asked)
+            elif reply != OWN:
+                return bound if self._found(reply) else None
+            elif grace > 0 and session_id is not asked:  # a login gave it that id a moment ago
+                return await self._changed_as(call, session_id, fields)
+            else:
+                return await self._renew(call, session_id, renewed_id(session_id, time.time()), grace, fields)
+
+    async def _changed_as(self, call: Call, session_id: str, fields: Sequence[bytes]) -> str | None:
+        """Merge metadata into the session that an alias stood for; its id, None if it is not there any more."""
+        reply = await UPDATE.step(call, (self._key(session_id),), (VERSION, b"0", *fields))
+        while (target := target_of(reply)) is not None:
+            session_id = target
+            reply = await UPDATE.step(call, (self._key(session_id),), (VERSION, b"0", *fields))
+        return session_id if self._found(reply) else None
+
+    async def _renew(
+        self, call: Call, session_id: str, new_id: str, grace: float, fields: Sequence[bytes]
+    ) -> str | None:
+        new_key = self._key(new_id)
         while True:
             key, index = self._keys(session_id)
-            reply = await self._users.renew(call, (key, new_key, index), in_microseconds(grace))
+            reply = await self._users.renew(call, (key, new_key, index), in_microseconds(grace), fields)
             target = target_of(reply)
             if target is None:
                 return new_id if self._found(reply) else None
             if grace > 0:
-                return await self._live_name(call, target)
+                return await self._changed_as(call, target, fields)
             session_id = target  # the aliases on the way lead nowhere from now on
 
     async def list_user(self, user_id: str, call: Call | None = None) -> list[tuple[str, SessionRecord]]:

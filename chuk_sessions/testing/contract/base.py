@@ -23,6 +23,7 @@ from chuk_sessions.stores import (
 from chuk_sessions.testing.clock import PATIENCE, PAUSE, Clock, time_passes
 
 __all__ = [
+    "BOX",
     "HOUR",
     "InProcessStore",
     "MakeUnreadable",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from chuk_sessions.testing.contract.binding import BindingOfUsersTests, BindingTests
 from chuk_sessions.testing.contract.concurrency import ConcurrencyTests
 from chuk_sessions.testing.contract.counting import CountingTests
 from chuk_sessions.testing.contract.deadlines import DeadlineTests
@@ -34,6 +35,8 @@ class StoreContract(
     LimitTests,
     RenewalTests,
     RenewalOfUsersTests,
+    BindingTests,
+    BindingOfUsersTests,
     WalkTests,
     FigureTests,
     UnreadableTests,

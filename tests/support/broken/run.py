@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 import pytest
 
 from chuk_sessions.testing import Clock, StoreContract
-from tests.support.broken import life, metadata, opening, users
+from tests.support.broken import binding, life, metadata, opening, users
 from tests.support.broken.base import FOUND_BY, Broken
 from tests.support.broken.unreadable import OverKeyValue
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from chuk_sessions.stores import SessionStore
     from chuk_sessions.testing.contract.base import MakeUnreadable
 
-del life, metadata, opening, users  # loaded: now they are in the list
+del binding, life, metadata, opening, users  # loaded: now they are in the list
 CORRECT: tuple[type[Broken], ...] = (Broken, OverKeyValue)  # so that the others fail for their own fault
 
 

@@ -155,14 +155,14 @@ class CountsWhatHasEnded(OverComplete):
 
 @found_by("test_the_same_session_under_a_new_id", "test_the_old_id_ends_at_once", "test_two_renewals_without_a_grace")
 class KeepsTheOldId(OverComplete):
-    async def renew(self, session_id: str, new_id: str, grace: float) -> str | None:
+    async def renew(self, session_id: str, new_id: str, grace: float, **options: Any) -> str | None:
         return session_id if await self.all.touch(session_id, 0) else None
 
 
 @found_by("test_the_old_id_ends_at_once", "test_two_renewals_without_a_grace")
 class AlwaysGivesAGrace(OverComplete):
-    async def renew(self, session_id: str, new_id: str, grace: float) -> str | None:
-        return await self.all.renew(session_id, new_id, grace or 60)
+    async def renew(self, session_id: str, new_id: str, grace: float, **options: Any) -> str | None:
+        return await self.all.renew(session_id, new_id, grace or 60, **options)
 
 
 @found_by(
@@ -171,41 +171,41 @@ class AlwaysGivesAGrace(OverComplete):
     "test_an_old_id_answers_for_all_of_its_grace_while_the_session_is_used",
 )
 class GivesNoGrace(OverComplete):
-    async def renew(self, session_id: str, new_id: str, grace: float) -> str | None:
-        return await self.all.renew(session_id, new_id, 0)
+    async def renew(self, session_id: str, new_id: str, grace: float, **options: Any) -> str | None:
+        return await self.all.renew(session_id, new_id, 0, **options)
 
 
 @found_by("test_a_login_through_an_alias_leaves_no_known_id")
 class KeepsTheIdOfAnAlias(OverComplete):
-    async def renew(self, session_id: str, new_id: str, grace: float) -> str | None:
+    async def renew(self, session_id: str, new_id: str, grace: float, **options: Any) -> str | None:
         record = await self.all.read(session_id)
         if record is not None and record.current_id is not None:
             return record.current_id
-        return await self.all.renew(session_id, new_id, grace)
+        return await self.all.renew(session_id, new_id, grace, **options)
 
 
 @found_by("test_renewing_through_an_alias_touches")
 class TouchesNoAlias(OverComplete):
-    async def renew(self, session_id: str, new_id: str, grace: float) -> str | None:
+    async def renew(self, session_id: str, new_id: str, grace: float, **options: Any) -> str | None:
         record = await self.all.read(session_id)
         if grace and record is not None and record.current_id is not None:
             return record.current_id
-        return await self.all.renew(session_id, new_id, grace)
+        return await self.all.renew(session_id, new_id, grace, **options)
 
 
 @found_by("test_an_alias_outlives_the_deadline_that_was_extended")
 class EndsAliasesAtTheFirstDeadline(OverComplete):
-    async def renew(self, session_id: str, new_id: str, grace: float) -> str | None:
+    async def renew(self, session_id: str, new_id: str, grace: float, **options: Any) -> str | None:
         record = await self.all.read(session_id)
         left = 0 if record is None else record.expires - self.clock()
-        return await self.all.renew(session_id, new_id, min(grace, left))
+        return await self.all.renew(session_id, new_id, min(grace, left, **options))
 
 
 @found_by("test_many_renewals_with_a_grace")
 class FollowsSomeAliases(OverComplete):
-    async def renew(self, session_id: str, new_id: str, grace: float) -> str | None:
+    async def renew(self, session_id: str, new_id: str, grace: float, **options: Any) -> str | None:
         self.shared.setdefault("ids", []).append(session_id)
-        return await self.all.renew(session_id, new_id, grace)
+        return await self.all.renew(session_id, new_id, grace, **options)
 
     async def touch(self, session_id: str, interval: float) -> bool:
         return session_id not in self.shared.get("ids", [])[:-1000] and await self.all.touch(session_id, interval)
@@ -219,13 +219,13 @@ class NamesNoCurrentId(Broken):
 
 @found_by("test_the_alias_ends_with_the_grace")
 class GivesALongGrace(OverComplete):
-    async def renew(self, session_id: str, new_id: str, grace: float) -> str | None:
-        return await self.all.renew(session_id, new_id, grace * 100)
+    async def renew(self, session_id: str, new_id: str, grace: float, **options: Any) -> str | None:
+        return await self.all.renew(session_id, new_id, grace * 100, **options)
 
 
 @found_by("test_the_same_session_under_a_new_id", "test_the_order_of_sessions_stays")
 class RenewsByCreating(OverComplete):
-    async def renew(self, session_id: str, new_id: str, grace: float) -> str | None:
+    async def renew(self, session_id: str, new_id: str, grace: float, **options: Any) -> str | None:
         record = await self.all.read(session_id)
         if record is None or not await self.all.delete(session_id):
             return None
@@ -235,27 +235,27 @@ class RenewsByCreating(OverComplete):
 
 @found_by("test_a_renewed_session_keeps_its_deadline", "test_the_same_session_under_a_new_id")
 class RenewingLengthensLife(OverComplete):
-    async def renew(self, session_id: str, new_id: str, grace: float) -> str | None:
-        found = await self.all.renew(session_id, new_id, grace)
+    async def renew(self, session_id: str, new_id: str, grace: float, **options: Any) -> str | None:
+        found = await self.all.renew(session_id, new_id, grace, **options)
         return found if found is None or await self.all.extend(found, 60) else None
 
 
 @found_by("test_two_renewals_with_a_grace", "test_two_renewals_without_a_grace")
 class RenewsInTwoSteps(OverComplete):
-    async def renew(self, session_id: str, new_id: str, grace: float) -> str | None:
+    async def renew(self, session_id: str, new_id: str, grace: float, **options: Any) -> str | None:
         record = await self.all.read(session_id)
         await asyncio.sleep(0)
         if record is None:
             return None
-        await self.all.renew(session_id, new_id, grace)
+        await self.all.renew(session_id, new_id, grace, **options)
         await self.all.create(new_id, record.user_id, 3600, record.metadata)
         return new_id
 
 
 @found_by("test_renewing_no_session", "test_the_old_id_ends_at_once", "test_the_alias_ends_with_the_grace")
 class RenewsWhatIsNotThere(OverComplete):
-    async def renew(self, session_id: str, new_id: str, grace: float) -> str | None:
-        found = await self.all.renew(session_id, new_id, grace)
+    async def renew(self, session_id: str, new_id: str, grace: float, **options: Any) -> str | None:
+        found = await self.all.renew(session_id, new_id, grace, **options)
         if found is None:
             await self.all.create(new_id, None, 3600, {})
         return new_id
@@ -310,9 +310,9 @@ class CountsTooMany(OverComplete):
 
 @found_by("test_what_has_ended_does_not_come")
 class GoesThroughAliases(OverComplete):
-    async def renew(self, session_id: str, new_id: str, grace: float) -> str | None:
+    async def renew(self, session_id: str, new_id: str, grace: float, **options: Any) -> str | None:
         self.shared.setdefault("aliases", []).append(session_id)
-        return await self.all.renew(session_id, new_id, grace)
+        return await self.all.renew(session_id, new_id, grace, **options)
 
     async def pages(self, batch: int) -> AsyncIterator[Sessions]:
         async for page in self.all.pages(batch):

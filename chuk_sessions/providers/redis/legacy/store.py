@@ -170,11 +170,13 @@ class LegacyReadingStore(StoreWrapper):
                 return reply > 0
         raise _restless()
 
-    async def renew(self, session_id: str, new_id: str, grace: float) -> str | None:
+    async def renew(self, session_id: str, new_id: str, grace: float, **options: Any) -> str | None:
         call = self._client.begin()
         await self._import(call, session_id)
         await self._keep_out(call, session_id)
-        return await self.store.renew(session_id, new_id, grace, call)
+        if options.get("limit"):
+            await self._keep_out_oldest(call, new_id, options["user_id"], options["limit"])
+        return await self.store.renew(session_id, new_id, grace, **options, call=call)
 
     async def delete_user(self, user_id: str, keep: frozenset[str]) -> int:
         """Their published copies too; of what was never taken over nobody knows here whose it is."""

@@ -32,18 +32,8 @@ if inc ~= '' then
   version = ARGV[1] .. '+'
   if redis.call('EXISTS', KEYS[2]) == 1 then return -4 end
 elseif mine ~= '' then
-  local victims, members = nil, nil
   index, member = KEYS[2], mine .. stamp .. '.:' .. string.sub(key, #KEYS[2] + 5)
-  if ARGV[4] ~= '0' then
-    -- include: choose_victims
-
-  end
-  -- include: file_member
-
-  if victims then
-    if victims[1] then redis.call('UNLINK', unpack(victims)) end
-    if members[1] then redis.call('ZREM', index, unpack(members)) end
-  end
+-- include: room
 end
 local ends = expires
 if ARGV[5] ~= '0' then

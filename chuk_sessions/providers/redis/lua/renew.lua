@@ -10,6 +10,7 @@
 -- ARGV[3]    the incarnation that the caller saw; '' if it has seen none, as the next two
 -- ARGV[4]    the deadline that the caller saw
 -- ARGV[5]    the incarnation that the caller added to the index since
+-- ARGV[6..]  fields and values of the metadata to merge
 -- Reply      1 if it was renewed; 0 if there is no live session; -1 if this version cannot read the record; -4 if the
 --            new incarnation was cancelled, so that it needs another one; {'>', name} if the key is an alias; {entry, deadline,
 --            time} if the session has that entry in an index in another slot, which must get a new entry with that
@@ -28,7 +29,8 @@ if inc then
 end
 redis.call('RENAME', former, new)
 key = new
-touch({})
+touch({unpack(ARGV, 6, math.min(#ARGV, 2005))})
+for i = 2006, #ARGV, 2000 do redis.call('HSET', key, unpack(ARGV, i, math.min(i + 1999, #ARGV))) end
 if inc then
   redis.call('HSET', new, 'inc', ARGV[5])
 elseif old[6] then

@@ -1,0 +1,118 @@
+"""Giving a session of nobody to a user, at a login: a new id with the slot tag of the user's index, and an entry there.
+
+On a lone server, and where both ids are in one slot, that is one script. In a cluster the session moves to the slot of
+the user's index, in steps of which each is safe to be the last one:
+
+1. A copy is put under the new id. Nobody knows that id, no index has it, and it expires within ``COPY_LIVES``.
+2. The session ends under its old id, which may become an alias, if it is still what was copied; else from 1 again.
+3. The copy gets the deadline of the session, and an entry in the index.
+
+After a crash before 2 the session is what it was. After one between 2 and 3 the user has to log in again: what is left
+counts against no limit and expires.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+from chuk_sessions.batches import in_background
+from chuk_sessions.exceptions import OutcomeUnknown, ProviderError, WrongTypeError
+from chuk_sessions.ids import renewed_id, user_tag
+from chuk_sessions.providers.redis.index import UserIndex, mark_of
+from chuk_sessions.providers.redis.keys import index_key, name_in_key, quote_part, session_key
+from chuk_sessions.providers.redis.lua import load
+from chuk_sessions.providers.redis.patience import Patience
+from chuk_sessions.providers.redis.record import VERSION, VERSIONS, in_microseconds, to_bytes
+from chuk_sessions.providers.redis.scripts import MAX_VICTIMS, UNREADABLE
+from chuk_sessions.redis_client.client import Call, Client, step
+from chuk_sessions.redis_client.commands import Argument, Replay, Reply
+from chuk_sessions.redis_client.scripts import Script
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["OWN", "TAKEN", "Binding"]
+
+TAKEN, OWN, CHANGED = -6, -7, -8  # replies
+COPY_LIVES = 60_000_000  # microseconds
+BIND = Script(load("bind", MAX_VICTIMS=MAX_VICTIMS))
+PUT = Script(load("bind_put"), bounded=False)
+LEAVE = Script(load("bind_leave"), bounded=False)
+SETTLE = Script(load("bind_settle", MAX_VICTIMS=MAX_VICTIMS))
+# What the record of a session of nobody has that its copy does not: times, and what SETTLE writes.
+NOT_COPIED = (b"accessed", b"expires")
+SETTLED = (b"idle", b"end", b"v")
+
+
+class Binding(NamedTuple):
+    """To whom sessions of a sandbox are given, with what, and how many that user may have."""
+
+    client: Client
+    users: UserIndex
+    sandbox_id: str
+    user_id: str
+    fields: Sequence[bytes]
+    grace: float
+    limit: int
+
+    async def bind(self, call: Call, key: str, new_id: str) -> tuple[Reply, str]:
+        """Give the session with that key to the user; the reply of ``lua/bind.lua``, and the id that it has then."""
+        user, new_key = to_bytes(self.user_id), self._key(new_id)
+        if not self.client.is_together(key, new_key):
+            return await self._move(call, key, new_id)
+        keys = (key, new_key, self._index())
+        grace = in_microseconds(self.grace)
+        args: tuple[Argument, ...] = (VERSION, user, mark_of(user), self.limit, grace, *self.fields)
+        return await self.users.with_room(call, BIND, keys, args), new_id
+
+    async def _move(self, call: Call, key: str, new_id: str) -> tuple[Reply, str]:
+        patience = Patience(self.client, call)
+        while True:
+            try:
+                reply = await step(call, b"HGETALL", key, replay=Replay.READ)
+            except WrongTypeError:
+                return UNREADABLE, new_id
+            record = reply if isinstance(reply, dict) else dict(zip(reply[::2], reply[1::2], strict=True))
+            user = record.get(b"user")
+            if user is not None:
+                return (OWN if user == to_bytes(self.user_id) else TAKEN), new_id
+            until = b"0"
+            if record.get(b"v") in VERSIONS:
+                until = await PUT.step(call, (self._key(new_id),), (COPY_LIVES, *self._copied(record)))
+            seen = [part for pair in record.items() if pair[0] not in NOT_COPIED for part in pair]
+            name = name_in_key(self._key(new_id))
+            reply = await LEAVE.step(call, (key,), (VERSION, in_microseconds(self.grace), name, *seen))
+            if reply != CHANGED:
+                break
+            call, new_id = await patience.pause(), renewed_id(new_id, time.time())
+        if isinstance(reply, list) and len(reply) == 1:
+            return await self._settle(call, new_id, reply[0], record.get(b"idle", b"0"), until), new_id
+        return reply, new_id
+
+    def _copied(self, record: dict[bytes, bytes]) -> list[Argument]:
+        """The fields of the copy, each followed by its value."""
+        copied = {name: value for name, value in record.items() if name not in (*NOT_COPIED, *SETTLED)}
+        copied |= {b"v": VERSION, b"user": to_bytes(self.user_id)}
+        copied |= zip(self.fields[::2], self.fields[1::2], strict=True)
+        return [part for pair in copied.items() for part in pair]
+
+    async def _settle(self, call: Call, new_id: str, left: bytes, idle: bytes, until: bytes) -> Reply:
+        """Let the copy live as long as the session would have; given up, too, as an alias may lead there."""
+        keys = (self._key(new_id), self._index())
+        args = (VERSION, left, mark_of(to_bytes(self.user_id)), self.limit, idle, until)
+        try:
+            return await self.users.with_room(call, SETTLE, keys, args)
+        except (ProviderError, asyncio.CancelledError) as exc:
+            in_background(lambda: self.users.with_room(self.client.begin(), SETTLE, keys, args))
+            if isinstance(exc, asyncio.CancelledError):
+                raise
+            text = f"the session has ended under its old id, and its new one may not last: {exc}"
+            raise OutcomeUnknown(text) from exc
+
+    def _index(self) -> str:
+        return index_key(quote_part(self.sandbox_id), user_tag(self.sandbox_id, self.user_id))
+
+    def _key(self, session_id: str) -> str:
+        return session_key(quote_part(self.sandbox_id), session_id)
