@@ -100,6 +100,17 @@ async def test_a_timer_for_the_first_deadline() -> None:
     assert timers.naps == [101.0, 51.0, 10.0, 40.0, 100.0]
 
 
+async def test_one_timer_at_most() -> None:
+    """However often a sooner deadline comes: the timer for the later one is cancelled."""
+    clock = Clock(0.0)
+    store = memory.MemoryStore(clock=clock)
+    timers = Timers(clock, asyncio.get_running_loop())
+    for ttl in range(1000, 10, -1):
+        await store.values.setex(ttl, ttl, "value")
+    assert len(timers.naps) == 990
+    assert [handle.cancelled() for _, _, _, handle in timers.pending].count(False) == 1
+
+
 async def test_the_next_timer_is_armed_by_the_sweep() -> None:
     """One after the other, without a write in between; none when nothing is left."""
     clock = Clock(0.0)

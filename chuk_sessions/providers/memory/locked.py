@@ -13,11 +13,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from functools import wraps
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 from chuk_sessions.providers.memory.expiring_map import ExpiringMap
 
-__all__ = ["LockedMap", "async_locked", "locked"]
+__all__ = ["LockedMap", "async_locked", "locked", "share_new_lock"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -45,6 +45,13 @@ def async_locked(
             return await operation(self, *args, **kwargs)
 
     return call
+
+
+def share_new_lock(*maps: ExpiringMap) -> None:
+    """Give these maps, which are ``LockedMap``, one lock."""
+    lock = threading.RLock()
+    for items in cast(tuple[LockedMap, ...], maps):
+        items.lock = lock
 
 
 class LockedMap(ExpiringMap):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from chuk_sessions.providers.memory.locked import LockedMap, async_locked, locked
-from chuk_sessions.providers.memory.storage import MemoryStore
 from chuk_sessions.providers.memory.store import MemorySessionStore
 
 __all__ = ["LockedSessionStore"]
@@ -13,11 +14,12 @@ class LockedSessionStore(MemorySessionStore):
     """A ``MemorySessionStore`` for threads without a GIL."""
 
     _map: LockedMap
-    _aliases: LockedMap
+    _aliases: LockedMap  # with the same lock
 
-    def __init__(self, store: MemoryStore, sandbox_id: str) -> None:
-        super().__init__(store, sandbox_id)
-        self.lock = self._aliases.lock = self._map.lock  # the same for whoever opens the sandbox, before it is used
+    @property
+    def lock(self) -> Any:
+        """That of the map, which is another one in a forked child."""
+        return self._map.lock
 
     create = async_locked(MemorySessionStore.create)
     read = async_locked(MemorySessionStore.read)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
+import weakref
 from collections.abc import Callable
+from functools import partial
 
 from chuk_sessions.provider import DEFAULT_TTL
 from chuk_sessions.providers.memory.expiring_map import ExpiringMap
@@ -12,7 +15,15 @@ from chuk_sessions.providers.memory.session import StoredSession
 from chuk_sessions.providers.memory.sweeper import Sweeper
 from chuk_sessions.providers.memory.user_index import UserIndex
 
-__all__ = ["MemoryStore"]
+__all__ = ["MemoryStore", "Opened"]
+
+Sandbox = tuple[ExpiringMap, UserIndex[StoredSession], ExpiringMap]
+
+
+class Opened:
+    """That a sandbox is open: all who use it hold this, and it goes with the last of them."""
+
+    __slots__ = ("__weakref__",)
 
 
 class MemoryStore:
@@ -22,8 +33,9 @@ class MemoryStore:
     timestamps of sessions; the defaults are what ``time.monotonic`` and ``time.time`` are when the store is made, so
     that a library which replaces these in a test moves the time of the stores made there. ``max_items`` bounds the
     values and each sandbox's sessions, each for itself: one more evicts what would expire first. Expired items are
-    removed while an event loop runs that wrote or opened the store, idle or not. Event loops of several threads may
-    share it; on a Python without a GIL its operations take locks.
+    removed while an event loop runs that wrote or opened the store, idle or not. A sandbox that nobody has open takes
+    no memory once its last session has gone. Event loops of several threads may share the store; on a Python without
+    a GIL its operations take locks.
     """
 
     def __init__(
@@ -39,21 +51,62 @@ class MemoryStore:
         self._clock = time.monotonic if clock is None else clock
         self.wall_clock = time.time if wall_clock is None else wall_clock
         self.values = self._new_map(default_ttl)
-        self._sessions: dict[str, tuple[ExpiringMap, UserIndex[StoredSession], ExpiringMap]] = {}
+        self._sessions: dict[str, Sandbox] = {}
+        self._opened: dict[str, weakref.ref[Opened]] = {}
+        self._opening = threading.RLock()  # of both; a finalizer that runs meanwhile may give up a sandbox
 
-    def sessions(self, sandbox_id: str) -> tuple[ExpiringMap, UserIndex[StoredSession], ExpiringMap]:
+    def sessions(self, sandbox_id: str) -> Sandbox:
         """The map of the sessions of one sandbox, which user has which, and the ids that are aliases for a while."""
-        if sandbox_id not in self._sessions:
-            items, users = self._new_map(DEFAULT_TTL), UserIndex[StoredSession]()
-            items.on_end = users.discard
-            self._sessions.setdefault(sandbox_id, (items, users, self._new_map(DEFAULT_TTL)))
-        return self._sessions[sandbox_id]
+        with self._opening:
+            if sandbox_id not in self._sessions:
+                self._sessions[sandbox_id] = self._new_sandbox(sandbox_id)
+            return self._sessions[sandbox_id]
 
-    def _new_map(self, default_ttl: float) -> ExpiringMap:
+    def open(self, sandbox_id: str) -> tuple[Sandbox, Opened]:
+        """What ``sessions`` gives, and what must be held for as long as it is used."""
+        with self._opening:
+            sandbox = self.sessions(sandbox_id)
+            opened = self._who_has(sandbox_id)
+            if opened is None:
+                opened = Opened()
+                self._opened[sandbox_id] = weakref.ref(opened, self._releasing(sandbox_id))
+            return sandbox, opened
+
+    def _who_has(self, sandbox_id: str) -> Opened | None:
+        known = self._opened.get(sandbox_id)
+        return None if known is None else known()
+
+    def _new_sandbox(self, sandbox_id: str) -> Sandbox:
+        release, users = self._releasing(sandbox_id), UserIndex[StoredSession]()
+        items, aliases = self._new_map(release=release), self._new_map(release=release)
+        items.on_end = users.discard
+        if self.locked:
+            share_new_lock(items, aliases)
+        return items, users, aliases
+
+    def _new_map(self, default_ttl: float = DEFAULT_TTL, release: Callable[..., None] | None = None) -> ExpiringMap:
         new_map = locked_map() if self.locked else ExpiringMap
         items = new_map(self._clock, self.max_items, default_ttl)
-        items.on_new_second = Sweeper(items).arm
+        items.on_new_second = Sweeper(items, release).arm
         return items
+
+    def _releasing(self, sandbox_id: str) -> Callable[..., None]:
+        return partial(_release, weakref.ref(self), sandbox_id)
+
+    def _release(self, sandbox_id: str) -> None:
+        """Forget a sandbox without sessions that nobody has open."""
+        with self._opening:
+            if self._who_has(sandbox_id) is None and sandbox_id in self._sessions:
+                items, _, aliases = self._sessions[sandbox_id]
+                if not items.items and not aliases.items:
+                    del self._sessions[sandbox_id]
+                    self._opened.pop(sandbox_id, None)
+
+
+def _release(store: weakref.ref[MemoryStore], sandbox_id: str, *_: object) -> None:
+    found = store()
+    if found is not None:
+        found._release(sandbox_id)
 
 
 def has_gil() -> bool:
@@ -66,3 +119,10 @@ def locked_map() -> type[ExpiringMap]:
     from chuk_sessions.providers.memory.locked import LockedMap
 
     return LockedMap
+
+
+def share_new_lock(*maps: ExpiringMap) -> None:
+    """See ``locked``, which is imported only where there is no GIL."""
+    from chuk_sessions.providers.memory import locked
+
+    locked.share_new_lock(*maps)

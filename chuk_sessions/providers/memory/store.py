@@ -21,7 +21,7 @@ class MemorySessionStore:
     """The sessions of one sandbox in memory; see ``SessionStore``."""
 
     def __init__(self, store: MemoryStore, sandbox_id: str) -> None:
-        self._map, self._users, self._aliases = store.sessions(sandbox_id)
+        (self._map, self._users, self._aliases), self._opened = store.open(sandbox_id)
         self._entries = self._map.items
         self._clock = store.values.clock
         self._wall_clock = store.wall_clock
