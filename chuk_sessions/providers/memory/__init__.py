@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 
 from chuk_sessions.environment import shown, variable
@@ -44,6 +45,16 @@ class MemoryFactory:
 
 _shared: MemoryStore | None = None
 _making_shared = threading.Lock()
+
+
+def _after_fork_in_child() -> None:
+    """The threads of the parent are not here, and one of them may have had the lock."""
+    global _making_shared
+    _making_shared = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def factory(store: MemoryStore | None = None) -> MemoryFactory:

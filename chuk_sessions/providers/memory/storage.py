@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from functools import partial
 
 from chuk_sessions.provider import DEFAULT_TTL
+from chuk_sessions.providers.memory.after_fork import begin_in_child, relist
 from chuk_sessions.providers.memory.expiring_map import ExpiringMap
 from chuk_sessions.providers.memory.session import StoredSession
 from chuk_sessions.providers.memory.sweeper import Sweeper
@@ -35,7 +37,7 @@ class MemoryStore:
     values and each sandbox's sessions, each for itself: one more evicts what would expire first. Expired items are
     removed while an event loop runs that wrote or opened the store, idle or not. A sandbox that nobody has open takes
     no memory once its last session has gone. Event loops of several threads may share the store; on a Python without
-    a GIL its operations take locks.
+    a GIL its operations take locks. A forked child has a copy of it, whatever threads of the parent were doing.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class MemoryStore:
         self._sessions: dict[str, Sandbox] = {}
         self._opened: dict[str, weakref.ref[Opened]] = {}
         self._opening = threading.RLock()  # of both; a finalizer that runs meanwhile may give up a sandbox
+        _stores.add(self)
 
     def sessions(self, sandbox_id: str) -> Sandbox:
         """The map of the sessions of one sandbox, which user has which, and the ids that are aliases for a while."""
@@ -102,6 +105,23 @@ class MemoryStore:
                     del self._sessions[sandbox_id]
                     self._opened.pop(sandbox_id, None)
 
+    def _begin_in_child(self) -> None:
+        """After a fork, which may have come while a thread of the parent was in the middle of anything."""
+        self._opening = threading.RLock()
+        self._renew(None, self.values)
+        for sandbox_id, (items, users, aliases) in list(self._sessions.items()):
+            self._renew(sandbox_id, items, partial(relist, users, items))
+            self._renew(sandbox_id, aliases)
+            if self.locked:
+                share_new_lock(items, aliases)
+
+    def _renew(self, sandbox_id: str | None, items: ExpiringMap, and_then: Callable[[], object] | None = None) -> None:
+        begin_in_child(items, and_then)
+        release = None if sandbox_id is None else self._releasing(sandbox_id)
+        items.on_new_second = Sweeper(items, release).arm  # the loops of the other one are the parent's
+        if self.locked:
+            share_new_lock(items)
+
 
 def _release(store: weakref.ref[MemoryStore], sandbox_id: str, *_: object) -> None:
     found = store()
@@ -126,3 +146,15 @@ def share_new_lock(*maps: ExpiringMap) -> None:
     from chuk_sessions.providers.memory import locked
 
     locked.share_new_lock(*maps)
+
+
+_stores: weakref.WeakSet[MemoryStore] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for store in list(_stores):
+        store._begin_in_child()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -67,6 +67,10 @@ class UserIndex(Generic[S]):
         elif user_id in one and one[user_id] is session:
             del one[user_id]
 
+    def all(self) -> list[S]:
+        """The sessions of all users."""
+        return [*list(self.one.values()), *(each for several in list(self.many.values()) for each in list(several))]
+
     def of(self, user_id: str) -> list[S]:
         """The sessions of a user, in the order of their coming; some may have expired."""
         one, many = self.one, self.many
