@@ -12,6 +12,7 @@ from typing import Any
 from chuk_sessions.environment import shown, variable
 from chuk_sessions.exceptions import UnknownProvider
 from chuk_sessions.provider import Factory
+from chuk_sessions.workers import number_of_workers
 
 __all__ = ["BUILT_IN", "factory_for_env", "factory_named"]
 
@@ -41,6 +42,8 @@ def factory_for_env() -> Factory:
     name = variable("SESSION_PROVIDER")
     if not name and variable("SESSION_REDIS_URL"):
         _warn_of_memory()
+    if BUILT_IN.get(name.lower() or "memory") == "memory":
+        _warn_of_workers()
     return factory_named(name or "memory", "SESSION_PROVIDER")
 
 
@@ -51,6 +54,18 @@ def _warn_of_memory() -> None:
         "SESSION_REDIS_URL is set and SESSION_PROVIDER is not: sessions are kept in the memory of this process;"
         " SESSION_PROVIDER=redis uses the server"
     )
+
+
+@cache
+def _warn_of_workers() -> None:
+    """Once per process."""
+    workers = number_of_workers()
+    if workers > 1:
+        logger.warning(
+            "Sessions are kept in the memory of each process, and this is one of %d workers: a session that one of"
+            " them has made is unknown to the others; SESSION_PROVIDER=redis keeps sessions where all find them",
+            workers,
+        )
 
 
 def factory_named(name: str, where: str) -> Factory:
