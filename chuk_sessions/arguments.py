@@ -25,6 +25,7 @@ __all__ = [
     "check_user",
     "choose_sandbox",
     "id_or_error",
+    "not_found",
     "seconds_of",
 ]
 
@@ -77,6 +78,15 @@ def check_id(name: str, value: Any) -> str:
 def check_new_id(name: str, value: Any) -> str:
     """A session id that may be allocated. Raises as ``check_id``, and ValueError for what is no path segment."""
     return grid.check_segment(name, check_id(name, value))
+
+
+def not_found(session_id: str) -> bool:
+    """False, for a session that was not found. Raises ValueError if the id is over 1 KiB: no session has such a one.
+
+    Not every storage looks at that, and to ask only here costs those nothing that are found.
+    """
+    check_size("session_id", session_id, MAX_ID_BYTES)
+    return False
 
 
 def id_or_error(value: Any) -> str | Exception:

@@ -20,13 +20,14 @@ from chuk_sessions.arguments import (
     check_new_id,
     check_user,
     choose_sandbox,
+    not_found,
     seconds_of,
 )
 from chuk_sessions.batches import in_background
 from chuk_sessions.codec import text_key
 from chuk_sessions.exceptions import OutcomeUnknown, ProviderError, SessionTakenError, StorageError
 from chuk_sessions.grid_paths import GridPaths
-from chuk_sessions.ids import OversizedError, fingerprint, new_session_id, renewed_id
+from chuk_sessions.ids import fingerprint, new_session_id, renewed_id
 from chuk_sessions.manager_settings import ManagerSettings
 from chuk_sessions.many_at_once import ManyAtOnce
 from chuk_sessions.models import SessionMetadata, session_info
@@ -140,16 +141,14 @@ class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
     async def validate_session(self, session_id: str) -> bool:
         """Whether the session lives; touches it. False for an unknown, expired or deleted one.
 
-        A failing storage: see the class.
+        Raises ValueError for an id over 1 KiB. A failing storage: see the class.
         """
         if type(session_id) is not str:
             session_id = grid.plain(session_id)
         try:
-            return await self._store.touch(session_id, self._touch_interval)
+            return await self._store.touch(session_id, self._touch_interval) or not_found(session_id)
         except ProviderError as exc:
             return self._failed(exc, "validate", session_id, False)
-        except OversizedError:
-            return False
 
     async def open_session(self, session_id: str, *, owner: str | None = None) -> dict[str, Any] | None:
         """Touch a session and tell what is known of it, as ``get_session_info`` does; None if it is not found.
@@ -175,7 +174,7 @@ class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
 
         Keys: ``session_id`` (the id that is valid now, also if asked for under an alias), ``sandbox_id``, ``user_id``,
         ``created_at``, ``expires_at``, ``status``, ``last_accessed`` (ISO-8601 in UTC) and ``custom_metadata``, a copy.
-        A failing storage: see the class.
+        Raises ValueError for an id over 1 KiB. A failing storage: see the class.
         """
         if type(session_id) is not str:
             session_id = grid.plain(session_id)
@@ -183,16 +182,16 @@ class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
             record = await self._store.read(session_id)
         except ProviderError as exc:
             return self._failed(exc, "read", session_id, None)
-        except OversizedError:
-            return None
         if record is None:
+            not_found(session_id)
             return None
         return session_info(session_id, self._sandbox_id, record)
 
     async def get_session_metadata(self, session_id: str) -> SessionMetadata | None:
         """What ``get_session_info`` tells, as an object; None for an unknown, expired or deleted session.
 
-        Does not touch the session. Raises StorageError if the storage fails, strict or not.
+        Does not touch the session. Raises ValueError for an id over 1 KiB, StorageError if the storage fails, strict or
+        not.
         """
         if type(session_id) is not str:
             session_id = grid.plain(session_id)
@@ -200,9 +199,10 @@ class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
             record = await self._store.read(session_id)
         except ProviderError as exc:
             raise _storage_error("read", session_id, exc) from exc
-        except OversizedError:
+        if record is None:
+            not_found(session_id)
             return None
-        return None if record is None else SessionMetadata.from_dict(session_info(session_id, self._sandbox_id, record))
+        return SessionMetadata.from_dict(session_info(session_id, self._sandbox_id, record))
 
     async def update_session_metadata(
         self, session_id: str, custom_metadata: dict[str, Any], merge: bool = True
@@ -210,17 +210,15 @@ class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
         """Set top-level keys of a session's metadata and touch it; False if it is not found.
 
         Only the given keys change, so that concurrent updates of different keys all take effect. With ``merge=False``
-        the metadata becomes exactly ``custom_metadata``. Raises MetadataError for metadata that cannot be stored;
-        nothing changes then. A failing storage: see the class.
+        the metadata becomes exactly ``custom_metadata``. Raises MetadataError for metadata that cannot be stored and
+        ValueError for an id over 1 KiB; nothing changes then. A failing storage: see the class.
         """
         if type(session_id) is not str:
             session_id = grid.plain(session_id)
         try:
-            return await self._store.update(session_id, custom_metadata, not merge)
+            return await self._store.update(session_id, custom_metadata, not merge) or not_found(session_id)
         except ProviderError as exc:
             return self._failed(exc, "update", session_id, False)
-        except OversizedError:
-            return False
 
     async def increment_session_metadata(self, session_id: str, field: str, amount: int = 1) -> int | None:
         """Add ``amount`` to one top-level key of a session's metadata, in one atomic step, and touch the session.
@@ -241,29 +239,29 @@ class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
     async def extend_session_ttl(self, session_id: str, additional_hours: float) -> bool:
         """Move the deadline later by ``additional_hours`` and touch the session; False if it is not found.
 
-        Raises ValueError for hours that are not over 0 and up to 100 years and for a deadline beyond the year 9999,
-        TypeError for hours that are no number; nothing changes then. A failing storage: see the class.
+        Raises ValueError for hours that are not over 0 and up to 100 years, for a deadline beyond the year 9999 and for
+        an id over 1 KiB, TypeError for hours that are no number; nothing changes then. A failing storage: see the
+        class.
         """
         lifetime = seconds_of("additional_hours", additional_hours)
         if type(session_id) is not str:
             session_id = grid.plain(session_id)
         try:
-            return await self._store.extend(session_id, lifetime)
+            return await self._store.extend(session_id, lifetime) or not_found(session_id)
         except ProviderError as exc:
             return self._failed(exc, "extend", session_id, False)
-        except OversizedError:
-            return False
 
     async def delete_session(self, session_id: str) -> bool:
-        """End a session for every process, at once; False if it is not found. A failing storage: see the class."""
+        """End a session for every process, at once; False if it is not found.
+
+        Raises ValueError for an id over 1 KiB. A failing storage: see the class.
+        """
         if type(session_id) is not str:
             session_id = grid.plain(session_id)
         try:
-            return await self._store.delete(session_id)
+            return await self._store.delete(session_id) or not_found(session_id)
         except ProviderError as exc:
             return self._failed(exc, "delete", session_id, False)
-        except OversizedError:
-            return False
 
     async def renew_session(
         self,

@@ -55,6 +55,8 @@ allocate/id-with-slash         | await m.allocate_session("a/" + k)
 allocate/id-with-colon         | (await m.allocate_session("a:" + k)).startswith("a:"), await m.validate_session("a:" + k)
 allocate/id-with-spaces        | await m.validate_session(await m.allocate_session("a b\\n" + k))
 allocate/id-of-dots            | await m.allocate_session("..")
+allocate/id-long               | (await m.allocate_session("x" * 1025 + k))[:2]
+allocate/user-long             | (await m.allocate_session(user_id="x" * 65_537))[:4]
 allocate/id-number             | await m.allocate_session(5)
 allocate/id-unicode            | await m.validate_session(await m.allocate_session("é☃" + k))
 allocate/empty-user            | (await m.get_session_info(await m.allocate_session(user_id="")))["user_id"]
@@ -88,6 +90,7 @@ validate/live                  | await m.validate_session(sid)
 validate/unknown               | await m.validate_session(k)
 validate/empty                 | await m.validate_session("")
 validate/none                  | await m.validate_session(None)
+validate/long                  | await m.validate_session("x" * 1025)
 validate/number                | await m.validate_session(5)
 validate/list                  | await m.validate_session([])
 validate/deleted               | await m.delete_session(sid), await m.validate_session(sid)

@@ -41,7 +41,7 @@ async def alice(manager: SessionManager) -> SessionManager:
     return manager
 
 
-# What code written for 0.2 may ask with: such an id is not found there.
+# What code written for 0.2 may ask with: what is no text is not found there.
 LOOKUPS: dict[str, tuple[Callable[[SessionManager, Any], Awaitable[Any]], Any]] = {
     "validate": (lambda manager, session_id: manager.validate_session(session_id), False),
     "info": (lambda manager, session_id: manager.get_session_info(session_id), None),
@@ -63,8 +63,11 @@ NEWER: dict[str, Callable[[SessionManager, Any], Awaitable[Any]]] = {
 async def test_asking_with_what_is_no_id(manager: SessionManager, call: str) -> None:
     ask, nothing = LOOKUPS[call]
     await manager.allocate_session("id")
-    for session_id in (*NO_IDS, *LONG_IDS, *LONGEST_IDS):
+    for session_id in (*NO_IDS, *LONGEST_IDS):
         assert await ask(manager, session_id) is nothing, session_id
+    for session_id in LONG_IDS:
+        with pytest.raises(ValueError, match=r"^session_id must be at most 1024 bytes of UTF-8"):
+            await ask(manager, session_id)
     assert await manager.validate_session("id") is True
 
 
@@ -299,14 +302,15 @@ def test_every_argument_is_covered() -> None:
 
 @pytest.mark.redis
 async def test_a_long_id_of_a_published_version(redis_server: Server, redis_url: str, legacy_read: None) -> None:
-    """It stays where it is, and asking for it is no error."""
+    """It stays where it is."""
     from chuk_sessions.providers import redis
     from tests.support.migrations import run
 
     session_id = "x" * 2000
     published.put(redis_server, session_id)
     manager = SessionManager("box", redis.factory(redis_url), strict=True)
-    assert await manager.validate_session(session_id) is False
-    assert await manager.delete_session(session_id) is False
+    for ask, _ in LOOKUPS.values():
+        with pytest.raises(ValueError, match=r"^session_id must be at most 1024 bytes of UTF-8"):
+            await ask(manager, session_id)
     assert await run(redis_url, redis_url) == {"seen": 1, "left_behind": 1}
     assert published.is_there(redis_server, session_id)
