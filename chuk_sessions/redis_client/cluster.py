@@ -20,6 +20,7 @@ from typing import Protocol, runtime_checkable
 from chuk_sessions.exceptions import NotSent, ServerError
 from chuk_sessions.redis_client.commands import (
     BESIDE_A_VALUE,
+    LARGE,
     NO_SLOT,
     Argument,
     Asking,
@@ -28,8 +29,8 @@ from chuk_sessions.redis_client.commands import (
     Replay,
     Reply,
     Waiter,
+    large,
     pack,
-    too_large,
 )
 from chuk_sessions.redis_client.config import Address, RedisConfig
 from chuk_sessions.redis_client.node import Node
@@ -57,7 +58,7 @@ class Cluster:
     ) -> None:
         self._config = config
         self._loop = loop
-        self._largest = config.max_value_bytes + BESIDE_A_VALUE
+        self._large = min(config.max_value_bytes + BESIDE_A_VALUE, LARGE)
         self._watchdog = watchdog
         self._map = SlotMap(config, loop, watchdog, self, jitter)
         self._owners = self._map.owners
@@ -118,10 +119,11 @@ class Cluster:
         ``bounded=False`` leaves ``max_value_bytes`` out of account.
         """
         packed = pack(args)
-        if len(packed) > self._largest and bounded:
-            raise too_large(len(packed), self._config.max_value_bytes)
         future: asyncio.Future[Reply] = self._loop.create_future()
-        self.send(future, packed, replay, slot_of(key_of(args)), born)
+        if len(packed) <= self._large:
+            self.send(future, packed, replay, slot_of(key_of(args)), born)
+        else:
+            self.send(future, large(packed, self._config.max_value_bytes, bounded), replay, slot_of(key_of(args)), born)
         return future
 
     def send(self, waiter: Waiter, packed: Packed, replay: Replay, slot: int, born: int | None = None) -> None:

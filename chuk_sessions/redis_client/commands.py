@@ -16,22 +16,26 @@ import hiredis
 __all__ = [
     "ASKING_ITSELF",
     "BESIDE_A_VALUE",
+    "LARGE",
     "MANY",
     "NO_SLOT",
     "Argument",
     "Asking",
     "Command",
+    "Large",
     "Packed",
     "Replay",
     "Reply",
     "Waiter",
     "clear_given_up",
+    "is_large",
+    "large",
     "pack",
-    "too_large",
 ]
 
 MANY = 200  # commands that wait: from then on it is worth looking for those whose callers gave up
 BESIDE_A_VALUE = 1 << 14  # bytes of a command that are no value: keys, names, the source of a script
+LARGE = 1 << 20  # bytes of a command from which on it goes by itself; a server takes values of so many in any case
 NO_SLOT = -1  # of a command that has no key, or that must not be sent elsewhere
 
 
@@ -67,6 +71,19 @@ Command = tuple[Waiter, Packed, int, Replay, int]
 pack = cast(Callable[[tuple[Argument, ...]], bytes], hiredis.pack_command)
 
 
+class Large:
+    """The bytes of a command that must not go over the connection that others share; see ``Lane``."""
+
+    __slots__ = ("packed",)
+
+    def __init__(self, packed: bytes) -> None:
+        self.packed = packed
+
+    def __call__(self) -> bytes:
+        """The bytes."""
+        return self.packed
+
+
 class Asking:
     """Makes the bytes of a command that must come right after ASKING, in one write, lest another profits from it."""
 
@@ -100,9 +117,17 @@ def clear_given_up(commands: deque[Command]) -> int:
     return max(MANY, 2 * len(waiting))
 
 
-def too_large(size: int, most: int) -> ValueError:
-    """Make the error of a command that is over the option ``max_value_bytes``."""
-    return ValueError(
-        f"a command of {size:,} bytes is over max_value_bytes ({most:,}), and was not sent: store less, or raise that"
-        " option of the Redis URL, and proto-max-bulk-len on the server"
-    )
+def is_large(packed: Packed) -> bool:
+    """Whether a command goes by itself."""
+    return isinstance(packed.packed if isinstance(packed, Asking) else packed, Large)
+
+
+def large(packed: bytes, most: int, bounded: bool) -> Packed:
+    """Have a command go by itself, if it is ``LARGE``. ``ValueError`` if it is over the option ``max_value_bytes``."""
+    size = len(packed)
+    if bounded and size > most + BESIDE_A_VALUE:
+        raise ValueError(
+            f"a command of {size:,} bytes is over max_value_bytes ({most:,}), and was not sent: store less, or raise"
+            " that option of the Redis URL, and proto-max-bulk-len on the server"
+        )
+    return Large(packed) if size > LARGE else packed

@@ -8,6 +8,7 @@ Rules this file keeps:
 * At most ``max_in_flight`` commands and about ``MAX_BYTES_IN_FLIGHT`` bytes are written and unanswered, one write holds
   about ``MAX_WRITE`` bytes, and nothing is written while the transport's buffer is full. What may not go yet waits in
   ``_unsent``, in order.
+* A ``Large`` command is handed to ``divert`` instead: nothing of more than 1 MB goes between the commands of others.
 * A caller that gives up cancels its future. Not yet written: the flush skips it, and while nothing may be written such
   commands are cleared away, lest they and their values add up. Written: its reply is dropped.
 * Bytes that are no reply, or a reply that nobody asked for, end the connection; it is never resynchronised.
@@ -26,6 +27,7 @@ from typing import cast
 import hiredis
 
 from chuk_sessions.exceptions import ServerError
+from chuk_sessions.redis_client.backlog import WORTH_A_LOOK, backlog
 from chuk_sessions.redis_client.commands import (
     ASKING_ITSELF,
     MANY,
@@ -36,6 +38,7 @@ from chuk_sessions.redis_client.commands import (
     Replay,
     Reply,
     clear_given_up,
+    is_large,
     pack,
 )
 from chuk_sessions.redis_client.config import MAX_IN_FLIGHT
@@ -68,6 +71,7 @@ class Connection(asyncio.BufferedProtocol):
         self._on_lost = on_lost
         self._max_in_flight = max_in_flight
         self.on_error = settle_with_error
+        self.divert: Callable[[Command], None] | None = None  # takes the commands that go by themselves
         self._reader = hiredis.Reader(replyError=server_error, notEnoughData=INCOMPLETE)
         self._transport: asyncio.Transport | None = None
         self._buffer = bytearray(READ_SIZE)
@@ -82,6 +86,7 @@ class Connection(asyncio.BufferedProtocol):
         self.bytes_in_flight = 0
         self.commands_written = 0
         self.writes = 0
+        self._backlog = self._bytes_then = 0  # when the owner last asked whether bytes moved
         self.heard = False  # bytes came since the owner last set this to False
         self.reason = HUNG_UP
         self.lost: asyncio.Future[None] = loop.create_future()
@@ -110,6 +115,18 @@ class Connection(asyncio.BufferedProtocol):
     def queued(self) -> int:
         """Commands not written yet."""
         return len(self._unsent)
+
+    def moves(self) -> bool:
+        """Whether bytes have left since the last such question, of many that waited for that: a slow way is no silence.
+
+        Tells nothing if there were few: a peer that hangs takes some too. If a reply came meanwhile, ``heard`` says so.
+        """
+        if self._transport is None:
+            return False
+        written = self.bytes_in_flight - self._bytes_then
+        before, self._backlog = self._backlog, backlog(self._transport)
+        self._bytes_then = self.bytes_in_flight
+        return before > WORTH_A_LOOK and self._backlog < before + written
 
     def send(self, command: Command) -> None:
         """Have the command written at the end of this turn of the loop, or as soon as the bounds allow."""
@@ -222,6 +239,9 @@ class Connection(asyncio.BufferedProtocol):
             if not command[0].done():
                 packed = command[1]
                 if not isinstance(packed, bytes):
+                    if self.divert is not None and is_large(packed):
+                        self.divert(command)
+                        continue
                     if isinstance(packed, Asking):
                         sent.append(ASKING_ITSELF)
                         free -= 1

@@ -64,7 +64,10 @@ class Owner(Protocol):
 
 
 class Link:
-    """Keeps a connection for ``owner``: to the host of ``config``, or what ``connect`` makes. Belongs to ``loop``."""
+    """Keeps a connection for ``owner``: to the host of ``config``, or what ``connect`` makes. Belongs to ``loop``.
+
+    One that is not ``lasting`` is only wanted while there are commands.
+    """
 
     def __init__(
         self,
@@ -74,6 +77,7 @@ class Link:
         connect: Connect | None = None,
         jitter: Callable[[], float] = random.random,
         hooks: Sequence[Hook] = (),
+        lasting: bool = True,
     ) -> None:
         self._config = config
         self._loop = loop
@@ -81,6 +85,7 @@ class Link:
         self._open = connect or (lambda on_lost: open_connection(config, loop, on_lost))
         self._jitter = jitter
         self._hooks = hooks
+        self._lasting = lasting
         self._connection: Connection | None = None
         self._connecting: asyncio.Task[None] | None = None
         self._grace: asyncio.TimerHandle | None = None
@@ -226,12 +231,16 @@ class Link:
         self._owner.on_lost(connection, self.reason, sent, unsent)
         if self.state is State.CLOSED:
             self._owner.fail_waiting(self.reason)
-        elif connection.was_hung_up and doubt is not None and doubt.is_quiet and not (sent or unsent):
+        elif not (sent or unsent) and (not self._lasting or self._was_idle(connection, doubt)):
             self._enter(State.IDLE)
         else:
             self._enter(State.RECONNECTING)
             self.begin()
             self._owner.on_trouble()
+
+    def _was_idle(self, connection: Connection, doubt: Doubt | None) -> bool:
+        """Whether the connection was closed because nobody used it, as servers and proxies do."""
+        return connection.was_hung_up and doubt is not None and doubt.is_quiet
 
     def _start_grace(self) -> None:
         due = self._loop.time() + self._config.reconnect_grace

@@ -19,10 +19,12 @@ import asyncio
 import random
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from chuk_sessions.exceptions import NotSent, OutcomeUnknown, ServerError
 from chuk_sessions.redis_client.commands import (
     BESIDE_A_VALUE,
+    LARGE,
     MANY,
     NO_SLOT,
     Argument,
@@ -32,11 +34,12 @@ from chuk_sessions.redis_client.commands import (
     Reply,
     Waiter,
     clear_given_up,
+    large,
     pack,
-    too_large,
 )
 from chuk_sessions.redis_client.config import RedisConfig
 from chuk_sessions.redis_client.connection import Connection
+from chuk_sessions.redis_client.lane import Lane
 from chuk_sessions.redis_client.link import Connect, Link
 from chuk_sessions.redis_client.outcomes import SecondTry, settle
 from chuk_sessions.redis_client.replies import REPLICA_CODES
@@ -56,7 +59,8 @@ class Node:
 
     ``connect`` makes a connection; the default is to the host of ``config``. ``on_error`` gets this node, a command
     that its server answered with an error, and the error; the default is ``tell``. ``on_trouble`` is called when the
-    connection is lost and when an attempt to make one failed. ``hooks`` are told of each change of ``state``.
+    connection is lost and when an attempt to make one failed. ``hooks`` are told of each change of ``state``. One that
+    is not ``for_all`` is the ``Lane`` of another: large commands go over its connection.
     """
 
     def __init__(
@@ -69,15 +73,24 @@ class Node:
         on_trouble: Callable[[], None] = lambda: None,
         jitter: Callable[[], float] = random.random,
         hooks: Sequence[Hook] = (),
+        for_all: bool = True,
     ) -> None:
         self._config = config
         self._loop = loop
-        self._largest = config.max_value_bytes + BESIDE_A_VALUE
+        self._large = min(config.max_value_bytes + BESIDE_A_VALUE, LARGE)
         self._watchdog = watchdog
         self._on_error = on_error or tell
         self._connection: Connection | None = None  # in use: the link's
         self._trusted: Connection | None = None  # the same, unless it may have been quiet
-        self._link = Link(config, loop, self, connect, jitter, hooks)
+        self._link = Link(config, loop, self, connect, jitter, hooks, for_all)
+        self._for_all = for_all
+        self.on_trouble = on_trouble
+
+        def make_lane() -> Node:
+            apart = replace(config, heartbeat=0.0, max_in_flight=1)
+            return Node(apart, loop, watchdog, connect, on_error, self.on_trouble, jitter, for_all=False)
+
+        self._lane = Lane(make_lane)
         self._waiting: deque[Command] = deque()
         self._many = MANY  # waiting commands: more are looked through for those that were given up
         self._silent_ticks = 0
@@ -85,9 +98,8 @@ class Node:
         self._login_lost = float("-inf")  # when the server last asked for a login again
         self._refused = False  # over the present connection, what another server might do
         self._written = self._writes = 0  # to be added to what the connection counts
-        self.on_trouble = on_trouble
         self.open_batch: object = None  # of scripts: the one that calls may join
-        self.timeouts = 0
+        self._timeouts = 0
         self.redirects = 0
         self.guard: object = None  # closes this at the end of the loop; must live as long as the connection
         watchdog.watched.append(self)
@@ -119,32 +131,42 @@ class Node:
     @property
     def reconnects(self) -> int:
         """Connections made after the first one."""
-        return self._link.reconnects
+        return self._link.reconnects + self._lane.number("reconnects")
 
     @property
     def in_flight(self) -> int:
         """Commands written and not answered yet."""
-        return 0 if self._connection is None else self._connection.in_flight
+        here = 0 if self._connection is None else self._connection.in_flight
+        return here + self._lane.number("in_flight")
 
     @property
     def waiting(self) -> int:
         """Commands not written yet."""
-        return len(self._waiting) + (0 if self._connection is None else self._connection.queued)
+        here = len(self._waiting) + (0 if self._connection is None else self._connection.queued)
+        return here + self._lane.number("waiting")
 
     @property
     def bytes_in_flight(self) -> int:
         """Of commands written and not answered yet, to the end of the write they are part of."""
-        return 0 if self._connection is None else self._connection.bytes_in_flight
+        here = 0 if self._connection is None else self._connection.bytes_in_flight
+        return here + self._lane.number("bytes_in_flight")
 
     @property
     def written(self) -> int:
         """Commands written so far."""
-        return self._written + (0 if self._connection is None else self._connection.commands_written)
+        here = self._written + (0 if self._connection is None else self._connection.commands_written)
+        return here + self._lane.number("written")
 
     @property
     def writes(self) -> int:
         """Writes to the socket so far."""
-        return self._writes + (0 if self._connection is None else self._connection.writes)
+        here = self._writes + (0 if self._connection is None else self._connection.writes)
+        return here + self._lane.number("writes")
+
+    @property
+    def timeouts(self) -> int:
+        """Commands given up so far."""
+        return self._timeouts + self._lane.number("timeouts")
 
     @property
     def address(self) -> str:
@@ -181,10 +203,11 @@ class Node:
         ``bounded=False`` leaves ``max_value_bytes`` out of account.
         """
         packed = pack(args)
-        if len(packed) > self._largest and bounded:
-            raise too_large(len(packed), self._config.max_value_bytes)
         future: asyncio.Future[Reply] = self._loop.create_future()
-        self.send(future, packed, replay, 0, born)
+        if len(packed) <= self._large:
+            self.send(future, packed, replay, 0, born)
+        else:
+            self.send(future, large(packed, self._config.max_value_bytes, bounded), replay, 0, born)
         return future
 
     def send(self, waiter: Waiter, packed: Packed, replay: Replay, slot: int, born: int | None = None) -> None:
@@ -244,7 +267,7 @@ class Node:
         kept = [command for command in self._waiting if command[4] == NO_SLOT]
         self._waiting.clear()
         self._waiting.extend(kept)
-        return taken
+        return taken + self._lane.take_waiting()
 
     def leave(self, command: Command, reason: str) -> None:
         """The server answered that it did not run ``command``: end the connection, and send it on the next one."""
@@ -284,11 +307,13 @@ class Node:
     def end(self, reason: str) -> None:
         """Begin to close: nothing is sent any more."""
         self._link.end(reason)
+        self._lane.end(reason)
         if self in self._watchdog.watched:
             self._watchdog.watched.remove(self)
 
     async def close(self, reason: str = "the event loop is shutting down") -> None:
         """End the connection and settle every command."""
+        await self._lane.close(reason)
         self.end(reason)
         await self._link.ended()
         self.fail_waiting(self._link.reason)
@@ -303,6 +328,7 @@ class Node:
         self._written -= connection.commands_written  # the handshake is not counted
         self._writes -= connection.writes
         connection.on_error = self._on_reply
+        connection.divert = self._lane.submit if self._for_all else None
         self._trust(connection)
 
     def on_proven(self) -> None:
@@ -359,11 +385,13 @@ class Node:
         waiting = bool(self._waiting or (connection is not None and (connection.in_flight or connection.queued)))
         if not waiting and connection is not None:
             self._look_at(connection)
-        return waiting
+        return waiting or self._lane.is_waiting()
 
     def on_tick(self, tick: int) -> None:
         """Give up commands that are too old, and a connection that is silent: for the watchdog."""
         self._give_up_overdue(tick - TICKS - 1)
+        if not self._lane.is_waiting():
+            self._lane.end("there are no large commands any more")
         if self._connection is not None:
             self._look_at(self._connection)
 
@@ -374,10 +402,10 @@ class Node:
             sent, queued = self._connection.overdue(born)
             unsent += queued
             for command in sent:
-                self.timeouts += 1
+                self._timeouts += 1
                 settle(command, OutcomeUnknown(f"no reply from Redis at {self._config.address} within {seconds}"))
         for command in unsent:
-            self.timeouts += 1
+            self._timeouts += 1
             settle(command, NotSent(f"could not send to Redis at {self._config.address} within {seconds}"))
         if self._waiting:
             self._many = clear_given_up(self._waiting)
@@ -392,7 +420,7 @@ class Node:
             self._trust(connection)
         if idle and not self._waiting:
             self._trusted = None
-        if heard or idle:
+        if idle or connection.moves() or heard:
             self._silent_ticks = 0
             return
         self._silent_ticks += 1

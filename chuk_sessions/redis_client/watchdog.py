@@ -98,5 +98,5 @@ class Watchdog:
 
     def _go_on(self) -> None:
         self.asleep = True
-        if any(watched.is_waiting() for watched in self.watched):
+        if any(watched.is_waiting() for watched in list(self.watched)):
             self._wait(self._counted + self.period)

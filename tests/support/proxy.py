@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import Self
+
+PIECE = 1 << 16  # bytes
 
 
 class Proxy:
@@ -11,17 +14,19 @@ class Proxy:
 
     * `passing` bytes of replies more are let through; then come the bytes of `garbage`, or else the connection is cut;
     * replies are dropped while `swallowing`;
+    * requests pass at `rate` bytes a second, on each connection;
     * connections that are open at `forget` lead nowhere from then on, and nobody is told; new ones work;
     * replies wait while `holding`, until `release` lets some bytes through;
     * replies are late by `delay` seconds;
     * `cut_after` replies more that come by themselves are let through, and each that comes then ends its connection.
     """
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, rate: int | None = None) -> None:
         self._target = (host, port)
         self._server: asyncio.Server | None = None
         self._links: set[asyncio.Task[None]] = set()
         self._forgotten: set[asyncio.Task[None]] = set()
+        self._rate = rate
         self.passing: int | None = None
         self.garbage = b""
         self.swallowing = False
@@ -34,7 +39,10 @@ class Proxy:
         self.requests = bytearray()
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._link, "127.0.0.1", 0)
+        listening = socket.create_server(("127.0.0.1", 0))
+        if self._rate is not None:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, PIECE)  # else the system takes what we do not
+        self._server = await asyncio.start_server(self._link, sock=listening, limit=PIECE)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -94,9 +102,11 @@ class Proxy:
     async def _forward_requests(
         self, link: asyncio.Task[None], reader: asyncio.StreamReader, upstream: asyncio.StreamWriter
     ) -> None:
-        while data := await reader.read(65536):
+        while data := await reader.read(PIECE):
             if link in self._forgotten:
                 continue
+            if self._rate is not None:
+                await asyncio.sleep(len(data) / self._rate)
             self.requests += data
             upstream.write(data)
             await upstream.drain()

@@ -1,0 +1,64 @@
+"""Large commands of one server, over a connection of their own that lasts as long as there are any.
+
+On a connection everything is answered in order, and a command's bytes must not be parted: whoever comes after 15 MB on
+a slow link waits for all of them. And a server ends the connection over a value that is larger than its
+``proto-max-bulk-len``. So neither happens on the connection that all callers share. One large command at a time is
+under way, so that an error reply is that command's, also if the server hangs up after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from chuk_sessions.redis_client.commands import Command
+
+if TYPE_CHECKING:
+    from chuk_sessions.redis_client.node import Node
+
+__all__ = ["Lane"]
+
+SO_FAR = ("written", "writes", "reconnects", "timeouts")
+
+
+class Lane:
+    """For large commands. ``make`` gives a node for the same server."""
+
+    def __init__(self, make: Callable[[], Node]) -> None:
+        self._make = make
+        self._node: Node | None = None
+        self._past = dict.fromkeys(SO_FAR, 0)
+
+    def submit(self, command: Command) -> None:
+        """Send a command here."""
+        if self._node is None:
+            self._node = self._make()
+        self._node.submit(command)
+
+    def number(self, name: str) -> int:
+        """What this adds to a number of the node."""
+        now: int = 0 if self._node is None else getattr(self._node, name)
+        return self._past.get(name, 0) + now
+
+    def is_waiting(self) -> bool:
+        """Whether there are commands."""
+        return self._node is not None and self._node.is_waiting()
+
+    def take_waiting(self) -> list[Command]:
+        """See ``Node.take_waiting``."""
+        return [] if self._node is None else self._node.take_waiting()
+
+    def end(self, reason: str) -> None:
+        """End the connection. The next command makes another one."""
+        node = self._node
+        if node is None:
+            return
+        node.end(reason)
+        for name in SO_FAR:
+            self._past[name] += getattr(node, name)
+        self._node = None
+
+    async def close(self, reason: str) -> None:
+        """End the connection and settle every command."""
+        if self._node is not None:
+            await self._node.close(reason)
