@@ -16,6 +16,7 @@ from chuk_sessions.redis_client.config import Address, RedisConfig, shown
 from chuk_sessions.redis_client.connection import Connection
 from chuk_sessions.redis_client.node import Node
 from chuk_sessions.redis_client.outcomes import settle_with_error
+from chuk_sessions.redis_client.race import give_up
 from chuk_sessions.redis_client.replies import REPLICA_CODES, UnknownCommandError
 from chuk_sessions.redis_client.transport import OnLost, answer_within, open_connection
 
@@ -58,7 +59,7 @@ class Sentinels:
                 if named != address:
                     raise NotSent(f"{shown(address)} did not answer before another was named")
         except BaseException:
-            await _give_up(attempt)
+            await give_up([attempt])
             raise
         connection = attempt.result()
         if connection.lost.done():  # since then; nobody would hear of it
@@ -115,18 +116,6 @@ class Sentinels:
                 raise NotSent(f"cannot use {config.address} as {self._config.address}: {reason}") from exc
             raise
         return connection
-
-
-async def _give_up(attempt: asyncio.Task[Connection]) -> None:
-    """End an attempt; also one that has just succeeded, with a connection that nobody will use."""
-    attempt.add_done_callback(_close)  # also if this is cancelled too
-    attempt.cancel()
-    await asyncio.wait([attempt])
-
-
-def _close(attempt: asyncio.Task[Connection]) -> None:
-    if not attempt.cancelled() and attempt.exception() is None:
-        attempt.result().abort("it is not used")
 
 
 def _drop(_: Connection, sent: list[Command], unsent: list[Command]) -> None:

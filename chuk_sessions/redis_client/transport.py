@@ -10,12 +10,15 @@ import ssl
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from inspect import isawaitable
 
 from chuk_sessions.exceptions import NoPermissionError, NotSent, ProviderError
 from chuk_sessions.redis_client.commands import Command, Reply
 from chuk_sessions.redis_client.config import Credentials, RedisConfig, TLSConfig
 from chuk_sessions.redis_client.connection import Connection
+from chuk_sessions.redis_client.names import Place, addresses_of
+from chuk_sessions.redis_client.race import Attempt, Begin, first_of
 from chuk_sessions.redis_client.tls import tls_context
 
 __all__ = ["OnLost", "answer_within", "open_connection"]
@@ -30,25 +33,84 @@ async def open_connection(
 ) -> Connection:
     """A connection that has logged in, chosen its database and answered.
 
-    Raises NotSent that names the server and the reason: refused, no answer within the connect timeout, wrong password.
-    If it was the server that said no, its error is the cause.
+    All addresses of a name are tried, the next one without waiting for one that says nothing.
+
+    Raises NotSent that names the server, its addresses and the reason: refused, no answer within the connect timeout,
+    wrong password. If it was the server that said no, its error is the cause.
     """
-    connection = Connection(loop, on_lost, config.max_in_flight)
-    cause: ProviderError | None = None
+    cause: BaseException | None = None
+    attempts: list[Attempt] = []
     try:
         context = None if config.tls is None else await tls_context(config.tls)
         begun = loop.time()
         async with asyncio.timeout(config.connect_timeout):
-            await _connect(connection, config, context, loop)
-            await _log_in(connection, config)
-        if connection.lost.done():
-            raise NotSent(connection.reason)
+            connection = await _open(config, loop, on_lost, context, attempts)
+        if not connection.lost.done():
+            return connection
+        reason = connection.reason
     except TimeoutError:
         if not last_try and loop.time() - begun > 1.5 * config.connect_timeout:  # the application held up the loop
-            connection.abort("connecting begins anew")
             return await open_connection(config, loop, on_lost, last_try=True)
-        hint = "" if config.tls is None else "; does that port speak TLS?"
-        reason = f"no answer within {config.connect_timeout:g} s{hint}"
+        reason = _reason_of_silence(config, attempts)
+    except OSError as exc:
+        reason = _reason(exc)
+    except ValueError:  # of the host: an empty or overlong label
+        reason = "the host name is not valid"
+    except ProviderError as exc:
+        reason, cause = str(exc), exc.__cause__ if isinstance(exc, NotSent) else exc.with_traceback(None)
+    raise NotSent(f"cannot connect to Redis at {config.address}: {reason}{_places(config, attempts)}") from cause
+
+
+def _reason_of_silence(config: RedisConfig, attempts: list[Attempt]) -> str:
+    within = f"within {config.connect_timeout:g} s"
+    if config.path is None and not attempts:
+        return f"the name was not resolved {within}"
+    return f"no answer {within}" + ("" if config.tls is None else "; does that port speak TLS?")
+
+
+def _places(config: RedisConfig, attempts: list[Attempt]) -> str:
+    """The addresses that were tried, if the name is another one; each with its reason if there are several."""
+    if len(attempts) > 1:
+        return f" ({'; '.join(f'{attempt.address}: {attempt.reason}' for attempt in attempts)})"
+    return "".join(f" (at {attempt.address})" for attempt in attempts if attempt.address != config.host)
+
+
+async def _open(
+    config: RedisConfig,
+    loop: asyncio.AbstractEventLoop,
+    on_lost: OnLost,
+    context: ssl.SSLContext | None,
+    attempts: list[Attempt],
+) -> Connection:
+    """Over the socket of ``config``, or the first address of its host that answers. Adds to ``attempts``."""
+    if config.path is not None:
+        return await _open_at(config, loop, on_lost, context, None, Attempt(config.path))
+    begins: list[Begin] = []
+    for place in await addresses_of(config.host, config.port):
+        attempt = Attempt(place[2][0])
+        attempts.append(attempt)
+        begins.append(partial(_open_at, config, loop, on_lost, context, place, attempt))
+    if len(attempts) == 1:
+        return await begins[0]()
+    return await first_of(zip(attempts, begins, strict=True))
+
+
+async def _open_at(
+    config: RedisConfig,
+    loop: asyncio.AbstractEventLoop,
+    on_lost: OnLost,
+    context: ssl.SSLContext | None,
+    place: Place | None,
+    attempt: Attempt,
+) -> Connection:
+    """At one address. Raises NotSent that says why not; if it was the server that said no, its error is the cause."""
+    connection = Connection(loop, on_lost, config.max_in_flight)
+    cause: ProviderError | None = None
+    try:
+        await _connect(connection, config, context, loop, place, attempt)
+        await _log_in(connection, config)
+        if connection.lost.done():
+            raise NotSent(connection.reason)
     except ssl.SSLCertVerificationError as exc:
         hint = "the name can go unchecked with ssl_check_hostname=false"
         if exc.verify_code not in NAME_MISMATCHES:
@@ -60,8 +122,6 @@ async def open_connection(
             reason += _certificate_hint(config.tls)
     except OSError as exc:
         reason = _reason(exc)
-    except ValueError:  # of the host: an empty or overlong label
-        reason = "the host name is not valid"
     except ProviderError as exc:
         reason, cause = str(exc), exc.with_traceback(None)  # which would hold this frame, and this frame it
         if connection.lost.done() and not connection.heard and config.path is None:
@@ -72,7 +132,8 @@ async def open_connection(
     else:
         return connection
     connection.abort(reason)
-    raise NotSent(f"cannot connect to Redis at {config.address}: {reason}") from cause
+    attempt.reason = reason
+    raise NotSent(reason) from cause
 
 
 def _certificate_hint(tls: TLSConfig | None) -> str:
@@ -107,12 +168,27 @@ def _reason(exc: OSError) -> str:
 
 
 async def _connect(
-    connection: Connection, config: RedisConfig, context: ssl.SSLContext | None, loop: asyncio.AbstractEventLoop
+    connection: Connection,
+    config: RedisConfig,
+    context: ssl.SSLContext | None,
+    loop: asyncio.AbstractEventLoop,
+    place: Place | None,
+    attempt: Attempt,
 ) -> None:
-    if config.path is not None:
+    if place is None:
         await loop.create_unix_connection(lambda: connection, config.path)
         return
-    transport, _ = await loop.create_connection(lambda: connection, config.host, config.port, ssl=context)
+    family, protocol, address = place
+    sock = socket.socket(family, socket.SOCK_STREAM, protocol)
+    try:
+        sock.setblocking(False)
+        await loop.sock_connect(sock, address)
+    except BaseException:
+        sock.close()
+        raise
+    attempt.is_connected = True
+    name = None if context is None else config.host
+    transport, _ = await loop.create_connection(lambda: connection, sock=sock, ssl=context, server_hostname=name)
     _keep_alive(transport.get_extra_info("socket"), config.timeout)
 
 

@@ -1,0 +1,108 @@
+"""Names of servers to addresses, by threads of our own.
+
+The loop's executor is the application's: names that are not answered would fill it, and one that is full would keep us
+from connecting. One thread at a time asks for a name, for whoever waits for it in any event loop, and goes on if nobody
+does any more, as the system cannot be told to stop. ``MAX_THREADS`` ask at the same time; further names wait for one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import threading
+from collections import deque
+from contextlib import suppress
+from itertools import chain, zip_longest
+from typing import Any, cast
+
+__all__ = ["THREAD_NAME", "Place", "addresses_of"]
+
+THREAD_NAME = "chuk_sessions names"
+MAX_THREADS = 8  # while DNS is out; else an answer takes milliseconds
+
+Name = tuple[str, int]
+Place = tuple[int, int, tuple[str, int] | tuple[str, int, int, int]]  # family, protocol, address
+
+_asking: dict[Name, list[asyncio.Future[list[Place]]]] = {}  # who waits for an answer
+_queue: deque[Name] = deque()  # nobody asks for these yet
+_threads = 0
+_lock = threading.Lock()  # of all three
+
+
+async def addresses_of(host: str, port: int) -> list[Place]:
+    """The addresses of a name, in the system's order but of both families in turn; at least one.
+
+    An address is given back as it is, and no thread is asked. Raises OSError if there is none, ValueError for what can
+    be no name.
+    """
+    with suppress(OSError):
+        socket.inet_pton(socket.AF_INET, host)
+        return [(socket.AF_INET, socket.IPPROTO_TCP, (host, port))]
+    with suppress(OSError):
+        socket.inet_pton(socket.AF_INET6, host)
+        return [(socket.AF_INET6, socket.IPPROTO_TCP, (host, port, 0, 0))]
+    future: asyncio.Future[list[Place]] = asyncio.get_running_loop().create_future()
+    _ask((host, port), future)
+    return await future
+
+
+def _ask(name: Name, future: asyncio.Future[list[Place]]) -> None:
+    global _threads
+    with _lock:
+        if name in _asking:
+            _asking[name].append(future)
+            return
+        if _threads < MAX_THREADS:
+            threading.Thread(target=_answer, args=(name,), name=THREAD_NAME, daemon=True).start()
+            _threads += 1
+        else:
+            _queue.append(name)
+        _asking[name] = [future]
+
+
+def _answer(name: Name | None) -> None:
+    """Ask for a name, and then for those that wait for a thread."""
+    global _threads
+    while name is not None:
+        places, error = None, None
+        try:
+            places = _look_up(*name)
+        except Exception as exc:
+            error = exc.with_traceback(None)  # which would hold this frame, and this frame it
+        with _lock:
+            waiting = _asking.pop(name, [])
+            name = _queue.popleft() if _queue else None
+            _threads -= name is None
+        for future in waiting:
+            with suppress(RuntimeError):  # its loop is closed: nobody waits any more
+                future.get_loop().call_soon_threadsafe(_settle, future, places, error)
+
+
+def _settle(future: asyncio.Future[list[Place]], places: list[Place] | None, error: Exception | None) -> None:
+    if future.done():
+        return
+    if places is not None:
+        future.set_result(places)
+    elif error is not None:
+        future.set_exception(error)
+
+
+def _look_up(host: str, port: int) -> list[Place]:
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    places = list(dict.fromkeys((family, protocol, cast(Any, address)) for family, _, protocol, _, address in found))
+    first = [place for place in places if place[0] == places[0][0]]
+    others = [place for place in places if place[0] != places[0][0]]
+    return [place for place in chain(*zip_longest(first, others)) if place is not None]
+
+
+def _after_fork_in_child() -> None:
+    """The threads of the parent are not here, and one of them may have had the lock."""
+    global _lock, _threads
+    _lock, _threads = threading.Lock(), 0
+    _asking.clear()
+    _queue.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
