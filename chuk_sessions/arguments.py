@@ -8,6 +8,7 @@ from os import urandom
 from typing import Any
 
 from chuk_sessions import grid
+from chuk_sessions.codec import Metadata, text_key, text_keys
 from chuk_sessions.environment import leave, variable
 from chuk_sessions.ids import MAX_ID_BYTES, MAX_USER_BYTES, check_size
 from chuk_sessions.stores.contract import INT64
@@ -21,6 +22,7 @@ __all__ = [
     "check_keep",
     "check_limit",
     "check_new_id",
+    "check_removed",
     "check_several",
     "check_user",
     "choose_sandbox",
@@ -111,6 +113,25 @@ def check_keep(keep: Any) -> frozenset[str]:
     if isinstance(keep, str):
         return frozenset([check_id("keep", keep)])
     return frozenset(check_id("each id in keep", each) for each in check_several("keep", keep, "ids, one id or None"))
+
+
+def check_removed(remove: Any, metadata: Metadata) -> tuple[str, ...]:
+    """The top-level keys that an update by ``metadata`` removes, each once, as the text that JSON makes of it.
+
+    Raises TypeError for what is no several keys, text included, and for what cannot be a key; ValueError for a key that
+    ``metadata`` has too; MetadataError for metadata whose keys cannot be stored.
+    """
+    removed = dict.fromkeys(map(_removed_key, check_several("remove", remove, "keys")))
+    if removed and not removed.keys().isdisjoint(text_keys(metadata)):
+        raise ValueError("a key in remove is in custom_metadata too: it cannot be removed and set; nothing was changed")
+    return tuple(removed)
+
+
+def _removed_key(key: Any) -> str:
+    try:
+        return text_key(key)
+    except TypeError:
+        raise TypeError(f"each key in remove must be a str, got {type(key).__name__}") from None
 
 
 def seconds_of(name: str, hours: Any) -> float:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
 from typing import Any
 from uuid import UUID
@@ -32,10 +32,12 @@ __all__ = [
     "Metadata",
     "decode_document",
     "decode_fields",
+    "drop_keys",
     "encode_document",
     "encode_fields",
     "merge_document",
     "text_key",
+    "text_keys",
 ]
 
 Metadata = dict[Any, Any]
@@ -84,6 +86,14 @@ def merge_document(text: str, metadata: Metadata) -> str:
         return _encode(decode_document(text) | decode_document(encode_document(metadata)), ANY_DEPTH)
     except REFUSALS as exc:
         raise _refusal(metadata, exc) from exc
+
+
+def drop_keys(text: str, keys: Iterable[str]) -> str:
+    """``text`` without these keys, each as ``text_key`` gives it; those that it does not have are left out."""
+    document = decode_document(text)
+    for key in keys:
+        document.pop(key, None)
+    return _encode(document, ANY_DEPTH)
 
 
 def encode_fields(metadata: Metadata, levels: int = MAX_LEVELS) -> dict[str, str]:
@@ -159,6 +169,14 @@ def text_key(key: object) -> str:
     if type(key) is str and (key.isascii() or _is_utf8(key)):
         return key
     return next(iter(json.loads(json.dumps({key: None}))))  # type: ignore[no-any-return]
+
+
+def text_keys(metadata: Metadata) -> set[str]:
+    """The text of each top-level key. Raises MetadataError as ``encode_document`` does."""
+    try:
+        return {text_key(key) for key, _ in check_dict(metadata).items()}
+    except REFUSALS as exc:
+        raise _refusal(metadata, exc) from exc
 
 
 def _is_utf8(text: str) -> bool:

@@ -18,6 +18,7 @@ from chuk_sessions.arguments import (
     check_keep,
     check_limit,
     check_new_id,
+    check_removed,
     check_user,
     choose_sandbox,
     not_found,
@@ -41,6 +42,7 @@ T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
+NO_KEYS: tuple[str, ...] = ()
 REPORT_INTERVAL = 10.0  # seconds between two log lines about a failing store
 
 
@@ -205,18 +207,25 @@ class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
         return SessionMetadata.from_dict(session_info(session_id, self._sandbox_id, record))
 
     async def update_session_metadata(
-        self, session_id: str, custom_metadata: dict[str, Any], merge: bool = True
+        self, session_id: str, custom_metadata: dict[str, Any], merge: bool = True, *, remove: Iterable[str] = NO_KEYS
     ) -> bool:
-        """Set top-level keys of a session's metadata and touch it; False if it is not found.
+        """Set and remove top-level keys of a session's metadata, in one atomic step, and touch it.
 
-        Only the given keys change, so that concurrent updates of different keys all take effect. With ``merge=False``
-        the metadata becomes exactly ``custom_metadata``. Raises MetadataError for metadata that cannot be stored and
-        ValueError for an id over 1 KiB; nothing changes then. A failing storage: see the class.
+        Returns False if the session is not found. ``custom_metadata`` has the keys to set, with their values, and
+        ``remove`` the keys to drop, if they are there. All others stay, so that concurrent updates of different keys
+        all take effect. With ``merge=False`` the metadata becomes exactly ``custom_metadata``, whatever ``remove``
+        has. Raises MetadataError for metadata that cannot be stored, ValueError for a key that is in both and for an
+        id over 1 KiB, TypeError for a ``remove`` that is no iterable of keys, a str included; nothing changes then. A
+        failing storage: see the class.
         """
         if type(session_id) is not str:
             session_id = grid.plain(session_id)
         try:
-            return await self._store.update(session_id, custom_metadata, not merge) or not_found(session_id)
+            if remove is NO_KEYS:
+                return await self._store.update(session_id, custom_metadata, not merge) or not_found(session_id)
+            removed = check_removed(remove, custom_metadata)
+            options: dict[str, Any] = {"remove": removed} if removed and merge else {}
+            return await self._store.update(session_id, custom_metadata, not merge, **options) or not_found(session_id)
         except ProviderError as exc:
             return self._failed(exc, "update", session_id, False)
 

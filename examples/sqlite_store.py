@@ -10,7 +10,7 @@ import logging
 import sqlite3
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
@@ -201,14 +201,15 @@ class CoreStore(Rows):
                 self.write(row, interval=interval)
         return bool(found)
 
-    async def update(self, session_id: str, metadata: Metadata, replace: bool) -> bool:
-        return await self._update(session_id, decode_document(encode_document(metadata)), replace)
+    async def update(self, session_id: str, metadata: Metadata, replace: bool, *, remove: Collection[str] = ()) -> bool:
+        return await self._update(session_id, decode_document(encode_document(metadata)), replace, frozenset(remove))
 
     @transaction
-    def _update(self, session_id: str, patch: Metadata, replace: bool) -> bool:
+    def _update(self, session_id: str, patch: Metadata, replace: bool, remove: frozenset[str]) -> bool:
         found = self.find(session_id)
         for row, record in found:
-            self.write(row, metadata=patch if replace else record.metadata | patch)
+            kept = {} if replace else {key: record.metadata[key] for key in record.metadata.keys() - remove}
+            self.write(row, metadata=kept | patch)
         return bool(found)
 
     @transaction

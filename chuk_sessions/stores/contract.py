@@ -27,7 +27,7 @@ What every store promises, and ``chuk_sessions.testing.StoreContract`` checks:
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from inspect import getattr_static
 from types import MethodType
 from typing import NamedTuple, Protocol, TypeGuard, runtime_checkable
@@ -145,8 +145,13 @@ class SessionStore(Protocol):
         session would end before ``idle`` has passed from now.
         """
 
-    async def update(self, session_id: str, metadata: Metadata, replace: bool) -> bool:
-        """Set the keys of ``metadata`` and touch; with ``replace`` drop all others. False if not found."""
+    async def update(self, session_id: str, metadata: Metadata, replace: bool, *, remove: Collection[str] = ()) -> bool:
+        """Set the keys of ``metadata`` and touch; with ``replace`` drop all others. False if not found.
+
+        ``remove``, an option as those of ``create``, has keys to drop in the same step, each as ``codec.text_key``
+        gives it: none is a key of ``metadata``, and one that the session does not have is no error. It comes without
+        ``replace`` only, which drops them anyway.
+        """
 
     async def increment(self, session_id: str, field: str, amount: int) -> int | None:
         """Add ``amount`` to one key of the metadata and touch; the new value, None if not found.

@@ -8,7 +8,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from functools import partial
 from typing import Any, TypeVar
 
@@ -153,11 +153,13 @@ class KeyValueStore:
 
         return await self._in_turn(session_id, run)
 
-    async def update(self, session_id: str, metadata: Metadata, replace: bool) -> bool:
+    async def update(self, session_id: str, metadata: Metadata, replace: bool, *, remove: Collection[str] = ()) -> bool:
         patch = decode_document(encode_document(metadata))
 
         def change(record: SessionRecord) -> None:
             record.metadata = patch if replace else record.metadata | patch
+            for key in remove:
+                record.metadata.pop(key, None)
 
         return await self._change(session_id, change)
 

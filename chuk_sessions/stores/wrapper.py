@@ -82,9 +82,9 @@ class StoreWrapper:
         record = await self.read(session_id)
         return None if record is None or owner not in (None, record.user_id) else record
 
-    def update(self, session_id: str, metadata: Metadata, replace: bool) -> Coroutine[Any, Any, bool]:
+    def update(self, session_id: str, metadata: Metadata, replace: bool, **options: Any) -> Coroutine[Any, Any, bool]:
         """See ``SessionStore``."""
-        return self.store.update(session_id, metadata, replace)
+        return self.store.update(session_id, metadata, replace, **options)
 
     def increment(self, session_id: str, field: str, amount: int) -> Coroutine[Any, Any, int | None]:
         """See ``SessionStore``."""

@@ -65,6 +65,7 @@ async def manager_types() -> None:
     assert_type(await manager.open_session("id", owner="alice"), dict[str, Any] | None)
     assert_type(await manager.get_session_metadata("id"), SessionMetadata | None)
     assert_type(await manager.update_session_metadata("id", {"a": 1}, merge=False), bool)
+    assert_type(await manager.update_session_metadata("id", {}, remove=["a", "b"]), bool)
     assert_type(await manager.increment_session_metadata("id", "field", amount=-1), int | None)
     assert_type(await manager.extend_session_ttl("id", additional_hours=0.5), bool)
     assert_type(await manager.delete_session("id"), bool)

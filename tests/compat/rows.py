@@ -126,6 +126,7 @@ update/nested-is-replaced      | await m.update_session_metadata(sid, {"a": {"x"
 update/unknown                 | await m.update_session_metadata(k, {"a": 1})
 update/unknown-none            | await m.update_session_metadata(None, {"a": 1})
 update/object                  | await m.update_session_metadata(sid, {"a": object()})
+update/keyword                 | await m.update_session_metadata(session_id=sid, custom_metadata={"b": 2}, merge=True)
 update/keeps-deadline          | (a := await m.get_session_info(sid), await m.update_session_metadata(sid, {"b": 1}), (await m.get_session_info(sid))["expires_at"] == a["expires_at"])[2]
 update/list                    | await m.update_session_metadata(sid, ["a"])
 update/none                    | await m.update_session_metadata(sid, None)

@@ -295,8 +295,9 @@ def test_every_argument_is_covered() -> None:
     members = inspect.getmembers(SessionManager, inspect.isfunction)
     public = [method for name, method in members if not name.startswith("_")]
     assert {name for method in public for name in list(inspect.signature(method).parameters)[1:]} == {
-        *("session_id", "user_id", "ttl_hours", "custom_metadata", "merge", "field", "amount", "additional_hours"),
-        *("owner", "grace_seconds", "keep", "thorough", "batch", "requests", "session_ids", "artifact_id", "grid_key"),
+        *("session_id", "user_id", "ttl_hours", "custom_metadata", "merge", "remove", "field", "amount", "owner"),
+        *("additional_hours", "grace_seconds", "keep", "thorough", "batch", "requests", "session_ids"),
+        *("artifact_id", "grid_key"),
     }
 
 

@@ -47,6 +47,7 @@ class Calls:
             lambda: manager.delete_session(session_id),
             lambda: manager.extend_session_ttl(session_id, self.random.choice([0.5, 3])),
             lambda: manager.update_session_metadata(session_id, {"b": 1}, merge=self.random.random() < 0.5),
+            lambda: manager.update_session_metadata(session_id, {"c": 1}, remove=["b"]),
             lambda: manager.increment_session_metadata(session_id, "n"),
             lambda: manager.validate_session(session_id),
             lambda: self._open(manager, session_id, self.random.choice([user, None])),

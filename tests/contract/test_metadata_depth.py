@@ -92,7 +92,8 @@ async def check_deep_session(manager: SessionManager, make_deep: Callable[[str],
             assert (deep["custom_metadata"]["a"], deep["custom_metadata"]["n"]) == (2, 3)
         session_id = await manager.renew_session(session_id) or ""
         assert await manager.validate_session(session_id) is True
-    assert await manager.update_session_metadata(session_id, {"top": 1}) is True
+    assert await manager.update_session_metadata(session_id, {"beside": 1}, remove=["top"]) is True
+    assert await manager.update_session_metadata(session_id, {"top": 1}, remove=["beside"]) is True
     last = await manager.get_session_info(session_id)
     assert last is not None
     assert last["custom_metadata"] == {"top": 1, "a": 2, "n": 3}

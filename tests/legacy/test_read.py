@@ -65,6 +65,7 @@ CALLS: dict[str, Callable[[SessionManager], Any]] = {
     "info": lambda manager: manager.get_session_info("id"),
     "update": lambda manager: manager.update_session_metadata("id", {"role": "admin"}),
     "replace": lambda manager: manager.update_session_metadata("id", {"role": "admin"}, merge=False),
+    "remove": lambda manager: manager.update_session_metadata("id", {"role": "admin"}, remove=["a"]),
     "extend": lambda manager: manager.extend_session_ttl("id", 1),
     "allocate": lambda manager: manager.allocate_session("id", "alice", custom_metadata={"role": "new"}),
 }

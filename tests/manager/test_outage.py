@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from chuk_sessions.provider import Factory
 
 ID = "sess-secret-of-alice"
-CALLS = ("validate", "info", "merge", "replace", "extend", "delete")
+CALLS = ("validate", "info", "merge", "replace", "remove", "extend", "delete")
 NOT_FOUND = {"info": None}  # what a call returns that finds nothing; the others give False
 
 
@@ -59,6 +59,7 @@ async def call(manager: SessionManager, name: str, session_id: str = ID) -> Any:
         "info": lambda: manager.get_session_info(session_id),
         "merge": lambda: manager.update_session_metadata(session_id, {"a": 1}),
         "replace": lambda: manager.update_session_metadata(session_id, {"a": 1}, merge=False),
+        "remove": lambda: manager.update_session_metadata(session_id, {}, remove=["a"]),
         "extend": lambda: manager.extend_session_ttl(session_id, 1),
         "delete": lambda: manager.delete_session(session_id),
     }

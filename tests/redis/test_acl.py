@@ -82,6 +82,7 @@ async def use_everything(url: str, server: Server) -> None:
         assert await manager.update_session_metadata(session_id, {"c": 3})
         assert await manager.increment_session_metadata(session_id, "n", 2) == 2
         assert await manager.increment_session_metadata(session_id, "n") == 3
+        assert await manager.update_session_metadata(session_id, {"a": 1}, remove=["b", "c"])
         assert await manager._store.update(session_id, {"a": 1}, replace=True)
         assert await manager.extend_session_ttl(session_id, 1)
         info = await manager.get_session_info(session_id)

@@ -177,6 +177,7 @@ OPERATIONS: dict[str, tuple[Operation, str, int]] = {
     "info": (lambda m, s: m.get_session_info(s), "HGETALL", 108),
     "update": (lambda m, s: m.update_session_metadata(s, UPDATE), "EVALSHA", 227),
     "replace": (lambda m, s: m.update_session_metadata(s, UPDATE, merge=False), "EVALSHA", 227),
+    "remove": (lambda m, s: m.update_session_metadata(s, UPDATE, remove=["used"]), "EVALSHA", 247),
     "increment": (lambda m, s: m.increment_session_metadata(s, "used"), "EVALSHA", 188),
     "extend": (lambda m, s: m.extend_session_ttl(s, 1), "EVALSHA", 219),
     "delete": (lambda m, s: m.delete_session(s), "EVALSHA", 196),

@@ -30,10 +30,11 @@ WRITES: dict[str, Call] = {
     "validate": lambda manager: manager.validate_session("id"),
     "merge": lambda manager: manager.update_session_metadata("id", {"b": 2}),
     "replace": lambda manager: manager.update_session_metadata("id", {}, merge=False),
+    "remove": lambda manager: manager.update_session_metadata("id", {"b": 2}, remove=["a"]),
     "extend": lambda manager: manager.extend_session_ttl("id", 1),
     "delete": lambda manager: manager.delete_session("id"),
 }
-NEW_DATA = ("allocate", "merge", "replace")
+NEW_DATA = ("allocate", "merge", "replace", "remove")
 every_write = pytest.mark.parametrize("call", WRITES.values(), ids=WRITES)
 writes_of_new_data = pytest.mark.parametrize("call", [WRITES[name] for name in NEW_DATA], ids=NEW_DATA)
 

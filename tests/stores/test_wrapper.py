@@ -37,7 +37,7 @@ CALLS: dict[str, tuple[tuple[Any, ...], dict[str, Any], object]] = {
     "read": (("id",), {}, RECORD),
     "touch": (("id", 0.5), {}, True),
     "open": (("id", 0.5, "alice"), {}, RECORD),
-    "update": (("id", {"a": 2}, True), {}, True),
+    "update": (("id", {"a": 2}, True), {"remove": ("b",)}, True),
     "increment": (("id", "n", -2), {}, 40),
     "extend": (("id", 60.0), {}, True),
     "delete": (("id",), {}, True),

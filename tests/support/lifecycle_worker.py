@@ -128,6 +128,7 @@ async def use(url: str, session_id: str) -> list[int]:
             await manager.validate_session(session_id),
             await manager.update_session_metadata(session_id, {"updated": True}),
             await manager.update_session_metadata(session_id, {"replaced": True}, merge=False),
+            await manager.update_session_metadata(session_id, {"swapped": True}, remove=["updated"]),
             await manager.increment_session_metadata(session_id, "used"),
             await manager.extend_session_ttl(session_id, 1),
         ]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from itertools import islice
 
-from chuk_sessions.codec import Metadata, encode_document, merge_document
+from chuk_sessions.codec import Metadata, drop_keys, encode_document, merge_document
 from chuk_sessions.models import SessionRecord
 from chuk_sessions.providers.memory.expiring_map import Entry
 from chuk_sessions.providers.memory.session import StoredSession, record_of
@@ -102,7 +102,7 @@ class MemorySessionStore:
             record.current_id = session.session_id
         return record
 
-    async def update(self, session_id: str, metadata: Metadata, replace: bool) -> bool:
+    async def update(self, session_id: str, metadata: Metadata, replace: bool, *, remove: Collection[str] = ()) -> bool:
         entry = self._entries.get(session_id)
         if entry is None or entry[1] <= self._clock():
             entry = self._live_as_alias(session_id)
@@ -116,6 +116,8 @@ class MemorySessionStore:
             while True:
                 before = session.document
                 after = merge_document(before, metadata)
+                if remove:
+                    after = drop_keys(after, remove)
                 if session.document is before:  # as in ``StoredSession.increment``
                     session.document = after
                     break

@@ -25,6 +25,8 @@ integers that ``increment`` counts are written by the server. The other fields a
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from chuk_sessions.codec import ANY_DEPTH, MAX_LEVELS, Metadata, decode_fields, encode_fields
 from chuk_sessions.exceptions import MetadataError
 from chuk_sessions.models import MICROSECONDS, SessionRecord
@@ -38,6 +40,7 @@ __all__ = [
     "alias_in",
     "decode_record",
     "encode_metadata",
+    "encode_patch",
     "encode_record",
     "in_microseconds",
     "in_seconds",
@@ -67,6 +70,17 @@ def encode_metadata(metadata: Metadata, levels: int = MAX_LEVELS) -> list[bytes]
     for key, value in fields.items():
         items += (METADATA + to_bytes(key), value.encode())
     return items
+
+
+def encode_patch(metadata: Metadata, remove: Collection[str]) -> list[bytes | int]:
+    """How many fields to remove, these fields, and then those to set, each followed by its value.
+
+    Raises MetadataError as ``encode_metadata``, and if all together are too many.
+    """
+    items = encode_metadata(metadata)
+    if len(remove) + len(items) > 2 * MAX_FIELDS:
+        raise MetadataError(f"remove and custom_metadata have more than {MAX_FIELDS} keys; nothing was changed")
+    return [len(remove), *map(metadata_field, remove), *items]
 
 
 def metadata_field(key: str) -> bytes:

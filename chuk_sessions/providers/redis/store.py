@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import suppress
 from functools import partial
 
@@ -32,6 +32,7 @@ from chuk_sessions.providers.redis.record import (
     alias_in,
     decode_record,
     encode_metadata,
+    encode_patch,
     in_microseconds,
     in_seconds,
     metadata_field,
@@ -203,9 +204,21 @@ class RedisSessionStore:
             record.current_id = session_id
         return record
 
-    async def update(self, session_id: str, metadata: Metadata, replace: bool, call: Call | None = None) -> bool:
+    async def update(
+        self,
+        session_id: str,
+        metadata: Metadata,
+        replace: bool,
+        call: Call | None = None,
+        *,
+        remove: Collection[str] = (),
+    ) -> bool:
         call = call or self._client.begin()
-        args = (VERSION, b"1" if replace else b"0", *encode_metadata(metadata))
+        args: tuple[Argument, ...]
+        if remove and not replace:
+            args = (VERSION, b"2", *encode_patch(metadata, remove))
+        else:
+            args = (VERSION, b"1" if replace else b"0", *encode_metadata(metadata))
         reply = await UPDATE.step(call, (self._key(session_id),), args)
         while (target := target_of(reply)) is not None:
             reply = await UPDATE.step(call, (self._key(target),), args)

@@ -36,6 +36,33 @@ class ConcurrencyTests(StoreFixtures):
         assert metadata.pop("last") in range(CALLERS)
         assert metadata == {f"key-{n}": n for n in range(CALLERS)}
 
+    async def test_removals_and_merges_lose_nothing(self, any_store: AnyStore) -> None:
+        """Each key is gone that a caller has removed, and each is there that one has set."""
+        await any_store().create("id", None, HOUR, {f"old-{n}": n for n in range(CALLERS)})
+        names = ("new", "key")
+        removals = [any_store().update("id", {f"new-{n}": n}, False, remove=(f"old-{n}",)) for n in range(CALLERS)]
+        merges = [any_store().update("id", {f"key-{n}": n}, False) for n in range(CALLERS)]
+        assert await asyncio.gather(*removals, *merges) == [True] * (2 * CALLERS)
+        assert (await read(any_store())).metadata == {f"{name}-{n}": n for n in range(CALLERS) for name in names}
+
+    async def test_changes_of_two_keys_are_one_step(self, any_store: AnyStore) -> None:
+        """A key is removed in the step that sets the other: of two that take turns, everybody sees one."""
+        await any_store().create("id", None, HOUR, {"a": 1})
+
+        async def take_turns() -> None:
+            for _ in range(20):
+                await any_store().update("id", {"b": 1}, False, remove=("a",))
+                await asyncio.sleep(0)
+                await any_store().update("id", {"a": 1}, False, remove=("b",))
+                await asyncio.sleep(0)
+
+        turns, seen = asyncio.create_task(take_turns()), []
+        while not turns.done():
+            seen += [list((await read(any_store())).metadata)]
+            await asyncio.sleep(0)
+        await turns
+        assert [keys for keys in seen if len(keys) != 1] == []
+
     async def test_counts_lose_nothing(self, any_store: AnyStore) -> None:
         """Each caller gets a value of its own, also while others merge."""
         await any_store().create("id", None, HOUR, {})

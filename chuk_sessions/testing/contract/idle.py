@@ -19,6 +19,7 @@ TOUCHES: dict[str, Callable[[SessionStore, str], Awaitable[Any]]] = {
     "open": lambda store, session_id: complete(store).open(session_id, 0, "alice"),
     "merge": lambda store, session_id: store.update(session_id, {"a": 1}, False),
     "replace": lambda store, session_id: store.update(session_id, {"a": 1}, True),
+    "remove": lambda store, session_id: store.update(session_id, {}, False, remove=("a",)),
     "increment": lambda store, session_id: store.increment(session_id, "n", 1),
     "extend": lambda store, session_id: store.extend(session_id, HOUR),
     "create": lambda store, session_id: store.create(session_id, "somebody", 1, {}),

@@ -66,6 +66,59 @@ class MetadataTests(StoreFixtures):
         await store.update("id", {1: "first", "1": "second"}, False)
         assert (await read(store)).metadata == {"1": "second"}
 
+    async def test_removing_keys(self, store: SessionStore, time: Time) -> None:
+        """Beside the keys that are set; others stay, with all that belongs to the session; and it is touched."""
+        await store.create("id", "alice", HOUR, {"a": 1, "b": {"x": 1}, "c": "kept"})
+        old = await read(store)
+        await time.passes(0.01)
+        assert await store.update("id", {"d": [2]}, False, remove=("a", "b")) is True
+        new = await read(store)
+        assert new.metadata == {"c": "kept", "d": [2]}
+        assert new.accessed > old.accessed
+        assert (new.user_id, new.created, new.expires) == (old.user_id, old.created, old.expires)
+        assert await store.update("id", {}, False, remove=["c", "d"]) is True
+        assert (await read(store)).metadata == {}
+
+    async def test_removing_a_key_that_is_not_there(self, store: SessionStore, time: Time) -> None:
+        """No error: what is there goes, and the session is touched; but none is found that does not exist."""
+        await store.create("id", None, HOUR, {"a": 1, "b": 2})
+        old = await read(store)
+        await time.passes(0.01)
+        assert await store.update("id", {}, False, remove=("x", "a")) is True
+        new = await read(store)
+        assert new.metadata == {"b": 2}
+        assert new.accessed > old.accessed
+        assert await store.update("unknown", {"a": 1}, False, remove=("b",)) is False
+        assert await store.read("unknown") is None
+
+    async def test_any_text_is_a_key_to_remove(self, store: SessionStore) -> None:
+        """Names of a record's own fields too, which stay; what only looks like a key stays as well."""
+        names = dict.fromkeys(("", "\0", "*", "m:", "m:user", "user", "v", "expires", "1", "\ud800", "ключ"), 1)
+        await store.create("id", "alice", HOUR, names | {"User": 2, "m:m:": 3})
+        before = await read(store)
+        assert await store.update("id", {}, False, remove=names.keys()) is True
+        after = await read(store)
+        assert after.metadata == {"User": 2, "m:m:": 3}
+        assert (after.user_id, after.expires, after.status) == ("alice", before.expires, "active")
+        assert await store.touch("id", 0) is True
+
+    async def test_removing_ten_thousand_keys(self, store: SessionStore) -> None:
+        """In the step that sets as many others."""
+        many = {f"key-{n}": n for n in range(MANY)}
+        others = {f"other-{n}": n for n in range(MANY)}
+        await store.create("id", None, HOUR, {**many, "kept": 1})
+        assert await store.update("id", others, False, remove=many.keys()) is True
+        assert (await read(store)).metadata == {**others, "kept": 1}
+
+    async def test_refused_metadata_removes_nothing(self, store: SessionStore) -> None:
+        """The refusal comes before anything is changed."""
+        await store.create("id", None, HOUR, {"kept": 1})
+        old = await read(store)
+        for metadata in REFUSED:
+            with pytest.raises(MetadataError):
+                await store.update("id", metadata, False, remove=("kept",))  # type: ignore[arg-type]
+        assert await read(store) == old
+
     @pytest.mark.parametrize("metadata", REFUSED, ids=repr)
     async def test_refused_metadata_changes_nothing(self, store: SessionStore, time: Time, metadata: Any) -> None:
         """No session is made and none is touched; and a refusal comes before "not found"."""

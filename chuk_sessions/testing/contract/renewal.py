@@ -133,6 +133,13 @@ class RenewalTests(StoreFixtures):
         assert await store.delete(first) is True
         assert await store.touch(current, 0) is False
 
+    async def test_removing_under_the_alias(self, renewable_store: CompleteStore, kind: Kind) -> None:
+        """An update that drops some keys finds the session too."""
+        old_id = await log_in(renewable_store, kind[1], kind[0], metadata={"a": 1, "b": 2})
+        new_id = await renewed(renewable_store, old_id, 60)
+        assert await renewable_store.update(old_id, {"c": 3}, False, remove=("a",)) is True
+        assert (await read(renewable_store, new_id)).metadata == {"b": 2, "c": 3}
+
     async def test_replacing_under_the_alias(self, renewable_store: CompleteStore, kind: Kind) -> None:
         """An update that drops all other keys finds the session too."""
         old_id = await log_in(renewable_store, kind[1], kind[0], metadata={"a": 1})

@@ -21,8 +21,8 @@ __all__: list[str] = []
 
 @found_by("test_a_session_that_never_was", "test_a_deleted_session_is_not_revived", "test_nothing_survives_a_delete")
 class RevivesInUpdate(Broken):
-    async def update(self, session_id: str, metadata: Metadata, replace: bool) -> bool:
-        if not await self.store.update(session_id, metadata, replace):
+    async def update(self, session_id: str, metadata: Metadata, replace: bool, **options: Any) -> bool:
+        if not await self.store.update(session_id, metadata, replace, **options):
             await self.store.create(session_id, None, 3600, metadata)
         return True
 
@@ -137,9 +137,9 @@ class HandsOutWhatItHolds(Broken):
         self.shared[session_id] = metadata
         return await self.store.create(session_id, user_id, lifetime, metadata, **options)
 
-    async def update(self, session_id: str, metadata: Metadata, replace: bool) -> bool:
+    async def update(self, session_id: str, metadata: Metadata, replace: bool, **options: Any) -> bool:
         self.shared[session_id] = metadata
-        return await self.store.update(session_id, metadata, replace)
+        return await self.store.update(session_id, metadata, replace, **options)
 
     async def read(self, session_id: str) -> SessionRecord | None:
         return await self.changed(session_id, metadata=self.shared.get(session_id))

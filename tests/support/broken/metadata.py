@@ -21,8 +21,8 @@ __all__: list[str] = []
 
 @found_by("test_replace", "test_update_with_nothing", "test_ten_thousand_fields", "test_replacing_under_the_alias")
 class IgnoresReplace(Broken):
-    async def update(self, session_id: str, metadata: Metadata, replace: bool) -> bool:
-        return await self.store.update(session_id, metadata, False)
+    async def update(self, session_id: str, metadata: Metadata, replace: bool, **options: Any) -> bool:
+        return await self.store.update(session_id, metadata, False, **options)
 
 
 @found_by(
@@ -30,37 +30,37 @@ class IgnoresReplace(Broken):
     *("test_deep_nesting", "test_ten_thousand_fields", "test_counts_lose_nothing"),
 )
 class AlwaysReplaces(Broken):
-    async def update(self, session_id: str, metadata: Metadata, replace: bool) -> bool:
+    async def update(self, session_id: str, metadata: Metadata, replace: bool, **options: Any) -> bool:
         return await self.store.update(session_id, metadata, True)
 
 
 @found_by("test_merge")
 class MergesWhatIsInside(Broken):
-    async def update(self, session_id: str, metadata: Metadata, replace: bool) -> bool:
+    async def update(self, session_id: str, metadata: Metadata, replace: bool, **options: Any) -> bool:
         record = await self.store.read(session_id)
         if record is not None and not replace:
             for key, value in metadata.items():
                 if isinstance(value, dict) and isinstance(record.metadata.get(key), dict):
                     metadata = metadata | {key: record.metadata[key] | value}
-        return await self.store.update(session_id, metadata, replace)
+        return await self.store.update(session_id, metadata, replace, **options)
 
 
 @found_by("test_merges_of_different_keys_lose_nothing", "test_counts_lose_nothing")
 class LosesConcurrentUpdates(Broken):
-    async def update(self, session_id: str, metadata: Metadata, replace: bool) -> bool:
+    async def update(self, session_id: str, metadata: Metadata, replace: bool, **options: Any) -> bool:
         record = await self.store.read(session_id)
         await asyncio.sleep(0)
         if record is None or replace:
-            return await self.store.update(session_id, metadata, replace)
+            return await self.store.update(session_id, metadata, replace, **options)
         return await self.store.update(session_id, record.metadata | metadata, True)
 
 
 @found_by("test_merge", "test_replace", "test_update_with_nothing", "test_accessed_follows_the_clock")
 class UpdateDoesNotTouch(Broken):
-    async def update(self, session_id: str, metadata: Metadata, replace: bool) -> bool:
+    async def update(self, session_id: str, metadata: Metadata, replace: bool, **options: Any) -> bool:
         before = await self.store.read(session_id)
         self.shared[session_id] = before and before.accessed
-        return await self.store.update(session_id, metadata, replace)
+        return await self.store.update(session_id, metadata, replace, **options)
 
     async def read(self, session_id: str) -> SessionRecord | None:
         accessed = self.shared.pop(session_id, None)
@@ -81,16 +81,16 @@ class StoresBeforeItRefuses(Broken):
 
 @found_by("test_refused_metadata_changes_nothing")
 class TouchesBeforeItRefuses(Broken):
-    async def update(self, session_id: str, metadata: Metadata, replace: bool) -> bool:
+    async def update(self, session_id: str, metadata: Metadata, replace: bool, **options: Any) -> bool:
         await self.store.touch(session_id, 0)
-        return await self.store.update(session_id, metadata, replace)
+        return await self.store.update(session_id, metadata, replace, **options)
 
 
 @found_by("test_refused_metadata_changes_nothing")
 class RefusesWithAnotherError(Broken):
-    async def update(self, session_id: str, metadata: Metadata, replace: bool) -> bool:
+    async def update(self, session_id: str, metadata: Metadata, replace: bool, **options: Any) -> bool:
         json.dumps(metadata)
-        return await self.store.update(session_id, metadata, replace)
+        return await self.store.update(session_id, metadata, replace, **options)
 
 
 @found_by("test_samples")
@@ -103,20 +103,64 @@ class ReadsWithOrjsonAlone(Broken):
 
 @found_by("test_merging_keys_that_are_no_text", "test_samples")
 class TakesKeysAsTheyAre(Broken):
-    async def update(self, session_id: str, metadata: Metadata, replace: bool) -> bool:
+    async def update(self, session_id: str, metadata: Metadata, replace: bool, **options: Any) -> bool:
         encode_document(metadata)
         texts = {key: value for key, value in metadata.items() if isinstance(key, str)}
-        return await self.store.update(session_id, texts, replace)
+        return await self.store.update(session_id, texts, replace, **options)
 
 
 @found_by("test_merging_two_keys_with_one_text")
 class TakesTheFirstOfTwoKeys(Broken):
-    async def update(self, session_id: str, metadata: Metadata, replace: bool) -> bool:
+    async def update(self, session_id: str, metadata: Metadata, replace: bool, **options: Any) -> bool:
         encode_document(metadata)
         texts: dict[str, Any] = {}
         for key, value in metadata.items():
             texts.setdefault(text_key(key), value)
-        return await self.store.update(session_id, texts, replace)
+        return await self.store.update(session_id, texts, replace, **options)
+
+
+@found_by(
+    *("test_removing_keys", "test_removing_under_the_alias", "test_removals_and_merges_lose_nothing"),
+    *("test_removing_ten_thousand_keys", "test_any_text_is_a_key_to_remove", "test_changes_of_two_keys_are_one_step"),
+)
+class IgnoresRemove(Broken):
+    async def update(self, session_id: str, metadata: Metadata, replace: bool, **options: Any) -> bool:
+        return await self.store.update(session_id, metadata, replace)
+
+
+@found_by("test_removing_a_key_that_is_not_there")
+class TrustsKeysToBeThere(Broken):
+    async def update(self, session_id: str, metadata: Metadata, replace: bool, **options: Any) -> bool:
+        record = await self.store.read(session_id)
+        if record is not None:
+            [record.metadata[key] for key in options.get("remove", ())]
+        return await self.store.update(session_id, metadata, replace, **options)
+
+
+@found_by("test_changes_of_two_keys_are_one_step")
+class RemovesInAStepOfItsOwn(Broken):
+    async def update(self, session_id: str, metadata: Metadata, replace: bool, **options: Any) -> bool:
+        found = await self.store.update(session_id, metadata, replace)
+        await asyncio.sleep(0)
+        return found and await self.store.update(session_id, {}, replace, **options)
+
+
+@found_by("test_refused_metadata_removes_nothing")
+class RemovesBeforeItRefuses(Broken):
+    async def update(self, session_id: str, metadata: Metadata, replace: bool, **options: Any) -> bool:
+        await self.store.update(session_id, {}, replace, **options)
+        return await self.store.update(session_id, metadata, replace)
+
+
+@found_by("test_removals_and_merges_lose_nothing")
+class LosesWhatIsMergedMeanwhile(Broken):
+    async def update(self, session_id: str, metadata: Metadata, replace: bool, **options: Any) -> bool:
+        record = await self.store.read(session_id)
+        await asyncio.sleep(0)
+        if record is None or not options:
+            return await self.store.update(session_id, metadata, replace)
+        kept = {key: value for key, value in record.metadata.items() if key not in options["remove"]}
+        return await self.store.update(session_id, kept | metadata, True)
 
 
 @found_by("test_fixed_parts_cannot_be_shadowed")
@@ -200,10 +244,10 @@ class CountingDoesNotTouch(Broken):
 
 @found_by("test_sessions_do_not_mix_with_each_other")
 class MixesSessions(Broken):
-    async def update(self, session_id: str, metadata: Metadata, replace: bool) -> bool:
+    async def update(self, session_id: str, metadata: Metadata, replace: bool, **options: Any) -> bool:
         self.shared["last"] = session_id
         await asyncio.sleep(0)
-        return await self.store.update(self.shared["last"], metadata, replace)
+        return await self.store.update(self.shared["last"], metadata, replace, **options)
 
 
 @found_by(

@@ -119,11 +119,12 @@ class LegacyReadingStore(StoreWrapper):
             record = await self._read_published(call, session_id)
             return None if record is None or owner not in (None, record.user_id) else record
 
-    async def update(self, session_id: str, metadata: Metadata, replace: bool) -> bool:
+    async def update(self, session_id: str, metadata: Metadata, replace: bool, **options: Any) -> bool:
         call = self._client.begin()
-        if await self.store.update(session_id, metadata, replace, call):
+        args = (session_id, metadata, replace, call)
+        if await self.store.update(*args, **options):
             return True
-        return await self._import(call, session_id) and await self.store.update(session_id, metadata, replace, call)
+        return await self._import(call, session_id) and await self.store.update(*args, **options)
 
     async def increment(self, session_id: str, field: str, amount: int) -> int | None:
         call = self._client.begin()
