@@ -260,6 +260,23 @@ class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
         except ProviderError as exc:
             return self._failed(exc, "extend", session_id, False)
 
+    async def set_session_ttl(self, session_id: str, ttl_hours: float) -> bool:
+        """Give a session a deadline ``ttl_hours`` from now, and touch it; False if it is not found.
+
+        The deadline may be earlier than it was, or later. Where there is an idle time, the session ends at this
+        deadline however often it is touched.
+
+        Raises ValueError for hours that are not over 0 and up to 100 years, for a deadline beyond the year 9999 and
+        for an id over 1 KiB, TypeError for hours that are no number and for an id that is no str; nothing changes
+        then. Raises StorageError if the storage fails, strict or not.
+        """
+        lifetime = seconds_of("ttl_hours", ttl_hours)
+        session_id = check_id("session_id", session_id)
+        try:
+            return await self._store.extend(session_id, lifetime, from_now=True)
+        except ProviderError as exc:
+            raise _storage_error("set the lifetime of", session_id, exc) from exc
+
     async def delete_session(self, session_id: str) -> bool:
         """End a session for every process, at once; False if it is not found.
 

@@ -145,9 +145,11 @@ class Rows:
             record.current_id = None if row["id"] == to_blob(session_id) else to_text(row["id"])
         return found
 
-    def write(self, row: sqlite3.Row, later: float = 0, metadata: Metadata | None = None, interval: float = 0) -> None:
-        """Touch a session, for the next ``interval`` too; move its deadline, give it the metadata, if there are any."""
-        now, expires = self.now(), row["expires"] + later
+    def write(
+        self, row: sqlite3.Row, expires: float | None = None, metadata: Metadata | None = None, interval: float = 0
+    ) -> None:
+        """Touch a session, for the next ``interval`` too; give it another deadline or metadata, if there are any."""
+        now, expires = self.now(), row["expires"] if expires is None else expires
         idle_ends = now + row["idle"] + min(interval, row["idle"] / 2)
         ends = min(expires, max(row["ends"], idle_ends)) if row["idle"] else expires
         change = "UPDATE sessions SET accessed = max(accessed, ?), expires = ?, ends = ?, metadata = ? WHERE number = ?"
@@ -221,11 +223,11 @@ class CoreStore(Rows):
         return None
 
     @transaction
-    def extend(self, session_id: str, lifetime: float) -> bool:
+    def extend(self, session_id: str, lifetime: float, *, from_now: bool = False) -> bool:
         found = self.find(session_id)
         for row, record in found:
-            postponed(record.expires, lifetime)  # a DeadlineError beyond the year 9999
-            self.write(row, later=lifetime)
+            since = self.now() if from_now else record.expires
+            self.write(row, expires=postponed(since, lifetime))  # or a DeadlineError beyond the year 9999
         return bool(found)
 
     @transaction

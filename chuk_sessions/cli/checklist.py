@@ -252,6 +252,7 @@ async def _permissions(client: Client, server: Master) -> list[Finding]:
         "update": lambda: store.update(name, {"a": 2}, True),
         "count": lambda: store.increment(name, "n", 1),
         "extend": lambda: store.extend(name, 60.0),
+        "set lifetime": lambda: store.extend(name, 60.0, from_now=True),
         "renew": lambda: store.renew(name, new_name, 0),
         "list": lambda: store.list_user(user),
         "end all": lambda: store.delete_user(user, frozenset([new_name])),

@@ -23,6 +23,9 @@ What every store promises, and ``chuk_sessions.testing.StoreContract`` checks:
 | ``Walkable`` | ``pages``, ``count`` | all sessions of a sandbox |
 | ``DeletingMany`` | ``delete_all`` | several deletions at once; without it ``delete`` is called for each |
 | ``InProcess`` | ``sweep``, ``cached``, ``capacity`` | figures of this process; a store elsewhere has none |
+
+Another way to do what an operation does is an option of it and no capability, such as ``extend`` with ``from_now``: so
+a wrapper that overrides the operation, to drop a cached copy for instance, sees the call too, and none passes it by.
 """
 
 from __future__ import annotations
@@ -160,8 +163,11 @@ class SessionStore(Protocol):
         the sum would be none. ``field`` is as ``codec.text_key`` gives it, ``amount`` in ``INT64``.
         """
 
-    async def extend(self, session_id: str, lifetime: float) -> bool:
+    async def extend(self, session_id: str, lifetime: float, *, from_now: bool = False) -> bool:
         """Move the deadline ``lifetime`` later and touch. False if not found.
+
+        With ``from_now``, an option as those of ``create``, the deadline is ``lifetime`` from now instead, be it later
+        or earlier than before. An idle deadline is never later than that, and only moves earlier to be so.
 
         Raises DeadlineError, and changes nothing, if it would be after ``LAST_DEADLINE``.
         """

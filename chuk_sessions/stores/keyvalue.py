@@ -172,9 +172,9 @@ class KeyValueStore:
 
         return value if await self._change(session_id, change) else None
 
-    async def extend(self, session_id: str, lifetime: float) -> bool:
+    async def extend(self, session_id: str, lifetime: float, *, from_now: bool = False) -> bool:
         def change(record: SessionRecord) -> None:
-            record.expires = postponed(record.expires, lifetime)
+            record.expires = postponed(self._wall_clock() if from_now else record.expires, lifetime)
 
         return await self._change(session_id, change)
 

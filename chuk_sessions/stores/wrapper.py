@@ -90,9 +90,9 @@ class StoreWrapper:
         """See ``SessionStore``."""
         return self.store.increment(session_id, field, amount)
 
-    def extend(self, session_id: str, lifetime: float) -> Coroutine[Any, Any, bool]:
+    def extend(self, session_id: str, lifetime: float, **options: Any) -> Coroutine[Any, Any, bool]:
         """See ``SessionStore``."""
-        return self.store.extend(session_id, lifetime)
+        return self.store.extend(session_id, lifetime, **options)
 
     def delete(self, session_id: str) -> Coroutine[Any, Any, bool]:
         """See ``SessionStore``."""

@@ -68,6 +68,7 @@ async def manager_types() -> None:
     assert_type(await manager.update_session_metadata("id", {}, remove=["a", "b"]), bool)
     assert_type(await manager.increment_session_metadata("id", "field", amount=-1), int | None)
     assert_type(await manager.extend_session_ttl("id", additional_hours=0.5), bool)
+    assert_type(await manager.set_session_ttl("id", ttl_hours=0.5), bool)
     assert_type(await manager.delete_session("id"), bool)
     assert_type(await manager.renew_session("id", grace_seconds=0.5), str | None)
     assert_type(await manager.renew_session("id", user_id="alice", custom_metadata={"a": 1}), str | None)

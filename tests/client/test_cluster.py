@@ -85,6 +85,7 @@ async def test_every_operation_of_sessions_on_all_masters(cluster: ClusterServer
     assert all(await asyncio.gather(*map(manager.validate_session, ids)))
     assert all(await asyncio.gather(*(manager.update_session_metadata(each, {"more": 1}) for each in ids)))
     assert all(await asyncio.gather(*(manager.extend_session_ttl(each, 1) for each in ids)))
+    assert all(await asyncio.gather(*(manager.set_session_ttl(each, 1) for each in ids)))
     infos = await asyncio.gather(*map(manager.get_session_info, ids))
     assert [info and info["custom_metadata"] for info in infos] == [{"n": user, "more": 1} for user in users]
     assert all(await asyncio.gather(*map(manager.delete_session, ids)))

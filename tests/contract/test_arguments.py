@@ -55,6 +55,7 @@ NEWER: dict[str, Callable[[SessionManager, Any], Awaitable[Any]]] = {
     "allocate": lambda manager, session_id: manager.allocate_session(session_id),
     "increment": lambda manager, session_id: manager.increment_session_metadata(session_id, "n"),
     "renew": lambda manager, session_id: manager.renew_session(session_id),
+    "set ttl": lambda manager, session_id: manager.set_session_ttl(session_id, 1),
     "open": lambda manager, session_id: manager.open_session(session_id),
 }
 

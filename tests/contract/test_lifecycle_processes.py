@@ -11,6 +11,7 @@ import pytest
 from chuk_sessions import SessionManager
 from chuk_sessions.ids import session_key, user_tag
 from chuk_sessions.providers import redis
+from chuk_sessions.providers.redis.index import parse_member
 from chuk_sessions.providers.redis.keys import index_key
 from chuk_sessions.redis_client.client import Client
 from chuk_sessions.redis_client.slots import slot_of
@@ -154,6 +155,32 @@ def test_renewals_in_four_processes_while_all_sessions_are_ended(
     assert moves > 0 or "," not in server_url
     assert len(last) == PROCESSES * len(sessions)
     assert asyncio.run(survivors(server_url, user, last)) == ([], [])
+
+
+def test_deadlines_that_move_in_four_processes(server_url: str, meanwhile: Callable[[Workers, str], int]) -> None:
+    """Earlier, later and earlier again: no call misses its session, and no entry of the index ends before that."""
+    user = "alice"
+    sessions = asyncio.run(log_in(server_url, user))[:4]
+    with Workers(PROCESSES, "move_deadlines", server_url, *sessions) as workers:
+        workers.go()
+        moves = meanwhile(workers, index_key("box", user_tag("box", user)))
+        missed = workers.results()
+    assert missed == [0] * PROCESSES
+    assert asyncio.run(too_early(server_url, user)) == []
+    assert moves > 0 or "," not in server_url
+
+
+async def too_early(url: str, user: str) -> list[bytes]:
+    """The sessions whose entry in the index ends before they do, and those that it does not list."""
+    client, index = Client(url), index_key("box", user_tag("box", user))
+    members = [parse_member(raw) for raw in await client.call(b"ZRANGE", index, 0, -1)]
+    found = []
+    for member in members:
+        score = float(await client.call(b"ZSCORE", index, member.raw))
+        (expires,) = await client.call(b"HMGET", session_key("box", member.session_id), b"expires")
+        if score < int(expires) // 1000:
+            found.append(member.raw)
+    return found + [b"not listed"] * (20 - len(members))
 
 
 async def survivors(url: str, user: str, ids: list[str]) -> tuple[list[str], list[object]]:

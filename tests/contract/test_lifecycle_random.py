@@ -46,6 +46,7 @@ class Calls:
             lambda: self._renew(manager, session_id),
             lambda: manager.delete_session(session_id),
             lambda: manager.extend_session_ttl(session_id, self.random.choice([0.5, 3])),
+            lambda: manager.set_session_ttl(session_id, self.random.choice([0.2, 4])),
             lambda: manager.update_session_metadata(session_id, {"b": 1}, merge=self.random.random() < 0.5),
             lambda: manager.update_session_metadata(session_id, {"c": 1}, remove=["b"]),
             lambda: manager.increment_session_metadata(session_id, "n"),
@@ -53,7 +54,7 @@ class Calls:
             lambda: self._open(manager, session_id, self.random.choice([user, None])),
             lambda: manager.delete_user_sessions(user, keep=session_id),
         ]
-        weights = [3, 3, 3, 1, 1, 1, 1, 1, 1, 0.3]
+        weights = [3, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1, 0.3]
         await self.random.choices(calls, weights)[0]()
 
     async def _allocate(self, manager: SessionManager, session_id: str | None, user: str | None) -> None:

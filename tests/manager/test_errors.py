@@ -64,6 +64,8 @@ async def test_hours_out_of_range(manager: SessionManager, hours: Any) -> None:
     with pytest.raises(ValueError, match=r"^additional_hours must"):
         await manager.extend_session_ttl("known", hours)
     with pytest.raises(ValueError, match=r"^ttl_hours must"):
+        await manager.set_session_ttl("known", hours)
+    with pytest.raises(ValueError, match=r"^ttl_hours must"):
         await manager.allocate_session("known", ttl_hours=hours)
     assert await manager.get_session_info("known") == old
 
@@ -75,6 +77,8 @@ async def test_hours_that_are_no_number(manager: SessionManager, hours: Any) -> 
     assert await manager.get_session_info("new") is None
     with pytest.raises(TypeError, match=r"^additional_hours must"):
         await manager.extend_session_ttl("new", hours)
+    with pytest.raises(TypeError, match=r"^ttl_hours must"):
+        await manager.set_session_ttl("new", hours)
 
 
 async def test_kinds_of_hours(manager: SessionManager) -> None:
@@ -85,6 +89,11 @@ async def test_kinds_of_hours(manager: SessionManager) -> None:
         assert info is not None
         life = datetime.fromisoformat(info["expires_at"]) - datetime.fromisoformat(info["created_at"])
         assert life.total_seconds() == pytest.approx(7200, abs=1e-3)
+        assert await manager.set_session_ttl(session_id, hours) is True  # type: ignore[arg-type]
+        info = await manager.get_session_info(session_id)
+        assert info is not None
+        life = datetime.fromisoformat(info["expires_at"]) - datetime.fromisoformat(info["last_accessed"])
+        assert life.total_seconds() == pytest.approx(3600, abs=0.1)
 
 
 def test_default_hours() -> None:

@@ -83,6 +83,7 @@ ALWAYS_RAISING: dict[str, Callable[[SessionManager], Awaitable[Any]]] = {
     "increment": lambda manager: manager.increment_session_metadata(ID, "used"),
     "metadata": lambda manager: manager.get_session_metadata(ID),
     "renew": lambda manager: manager.renew_session(ID),
+    "set ttl": lambda manager: manager.set_session_ttl(ID, 1),
     "open": lambda manager: manager.open_session(ID),
     "list": lambda manager: manager.list_user_sessions("alice"),
     "count": lambda manager: manager.count_sessions(),

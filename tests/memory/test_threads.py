@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -77,6 +78,26 @@ def test_extensions_keep_the_session_alive(store: MemorySessionStore) -> None:
 
     in_threads(work)
     assert store._map.items["id"][1] == pytest.approx(before + 10 * THREADS * ROUNDS)
+
+
+@pytest.mark.parametrize("idle", [0, 1800])
+def test_deadlines_from_now_and_extensions_agree(store: MemorySessionStore, idle: float) -> None:
+    """What is told of a session is the deadline that rules, and the map reclaims it by that."""
+    asyncio.run(store.create("id", None, 3600, {}, idle=idle))
+
+    async def work(number: int) -> None:
+        for round_ in range(2 * ROUNDS):
+            assert await store.extend("id", (60, 7200)[round_ % 2], from_now=True)
+            assert await store.extend("id", 1)
+
+    in_threads(work)
+    value, deadline, filing = store._map.items["id"]
+    told = value.expires - time.time()
+    assert told == pytest.approx(deadline - store._map.clock(), abs=0.5)
+    assert filing <= deadline
+    asyncio.run(store.extend("id", 0.01, from_now=True))
+    time.sleep(0.02)
+    assert asyncio.run(store.touch("id", 0)) is False
 
 
 def test_one_creator_wins(store: MemorySessionStore) -> None:

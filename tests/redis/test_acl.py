@@ -111,6 +111,7 @@ async def use_the_lifecycle(url: str) -> None:
         assert await manager.validate_session(session_id)
         assert await manager.increment_session_metadata(session_id, "b") == 2
         assert await manager.extend_session_ttl(session_id, 1)
+        assert await manager.set_session_ttl(session_id, 0.5)
         new_id = await manager.renew_session(session_id, 60)
         assert new_id is not None
         assert await seldom.validate_session(session_id)

@@ -74,6 +74,8 @@ OPERATIONS: dict[str, Step] = {
     "create here at the limit": (lambda store: store.create(HERE, USER, HOUR, {}, limit=2), 2),
     "create what is there": (lambda store: store.create("one", USER, HOUR, {}), 2),
     "extend": (lambda store: store.extend("one", HOUR), 2),
+    "end earlier": (lambda store: store.extend("one", 60, from_now=True), 2),
+    "end later": (lambda store: store.extend("one", 2 * HOUR, from_now=True), 2),
     "delete": (lambda store: store.delete("one"), 2),
     "renew": (lambda store: store.renew("one", NEW_IDS["one"], 0), 2),
     "renew with a grace": (lambda store: store.renew("one", NEW_IDS["one"], 60), 2),

@@ -68,6 +68,7 @@ async def test_a_manager_operation_on_memory_never_suspends() -> None:
         assert run_without_suspending(manager.update_session_metadata(session_id, UPDATE)) is expected
         assert run_without_suspending(manager.update_session_metadata(session_id, UPDATE, merge=False)) is expected
         assert run_without_suspending(manager.extend_session_ttl(session_id, 1)) is expected
+        assert run_without_suspending(manager.set_session_ttl(session_id, 1)) is expected
         assert run_without_suspending(manager.delete_session(session_id)) is expected
 
 
@@ -165,6 +166,7 @@ async def one_session(manager: SessionManager) -> str:
     await manager.update_session_metadata(session_id, UPDATE)
     await manager.increment_session_metadata(session_id, "used")
     await manager.extend_session_ttl(session_id, 1)
+    await manager.set_session_ttl(session_id, 1)
     await manager.delete_session(await manager.allocate_session(user_id=USER, custom_metadata=METADATA))
     return session_id
 
@@ -180,6 +182,7 @@ OPERATIONS: dict[str, tuple[Operation, str, int]] = {
     "remove": (lambda m, s: m.update_session_metadata(s, UPDATE, remove=["used"]), "EVALSHA", 247),
     "increment": (lambda m, s: m.increment_session_metadata(s, "used"), "EVALSHA", 188),
     "extend": (lambda m, s: m.extend_session_ttl(s, 1), "EVALSHA", 219),
+    "set ttl": (lambda m, s: m.set_session_ttl(s, 1), "EVALSHA", 225),
     "delete": (lambda m, s: m.delete_session(s), "EVALSHA", 196),
 }
 
@@ -238,6 +241,20 @@ async def test_touch_interval_makes_opening_a_plain_read(wire: Wire, redis_url: 
     wire.clear()
     assert await manager.open_session(session_id)
     assert (wire.commands, len(wire.writes)) == (["HGETALL", "EVALSHA"], 2)
+
+
+async def test_a_chosen_id_whose_deadline_moves_is_at_most_four_commands(wire: Wire, redis_url: str) -> None:
+    """Its user's index is elsewhere: the session, the entry, the session, and the entry again if it must be nearer."""
+    manager = SessionManager(SANDBOX, redis.factory(redis_url))
+    await manager.allocate_session("chosen", "bob")
+    for hours in (5, 1):
+        await manager.set_session_ttl("chosen", hours)
+    commands = []
+    for hours in (5, 1):
+        wire.clear()
+        assert await manager.set_session_ttl("chosen", hours)
+        commands.append(wire.commands)
+    assert commands == [["EVALSHA"] * 3, ["EVALSHA"] * 4]
 
 
 async def test_touch_interval_makes_validation_a_plain_read(wire: Wire, redis_url: str) -> None:

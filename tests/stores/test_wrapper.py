@@ -39,7 +39,7 @@ CALLS: dict[str, tuple[tuple[Any, ...], dict[str, Any], object]] = {
     "open": (("id", 0.5, "alice"), {}, RECORD),
     "update": (("id", {"a": 2}, True), {"remove": ("b",)}, True),
     "increment": (("id", "n", -2), {}, 40),
-    "extend": (("id", 60.0), {}, True),
+    "extend": (("id", 60.0), {"from_now": True}, True),
     "delete": (("id",), {}, True),
     "aclose": ((), {}, None),
     "renew": (("id", "new", 30.0), {}, "new"),

@@ -131,6 +131,7 @@ async def use(url: str, session_id: str) -> list[int]:
             await manager.update_session_metadata(session_id, {"swapped": True}, remove=["updated"]),
             await manager.increment_session_metadata(session_id, "used"),
             await manager.extend_session_ttl(session_id, 1),
+            await manager.set_session_ttl(session_id, 2),
         ]
         return sum(map(bool, answers))
 
@@ -140,9 +141,28 @@ async def use(url: str, session_id: str) -> list[int]:
     return [before, sum([await found() for _ in range(20)])]
 
 
+async def move_deadlines(url: str, *session_ids: str) -> int:
+    """Set and extend the deadline of each session from two tasks; how many calls found it not."""
+    manager = SessionManager("box", open_factory(url))
+
+    async def task(session_id: str, number: int) -> list[bool]:
+        found = []
+        for turn in range(20):
+            found.append(await manager.set_session_ttl(session_id, (0.5, 40)[(turn + number) % 2]))
+            found.append(await manager.extend_session_ttl(session_id, 0.25))
+        return found
+
+    done = await asyncio.gather(*[task(each, number) for each in session_ids for number in range(2)])
+    return sum(found.count(False) for found in done)
+
+
 JOBS: dict[str, Callable[..., Awaitable[Any]]] = {
-    **{"bind": bind, "count": count, "log_in": log_in},
-    **{"renew": renew, "use": use},
+    "bind": bind,
+    "count": count,
+    "log_in": log_in,
+    "renew": renew,
+    "use": use,
+    "move_deadlines": move_deadlines,
 }
 
 

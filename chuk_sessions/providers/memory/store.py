@@ -136,7 +136,9 @@ class MemorySessionStore:
         self._touch(entry, self._wall_clock())
         return value
 
-    async def extend(self, session_id: str, lifetime: float) -> bool:
+    async def extend(self, session_id: str, lifetime: float, *, from_now: bool = False) -> bool:
+        if from_now:
+            return self._retime(session_id, lifetime)
         while (entry := self._live(session_id)) is not None:
             if entry[0].idle:
                 entry[0].end = postponed(entry[0].end, lifetime)
@@ -149,6 +151,34 @@ class MemorySessionStore:
                 entry[0].touch(self._wall_clock())
                 return True
         return False
+
+    def _retime(self, session_id: str, lifetime: float) -> bool:
+        """``extend`` from now; in one step for all threads."""
+        while (entry := self._live(session_id)) is not None:
+            session, now, clock = entry[0], self._wall_clock(), self._clock()
+            left, end = lifetime, postponed(now, lifetime)
+            if session.idle:  # other threads go by these two as soon as they see the new entry
+                session.end, session.last = end, clock + lifetime
+                left = min(lifetime, max(entry[1] - clock, session.idle))
+            if self._replace(session, entry, clock + left, min(end, now + left)):
+                session.touch(now)
+                return True
+        return False
+
+    def _replace(self, session: StoredSession, entry: Entry, deadline: float, expires: float) -> bool:
+        """Give a session another deadline, by both clocks; False if another thread was first."""
+        items, name, earlier = self._entries, session.session_id, deadline < entry[2]
+        new = (session, deadline, deadline if earlier else entry[2])
+        try:
+            if items[name] is not entry:
+                return False
+            items[name] = new  # no call from here to the end of this block, see ``expiring_map``
+            session.expires = expires
+        except KeyError:
+            return False
+        if earlier:  # a key is filed at or before its deadline
+            self._map.account(name, new, True)
+        return True
 
     async def delete(self, session_id: str) -> bool:
         while (entry := self._live(session_id)) is not None:

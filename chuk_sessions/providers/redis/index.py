@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from os import urandom
 from typing import NamedTuple
@@ -42,10 +43,12 @@ from chuk_sessions.providers.redis.scripts import (
     EXTEND,
     FILE,
     KILL,
+    LOWER,
     MAX_VICTIMS,
     MEMBERS,
     MOVE,
     RENEW,
+    RETIME,
     VISIT,
 )
 from chuk_sessions.redis_client.client import Call, Client, step
@@ -301,7 +304,40 @@ class UserIndex:
             call = await patience.pause()
             reply = await EXTEND.step(call, keys, (VERSION, lifetime, seen))
             if isinstance(reply, int) or target_of(reply) is not None:
+                await self._forget_ended(call, member, reply)
                 return reply
+
+    async def retime(self, call: Call, keys: tuple[str, str], span: int) -> Reply:
+        """Move the deadline to so far from now, later or earlier; the reply of RETIME.
+
+        An entry in another slot is moved first if the deadline is later, and last if it is earlier. In between another
+        call may move the deadline again: then it has moved the entry, and that stays as it is.
+        """
+        reply: int | list[bytes] = await RETIME.step(call, keys, (VERSION, span, b"", b""))
+        if isinstance(reply, int) or target_of(reply) is not None:
+            return reply
+        patience = Patience(self._client, call)
+        while True:
+            member, seen, ends = parse_member(reply[0]), reply[1], reply[2]
+            deadline = int(ends) + CLOCK_SLACK
+            filed = await MOVE.step(call, (self._of_member(member),), (member.raw, deadline))
+            call = await patience.pause()
+            reply = await RETIME.step(call, keys, (VERSION, span, seen, ends))
+            if isinstance(reply, int) or target_of(reply) is not None:
+                await self._forget_ended(call, member, reply)
+                if reply == 1 and filed > math.ceil(deadline / 1000):
+                    await self._lower(call, member, filed, deadline)
+                return reply
+
+    async def _forget_ended(self, call: Call, member: Member, reply: Reply) -> None:
+        """Take out what was moved for a session that is found under its id no more: moving has put it back."""
+        if reply == ABSENT or target_of(reply) is not None:
+            await self.forget(member.raw, call)
+
+    async def _lower(self, call: Call, member: Member, filed: int, deadline: int) -> None:
+        """Move an entry nearer; if this fails it is there for longer than its session, as one that ended unseen."""
+        with suppress(ProviderError):
+            await LOWER.step(call, (self._of_member(member),), (member.raw, filed, deadline))
 
     async def forget(self, raw: bytes, call: Call | None = None) -> None:
         """Take out a session that is gone. It is gone all the same if this fails, and is taken out later."""

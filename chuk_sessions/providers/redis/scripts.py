@@ -31,11 +31,13 @@ __all__ = [
     "FILE",
     "INCREMENT",
     "KILL",
+    "LOWER",
     "MAX_VICTIMS",
     "MEMBERS",
     "MOVE",
     "OPEN",
     "RENEW",
+    "RETIME",
     "TOO_LATE",
     "TOUCH",
     "UNREADABLE",
@@ -53,6 +55,7 @@ CREATE = Script(load("create", MAX_VICTIMS=MAX_VICTIMS))
 UPDATE = Script(load("update"))
 INCREMENT = Script(load("increment"))
 EXTEND = Script(load("extend", LAST_DEADLINE=in_microseconds(LAST_DEADLINE)))
+RETIME = Script(load("retime", LAST_DEADLINE=in_microseconds(LAST_DEADLINE)))
 DELETE = Script(load("delete"))
 RENEW = Script(load("renew"))
 DROP = Script(load("drop_alias"))
@@ -64,3 +67,4 @@ MEMBERS = Script(load("index_members"))
 END = Script(load("index_end"))
 FILE = Script(load("index_file", MAX_VICTIMS=MAX_VICTIMS))
 MOVE = Script(load("index_move"))
+LOWER = Script(load("index_lower"))

@@ -237,11 +237,14 @@ class RedisSessionStore:
         self._found(reply)
         return None
 
-    async def extend(self, session_id: str, lifetime: float, call: Call | None = None) -> bool:
-        call = call or self._client.begin()
-        reply = await self._users.extend(call, self._keys(session_id), in_microseconds(lifetime))
+    async def extend(
+        self, session_id: str, lifetime: float, call: Call | None = None, *, from_now: bool = False
+    ) -> bool:
+        call, span = call or self._client.begin(), in_microseconds(lifetime)
+        move = self._users.retime if from_now else self._users.extend
+        reply = await move(call, self._keys(session_id), span)
         while (target := target_of(reply)) is not None:
-            reply = await self._users.extend(call, self._keys(target), in_microseconds(lifetime))
+            reply = await move(call, self._keys(target), span)
         if reply == TOO_LATE:
             raise DeadlineError
         return self._found(reply)

@@ -79,6 +79,16 @@ class ConcurrencyTests(StoreFixtures):
         record = await read(any_store())
         assert record.expires == pytest.approx(record.created + HOUR + 100 * CALLERS, abs=0.01)
 
+    async def test_one_of_many_deadlines_is_the_last(self, any_store: AnyStore) -> None:
+        """It is one of those that were set, whole: neither a sum of them nor what was there before."""
+        await any_store().create("id", None, HOUR, {})
+        lifetimes = [HOUR * (n + 2) for n in range(CALLERS)]
+        setting = (any_store().extend("id", lifetime, from_now=True) for lifetime in lifetimes)
+        assert await asyncio.gather(*setting) == [True] * CALLERS
+        record = await read(any_store())
+        assert (record.expires - record.created) % HOUR == pytest.approx(0, abs=60)
+        assert round((record.expires - record.created) / HOUR) * HOUR in lifetimes
+
     async def test_one_of_many_creates_wins(self, any_store: AnyStore) -> None:
         """Exactly one caller makes the session; the others are told whose it is."""
         creates = (any_store().create("id", f"user-{n}", HOUR, {"n": n}) for n in range(CALLERS))
@@ -100,7 +110,7 @@ class ConcurrencyTests(StoreFixtures):
             await any_store().create("id", None, HOUR, {})
             calls = [any_store().touch("id", 0) for _ in range(10)]
             calls += [any_store().update("id", {"a": round_}, bool(round_ % 2)) for _ in range(10)]
-            calls += [any_store().extend("id", 60) for _ in range(10)]
+            calls += [any_store().extend("id", 60, from_now=bool(n % 2)) for n in range(10)]
             calls.insert(15, any_store().delete("id"))
             await asyncio.gather(*calls, *(any_store().increment("id", "n", 1) for _ in range(10)))
             assert await any_store().read("id") is None

@@ -7,12 +7,75 @@ import pytest
 from chuk_sessions.stores import LAST_DEADLINE, DeadlineError, SessionStore
 from chuk_sessions.testing.clock import Clock
 from chuk_sessions.testing.contract.base import HOUR, StoreFixtures, Time, read
+from chuk_sessions.testing.contract.life import check_not_found
 
 __all__ = ["DeadlineTests"]
 
 
 class DeadlineTests(StoreFixtures):
     """``extend``; no other operation moves the deadline. ``accessed`` never runs backwards."""
+
+    @pytest.mark.parametrize("lifetime", [50.5, 200.25], ids=["earlier", "later"])
+    async def test_a_deadline_from_now(self, store: SessionStore, time: Time, lifetime: float) -> None:
+        """Whatever the deadline was before; and it touches."""
+        await store.create("id", "alice", 100, {"a": 1})
+        old = await read(store)
+        await time.passes(0.02)
+        for _ in range(2):
+            before = time.now()
+            assert await store.extend("id", lifetime, from_now=True) is True
+            after, new = time.now(), await read(store)
+            assert before - self.clock_skew <= new.expires - lifetime <= after + self.clock_skew
+        assert new.accessed > old.accessed
+        assert (new.user_id, new.created, new.metadata) == (old.user_id, old.created, old.metadata)
+
+    async def test_a_session_ends_at_its_earlier_deadline(self, store: SessionStore, time: Time) -> None:
+        """It is not found from then on, though it was to live on; until then it is."""
+        await store.create("id", "alice", HOUR, {"a": 1})
+        assert await store.extend("id", 0.1, from_now=True) is True
+        assert await store.touch("id", 0) is True
+        assert await store.update("id", {"b": 2}, False) is True
+        await time.passes(0.11)
+        await check_not_found(store)
+        assert await store.create("id", "bob", HOUR, {}) is None
+        await time.passes(0.11)
+        assert (await read(store)).user_id == "bob"
+
+    async def test_a_session_lives_to_its_later_deadline(self, store: SessionStore, time: Time) -> None:
+        """The storage keeps it past the deadlines that it had before, one of them nearer than the first."""
+        await store.create("id", "alice", 0.3, {})
+        await store.extend("id", 0.2, from_now=True)
+        await store.extend("id", HOUR, from_now=True)
+        await time.passes(0.35)
+        assert await store.touch("id", 0) is True
+        assert await store.extend("id", 0.05, from_now=True) is True
+        await time.passes(0.06)
+        assert await store.touch("id", 0) is False
+
+    async def test_a_deadline_of_no_session(self, store: SessionStore) -> None:
+        """None is found, and none comes into being."""
+        assert await store.extend("unknown", HOUR, from_now=True) is False
+        await store.create("id", None, HOUR, {})
+        await store.delete("id")
+        assert await store.extend("id", HOUR, from_now=True) is False
+        await check_not_found(store)
+
+    async def test_an_extension_counts_from_the_deadline_that_was_set(self, store: SessionStore) -> None:
+        """Not from the one before."""
+        await store.create("id", None, HOUR, {})
+        await store.extend("id", 100, from_now=True)
+        old = await read(store)
+        await store.extend("id", 50)
+        assert (await read(store)).expires == pytest.approx(old.expires + 50, abs=1e-3)
+
+    async def test_no_deadline_from_now_beyond_the_year_9999(self, store: SessionStore) -> None:
+        """Refused, and nothing changes."""
+        await store.create("id", "alice", HOUR, {"a": 1})
+        before = await read(store)
+        with pytest.raises(DeadlineError):
+            await store.extend("id", LAST_DEADLINE, from_now=True)
+        assert await read(store) == before
+        assert await store.touch("id", 0) is True
 
     async def test_extend_counts_from_the_deadline(self, store: SessionStore, time: Time) -> None:
         """Not from now; and it touches."""

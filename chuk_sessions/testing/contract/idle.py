@@ -22,9 +22,11 @@ TOUCHES: dict[str, Callable[[SessionStore, str], Awaitable[Any]]] = {
     "remove": lambda store, session_id: store.update(session_id, {}, False, remove=("a",)),
     "increment": lambda store, session_id: store.increment(session_id, "n", 1),
     "extend": lambda store, session_id: store.extend(session_id, HOUR),
+    "deadline from now": lambda store, session_id: store.extend(session_id, HOUR, from_now=True),
     "create": lambda store, session_id: store.create(session_id, "somebody", 1, {}),
 }
-TOUCHED = [*((name, KINDS[0]) for name in TOUCHES), *(("extend", kind) for kind in KINDS[1:])]
+MOVES = ("extend", "deadline from now")
+TOUCHED = [*((name, KINDS[0]) for name in TOUCHES), *((name, kind) for name in MOVES for kind in KINDS[1:])]
 
 
 class IdleTests(StoreFixtures):
@@ -65,7 +67,7 @@ class IdleTests(StoreFixtures):
             await time.passes(0.02)
         after = await read(store, session_id)
         assert after.idle_expires == pytest.approx(after.accessed + 0.3, abs=0.01)
-        assert (after.expires == before.expires) == (name != "extend")
+        assert (after.expires == before.expires) == (name not in MOVES)
         assert (after.idle, after.user_id) == (before.idle, before.user_id)
 
     async def test_another_store_keeps_it(self, open_sandbox: OpenStore, time: Time) -> None:
@@ -89,6 +91,27 @@ class IdleTests(StoreFixtures):
 
         await time.until(ended, 0.3 + 1)
         assert time.now() - begin >= 0.3 - 0.01
+
+    @pytest.mark.parametrize("kind", KINDS, ids=str)
+    async def test_an_earlier_deadline_is_the_idle_one_too(
+        self, store: SessionStore, time: Time, kind: tuple[str | None, str | None]
+    ) -> None:
+        """However often the session is touched; a later one gives the idle time back."""
+        session_id = await log_in(store, kind[1], kind[0], idle=600)
+        await store.extend(session_id, 0.3, from_now=True)
+        record = await read(store, session_id)
+        assert record.idle_expires == pytest.approx(record.expires, abs=1e-3)
+        await store.extend(session_id, HOUR, from_now=True)
+        record = await read(store, session_id)
+        assert record.idle_expires == pytest.approx(record.accessed + 600, abs=0.01)
+        await store.extend(session_id, 0.3, from_now=True)
+        begin = time.now()
+
+        async def ended() -> bool:
+            return not await store.touch(session_id, 0)
+
+        await time.until(ended, 0.3 + 1)
+        assert time.now() - begin >= 0.3 - 0.05
 
     async def test_a_touch_that_is_not_written_does_not_end_it(self, store: SessionStore, time: Time) -> None:
         """It ends so many seconds after the last touch, written or not."""

@@ -27,6 +27,7 @@ async def check_not_found(store: SessionStore, session_id: str = "id") -> None:
         assert await store.update(session_id, {"a": 1}, True) is False
         assert await store.increment(session_id, "a", 1) is None
         assert await store.extend(session_id, 60) is False
+        assert await store.extend(session_id, 60, from_now=True) is False
         assert await store.delete(session_id) is False
 
 

@@ -86,12 +86,15 @@ class LimitTests(StoreFixtures):
 
     @pytest.mark.parametrize("ended", [None, "ended"])
     @pytest.mark.parametrize("chosen", [None, "newest"])
+    @pytest.mark.parametrize("idle", [0.05, 0], ids=["idle", "given an earlier deadline"])
     async def test_what_ended_unseen_makes_room(
-        self, user_store: CompleteStore, time: Time, chosen: str | None, ended: str | None
+        self, user_store: CompleteStore, time: Time, idle: float, chosen: str | None, ended: str | None
     ) -> None:
         """A session that nobody touched does not take the place of an older one that is in use, whatever its id."""
         oldest = await log_in(user_store, limit=2)
-        await log_in(user_store, "alice", ended, limit=2, idle=0.05)
+        ending = await log_in(user_store, "alice", ended, limit=2, idle=idle)
+        if not idle:
+            assert await user_store.extend(ending, 0.05, from_now=True)
         await time.passes(0.06)
         newest = await log_in(user_store, "alice", chosen, limit=2)
         assert await user_store.touch(newest, 0)

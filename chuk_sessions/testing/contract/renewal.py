@@ -85,9 +85,11 @@ class RenewalTests(StoreFixtures):
         before = await read(store, new_id)
         assert await store.extend(old_id, HOUR) is True
         assert await store.create(old_id, "somebody", HOUR, {}) == Existing(kind[1])
+        assert (await read(store, new_id)).expires == pytest.approx(before.expires + HOUR, abs=1e-3)
+        assert await store.extend(old_id, HOUR, from_now=True) is True
         after = await read(store, new_id)
         assert after.metadata == {"a": 1, "n": 2}
-        assert after.expires == pytest.approx(before.expires + HOUR, abs=1e-3)
+        assert after.expires == pytest.approx(after.accessed + HOUR, abs=0.01)
         assert await read(store, old_id) == dataclasses.replace(after, current_id=new_id)
         assert await renewed(store, old_id, 60) == new_id
         await check_is_listed(store, kind[1], new_id)

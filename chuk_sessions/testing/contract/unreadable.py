@@ -26,6 +26,7 @@ async def check_is_absent(store: SessionStore, caplog: pytest.LogCaptureFixture,
         assert await store.update(session_id, {"a": 1}, True) is False
         assert await store.increment(session_id, "a", 1) is None
         assert await store.extend(session_id, 60) is False
+        assert await store.extend(session_id, 60, from_now=True) is False
         with pytest.raises(ProviderError):
             await store.create(session_id, None, 60, {})
     lines = [record for record in caplog.records if not record.name.startswith("asyncio")]

@@ -95,6 +95,23 @@ class UserTests(StoreFixtures):
         await time.passes(0.25)
         assert await ids_of(user_store) == [session_id]
 
+    @pytest.mark.parametrize("chosen", [None, "my-id"])
+    async def test_a_session_is_listed_until_its_deadline_from_now(
+        self, user_store: CompleteStore, time: Time, chosen: str | None
+    ) -> None:
+        """Past the deadlines that it had before, and no longer than to the last."""
+        session_id = await log_in(user_store, "alice", chosen, 0.2)
+        await user_store.extend(session_id, 0.1, from_now=True)
+        await user_store.extend(session_id, HOUR, from_now=True)
+        await log_in(user_store, "alice", lifetime=0.01)
+        await time.passes(0.25)
+        assert await ids_of(user_store) == [session_id]
+        await user_store.extend(session_id, 0.05, from_now=True)
+        assert await ids_of(user_store) == [session_id]
+        await time.passes(0.06)
+        assert await ids_of(user_store) == []
+        assert await user_store.delete_user("alice", frozenset()) == 0
+
     async def test_create_on_a_live_id_changes_no_list(self, user_store: CompleteStore) -> None:
         """It is still the session of whoever made it, also if that is nobody."""
         await log_in(user_store, "alice", "my-id")

@@ -221,27 +221,66 @@ class LivesAsLongAsItIsTouched(Broken):
 
 @found_by("test_extend_counts_from_the_deadline", "test_extension_to_the_instant", "test_extensions_add_up")
 class ExtendsFromNow(Broken):
-    async def extend(self, session_id: str, lifetime: float) -> bool:
+    async def extend(self, session_id: str, lifetime: float, **options: Any) -> bool:
         record = await self.store.read(session_id)
         if record is not None:
-            await self.store.extend(session_id, self.clock() + lifetime - record.expires)
+            await self.store.extend(session_id, lifetime, from_now=True)
         return record is not None
 
 
-@found_by("test_no_deadline_beyond_the_year_9999")
+@found_by("test_no_deadline_beyond_the_year_9999", "test_no_deadline_from_now_beyond_the_year_9999")
 class LosesWhatLivesTooLong(Broken):
-    async def extend(self, session_id: str, lifetime: float) -> bool:
+    async def extend(self, session_id: str, lifetime: float, **options: Any) -> bool:
         try:
-            return await self.store.extend(session_id, lifetime)
+            return await self.store.extend(session_id, lifetime, **options)
         except DeadlineError:
             await self.store.delete(session_id)
             raise
 
 
-@found_by("test_an_extended_session_lives_on", "test_extensions_add_up", "test_an_extended_session_stays_listed")
+@found_by(
+    *("test_an_extended_session_lives_on", "test_extensions_add_up", "test_an_extended_session_stays_listed"),
+    *("test_a_deadline_from_now", "test_a_session_is_listed_until_its_deadline_from_now"),
+    *("test_a_session_ends_at_its_earlier_deadline", "test_a_session_lives_to_its_later_deadline"),
+    "test_an_earlier_deadline_is_the_idle_one_too",
+)
 class ForgetsToExtend(Broken):
-    async def extend(self, session_id: str, lifetime: float) -> bool:
+    async def extend(self, session_id: str, lifetime: float, **options: Any) -> bool:
         return await self.store.touch(session_id, 0)
+
+
+@found_by("test_a_deadline_from_now", "test_one_of_many_deadlines_is_the_last")
+class AlwaysExtendsFromTheDeadline(Broken):
+    async def extend(self, session_id: str, lifetime: float, **options: Any) -> bool:
+        return await self.store.extend(session_id, lifetime)
+
+
+@found_by("test_a_session_ends_at_its_earlier_deadline", "test_an_earlier_deadline_is_the_idle_one_too")
+class OnlyMovesDeadlinesLater(Broken):
+    async def extend(self, session_id: str, lifetime: float, **options: Any) -> bool:
+        record = await self.store.read(session_id)
+        if record is not None and options and self.clock() + lifetime < record.expires:
+            return await self.store.touch(session_id, 0)
+        return await self.store.extend(session_id, lifetime, **options)
+
+
+@found_by("test_an_extension_counts_from_the_deadline_that_was_set")
+class RemembersTheFirstDeadline(Broken):
+    async def extend(self, session_id: str, lifetime: float, **options: Any) -> bool:
+        record = await self.store.read(session_id)
+        if record is None or options:
+            self.shared.setdefault(session_id, record and record.expires)
+            return await self.store.extend(session_id, lifetime, **options)
+        first = self.shared.get(session_id, record.expires)
+        return await self.store.extend(session_id, first + lifetime - self.clock(), from_now=True)
+
+
+@found_by("test_a_deadline_of_no_session", "test_a_session_that_never_was")
+class RevivesForADeadline(Broken):
+    async def extend(self, session_id: str, lifetime: float, **options: Any) -> bool:
+        if options:
+            await self.store.create(session_id, None, lifetime, {})
+        return await self.store.extend(session_id, lifetime, **options)
 
 
 @found_by("test_accessed_never_runs_backwards")

@@ -133,11 +133,11 @@ class LegacyReadingStore(StoreWrapper):
             return await self.store.increment(session_id, field, amount, call)
         return value
 
-    async def extend(self, session_id: str, lifetime: float) -> bool:
+    async def extend(self, session_id: str, lifetime: float, **options: Any) -> bool:
         call = self._client.begin()
-        if await self.store.extend(session_id, lifetime, call):
+        if await self.store.extend(session_id, lifetime, call, **options):
             return True
-        return await self._import(call, session_id) and await self.store.extend(session_id, lifetime, call)
+        return await self._import(call, session_id) and await self.store.extend(session_id, lifetime, call, **options)
 
     async def delete(self, session_id: str) -> bool:
         return (await self._delete_as(session_id))[0]

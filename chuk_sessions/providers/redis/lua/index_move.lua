@@ -1,13 +1,15 @@
 -- Moves the deadline of an index entry later, never nearer; adds the entry if it is missing.
+-- One that is as late already gets a millisecond more, so that index_lower can tell that it was moved.
 --
 -- KEYS[1]    index
 -- ARGV[1]    index entry
 -- ARGV[2]    the deadline that its session is about to have, in microseconds
--- Reply      1
+-- Reply      the deadline that the entry has now, in milliseconds
 --
 -- include: filing
 
-local clock = redis.call('TIME')
+local clock, ends = redis.call('TIME'), tonumber(ARGV[2])
 local now, score = clock[1] * 1000000 + clock[2], redis.call('ZSCORE', KEYS[1], ARGV[1])
-if not score or tonumber(score) < ARGV[2] / 1000 then file(KEYS[1], ARGV[1], now, tonumber(ARGV[2])) end
-return 1
+if score and tonumber(score) >= ends / 1000 then ends = tonumber(score) * 1000 + 1000 end
+file(KEYS[1], ARGV[1], now, ends)
+return math.ceil(ends / 1000)

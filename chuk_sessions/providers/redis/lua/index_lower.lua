@@ -1,0 +1,12 @@
+-- Moves the deadline of an index entry nearer, unless somebody has moved it since the caller did.
+--
+-- KEYS[1]    index
+-- ARGV[1]    index entry
+-- ARGV[2]    the deadline that the caller's index_move has left it with, in milliseconds
+-- ARGV[3]    the deadline that it gets, in microseconds
+-- Reply      1 if it was moved, else 0
+
+local score = redis.call('ZSCORE', KEYS[1], ARGV[1])
+if not score or tonumber(score) ~= tonumber(ARGV[2]) then return 0 end
+redis.call('ZADD', KEYS[1], math.ceil(ARGV[3] / 1000), ARGV[1])
+return 1
