@@ -16,6 +16,7 @@ from chuk_sessions.stores.contract import INT64
 __all__ = [
     "check_batch",
     "check_count",
+    "check_flag",
     "check_id",
     "check_idle",
     "check_interval",
@@ -140,6 +141,13 @@ def seconds_of(name: str, hours: Any) -> float:
     if not 0 < value <= MAX_HOURS:
         raise ValueError(f"{name} must be over 0 and at most {MAX_HOURS:.0f} hours (100 years), got {value!r}")
     return value * HOUR
+
+
+def check_flag(name: str, value: Any) -> bool:
+    """A bool itself. Raises TypeError for anything else, ``"false"`` for instance."""
+    if type(value) is not bool:
+        raise TypeError(f"{name} must be a bool, got {type(value).__name__}")
+    return value
 
 
 def check_limit(number: Any) -> int:

@@ -4,6 +4,10 @@ An id made here is ``sess-{user part}-{unix seconds}-{32 random hex}{tag}``: 128
 OWASP ASVS 5.0 (7.2.3) asks. The tag (6 hex) is the same for all sessions of a user in a sandbox, so that Redis Cluster
 keeps them in one slot; it is random for a session without a user. The tag of any other id is a hash of that id.
 Either way the key of a session follows from its id alone. What else has a key on Redis: ``providers.redis.keys``.
+
+An opaque id, ``sess-{32 random hex}{tag}``, leaves out user part and time. The tag stays what it is, as the sessions of
+a user must be in one slot: whoever can guess a sandbox and a user id can tell by it whether an id may be of that user,
+as one in 16,777,216 other users has the same tag.
 """
 
 from __future__ import annotations
@@ -21,7 +25,9 @@ __all__ = [
     "OversizedError",
     "check_size",
     "fingerprint",
+    "is_opaque",
     "is_random",
+    "new_opaque_id",
     "new_session_id",
     "quote_part",
     "renewed_id",
@@ -31,7 +37,7 @@ __all__ = [
     "user_tag",
 ]
 
-OWN_ID = re.compile(r"sess-(?:[A-Za-z0-9]{1,8}-)?[0-9]+-[0-9a-f]{32}([0-9a-f]{6})")
+OWN_ID = re.compile(r"sess-(?:(?:[A-Za-z0-9]{1,8}-)?[0-9]+-)?[0-9a-f]{32}([0-9a-f]{6})")
 NOT_ALPHANUMERIC = re.compile(r"[^A-Za-z0-9]+")
 USER_PART_LENGTH = 8
 RANDOM_BYTES = 16
@@ -80,14 +86,31 @@ def new_session_id(
     return f"sess-{user_part}{second}-{random_bytes(RANDOM_BYTES).hex()}{tag}"
 
 
+def new_opaque_id(
+    sandbox_id: str, user_id: str | None, unix_time: float, random_bytes: Callable[[int], bytes] = urandom
+) -> str:
+    """As ``new_session_id``, but without user part and time: ``unix_time`` is not looked at."""
+    if user_id is None:
+        return f"sess-{random_bytes(RANDOM_BYTES + TAG_BYTES).hex()}"
+    check_size("user_id", user_id, MAX_USER_BYTES)
+    return f"sess-{random_bytes(RANDOM_BYTES).hex()}{user_tag(sandbox_id, user_id)}"
+
+
 def _second_of(unix_time: float) -> str:
     second = int(unix_time)
     _last_second[0] = float(second), second + 1.0, str(second)
     return str(second)
 
 
-def renewed_id(session_id: str, unix_time: float, random_bytes: Callable[[int], bytes] = urandom) -> str:
-    """A new id for the session that has this one: it has the same tag, and so the same slot and index."""
+def renewed_id(
+    session_id: str, unix_time: float, random_bytes: Callable[[int], bytes] = urandom, *, opaque: bool = False
+) -> str:
+    """A new id for the session that has this one: it has the same tag, and so the same slot and index.
+
+    An opaque id gets an opaque one; with ``opaque`` any other too.
+    """
+    if opaque or is_opaque(session_id):
+        return f"sess-{random_bytes(RANDOM_BYTES).hex()}{slot_tag(session_id)}"
     prefix = session_id.rsplit("-", 2)[0] if is_random(session_id) else "sess"
     return f"{prefix}-{int(unix_time)}-{random_bytes(RANDOM_BYTES).hex()}{slot_tag(session_id)}"
 
@@ -115,6 +138,11 @@ def user_tag(sandbox_id: str, user_id: str) -> str:
 def is_random(session_id: str) -> bool:
     """Whether the id has the form of those made here, so that once deleted it will not be allocated again."""
     return OWN_ID.fullmatch(session_id) is not None
+
+
+def is_opaque(session_id: str) -> bool:
+    """Whether it is an id made here that has no user and no time in it."""
+    return session_id.count("-") == 1 and is_random(session_id)
 
 
 def slot_tag(session_id: str) -> str:

@@ -12,6 +12,7 @@ from chuk_sessions import grid
 from chuk_sessions.arguments import (
     check_batch,
     check_count,
+    check_flag,
     check_id,
     check_idle,
     check_interval,
@@ -28,7 +29,7 @@ from chuk_sessions.batches import in_background
 from chuk_sessions.codec import text_key
 from chuk_sessions.exceptions import OutcomeUnknown, ProviderError, SessionTakenError, StorageError
 from chuk_sessions.grid_paths import GridPaths
-from chuk_sessions.ids import fingerprint, new_session_id, renewed_id
+from chuk_sessions.ids import fingerprint, new_opaque_id, new_session_id, renewed_id
 from chuk_sessions.manager_settings import ManagerSettings
 from chuk_sessions.many_at_once import ManyAtOnce
 from chuk_sessions.models import SessionMetadata, session_info
@@ -69,8 +70,14 @@ class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
     most half of it for this one and counts as that for others. It is written into the session when it is created, and
     ``get_session_info`` then has ``idle_expires_at``.
 
+    ``opaque_ids`` leaves user and time out of the ids made here, so that an id has no meaning (OWASP ASVS 5.0, 7.2.3):
+    ``sess-`` and 38 hexadecimal digits, 32 of them random. The last six are the tag, which is the same for all sessions
+    of a user in a sandbox: a hash, by which who can guess a user id can check the guess. A renewed session gets such an
+    id too, also from a manager without this option if it had one; ids of your own choice stay as they are.
+
     Raises ValueError for a sandbox that is no path segment, for hours, an interval or a limit out of range, TypeError
-    for ones that are no number and for what is no factory, ProviderError for an unknown ``SESSION_PROVIDER``.
+    for ones that are no number, for an ``opaque_ids`` that is no bool and for what is no factory, ProviderError for an
+    unknown ``SESSION_PROVIDER``.
 
     ``sandbox_id``, ``session_factory``, ``default_ttl_hours`` and ``strict`` are attributes that may be set, under the
     same rules; the calls after that go by them.
@@ -86,7 +93,10 @@ class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
         touch_interval: float = 0,
         max_sessions_per_user: int | None = None,
         idle_ttl_minutes: float | None = None,
+        opaque_ids: bool = False,
     ) -> None:
+        self._opaque_ids = check_flag("opaque_ids", opaque_ids)
+        self._new_id = new_opaque_id if opaque_ids else new_session_id
         self.default_ttl_hours = default_ttl_hours
         self._touch_interval = check_interval(touch_interval)
         limit, idle = check_limit(max_sessions_per_user), check_idle(idle_ttl_minutes, self._touch_interval)
@@ -125,7 +135,7 @@ class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
         metadata = {} if custom_metadata is None else custom_metadata
         made_here = session_id is None
         if session_id is None:
-            session_id = new_session_id(self._sandbox_id, user_id, time.time())
+            session_id = self._new_id(self._sandbox_id, user_id, time.time())
         else:
             session_id = check_new_id("session_id", session_id)
             if user_id is not None:
@@ -315,16 +325,16 @@ class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
         fails, strict or not; NotSupportedError on a custom provider. After OutcomeUnknown the session has the old id or
         the new one, never both; in a cluster, where giving it to a user takes several steps, it may have ended.
         """
-        grace, now = check_interval(grace_seconds, "grace_seconds"), time.time()
+        grace = check_interval(grace_seconds, "grace_seconds")
         session_id = check_id("session_id", session_id)
         options: dict[str, Any] = {}
         if custom_metadata is not None:
             options["metadata"] = custom_metadata
         if user_id is None:
-            new_id = renewed_id(session_id, now)
+            new_id = renewed_id(session_id, time.time(), opaque=self._opaque_ids)
         else:
             options["user_id"] = check_user("user_id", user_id, " or None")
-            new_id = new_session_id(self._sandbox_id, options["user_id"], now)
+            new_id = self._new_id(self._sandbox_id, options["user_id"], time.time())
             if limit := self._options.get("limit"):
                 options["limit"] = limit
         try:

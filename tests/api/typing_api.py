@@ -52,6 +52,7 @@ async def manager_types() -> None:
     SessionManager(
         "box", custom_factory(), 1.5, strict=True, touch_interval=60, max_sessions_per_user=3, idle_ttl_minutes=30
     )
+    SessionManager("box", opaque_ids=True)
     SessionManager(sandbox_id=None, session_factory=None, default_ttl_hours=24)
     SessionManager(session_factory=memory.factory())
     SessionManager(session_factory=redis.factory("redis://localhost"))

@@ -32,7 +32,7 @@ class Calls:
         self.random = random.Random(seed)
         self.managers = [
             SessionManager("box", factory, max_sessions_per_user=3),
-            SessionManager("box", factory, idle_ttl_minutes=10),
+            SessionManager("box", factory, idle_ttl_minutes=10, opaque_ids=True),
             SessionManager("box", factory),
         ]
         self.ids = [f"my-{number}" for number in range(6)]

@@ -14,10 +14,20 @@ from hypothesis import strategies as st
 
 from chuk_sessions import SessionManager
 from chuk_sessions import ids as session_ids
-from chuk_sessions.ids import fingerprint, new_session_id, quote_part, session_key, slot_tag
+from chuk_sessions.ids import (
+    fingerprint,
+    is_random,
+    new_opaque_id,
+    new_session_id,
+    quote_part,
+    renewed_id,
+    session_key,
+    slot_tag,
+)
 
 TEXT = st.text(st.characters(categories=None, exclude_categories=()))
 OWN = r"sess-(?:([A-Za-z0-9]{1,8})-)?(\d+)-([0-9a-f]{32})([0-9a-f]{6})"
+OPAQUE = r"sess-([0-9a-f]{32})([0-9a-f]{6})"
 
 
 def counting_bytes(size: int) -> bytes:
@@ -79,6 +89,37 @@ def test_what_is_remembered_of_users_is_bounded_and_never_mixed_up() -> None:
     assert sum(map(len, session_ids._parts.values())) <= session_ids.MOST_REMEMBERED
 
 
+def test_an_opaque_id() -> None:
+    """Random hex and the tag, which is that of the user's other ids; without a user it is random too."""
+    tag = slot_tag(new_session_id("box", "alice", 0))
+    assert new_opaque_id("box", "alice", 1700000000, counting_bytes) == f"sess-{bytes(range(16)).hex()}{tag}"
+    assert new_opaque_id("box", None, 1700000000, counting_bytes) == f"sess-{bytes(range(19)).hex()}"
+    for user_id in (None, "alice", "1234567890", "0" * 8):
+        made = {new_opaque_id("box", user_id, 5) for _ in range(1000)}
+        assert len({re.fullmatch(OPAQUE, each)[1] for each in made}) == 1000  # type: ignore[index]
+        assert all(map(is_random, made))
+    with pytest.raises(ValueError, match=r"^user_id must be at most"):
+        new_opaque_id("box", "x" * 65_537, 0)
+
+
+def test_a_renewed_id() -> None:
+    """Of the same form and tag, unless an opaque one is asked for; of an id that was chosen, with the tag of that."""
+    for session_id in (new_session_id("box", "alice", 5), new_session_id("box", None, 5), "chosen", "sess-chosen"):
+        new_id = renewed_id(session_id, 7)
+        assert parts_of(new_id)[:2] == (parts_of(session_id)[0] if is_random(session_id) else None, "7")
+        assert slot_tag(new_id) == slot_tag(session_id)
+        new_id = renewed_id(session_id, 7, opaque=True)
+        assert re.fullmatch(OPAQUE, new_id)
+        assert slot_tag(new_id) == slot_tag(session_id)
+    for user_id in ("alice", None):
+        session_id = new_opaque_id("box", user_id, 5)
+        for opaque in (True, False):
+            new_id = renewed_id(session_id, 7, opaque=opaque)
+            assert re.fullmatch(OPAQUE, new_id)
+            assert new_id != session_id
+            assert slot_tag(new_id) == slot_tag(session_id)
+
+
 def test_ids_differ() -> None:
     """128 random bits, for a user too."""
     for user_id in (None, "alice"):
@@ -120,13 +161,18 @@ def test_tags_spread() -> None:
 @example("sess-" + "x" * 9 + "-1-" + "0" * 38)
 @example("SESS-alice-1-" + "0" * 38)
 @example("sess-alice-1-" + "0" * 37)
+@example("sess-alice-" + "0" * 38)
+@example("sess-" + "0" * 37)
+@example("sess-" + "0" * 39)
+@example("sess-" + "A" * 38)
+@example("sess--" + "0" * 38)
 @example("sess-alice-1-" + "0" * 39)
 @example("sess-alice-1-" + "0" * 38 + "\n")
 @example("sess-alice-\u0661-" + "0" * 38)
 @example("sess-alice-1-" + "A" * 38)
 def test_the_tag_of_a_foreign_id_is_a_hash_of_it(session_id: str) -> None:
     """Six hex digits; not cut out of an id that only looks like one of ours."""
-    assume(not re.fullmatch(OWN, session_id, re.ASCII))
+    assume(not re.fullmatch(f"{OWN}|{OPAQUE}", session_id, re.ASCII))
     tag = slot_tag(session_id)
     assert re.fullmatch("[0-9a-f]{6}", tag)
     assert tag != session_id[-6:]
@@ -138,6 +184,8 @@ def test_keys() -> None:
     """As documented: tag in braces, sandbox, id; each part encoded where it must be."""
     own = new_session_id("box", "alice", 5)
     assert session_key("box", own) == f"session:{{{own[-6:]}}}:box:{own}"
+    opaque = new_opaque_id("box", "alice", 5)
+    assert session_key("box", opaque) == f"session:{{{own[-6:]}}}:box:{opaque}"
     assert session_key(quote_part("a:b"), "x:{y}/*") == f"session:{{{slot_tag('x:{y}/*')}}}:a%3Ab:x%3A%7By%7D%2F%2A"
 
 

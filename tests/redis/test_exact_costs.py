@@ -243,6 +243,16 @@ async def test_touch_interval_makes_opening_a_plain_read(wire: Wire, redis_url: 
     assert (wire.commands, len(wire.writes)) == (["HGETALL", "EVALSHA"], 2)
 
 
+async def test_an_opaque_id_costs_no_more_than_another(wire: Wire, redis_url: str) -> None:
+    """The session is in the slot of its user's index: allocated and ended in one command each."""
+    manager = SessionManager(SANDBOX, redis.factory(redis_url), opaque_ids=True)
+    await one_session(manager)
+    wire.clear()
+    session_id = await manager.allocate_session(user_id=USER, custom_metadata=METADATA)
+    assert await manager.delete_session(session_id)
+    assert wire.commands == ["EVALSHA"] * 2
+
+
 async def test_a_chosen_id_whose_deadline_moves_is_at_most_four_commands(wire: Wire, redis_url: str) -> None:
     """Its user's index is elsewhere: the session, the entry, the session, and the entry again if it must be nearer."""
     manager = SessionManager(SANDBOX, redis.factory(redis_url))

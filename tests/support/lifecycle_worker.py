@@ -83,16 +83,20 @@ async def count(url: str, session_id: str, tasks: str, times: str) -> list[int |
 
 
 async def log_in(url: str, user: str, limit: str, times: str) -> list[int]:
-    """Log one user in from several tasks; how many sessions there were whenever that was looked at."""
-    manager = SessionManager("box", open_factory(url), max_sessions_per_user=int(limit))
+    """Log one user in from several tasks; how many sessions there were whenever that was looked at.
+
+    Half of the tasks make opaque ids.
+    """
+    factory = open_factory(url)
     seen: list[int] = []
 
-    async def task() -> None:
+    async def task(number: int) -> None:
+        manager = SessionManager("box", factory, max_sessions_per_user=int(limit), opaque_ids=bool(number % 2))
         for _ in range(int(times) // TASKS):
             await manager.allocate_session(user_id=user)
             seen.append(len(await manager.list_user_sessions(user)))
 
-    await asyncio.gather(*[task() for _ in range(TASKS)])
+    await asyncio.gather(*map(task, range(TASKS)))
     return seen
 
 

@@ -12,7 +12,7 @@ from functools import partial
 from chuk_sessions.batches import batch, in_order
 from chuk_sessions.codec import Metadata
 from chuk_sessions.exceptions import ProviderError, WrongTypeError
-from chuk_sessions.ids import is_random, renewed_id, user_tag
+from chuk_sessions.ids import is_opaque, is_random, renewed_id, user_tag
 from chuk_sessions.models import MICROSECONDS, SessionRecord
 from chuk_sessions.providers.redis.binding import OWN, TAKEN, Binding
 from chuk_sessions.providers.redis.index import UserIndex, mark_of, target_of
@@ -295,7 +295,8 @@ class RedisSessionStore:
             elif grace > 0 and session_id is not asked:  # a login gave it that id a moment ago
                 return await self._changed_as(call, session_id, fields)
             else:
-                return await self._renew(call, session_id, renewed_id(session_id, time.time()), grace, fields)
+                new_id = renewed_id(session_id, time.time(), opaque=is_opaque(new_id))
+                return await self._renew(call, session_id, new_id, grace, fields)
 
     async def _changed_as(self, call: Call, session_id: str, fields: Sequence[bytes]) -> str | None:
         """Merge metadata into the session that an alias stood for; its id, None if it is not there any more."""

@@ -8,16 +8,17 @@ import time as real
 
 import pytest
 
-from chuk_sessions.ids import renewed_id
+from chuk_sessions.ids import new_opaque_id, renewed_id
 from chuk_sessions.stores import CompleteStore, Existing, SessionRecord, UserIndexed
-from chuk_sessions.testing.contract.base import HOUR, StoreFixtures, Time, has, ids_of, log_in, read
+from chuk_sessions.testing.contract.base import BOX, HOUR, StoreFixtures, Time, has, ids_of, log_in, read
 from chuk_sessions.testing.contract.life import check_not_found
 
 __all__ = ["RenewalOfUsersTests", "RenewalTests", "renewed"]
 
 Kind = tuple[str | None, str | None]
-# Made here for a user or for nobody; chosen for a user or for nobody.
-KINDS: list[Kind] = [(None, "alice"), (None, None), ("my-id", "alice"), ("my id", None)]
+OPAQUE = new_opaque_id(BOX, "alice", 0, bytes)
+# Made here for a user or for nobody, with and without user and time in it; chosen for a user or for nobody.
+KINDS: list[Kind] = [(None, "alice"), (None, None), (OPAQUE, "alice"), ("my-id", "alice"), ("my id", None)]
 UNKNOWN = ("unknown", "", "sess-alice-1767225600-" + 38 * "0")
 
 
