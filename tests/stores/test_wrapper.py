@@ -139,6 +139,21 @@ async def test_a_wrapper_forwards_pages_and_figures() -> None:
     assert (wrapper.cached(), wrapper.capacity()) == (10, 11)
 
 
+async def test_options_that_a_store_does_not_know() -> None:
+    """The calls that need one are refused before anything happens; all others work."""
+    manager = SessionManager("box", MinimalFactory(), strict=True)
+    session_id = await manager.allocate_session(custom_metadata={"a": 1})
+    assert await manager.update_session_metadata(session_id, {"b": 2}, remove=()) is True
+    assert await manager.update_session_metadata(session_id, {"b": 2}, merge=False, remove=["c"]) is True
+    assert await manager.extend_session_ttl(session_id, 1) is True
+    before = await manager.get_session_info(session_id)
+    with pytest.raises(TypeError, match="remove"):
+        await manager.update_session_metadata(session_id, {"c": 3}, remove=["b"])
+    with pytest.raises(TypeError, match="from_now"):
+        await manager.set_session_ttl(session_id, 1)
+    assert await manager.get_session_info(session_id) == before
+
+
 def test_every_method_of_the_contract_is_forwarded() -> None:
     """A new operation must not be forgotten here."""
     protocols = (SessionStore, Openable, UserIndexed, Renewable, Walkable, InProcess)
