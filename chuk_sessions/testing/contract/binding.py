@@ -18,7 +18,7 @@ from chuk_sessions.testing.contract.renewal import but_for_access, check_is_list
 
 __all__ = ["BindingOfUsersTests", "BindingTests", "bound"]
 
-IDS = (None, "my-id", "my id")  # made here, and chosen
+IDS = (None, "sess-" + 38 * "0", "my-id", "my id")  # made here, the second an opaque one, and chosen
 UNKNOWN = ("unknown", "sess-1767225600-" + 38 * "0")
 
 
