@@ -7,6 +7,9 @@ The words of servers are read here and nowhere else. What differs between server
   ...``. Redis 7 and later, and Valkey, begin with the code and put the place at the end.
 * A script that may not run a command has no code for that: ``The user executing the script can't ...`` up to Redis
   7.0, ``ACL failure in script: ...`` later and on Valkey, with or without ERR before it.
+* A script that writes while its cluster is down, though reads are allowed (``cluster-allow-reads-when-down``), has no
+  code for that: ``Script attempted to execute a write command while the cluster is down and readonly``, up to 6.2 ``Lua
+  script ...``. It has done nothing, as that is so for all its writes or for none.
 * What follows a code is not read, so that the name of the server in it does not matter.
 """
 
@@ -69,6 +72,9 @@ KINDS: dict[str, type[ServerError]] = {
 }
 PLACE = re.compile(r"(?:ERR Error running script \(call to \w+\): )?(?:@?user_script: ?\d+: )+-?")
 SCRIPT_MAY_NOT = re.compile(r"(?:ERR )?(?:The user executing the script |ACL failure in script: )")
+DOWN_FOR_SCRIPT = re.compile(
+    r"(?:ERR )?(?:Lua s|S)cript attempted to execute a (?:write )?command while the cluster is down"
+)
 UNKNOWN_COMMAND = "ERR unknown command"
 # A command with one of these is sent again, as it did nothing. In a script they would not say that of the script.
 SENT_AGAIN = ("ASK", "CLUSTERDOWN", "MOVED", "NOSCRIPT", "TRYAGAIN")
@@ -84,6 +90,8 @@ def server_error(message: str) -> ServerError:
     words = message if place is None else message[place.end() :]
     if SCRIPT_MAY_NOT.match(words):
         return NoPermissionError(message)
+    if DOWN_FOR_SCRIPT.match(words):
+        return ServerError(message, code="CLUSTERDOWN")
     if words.startswith(UNKNOWN_COMMAND):
         return UnknownCommandError(message)
     code = ServerError(words).code

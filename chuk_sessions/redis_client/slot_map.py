@@ -2,7 +2,8 @@
 
 Rules this file keeps:
 
-* One ``Node`` per master, connected when first needed. Replicas are never read.
+* One ``Node`` per master, connected when first needed. Replicas are never read, and asked for the slots when no
+  master that is known answers: they may be the masters by now.
 * The slots are asked for by one task at a time: at the start, after a MOVED, and for as long as a master cannot be
   reached or a slot that is needed has none; with growing pauses, whatever the number of callers. Only ``masters``,
   which no request of an application calls, asks by itself.
@@ -23,7 +24,7 @@ from chuk_sessions.redis_client.commands import NO_SLOT, Command, Replay, Reply,
 from chuk_sessions.redis_client.config import Address, RedisConfig, shown
 from chuk_sessions.redis_client.link import FIRST_PAUSE, MAX_PAUSE
 from chuk_sessions.redis_client.node import Node
-from chuk_sessions.redis_client.slots import SLOTS, SlotRange, parse_slots
+from chuk_sessions.redis_client.slots import SLOTS, SlotRange, parse_replicas, parse_slots
 from chuk_sessions.redis_client.states import State
 from chuk_sessions.redis_client.transport import answer_within
 from chuk_sessions.redis_client.watchdog import Watchdog
@@ -74,6 +75,7 @@ class SlotMap:
         self._refresh_wanted = False
         self._pause = 0.0
         self._suspect: Address | None = None  # said CLUSTERDOWN last
+        self._replicas: set[Address] = set()  # as told last: who may be the masters when all that we know are gone
         self._leaving: set[Node] = set()  # closing, as they have no slots any more
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._context = contextvars.Context()
@@ -193,13 +195,16 @@ class SlotMap:
     # Asking
 
     async def _ask(self) -> list[SlotRange]:
-        """What the first server that answers says; those that are up come first, in random order."""
+        """What the first server that answers says; who is asked first, see ``_rank``, looks different after each."""
         self.refreshes += 1
         reasons: dict[Address, str] = {}
         no_cluster = False
-        addresses = sorted({*self.nodes, *self._config.hosts}, key=self._rank)
+        addresses = {*self.nodes, *self._config.hosts, *self._replicas}
         for seconds in (min(ASK_TIMEOUT, self._config.timeout), self._config.connect_timeout):
-            for address in addresses:
+            asked: set[Address] = set()
+            while left := addresses - asked:
+                address = min(left, key=self._rank)
+                asked.add(address)
                 try:
                     return await self._ask_one(address, seconds)
                 except TimeoutError:
@@ -207,7 +212,7 @@ class SlotMap:
                 except ProviderError as exc:
                     reasons[address] = str(exc)
                     no_cluster = no_cluster or (isinstance(exc, ServerError) and exc.code == "ERR")
-            addresses = [address for address in addresses if reasons[address] == "no answer"]  # these may be slow
+            addresses = {address for address in addresses if reasons[address] == "no answer"}  # these may be slow
         details = "; ".join(f"{shown(address)}: {reason}" for address, reason in reasons.items())
         if no_cluster:
             details += "); several hosts without a name mean a cluster (Sentinels: end the URL with /name-of-the-master"
@@ -216,15 +221,24 @@ class SlotMap:
     async def _ask_one(self, address: Address, seconds: float) -> list[SlotRange]:
         question: asyncio.Future[Reply] = self._loop.create_future()
         self.node_at(address).send(question, pack((b"CLUSTER", b"SLOTS")), Replay.NEVER, NO_SLOT)
-        ranges = parse_slots(await answer_within(seconds, question), address)
+        reply = await answer_within(seconds, question)
+        ranges = parse_slots(reply, address)
         if not ranges:
             raise NotSent("it has no slots")
+        self._replicas = parse_replicas(reply, address)
         return ranges
 
-    def _rank(self, address: Address) -> tuple[bool, bool, float]:
-        """Who is asked first: those that are up, and last who said CLUSTERDOWN."""
+    def _rank(self, address: Address) -> tuple[bool, int, float]:
+        """Who is asked first: those that are up, those that may be, replicas, and then those that cannot be reached.
+
+        Last who said CLUSTERDOWN. At random among equals.
+        """
         node = self.nodes.get(address)
-        return address == self._suspect, node is None or not node.is_well, self._jitter()
+        if node is None:
+            place = 1 if address in self._config.hosts else 2
+        else:
+            place = 0 if node.is_well else 3 if node.state in TROUBLE or node.is_in_doubt else 1
+        return address == self._suspect, place, self._jitter()
 
     def _not_told(self, reason: str) -> None:
         if self._known:

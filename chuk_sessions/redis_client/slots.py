@@ -6,13 +6,24 @@ Source: https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spe
 from __future__ import annotations
 
 from binascii import crc_hqx
+from contextlib import suppress
 from typing import Any
 
 from chuk_sessions.exceptions import ProviderError
 from chuk_sessions.redis_client.commands import Argument
 from chuk_sessions.redis_client.config import Address
 
-__all__ = ["SLOTS", "SlotRange", "hashed_part", "key_of", "parse_address", "parse_claim", "parse_slots", "slot_of"]
+__all__ = [
+    "SLOTS",
+    "SlotRange",
+    "hashed_part",
+    "key_of",
+    "parse_address",
+    "parse_claim",
+    "parse_replicas",
+    "parse_slots",
+    "slot_of",
+]
 
 SLOTS = 16384
 SCRIPTS = (b"EVALSHA", b"EVAL")
@@ -49,6 +60,16 @@ def parse_slots(reply: Any, asked: Address) -> list[SlotRange]:
         return [_range(row, asked) for row in reply]
     except (ValueError, TypeError, LookupError, AttributeError, OverflowError) as exc:
         raise ProviderError("the reply to CLUSTER SLOTS has an unknown shape") from exc
+
+
+def parse_replicas(reply: Any, asked: Address) -> set[Address]:
+    """The replicas in an answer to CLUSTER SLOTS that ``parse_slots`` has taken; what has another shape is left out."""
+    found = set()
+    for _, _, _, *replicas in reply:
+        for replica in replicas:
+            with suppress(ValueError, TypeError, LookupError, AttributeError, OverflowError):
+                found.add((_host(replica[0], asked), int(replica[1])))
+    return found
 
 
 def _range(row: Any, asked: Address) -> SlotRange:

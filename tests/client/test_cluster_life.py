@@ -9,13 +9,16 @@ from pathlib import Path
 
 import pytest
 
+from chuk_sessions import SessionManager
 from chuk_sessions.exceptions import NotSent, ServerError
+from chuk_sessions.providers import redis
 from chuk_sessions.redis_client.client import Client
 from chuk_sessions.redis_client.cluster import Cluster
+from chuk_sessions.redis_client.doubt import QUIET
 from chuk_sessions.redis_client.slots import slot_of
 from tests.support.cluster_servers import ClusterNode, ClusterServers
 from tests.support.endings import LOOPS, ends_without_a_word
-from tests.support.helpers import eventually
+from tests.support.helpers import eventually, time_passes
 from tests.support.lateness import Lateness
 from tests.support.peer import HangUp, peer
 from tests.support.servers import RedisServer, Server
@@ -182,6 +185,51 @@ async def test_a_cluster_that_is_down_is_waited_for_within_the_deadline_and_then
         assert 0.5 <= asyncio.get_running_loop().time() - begun < lateness.allow(0.8)
         assert 3 < client.stats()["redirects"] - before["redirects"] < 25
         await eventually(lambda: client.stats()["waiting"] == 0)  # a question about the slots may be among them
+
+
+async def test_while_a_cluster_is_down_for_writes_they_wait() -> None:
+    """Servers that go on answering reads say so in other words to a script."""
+    allow = "cluster-allow-reads-when-down yes"
+    with ClusterServers(allow, replicas=0, full_coverage=True, node_timeout_ms=300) as group:
+        factory = redis.factory(f"{group.url}?socket_timeout=20&reconnect_grace=20")
+        manager = SessionManager("box", factory, strict=True)
+        ids = [await manager.allocate_session(user_id=f"user-{number}") for number in range(40)]
+        lost, kept = group.nodes[2], group.nodes[:2]
+        here = [each for each in ids if group.owner_of(slot_of(f"{{{each[-6:]}}}")) is not lost][:6]
+        lost.kill()
+        await eventually(lambda: {node.cluster_info()["cluster_state"] for node in kept} == {"fail"})
+        assert (await manager.get_session_info(here[0]) or {})["session_id"] == here[0]
+        calls = [
+            manager.validate_session(here[0]),
+            manager.update_session_metadata(here[1], {"a": 1}),
+            manager.delete_session(here[2]),
+            manager.increment_session_metadata(here[3], "n"),
+            manager.extend_session_ttl(here[4], 1),
+            manager.open_session(here[5]),
+        ]
+        tasks = [asyncio.ensure_future(call) for call in calls]
+        redirects = factory.stats()["redirects"]
+        await eventually(lambda: factory.stats()["redirects"] > redirects + 20)
+        assert not any(task.done() for task in tasks)
+        await asyncio.to_thread(lost.restart)
+        outcomes = await asyncio.gather(*tasks)
+        assert outcomes[:5] == [True, True, True, 1, True]
+        assert outcomes[5]
+        await factory._client.deployment().close()
+
+
+async def test_replicas_that_took_over_from_all_that_is_known(cluster: ClusterServers) -> None:
+    """While nobody called: each master was replaced, and the seeds of the URL are among these."""
+    client = Client(cluster.url)
+    await use_all(client)
+    await time_passes(QUIET)
+    for master in cluster.nodes[:3]:
+        master.kill()
+        await asyncio.to_thread(cluster.wait_for_promotion, master)
+        await asyncio.to_thread(cluster.wait_until_ok)
+    assert seen(client).refreshes == 1
+    assert await asyncio.gather(*(client.call(b"STRLEN", key) for key in KEYS)) == [len(key) for key in KEYS]
+    await client.deployment().close()
 
 
 async def test_what_a_server_said_last_is_quoted_wherever_the_command_waits_then() -> None:

@@ -28,6 +28,7 @@ PCALL = "@user_script: 12: "  # 6.2: the same by pcall, whose error the script r
 PLACE = f" script: {'0a' * 20}, on @user_script:1."  # Redis 7 and later, and Valkey
 OOM = "OOM command not allowed when used memory > 'maxmemory'."
 MISCONF = "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk."
+CLUSTER_READS = "attempted to execute a write command while the cluster is down and readonly"
 MAY_NOT_RUN = "The user executing the script can't run this command or subcommand"
 MAY_NOT_TOUCH = "The user executing the script can't access at least one of the keys mentioned in the command arguments"
 ACL = "ACL failure in script: User app has no permissions to run the 'get' command"
@@ -70,6 +71,11 @@ REPLIES: list[tuple[str, type[ServerError], str]] = [
     ("ASK 5 10.0.0.2:7001", ServerError, "ASK"),
     ("TRYAGAIN Multiple keys request during rehashing of slot", ServerError, "TRYAGAIN"),
     ("CLUSTERDOWN The cluster is down", ServerError, "CLUSTERDOWN"),
+    (f"ERR Script {CLUSTER_READS}{PLACE}", ServerError, "CLUSTERDOWN"),
+    (f"ERR Script {CLUSTER_READS}", ServerError, "CLUSTERDOWN"),
+    (f"{CALL}@user_script: 1: Lua script {CLUSTER_READS}", ServerError, "CLUSTERDOWN"),
+    (f"{PCALL}Lua script {CLUSTER_READS}", ServerError, "CLUSTERDOWN"),
+    ("ERR unknown command 'Script attempted to execute a write'", UnknownCommandError, "ERR"),
     (f"{CALL}user_script:1: attempt to perform arithmetic on a nil value", ServerError, "ERR"),
     (f"ERR user_script:1: attempt to perform arithmetic on a nil value{PLACE}", ServerError, "ERR"),
     ("ERR Error compiling script (new function): user_script:1: '=' expected near 'error'", ServerError, "ERR"),

@@ -7,7 +7,15 @@ from typing import Any
 import pytest
 
 from chuk_sessions.exceptions import ProviderError
-from chuk_sessions.redis_client.slots import SLOTS, key_of, parse_address, parse_claim, parse_slots, slot_of
+from chuk_sessions.redis_client.slots import (
+    SLOTS,
+    key_of,
+    parse_address,
+    parse_claim,
+    parse_replicas,
+    parse_slots,
+    slot_of,
+)
 from tests.support import cluster_servers
 
 ASKED = ("10.0.0.1", 7000)
@@ -86,6 +94,12 @@ def test_a_server_that_does_not_know_its_own_host_means_the_one_that_was_asked(h
 def test_of_the_servers_of_a_range_the_first_is_the_master() -> None:
     reply = [[0, 5, [b"a", 1, b"id", []], [b"b", 2, b"id", []]], [6, SLOTS - 1, [b"c", 3, b"id", []]]]
     assert parse_slots(reply, ASKED) == [(0, 5, ("a", 1)), (6, SLOTS - 1, ("c", 3))]
+    assert parse_replicas(reply, ASKED) == {("b", 2)}
+
+
+def test_replicas_of_an_unknown_shape_are_left_out() -> None:
+    reply = [[0, 5, [b"a", 1], [], [b"b"], 7, None, [b"\xff", 1], [b"c", b"port"], [b"", 4]], [6, 7, [b"d", 5]]]
+    assert parse_replicas(reply, ASKED) == {("10.0.0.1", 4)}
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,9 @@
         done = redis.pcall('HSET', key, 'accessed', text)
       end
       if type(done) == 'table' then
-        -- That the server is no master, or one cut off, is the error of the whole reply, as the client acts on it.
+        -- That the server is no master, or one cut off, is the error of the whole reply, as the client acts on it. So is
+        -- that its cluster is down.
         if says(done, 'READONLY') or says(done, 'NOREPLICAS') then return done end
+        if string.find(done.err, 'the cluster is down', 1, true) then return done end
         if not says(done, 'OOM') and not says(done, 'MISCONF') then found[i] = done end
       end
