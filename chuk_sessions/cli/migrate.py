@@ -15,6 +15,7 @@ How one session moves, and why in this order:
   the other one would be to log somebody out.
 * If it was taken over into our layout at the source, what was put is removed again, unless it has been used; the next
   run moves it.
+* If it was given a new id at the source meanwhile, it is ended at the target likewise, and moved under the new id.
 * One run at a time for each source, as two could take each other's work for a logout: a lock, which expires.
 * What is not understood is not touched.
 * Old ids that lead to a session for a while are taken along: see ``aliases``.
@@ -32,11 +33,11 @@ from typing import TYPE_CHECKING
 
 from chuk_sessions import grid
 from chuk_sessions.cli.aliases import Aliases
+from chuk_sessions.cli.lock import Lock
 from chuk_sessions.cli.stored import Alias, Keys, Problem, Stored, read, read_batch, session_keys
-from chuk_sessions.exceptions import MetadataError, ProviderError
+from chuk_sessions.exceptions import MetadataError
 from chuk_sessions.providers.redis.index import UserIndex
 from chuk_sessions.providers.redis.keys import (
-    MIGRATE_LOCK,
     arrival_key,
     probe_key,
     quote_part,
@@ -61,7 +62,6 @@ __all__ = ["BATCH", "Counts", "migrate", "same_database"]
 
 BATCH = 200  # sessions that are read and moved together
 ATTEMPTS = 20  # readings of a session that changes each time
-LOCK_MILLISECONDS = 60_000  # longer than any batch takes; a run that was killed blocks the next one for so long
 MAX_PROBLEMS = 1000  # that are kept for the report; all are counted
 SLACK = 1.0  # seconds: a session that had less than that to live is taken for expired, not for ended
 RANDOM_SANDBOX = re.compile(r"sandbox-[0-9a-f]{8}")
@@ -74,8 +74,6 @@ REFUSED = {
 }
 
 REMOVE = Script(load("migrate_remove"), bounded=False)
-RENEW = Script(load("migrate_renew_lock"))
-UNLOCK = Script(load("migrate_unlock"))
 
 
 @dataclass
@@ -139,7 +137,7 @@ async def migrate(
     in_place = isinstance(target, Client) and await same_database(source, target)
     to = RedisTarget(target) if isinstance(target, Client) else target
     run = _Run(source, to, in_place, sandboxes, into, dry_run)
-    run.lock = lock = None if dry_run else await _Lock.take(source)
+    run.lock = lock = None if dry_run else await Lock.take(source)
     try:
         async for keys in session_keys(source, batch):
             await run.renew_lock()
@@ -147,6 +145,7 @@ async def migrate(
             progress(run.counts)
             if stop():
                 return run.counts
+        await run.move_renewed()
         if run.aliases.some_wait:
             async for keys in session_keys(source, batch):
                 await run.renew_lock()
@@ -157,33 +156,6 @@ async def migrate(
         if lock is not None:
             await lock.release()
     return run.counts
-
-
-class _Lock:
-    """Held by one run for each source database."""
-
-    def __init__(self, client: Client, token: bytes) -> None:
-        self._client = client
-        self._token = token
-
-    @classmethod
-    async def take(cls, client: Client) -> _Lock:
-        token = urandom(16).hex().encode()
-        if await client.call(b"SET", MIGRATE_LOCK, token, b"NX", b"PX", LOCK_MILLISECONDS) is None:
-            left: int = await client.call(b"PTTL", MIGRATE_LOCK, replay=Replay.READ)
-            raise ProviderError(
-                "another migration from this database is running, or was killed: then its lock expires in"
-                f" {max(1, math.ceil(left / 1000))} s. Wait so long and run it again; if you know that none is running,"
-                f" you may delete the key {MIGRATE_LOCK.decode()} instead"
-            )
-        return cls(client, token)
-
-    async def renew(self) -> None:
-        if not await RENEW.run(self._client, (MIGRATE_LOCK,), (self._token, LOCK_MILLISECONDS)):
-            raise ProviderError("this migration stood still for a minute and was given up; run it again")
-
-    async def release(self) -> None:
-        await UNLOCK.run(self._client, (MIGRATE_LOCK,), (self._token,))
 
 
 class _Run:
@@ -199,7 +171,7 @@ class _Run:
         dry_run: bool,
     ) -> None:
         self.counts = Counts()
-        self.lock: _Lock | None = None
+        self.lock: Lock | None = None
         self._source = source
         self._target = target
         self._in_place = in_place
@@ -207,6 +179,7 @@ class _Run:
         self._into = into
         self._dry_run = dry_run
         self.aliases = Aliases(source, target)
+        self.renewed: Keys = []  # the new and old keys of sessions that were given a new id while they were moved
 
     async def renew_lock(self) -> None:
         """Raise ProviderError if another run may have the source by now."""
@@ -221,6 +194,14 @@ class _Run:
         for result in await asyncio.gather(*(self._move(each) for each in found), return_exceptions=True):
             if result is not None:
                 raise result
+
+    async def move_renewed(self) -> None:
+        """Move what was given a new id meanwhile, unless that was met since."""
+        while self.renewed:
+            keys, self.renewed = self.renewed, []
+            await self.renew_lock()
+            there = await asyncio.gather(*(self._source.call(b"EXISTS", key, replay=Replay.READ) for key, _ in keys))
+            await self.move_batch([key for key, exists in zip(keys, there, strict=True) if exists])
 
     async def move_aliases(self, keys: Keys) -> None:
         """Move those whose sessions have left the source; all else stays."""
@@ -302,7 +283,11 @@ class _Run:
             if await attempt(found):
                 return None
             again = await read(self._source, found.key, b"string" if found.published else b"hash")
-            if again is None or isinstance(again, Alias):
+            if again is None:
+                return found
+            if isinstance(again, Alias):  # SCAN may not come by the new key
+                new_key = session_key(quote_part(again.sandbox_id), again.current_id).encode()
+                self.renewed += ((new_key, b"hash"), (again.key, b"hash"))
                 return found
             if isinstance(again, Problem):
                 await crossing.abandon()

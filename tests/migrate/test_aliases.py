@@ -13,8 +13,10 @@ from chuk_sessions.cli.migrate import REMOVE, migrate
 from chuk_sessions.cli.survey import survey
 from chuk_sessions.cli.targets import ProviderTarget
 from chuk_sessions.ids import session_key
+from chuk_sessions.providers.redis.keys import MIGRATE_LOCK
 from chuk_sessions.providers.redis.transfer.crossing import RedisTarget
 from chuk_sessions.redis_client.client import Client
+from tests.migrate.test_interrupted import Killed
 from tests.support import custom_provider
 from tests.support.meddler import Meddler
 from tests.support.migrations import info_of, manager_of, settled
@@ -140,7 +142,7 @@ async def test_a_logout_meanwhile_holds(
 
 
 async def test_renewed_meanwhile(redis_server: Server, redis_url: str, target: Server) -> None:
-    """Between its reading and its removal: it is at the source under its new id, for the next run, and nowhere else."""
+    """Between its reading and its removal: it arrives under its new id, and the old one goes along."""
     (session_id,) = await log_in(redis_url, renewals=0)
     renewed: list[str | None] = []
 
@@ -150,9 +152,32 @@ async def test_renewed_meanwhile(redis_server: Server, redis_url: str, target: S
             renewed.append(renewing.result())
 
     await migrate(Meddler(redis_url, REMOVE, renew), Client(target.url))
-    await migrate(Client(redis_url), Client(target.url))
     assert (await info_of(target.url, session_id))["session_id"] == renewed[0]
     assert session_keys_in(redis_server) == 0
+
+
+@pytest.mark.parametrize("logout", [True, False])
+@pytest.mark.parametrize("chosen", [None, "my id"])
+async def test_renewed_at_the_target_after_an_interruption(
+    redis_server: Server, redis_url: str, target: Server, chosen: str | None, logout: bool
+) -> None:
+    """What is left at the source is the session that has come already: the next run removes it, and brings nothing."""
+    (session_id,) = await log_in(redis_url, chosen, 0)
+
+    def kill() -> None:
+        raise Killed
+
+    with pytest.raises(Killed):
+        await migrate(Meddler(redis_url, REMOVE, kill), Client(target.url))
+    manager = manager_of(target.url)
+    new_id = await manager.renew_session(session_id, GRACE)
+    assert new_id is not None
+    if logout:
+        assert await manager.delete_session(new_id)
+    redis_server.command("DEL", MIGRATE_LOCK.decode())
+    assert settled(await migrate(Client(redis_url), Client(target.url))) == {"ended": 1}
+    assert session_keys_in(redis_server) == 0
+    assert [await manager.validate_session(each) for each in (session_id, new_id)] == [not logout] * 2
 
 
 async def test_a_provider_of_ones_own(redis_server: Server, redis_url: str) -> None:

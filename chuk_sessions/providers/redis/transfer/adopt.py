@@ -87,20 +87,23 @@ async def adopt(
         keys = (*keys, legacy[0])
     elif arrival:
         keys = (*keys, arrival_key(key))
-    if record.user_id is None or user_tag(sandbox_id, record.user_id) == slot_tag(session_id):
-        return _outcome(await ADOPT.step(call, keys, tuple(args)))
 
     async def run(incarnation: bytes) -> int:
         args[INCARNATION] = incarnation
         reply: int | list[bytes] = await ADOPT.step(call, keys, tuple(args))
-        return reply if isinstance(reply, int) else Adoption.UNREADABLE
+        return reply if isinstance(reply, int) else await _renewed(call, key, record)
 
+    if record.user_id is None or user_tag(sandbox_id, record.user_id) == slot_tag(session_id):
+        return Adoption(await run(b""))
     return Adoption(await UserIndex(client, sandbox_id).bring(key, record.user_id, left, run, call))
 
 
-def _outcome(reply: int | list[bytes]) -> Adoption:
-    """An alias has its key: it was given a new id since, under which it lives or has ended."""
-    return Adoption(reply) if isinstance(reply, int) else Adoption.UNREADABLE
+async def _renewed(call: Call, key: str, record: SessionRecord) -> Adoption:
+    """What becomes of a session whose key is an alias here: if it came before, it has a new id here, or has ended."""
+    deployment, born = call
+    came = await deployment.call((b"GET", arrival_key(key)), Replay.READ, born)
+    is_same = came is not None and came.startswith(b"%d " % in_microseconds(record.created))
+    return Adoption.EXPIRED if is_same else Adoption.UNREADABLE
 
 
 async def was_ended(call: Call, record: SessionRecord, *keys: str) -> bool:

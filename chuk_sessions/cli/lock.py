@@ -1,0 +1,53 @@
+"""The lock of a run of ``migrate``: one at a time for each source database."""
+
+from __future__ import annotations
+
+import math
+from os import urandom
+from typing import TYPE_CHECKING
+
+from chuk_sessions.exceptions import ProviderError
+from chuk_sessions.providers.redis.keys import MIGRATE_LOCK
+from chuk_sessions.providers.redis.lua import load
+from chuk_sessions.redis_client.commands import Replay
+from chuk_sessions.redis_client.scripts import Script
+
+if TYPE_CHECKING:
+    from chuk_sessions.redis_client.client import Client
+
+__all__ = ["Lock"]
+
+LOCK_MILLISECONDS = 60_000  # longer than any batch takes; a run that was killed blocks the next one for so long
+
+RENEW = Script(load("migrate_renew_lock"))
+UNLOCK = Script(load("migrate_unlock"))
+
+
+class Lock:
+    """Held by one run for each source database."""
+
+    def __init__(self, client: Client, token: bytes) -> None:
+        self._client = client
+        self._token = token
+
+    @classmethod
+    async def take(cls, client: Client) -> Lock:
+        """Take it. Raises ProviderError if another run has it, or had it when it was killed."""
+        token = urandom(16).hex().encode()
+        if await client.call(b"SET", MIGRATE_LOCK, token, b"NX", b"PX", LOCK_MILLISECONDS) is None:
+            left: int = await client.call(b"PTTL", MIGRATE_LOCK, replay=Replay.READ)
+            raise ProviderError(
+                "another migration from this database is running, or was killed: then its lock expires in"
+                f" {max(1, math.ceil(left / 1000))} s. Wait so long and run it again; if you know that none is running,"
+                f" you may delete the key {MIGRATE_LOCK.decode()} instead"
+            )
+        return cls(client, token)
+
+    async def renew(self) -> None:
+        """Keep it for another minute. Raises ProviderError if it has expired meanwhile."""
+        if not await RENEW.run(self._client, (MIGRATE_LOCK,), (self._token, LOCK_MILLISECONDS)):
+            raise ProviderError("this migration stood still for a minute and was given up; run it again")
+
+    async def release(self) -> None:
+        """Give it back, if this run still has it."""
+        await UNLOCK.run(self._client, (MIGRATE_LOCK,), (self._token,))
