@@ -91,7 +91,9 @@ async def test_what_is_no_key(manager: SessionManager, key: Any) -> None:
     assert await manager.get_session_info(session_id) == before
 
 
-@pytest.mark.parametrize("metadata", [["a"], "a", None, {("a",): 1}, {"x": object()}], ids=repr)
+@pytest.mark.parametrize(
+    "metadata", [["a"], "a", None, {("a",): 1}, {"x": object()}], ids=["list", "text", "None", "tuple", "object"]
+)
 async def test_metadata_that_is_refused(manager: SessionManager, metadata: Any) -> None:
     """It is told as in an update that removes nothing."""
     session_id = await manager.allocate_session(custom_metadata={"a": 1})
