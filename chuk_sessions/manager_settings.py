@@ -12,7 +12,7 @@ from typing import Any
 from chuk_sessions import grid
 from chuk_sessions.arguments import seconds_of
 from chuk_sessions.codec import Metadata
-from chuk_sessions.stores.contract import CompleteStore, Existing, InProcess
+from chuk_sessions.stores.contract import CompleteStore, Existing, InProcess, can
 from chuk_sessions.stores.wrapper import open_store
 
 __all__ = ["ManagerSettings"]
@@ -63,6 +63,6 @@ class ManagerSettings:
     def _open(self, session_factory: Any, sandbox_id: str) -> None:
         store = open_store(session_factory, sandbox_id)
         self._create = partial(store.create, **self._options) if self._options else store.create
-        self._in_process = store if isinstance(store, InProcess) else None
+        self._in_process = store if can(store, InProcess) else None
         self._store, self._session_factory, self._sandbox_id = store, session_factory, sandbox_id
         self._prefixes: dict[str, str] = {}

@@ -8,7 +8,7 @@ from typing import Any
 from chuk_sessions.arguments import check_several, id_or_error
 from chuk_sessions.batches import batch
 from chuk_sessions.exceptions import ProviderError, StorageError
-from chuk_sessions.stores.contract import CompleteStore, DeletingMany
+from chuk_sessions.stores.contract import CompleteStore, DeletingMany, can
 
 __all__ = ["ManyAtOnce"]
 
@@ -71,6 +71,6 @@ class ManyAtOnce:
         return [_session_error("delete", next(ended)) if isinstance(each, str) else each for each in ids]
 
     def _delete_all(self, session_ids: list[str]) -> Coroutine[Any, Any, list[bool | Exception]]:
-        if isinstance(self._store, DeletingMany):
+        if can(self._store, DeletingMany):
             return self._store.delete_all(session_ids)
         return batch([self._store.delete(each) for each in session_ids])

@@ -33,7 +33,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Collection, Sequence
 from inspect import getattr_static
 from types import MethodType
-from typing import NamedTuple, Protocol, TypeGuard, runtime_checkable
+from typing import NamedTuple, Protocol, TypeGuard, TypeVar, runtime_checkable
 
 from chuk_sessions.codec import Metadata
 from chuk_sessions.exceptions import MetadataError, NotSupportedError, SessionTakenError
@@ -54,6 +54,7 @@ __all__ = [
     "SessionStoreFactory",
     "UserIndexed",
     "Walkable",
+    "can",
     "cannot_count",
     "counted",
     "not_supported",
@@ -61,6 +62,8 @@ __all__ = [
     "postponed",
     "taken",
 ]
+
+C = TypeVar("C")
 
 INT64 = range(-(2**63), 2**63)  # what a counter may hold: the integers of Redis
 LAST_DEADLINE = 253_402_300_799.0  # 9999-12-31T23:59:59Z: a later time cannot be written in ISO 8601
@@ -283,8 +286,22 @@ class SessionStoreFactory(Protocol):
         """Open the sessions of one sandbox; the caller owns the store and closes it."""
 
 
+def can(store: object, capability: type[C]) -> TypeGuard[C]:
+    """Tell whether a store has a capability: all methods of that protocol, its own or those that a proxy passes on.
+
+    ``isinstance`` would not do: since Python 3.12 it does not see what a ``__getattr__`` passes on, and before that it
+    sees everything in a mock.
+    """
+    return all(_has_method(store, name) for name in vars(capability) if not name.startswith("_"))
+
+
 def opens_stores(factory: object) -> TypeGuard[SessionStoreFactory]:
-    """Tell whether a factory has a store of its own. A mock has every attribute, and only those that it is given."""
-    if getattr_static(factory, "session_store", None) is not None:
+    """Tell whether a factory has a store of its own."""
+    return _has_method(factory, "session_store")
+
+
+def _has_method(thing: object, name: str) -> bool:
+    """A mock has every attribute, and only those that it is given are looked at; or methods that it passes on."""
+    if getattr_static(thing, name, None) is not None:
         return True
-    return isinstance(getattr(factory, "session_store", None), MethodType)  # of what a proxy stands for
+    return isinstance(getattr(thing, name, None), MethodType)  # of what a proxy stands for

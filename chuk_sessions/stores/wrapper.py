@@ -26,6 +26,7 @@ from chuk_sessions.stores.contract import (
     SessionStoreFactory,
     UserIndexed,
     Walkable,
+    can,
     not_supported,
     opens_stores,
 )
@@ -43,11 +44,11 @@ class StoreWrapper:
 
     def __init__(self, store: SessionStore) -> None:
         self.store = store
-        self._openable = store if isinstance(store, Openable) else None
-        self._users = store if isinstance(store, UserIndexed) else None
-        self._renewable = store if isinstance(store, Renewable) else None
-        self._walkable = store if isinstance(store, Walkable) else None
-        self._in_process = store if isinstance(store, InProcess) else None
+        self._openable = store if can(store, Openable) else None
+        self._users = store if can(store, UserIndexed) else None
+        self._renewable = store if can(store, Renewable) else None
+        self._walkable = store if can(store, Walkable) else None
+        self._in_process = store if can(store, InProcess) else None
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.store!r})"
@@ -100,7 +101,7 @@ class StoreWrapper:
 
     def delete_all(self, session_ids: Sequence[str]) -> Coroutine[Any, Any, list[bool | Exception]]:
         """See ``DeletingMany``; by the wrapper's own ``delete``, if it has one."""
-        if type(self).delete is StoreWrapper.delete and isinstance(self.store, DeletingMany):
+        if type(self).delete is StoreWrapper.delete and can(self.store, DeletingMany):
             return self.store.delete_all(session_ids)
         return batch([self.delete(session_id) for session_id in session_ids])
 
@@ -155,7 +156,7 @@ class StoreWrapper:
 
 def complete(store: SessionStore) -> CompleteStore:
     """Return a store that can be asked for everything: itself, or a wrapper that refuses what the store lacks."""
-    if all(isinstance(store, capability) for capability in (Openable, UserIndexed, Renewable, Walkable)):
+    if all(can(store, capability) for capability in (Openable, UserIndexed, Renewable, Walkable)):
         return cast(CompleteStore, store)
     return StoreWrapper(store)
 

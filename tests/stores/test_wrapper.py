@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from typing import TYPE_CHECKING, Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -19,6 +20,7 @@ from chuk_sessions.stores import (
     StoreWrapper,
     UserIndexed,
     Walkable,
+    can,
     complete,
     open_store,
     stack,
@@ -214,6 +216,29 @@ async def test_a_factory_behind_a_proxy() -> None:
     session_id = await SessionManager("box", factory).allocate_session()
     assert await SessionManager("box", Proxy(factory)).count_sessions() == 1
     assert await SessionManager("box", Proxy(factory)).validate_session(session_id)
+
+
+async def test_a_store_behind_a_proxy_keeps_its_capabilities() -> None:
+    """On every Python; and a mock has none that it was not given."""
+
+    class Proxy:
+        def __init__(self, within: Any) -> None:
+            self._within = within
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._within, name)
+
+    class Factory:
+        def session_store(self, sandbox_id: str) -> Any:
+            return Proxy(memory.factory(memory.MemoryStore()).session_store(sandbox_id))
+
+    manager = SessionManager("box", Factory(), max_sessions_per_user=2)
+    ids = [await manager.allocate_session(user_id="alice") for _ in range(3)]
+    assert [info["session_id"] for info in await manager.list_user_sessions("alice")] == ids[1:]
+    assert await manager.renew_session(ids[1]) is not None
+    assert manager.get_cache_stats()["cached_sessions"] == 2
+    for capability in (Openable, UserIndexed, Renewable, Walkable, InProcess):
+        assert not can(Mock(), capability)
 
 
 async def test_closing_a_manager_closes_its_own_store() -> None:

@@ -19,6 +19,7 @@ from chuk_sessions.stores import (
     StoreWrapper,
     UserIndexed,
     Walkable,
+    can,
 )
 from chuk_sessions.testing.clock import PATIENCE, PAUSE, Clock, time_passes
 
@@ -170,7 +171,7 @@ def has(store: SessionStore, capability: type) -> bool:
     """Tell whether a store has the capability; a wrapper has what the store within has."""
     while isinstance(store, StoreWrapper):
         store = store.store
-    return isinstance(store, capability)
+    return can(store, capability)
 
 
 def _with_capability(open_sandbox: OpenStore, capability: type) -> Callable[[str], CompleteStore]:
