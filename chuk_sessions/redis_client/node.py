@@ -41,6 +41,7 @@ from chuk_sessions.redis_client.config import RedisConfig
 from chuk_sessions.redis_client.connection import Connection
 from chuk_sessions.redis_client.lane import Lane
 from chuk_sessions.redis_client.link import Connect, Link
+from chuk_sessions.redis_client.numbers import Numbers
 from chuk_sessions.redis_client.outcomes import SecondTry, settle
 from chuk_sessions.redis_client.replies import REPLICA_CODES
 from chuk_sessions.redis_client.states import FAILING, Hook, State
@@ -54,7 +55,7 @@ MAX_RENEW_PAUSE = 10.0
 OnError = Callable[["Node", Command, ServerError], None]
 
 
-class Node:
+class Node(Numbers):
     """Sends commands to one server. Must be made and used inside ``loop``.
 
     ``connect`` makes a connection; the default is to the host of ``config``. ``on_error`` gets this node, a command
@@ -97,7 +98,7 @@ class Node:
         self._renew_pause = 0.0
         self._login_lost = float("-inf")  # when the server last asked for a login again
         self._refused = False  # over the present connection, what another server might do
-        self._written = self._writes = 0  # to be added to what the connection counts
+        self._written = self._writes = 0  # with connections that are gone
         self.open_batch: object = None  # of scripts: the one that calls may join
         self._timeouts = 0
         self.redirects = 0
@@ -127,46 +128,6 @@ class Node:
     def is_well(self) -> bool:
         """Whether there is a connection and no doubt of it."""
         return self._connection is not None and not self.is_in_doubt
-
-    @property
-    def reconnects(self) -> int:
-        """Connections made after the first one."""
-        return self._link.reconnects + self._lane.number("reconnects")
-
-    @property
-    def in_flight(self) -> int:
-        """Commands written and not answered yet."""
-        here = 0 if self._connection is None else self._connection.in_flight
-        return here + self._lane.number("in_flight")
-
-    @property
-    def waiting(self) -> int:
-        """Commands not written yet."""
-        here = len(self._waiting) + (0 if self._connection is None else self._connection.queued)
-        return here + self._lane.number("waiting")
-
-    @property
-    def bytes_in_flight(self) -> int:
-        """Of commands written and not answered yet, to the end of the write they are part of."""
-        here = 0 if self._connection is None else self._connection.bytes_in_flight
-        return here + self._lane.number("bytes_in_flight")
-
-    @property
-    def written(self) -> int:
-        """Commands written so far."""
-        here = self._written + (0 if self._connection is None else self._connection.commands_written)
-        return here + self._lane.number("written")
-
-    @property
-    def writes(self) -> int:
-        """Writes to the socket so far."""
-        here = self._writes + (0 if self._connection is None else self._connection.writes)
-        return here + self._lane.number("writes")
-
-    @property
-    def timeouts(self) -> int:
-        """Commands given up so far."""
-        return self._timeouts + self._lane.number("timeouts")
 
     @property
     def address(self) -> str:

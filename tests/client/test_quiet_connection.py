@@ -238,6 +238,8 @@ def port_of(proxy: Proxy) -> int:
 
 async def test_one_server_of_a_cluster_while_the_others_are_busy() -> None:
     with ClusterServers(replicas=0) as group:
+        if group.nodes[0].version.startswith("6."):
+            pytest.skip("Redis 6.2 reads cluster-announce-port at its start only")
         async with behind_proxies(group.nodes) as proxies:
             client = Client(f"{proxies[0].url}?cluster=true")
             keys = [

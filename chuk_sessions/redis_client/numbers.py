@@ -1,0 +1,64 @@
+"""What a node can say of itself in numbers: of its connection, of those before it, and of its lane."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from chuk_sessions.redis_client.commands import Command
+from chuk_sessions.redis_client.connection import Connection
+from chuk_sessions.redis_client.lane import Lane
+from chuk_sessions.redis_client.link import Link
+
+__all__ = ["Numbers"]
+
+
+class Numbers:
+    """The numbers of a ``Node``, whose attributes these are."""
+
+    _connection: Connection | None
+    _waiting: deque[Command]
+    _link: Link
+    _lane: Lane
+    _written: int
+    _writes: int
+    _timeouts: int
+
+    @property
+    def reconnects(self) -> int:
+        """Connections made after the first one."""
+        return self._link.reconnects + self._lane.number("reconnects")
+
+    @property
+    def in_flight(self) -> int:
+        """Commands written and not answered yet."""
+        here = 0 if self._connection is None else self._connection.in_flight
+        return here + self._lane.number("in_flight")
+
+    @property
+    def waiting(self) -> int:
+        """Commands not written yet."""
+        here = len(self._waiting) + (0 if self._connection is None else self._connection.queued)
+        return here + self._lane.number("waiting")
+
+    @property
+    def bytes_in_flight(self) -> int:
+        """Of commands written and not answered yet, to the end of the write they are part of."""
+        here = 0 if self._connection is None else self._connection.bytes_in_flight
+        return here + self._lane.number("bytes_in_flight")
+
+    @property
+    def written(self) -> int:
+        """Commands written so far."""
+        here = self._written + (0 if self._connection is None else self._connection.commands_written)
+        return here + self._lane.number("written")
+
+    @property
+    def writes(self) -> int:
+        """Writes to the socket so far."""
+        here = self._writes + (0 if self._connection is None else self._connection.writes)
+        return here + self._lane.number("writes")
+
+    @property
+    def timeouts(self) -> int:
+        """Commands given up so far."""
+        return self._timeouts + self._lane.number("timeouts")
