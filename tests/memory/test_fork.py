@@ -58,6 +58,8 @@ class Load:
     def __init__(self, store: memory.MemoryStore, clock: Clock) -> None:
         self.store = store
         self.clock = clock
+        # Here, and not in the thread: what a thread is importing at the fork no child of any program can import.
+        self.manager = SessionManager("box", memory.factory(store))
         self._stop = False
 
     @contextmanager
@@ -71,7 +73,7 @@ class Load:
             thread.join()
 
     async def _work(self) -> None:
-        values, manager = self.store.values, SessionManager("box", memory.factory(self.store))
+        values, manager = self.store.values, self.manager
         for number in count():
             if self._stop:
                 return
