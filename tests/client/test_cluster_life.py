@@ -307,7 +307,7 @@ async def test_a_master_that_has_lost_its_last_slot_is_left_without_a_trace() ->
 SHUTDOWN = """
     from chuk_sessions.redis_client.client import Client
 
-    KEYS = [f"k{number}" for number in range(300)]
+    KEYS = [f"k{number}" for number in range(60)]
     tasks = []
 
     async def main(turns, connected):

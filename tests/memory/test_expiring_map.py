@@ -223,6 +223,6 @@ class Bounded(RuleBasedStateMachine):
 
 
 TestAgainstADict = AgainstADict.TestCase
-TestAgainstADict.settings = settings(max_examples=examples(300), stateful_step_count=80, deadline=None)
+TestAgainstADict.settings = settings(max_examples=examples(200), stateful_step_count=60, deadline=None)
 TestBounded = Bounded.TestCase
 TestBounded.settings = settings(max_examples=examples(150), stateful_step_count=60, deadline=None)

@@ -57,14 +57,16 @@ class BindingTests(StoreFixtures):
         old_id = await log_in(store, None, chosen, metadata={"cart": ["book"], "seen": 1})
         before = await read(store, old_id)
         await time.passes(0.002)
+        begin = time.now()
         new_id = await bound_id(store, old_id, "alice", grace, metadata={"role": "admin", "seen": 2})
+        took = time.now() - begin  # in a cluster the deadline moves by what the move takes, never to earlier
         assert new_id != old_id
         after = await read(store, new_id)
         assert after.user_id == "alice"
         assert after.metadata == {"cart": ["book"], "role": "admin", "seen": 2}
         assert after.accessed > before.accessed
         assert after.created == before.created
-        assert after.expires == pytest.approx(before.expires, abs=0.01)
+        assert -0.01 <= after.expires - before.expires <= 0.01 + took
         await check_is_listed(store, "alice", new_id)
         if grace:
             assert (await read(store, old_id)).current_id == new_id
@@ -156,8 +158,10 @@ class BindingTests(StoreFixtures):
         store = renewable_store
         old_id = await log_in(store, None, lifetime=0.5)
         before = await read(store, old_id)
+        begin = time.now()
         new_id = await bound_id(store, old_id)
-        assert (await read(store, new_id)).expires == pytest.approx(before.expires, abs=0.01)
+        took = time.now() - begin
+        assert -0.01 <= (await read(store, new_id)).expires - before.expires <= 0.01 + took
 
         async def ended() -> bool:
             return not await store.touch(new_id, 0)
