@@ -287,21 +287,17 @@ class SessionStoreFactory(Protocol):
 
 
 def can(store: object, capability: type[C]) -> TypeGuard[C]:
-    """Tell whether a store has a capability: all methods of that protocol, its own or those that a proxy passes on.
+    """Tell whether a store has a capability: all methods of that protocol, of its class or passed on by a proxy.
 
-    ``isinstance`` would not do: since Python 3.12 it does not see what a ``__getattr__`` passes on, and before that it
-    sees everything in a mock.
+    ``isinstance`` would not do: since Python 3.12 it does not see what a ``__getattr__`` passes on, before that it sees
+    everything in a mock, and looking into an instance makes a dict of it that slows every attribute from then on.
     """
-    return all(_has_method(store, name) for name in vars(capability) if not name.startswith("_"))
+    names = (name for name in vars(capability) if not name.startswith("_"))
+    return all(hasattr(type(store), name) or isinstance(getattr(store, name, None), MethodType) for name in names)
 
 
 def opens_stores(factory: object) -> TypeGuard[SessionStoreFactory]:
-    """Tell whether a factory has a store of its own."""
-    return _has_method(factory, "session_store")
-
-
-def _has_method(thing: object, name: str) -> bool:
-    """A mock has every attribute, and only those that it is given are looked at; or methods that it passes on."""
-    if getattr_static(thing, name, None) is not None:
+    """Tell whether a factory has a store of its own. A mock has every attribute, and only those that it is given."""
+    if getattr_static(factory, "session_store", None) is not None:
         return True
-    return isinstance(getattr(thing, name, None), MethodType)  # of what a proxy stands for
+    return isinstance(getattr(factory, "session_store", None), MethodType)  # of what a proxy stands for
