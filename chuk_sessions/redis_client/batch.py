@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from copy import copy
-from itertools import compress
 
 from chuk_sessions.exceptions import ProviderError, ServerError
 from chuk_sessions.redis_client.client import Call, Client
@@ -61,8 +60,8 @@ class BatchScript:
         if not isinstance(batch, Batch) or not batch.takes(self._script.sha, args, born, slot):
             batch = Batch(self._script.sha, args, born, slot)
             future = batch.add(key, own)
-            deployment.open_batch = batch if deployment.is_up(slot) else None
             deployment.send(batch, batch.pack, replay, slot, born)
+            deployment.open_batch = batch if deployment.is_up(slot) else None  # others may join what is sent
         else:
             future = batch.add(key, own)
         try:
@@ -82,23 +81,21 @@ class BatchScript:
 class Batch:
     """The callers of one command with many keys; a ``Waiter``. Takes more until it is written."""
 
-    __slots__ = ("_args", "_futures", "_keys", "_own", "_sha", "_slot", "_tick", "_written")
+    __slots__ = ("_args", "_calls", "_sha", "_slot", "_tick", "_written")
 
     def __init__(self, sha: bytes, args: tuple[Argument, ...], tick: int, slot: int) -> None:
         self._sha = sha
         self._args = args
         self._tick = tick
         self._slot = slot
-        self._keys: list[str] = []
-        self._own: list[Argument] = []  # one for each key, or none
-        self._futures: list[asyncio.Future[Reply]] = []
+        self._calls: list[tuple[str, Argument | None, asyncio.Future[Reply]]] = []  # whose: key, own argument, result
         self._written = False
 
     def takes(self, sha: bytes, args: tuple[Argument, ...], tick: int, slot: int) -> bool:
         """Whether a call of this script, with these arguments, of this age, for a key of this slot, may join."""
         return (
             not self._written
-            and len(self._keys) < MAX_BATCH
+            and len(self._calls) < MAX_BATCH
             and tick == self._tick
             and slot == self._slot
             and sha is self._sha
@@ -108,34 +105,29 @@ class Batch:
     def add(self, key: str, own: Argument | None = None) -> asyncio.Future[Reply]:
         """Join, with an argument of one's own if the script takes one; a future with the result for ``key``."""
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-        self._keys.append(key)
-        if own is not None:
-            self._own.append(own)
-        self._futures.append(future)
+        self._calls.append((key, own, future))
         return future
 
     def pack(self) -> bytes:
         """The command, without those who gave up. Called when it is written; nobody joins after that."""
         self._written = True
-        waits = [not future.done() for future in self._futures]
-        if not all(waits):
-            self._keys, self._own = list(compress(self._keys, waits)), list(compress(self._own, waits))
-            self._futures = list(compress(self._futures, waits))
-        return pack((b"EVALSHA", self._sha, len(self._keys), *self._keys, *self._args, *self._own))
+        self._calls = calls = [call for call in self._calls if not call[2].done()]
+        keys = [key for key, _, _ in calls]
+        own = [own for _, own, _ in calls if own is not None]
+        return pack((b"EVALSHA", self._sha, len(keys), *keys, *self._args, *own))
 
     def split(self) -> list[Batch]:
         """A batch for each key and its caller; one that has a single key cannot be split and gives none."""
         parts = []
-        for at in range(len(self._keys)) if len(self._keys) > 1 else ():
+        for call in self._calls if len(self._calls) > 1 else ():
             part = Batch(self._sha, self._args, self._tick, self._slot)
-            part._keys, part._futures, part._written = [self._keys[at]], [self._futures[at]], True
-            part._own = self._own[at : at + 1]
+            part._calls, part._written = [call], True
             parts.append(part)
         return parts
 
     def done(self) -> bool:
         """Whether nobody waits any more. Then it may never be written, so nobody may join either."""
-        for future in self._futures:
+        for _, _, future in self._calls:
             if not future.done():
                 return False
         self._written = True
@@ -143,10 +135,10 @@ class Batch:
 
     def set_result(self, results: Reply) -> None:
         """Hand each caller the result for its key."""
-        if not isinstance(results, list) or len(results) != len(self._futures):
+        if not isinstance(results, list) or len(results) != len(self._calls):
             self.set_exception(ProviderError("the reply of the server is not one result for each key"))
             return
-        for future, result in zip(self._futures, results, strict=True):
+        for (_, _, future), result in zip(self._calls, results, strict=True):
             if future.done():
                 continue
             if isinstance(result, ServerError):
@@ -157,7 +149,7 @@ class Batch:
     def set_exception(self, exception: Exception) -> None:
         """Tell each caller why there is no result."""
         self._written = True
-        for future in self._futures:
+        for _, _, future in self._calls:
             if not future.done():
                 own = copy(exception)  # one exception for several tasks would collect the tracebacks of all
                 own.__cause__ = exception.__cause__

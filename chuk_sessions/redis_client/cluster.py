@@ -190,15 +190,21 @@ class Cluster:
 
     def dispatch(self, commands: list[Command]) -> None:
         """Send what waits here, and these, by the map as it is now."""
-        waiting, self._waiting = self._waiting, deque()
-        for command in (*waiting, *commands):
-            if not command[0].done():
-                self._dispatch(command)
+        left = deque((*self._waiting, *commands))
+        self._waiting.clear()
+        try:
+            while left:
+                if not left[0][0].done():
+                    self._dispatch(left[0])
+                left.popleft()
+        finally:
+            self._waiting.extend(left)  # none but after an exception
 
     def fail_waiting(self, reason: str) -> None:
         """Settle what waits here."""
         while self._waiting:
-            settle(self._waiting.popleft(), NotSent(reason))
+            settle(self._waiting[0], NotSent(reason))
+            self._waiting.popleft()
 
     # Deadlines
 

@@ -12,6 +12,8 @@ Rules this file keeps:
 * A caller that gives up cancels its future. Not yet written: the flush skips it, and while nothing may be written such
   commands are cleared away, lest they and their values add up. Written: its reply is dropped.
 * Bytes that are no reply, or a reply that nobody asked for, end the connection; it is never resynchronised.
+* An exception amid a read or a write ends the connection, as what was written or read is not known. A command stays
+  in its queue until the step that can raise is over.
 * When the connection ends, the owner gets its commands back, the written and the others, and settles each. An error
   that the server answers is the owner's too: it may know another server for that command.
 """
@@ -26,7 +28,7 @@ from typing import cast
 
 import hiredis
 
-from chuk_sessions.exceptions import ServerError
+from chuk_sessions.exceptions import OutcomeUnknown, ServerError
 from chuk_sessions.redis_client.backlog import WORTH_A_LOOK, backlog
 from chuk_sessions.redis_client.commands import (
     ASKING_ITSELF,
@@ -42,13 +44,14 @@ from chuk_sessions.redis_client.commands import (
     pack,
 )
 from chuk_sessions.redis_client.config import MAX_IN_FLIGHT
-from chuk_sessions.redis_client.outcomes import settle_with_error
+from chuk_sessions.redis_client.outcomes import settle, settle_with_error
 from chuk_sessions.redis_client.replies import server_error
 
 __all__ = ["Connection"]
 
 INCOMPLETE = object()
 HUNG_UP = "the server closed the connection"
+RAISED = "an exception came amid a read or a write"
 NO_REPLY = "the server sent what is no reply to a command"
 MAX_BYTES_IN_FLIGHT = 64 << 20  # of commands written and unanswered
 READ_SIZE = 1 << 16  # bytes; one buffer for good, as asyncio would allocate 256 KB anew for each read
@@ -130,9 +133,9 @@ class Connection(asyncio.BufferedProtocol):
 
     def send(self, command: Command) -> None:
         """Have the command written at the end of this turn of the loop, or as soon as the bounds allow."""
-        self._unsent.append(command)
         if not self._flush_scheduled:
             self._schedule_flush()
+        self._unsent.append(command)
 
     def request(self, *args: Argument) -> asyncio.Future[Reply]:
         """Send one command; its reply. For the handshake; callers' commands come by ``send``."""
@@ -190,16 +193,19 @@ class Connection(asyncio.BufferedProtocol):
                 if not sent:  # a server that is full says so before it is asked
                     self.abort(str(reply) if isinstance(reply, ServerError) else NO_REPLY)
                     return
-                command = sent.popleft()
-                waiter = command[0]
+                waiter = sent[0][0]
                 if waiter.done():
-                    continue
-                if isinstance(reply, ServerError):
-                    self.on_error(command, reply)
+                    sent.popleft()
+                elif isinstance(reply, ServerError):
+                    self._refuse(sent.popleft(), reply)
                 else:
                     waiter.set_result(reply)
+                    sent.popleft()
         except hiredis.HiredisError:
             self.abort(NO_REPLY)
+        except BaseException:
+            self.abort(RAISED)
+            raise
         writes, answered = self._writes, self.commands_written - len(sent)
         while writes and writes[0][0] <= answered:
             self.bytes_in_flight -= writes.popleft()[1]
@@ -207,6 +213,13 @@ class Connection(asyncio.BufferedProtocol):
             self.finish(self.reason)
         elif self._unsent and not self._flush_scheduled:
             self._schedule_flush()
+
+    def _refuse(self, command: Command, error: ServerError) -> None:
+        try:
+            self.on_error(command, error)
+        except BaseException:
+            settle(command, error)
+            raise
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Called by the loop when the connection has ended: give all commands back."""
@@ -218,48 +231,81 @@ class Connection(asyncio.BufferedProtocol):
         self._unsent.clear()
         if not self.lost.done():
             self.lost.set_result(None)
-        self._on_lost(self, sent, unsent)
+        try:
+            self._on_lost(self, sent, unsent)
+        except BaseException:  # nobody else knows these commands
+            for command in sent + unsent:
+                settle(command, OutcomeUnknown(self.reason))
+            raise
 
     def _schedule_flush(self) -> None:
-        self._flush_scheduled = True
         self._loop.call_soon(self._flush)
+        self._flush_scheduled = True
 
     def _flush(self) -> None:
         self._flush_scheduled = False
         if self._paused or self._finishing or self._transport is None or self._transport.is_closing():
             self._bound_unsent()
             return  # resume_writing or connection_lost goes on from here
+        try:
+            more = self._write(self._transport)
+        except BaseException:
+            self.abort(RAISED)
+            raise
+        if self._unsent:
+            self._bound_unsent()
+            if more and not self._paused:
+                self._schedule_flush()
+
+    def _write(self, transport: asyncio.Transport) -> bool:
+        """Write what may be written; whether more may be."""
         unsent, sent = self._unsent, self._sent
         before = len(sent)
         free = self._max_in_flight - before
         most = room = min(MAX_WRITE, MAX_BYTES_IN_FLIGHT - self.bytes_in_flight)
-        chunks = []
-        while unsent and free > 0 and room > 0:
-            command = unsent.popleft()
+        chunks, commands, large, seen = [], [], deque[Command](), 0
+        for command in unsent:
+            if free <= 0 or room <= 0:
+                break
+            seen += 1
             if not command[0].done():
                 packed = command[1]
                 if not isinstance(packed, bytes):
                     if self.divert is not None and is_large(packed):
-                        self.divert(command)
+                        large.append(command)
                         continue
                     if isinstance(packed, Asking):
-                        sent.append(ASKING_ITSELF)
+                        commands.append(ASKING_ITSELF)
                         free -= 1
                     packed = packed()
-                sent.append(command)
+                commands.append(command)
                 chunks.append(packed)
                 free -= 1
                 room -= len(packed)
-        if chunks:
-            self.commands_written += len(sent) - before
+        data = b"".join(chunks)
+        sent += commands  # before they leave the other queue: none is in neither
+        if seen == len(unsent):
+            unsent.clear()
+        else:
+            for _ in range(seen):
+                unsent.popleft()
+        if commands:
+            self.commands_written += len(commands)
             self.bytes_in_flight += most - room
             self._writes.append((self.commands_written, most - room))
             self.writes += 1
-            self._transport.write(b"".join(chunks))
-        if unsent:
-            self._bound_unsent()
-        if unsent and free > 0 and self.bytes_in_flight < MAX_BYTES_IN_FLIGHT and not self._paused:
-            self._schedule_flush()
+            transport.write(data)
+        if large:
+            self._divert(large)
+        return free > 0 and self.bytes_in_flight < MAX_BYTES_IN_FLIGHT
+
+    def _divert(self, large: deque[Command]) -> None:
+        try:
+            while large and self.divert is not None:
+                self.divert(large[0])
+                large.popleft()
+        finally:
+            self._unsent.extendleft(reversed(large))  # none but after an exception
 
     def _bound_unsent(self) -> None:
         if len(self._unsent) > self._many:

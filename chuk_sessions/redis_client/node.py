@@ -213,7 +213,8 @@ class Node(Numbers):
     def _trust(self, connection: Connection) -> None:
         """The connection leads somewhere: send what waits for that."""
         while self._waiting:
-            connection.send(self._waiting.popleft())
+            connection.send(self._waiting[0])
+            self._waiting.popleft()
         if not self._watchdog.asleep:  # whose ticks see that it is quiet
             self._trusted = connection
 
@@ -331,7 +332,8 @@ class Node(Numbers):
     def fail_waiting(self, reason: str) -> None:
         """There is no connection and will be none soon: settle what waits for one."""
         while self._waiting:
-            settle(self._waiting.popleft(), self._not_sent(reason))
+            settle(self._waiting[0], self._not_sent(reason))
+            self._waiting.popleft()
 
     def _not_sent(self, reason: str) -> NotSent:
         error = NotSent(reason)

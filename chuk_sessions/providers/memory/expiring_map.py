@@ -15,6 +15,8 @@ Rules this file keeps, and what they cost:
 * Stale filings stay under twice the keys plus ``2 * SPARE_FILINGS``. Once they outnumber the keys by ``SPARE_FILINGS``,
   each key that goes or is filed anew pays for visits to ``COMPACT_SLICE`` filings, which drop the stale ones; a pass
   over all filings so ends after about a quarter as many payments as there are keys.
+* A call may raise, as where the stack ends: then a key that is not filed yet goes again, or gets back what it had. What
+  undoes that has no call in it.
 * ``get``, ``setex`` and ``delete`` are written flat: a method call costs as much as the dict operation in them.
 """
 
@@ -146,15 +148,20 @@ class ExpiringMap:
         old = items.get(key)
         if old is None:
             entry = (value, deadline, deadline)
-            if items.setdefault(key, entry) is not entry:
-                self._replace(key, entry)
-            elif self.max_items is not None:
-                self._make_room(self.max_items)
-                self._file(key, deadline)
-            elif self._second <= deadline < self._second_end:
-                self._bucket += (key, deadline)
-            else:
-                self._file(key, deadline)
+            try:
+                if items.setdefault(key, entry) is not entry:
+                    self._replace(key, entry)
+                elif self.max_items is not None:
+                    self._make_room(self.max_items)
+                    self._file(key, deadline)
+                elif self._second <= deadline < self._second_end:
+                    self._bucket += (key, deadline)
+                else:
+                    self._file(key, deadline)
+            except BaseException:
+                if key in items and items[key] is entry:
+                    del items[key]
+                raise
         else:
             try:
                 if old[2] <= deadline and items[key] is old:
@@ -198,18 +205,22 @@ class ExpiringMap:
         while True:
             old = self.items.setdefault(key, entry)
             if old is entry:
-                if self.max_items is not None:
-                    self._make_room(self.max_items)
-                    self._file(key, deadline)
-                elif self._second <= deadline < self._second_end:
-                    self._bucket += (key, deadline)
-                else:
-                    self._file(key, deadline)
+                try:
+                    if self.max_items is not None:
+                        self._make_room(self.max_items)
+                        self._file(key, deadline)
+                    elif self._second <= deadline < self._second_end:
+                        self._bucket += (key, deadline)
+                    else:
+                        self._file(key, deadline)
+                except BaseException:
+                    if key in self.items and self.items[key] is entry:
+                        del self.items[key]
+                    raise
                 break
             if old[1] > now:
                 return old
-            if self._swap(key, old, entry):
-                self._refiled(key, entry)
+            if self._exchange(key, old, entry):
                 if self.on_end is not None:
                     self.on_end(old[0])
                 break
@@ -235,13 +246,21 @@ class ExpiringMap:
         return True
 
     def account(self, key: Hashable, entry: Entry, replaced: bool) -> None:
-        """File an entry that the owner put into ``items``; ``replaced``: in the place of another one."""
-        if replaced:
-            self._refiled(key, entry)
-        else:
-            if self.max_items is not None:
+        """File an entry that the owner put into ``items``; ``replaced``: in the place of another one.
+
+        If that raises, the key is gone.
+        """
+        try:
+            if not replaced and self.max_items is not None:
                 self._make_room(self.max_items)
             self._file(key, entry[2])
+        except BaseException:
+            if key in self.items and self.items[key] is entry:
+                del self.items[key]
+            raise
+        if replaced:
+            self._credit -= 1
+            self._settle()
         now = self.clock()
         if now >= self._due:
             self.reclaim(RECLAIM_SLICE, now)
@@ -298,15 +317,28 @@ class ExpiringMap:
 
     def _replace(self, key: Hashable, entry: Entry) -> None:
         while (old := self.items.setdefault(key, entry)) is not entry:
-            if self._swap(key, old, entry):
-                self._refiled(key, entry)
+            if self._exchange(key, old, entry):
                 return
-        self._file(key, entry[2])
+        try:
+            self._file(key, entry[2])
+        except BaseException:
+            if key in self.items and self.items[key] is entry:
+                del self.items[key]
+            raise
 
-    def _refiled(self, key: Hashable, entry: Entry) -> None:
-        self._file(key, entry[2])
-        self._credit -= 1
-        self._settle()
+    def _exchange(self, key: Hashable, old: Entry, entry: Entry) -> bool:
+        """Put ``entry`` in the place of ``old`` and file it; False if the key does not have ``old`` any more."""
+        try:
+            if not self._swap(key, old, entry):
+                return False
+            self._file(key, entry[2])
+            self._credit -= 1
+            self._settle()
+            return True
+        except BaseException:
+            if key in self.items and self.items[key] is entry:
+                self.items[key] = old
+            raise
 
     def _file(self, key: Hashable, deadline: float) -> None:
         second = int(deadline)
@@ -323,8 +355,8 @@ class ExpiringMap:
     def _open(self, second: int) -> None:
         with self._heap_lock:
             if second not in self._buckets:
+                heappush(self._heap, second)  # a second without a bucket is dropped, a bucket without a second stays
                 self._buckets[second] = []
-                heappush(self._heap, second)
                 self._due = self._heap[0] + 1.0
         if self.on_new_second is not None:
             self.on_new_second()
@@ -349,6 +381,7 @@ class ExpiringMap:
         removed = 0
         for _ in range(min(limit, (len(bucket) - cursor) // 2)):
             key, filing = bucket[cursor], bucket[cursor + 1]
+            ended = None
             try:
                 entry = items[key]
                 if entry[2] is not filing:
@@ -356,19 +389,25 @@ class ExpiringMap:
                 elif entry[1] <= now:
                     del items[key]
                     removed += 1
-                    if self.on_end is not None:
-                        self.on_end(entry[0])
+                    ended = entry
                 elif entry[1] < second + 1:
                     cursor += 2
                     continue
                 else:
-                    items[key] = (entry[0], entry[1], entry[1])
-                    self._file(key, entry[1])
+                    items[key] = filed = (entry[0], entry[1], entry[1])
+                    try:
+                        self._file(key, entry[1])
+                    except BaseException:
+                        if key in items and items[key] is filed:
+                            items[key] = entry
+                        raise
             except KeyError:
                 self._stale_and_credit -= 1
             bucket[cursor] = bucket[-2]
             bucket[cursor + 1] = bucket[-1]
             del bucket[-2:]
+            if ended is not None and self.on_end is not None:
+                self.on_end(ended[0])
         if not bucket:
             if bucket is self._bucket:
                 self._second_end = -1.0

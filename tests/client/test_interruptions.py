@@ -1,0 +1,143 @@
+"""An exception at each call of the way of a command in turn: other calls are answered, and deadlines work."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import pytest
+
+from chuk_sessions.exceptions import NotSent, OutcomeUnknown, ProviderError
+from chuk_sessions.redis_client.batch import BatchScript
+from chuk_sessions.redis_client.client import Client
+from chuk_sessions.redis_client.commands import Replay
+from chuk_sessions.redis_client.connection import Connection
+from chuk_sessions.redis_client.watchdog import Watchdog
+from tests.support.interruptions import interruptions
+from tests.support.proxy import Proxy
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tests.support.servers import Server
+
+pytestmark = [
+    pytest.mark.redis,
+    # Of the attempt to connect, which the next command makes anew.
+    pytest.mark.filterwarnings("ignore:coroutine 'Link._connect' was never awaited:RuntimeWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+NAMES = BatchScript("local found = {} for i, key in ipairs(KEYS) do found[i] = key end return found")
+SOON = 5.0  # seconds
+
+
+@pytest.fixture
+async def proxy(redis_server: Server, redis_url: str) -> AsyncIterator[Proxy]:
+    async with Proxy(redis_server.host, redis_server.port) as proxy:
+        yield proxy
+
+
+async def go_on(client: Client) -> None:
+    """Whatever happened, calls are answered, those of scripts too, and with what is theirs."""
+    async with asyncio.timeout(SOON):
+        names = [f"k{number}" for number in range(5)]
+        calls = [NAMES.run(client, name, (), Replay.READ) for name in names]
+        assert await asyncio.gather(*calls) == [name.encode() for name in names]
+        echoes = [client.call(b"ECHO", name, replay=Replay.READ) for name in names]
+        assert await asyncio.gather(*echoes) == [name.encode() for name in names]
+
+
+async def meet_the_deadline(client: Client, proxy: Proxy) -> None:
+    proxy.swallowing = True
+    async with asyncio.timeout(SOON):
+        with pytest.raises((NotSent, OutcomeUnknown)):
+            await client.call(b"ECHO", "late")
+    proxy.swallowing = False
+
+
+@pytest.mark.parametrize("connected", [True, False])
+@pytest.mark.parametrize("awake", [True, False])
+async def test_a_command_that_is_sent(proxy: Proxy, connected: bool, awake: bool) -> None:
+    for interruption in interruptions():
+        client = Client(f"{proxy.url}?socket_timeout=0.05&socket_connect_timeout=5")
+        if connected:
+            await go_on(client)
+        if not awake:
+            client.deployment()
+            await asyncio.sleep(0.02)
+        with interruption:
+            _ = client.call(b"ECHO", "lost")
+        with suppress(ProviderError):  # the connection may take longer than the timeout
+            await go_on(client)
+        await meet_the_deadline(client, proxy)
+
+
+@pytest.mark.parametrize("joins", [True, False])
+async def test_a_call_in_a_batch(redis_url: str, joins: bool) -> None:
+    for interruption in interruptions():
+        client = Client(redis_url)
+        await go_on(client)
+        others = [asyncio.create_task(NAMES.run(client, "other", (), Replay.READ)) for _ in range(joins)]
+        await asyncio.sleep(0)
+        call = NAMES.run(client, "lost", (), Replay.READ)
+        with interruption, suppress(StopIteration):
+            call.send(None)
+        call.close()
+        await go_on(client)
+        async with asyncio.timeout(SOON):
+            assert await asyncio.gather(*others) == [b"other"] * joins
+
+
+@pytest.mark.parametrize("name", ["_flush", "buffer_updated"])
+async def test_what_the_loop_calls(redis_url: str, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Calls end, with a reply that is theirs or with an error, and the next ones are answered."""
+    original = getattr(Connection, name)
+    for interruption in interruptions():
+        client = Client(redis_url)
+        await go_on(client)
+        with monkeypatch.context() as patch:
+
+            def once(self: Connection, *args: object) -> None:
+                patch.setattr(Connection, name, original)
+                with interruption:  # noqa: B023
+                    original(self, *args)
+
+            patch.setattr(Connection, name, once)
+            calls = [client.call(b"ECHO", str(i), replay=(Replay.READ, Replay.NEVER)[i % 2]) for i in range(10)]
+            scripts = [NAMES.run(client, str(i), (), Replay.READ) for i in range(10)]
+            async with asyncio.timeout(SOON):
+                outcomes = await asyncio.gather(*calls, *scripts, return_exceptions=True)
+        for number, outcome in enumerate(outcomes):
+            assert outcome == str(number % 10).encode() or isinstance(outcome, ProviderError), outcome
+
+
+class Waiting:
+    """Waits for ever."""
+
+    def __init__(self) -> None:
+        self.ticks = 0
+
+    def is_waiting(self) -> bool:
+        return True
+
+    def on_tick(self, tick: int) -> None:
+        self.ticks += 1
+
+
+@pytest.mark.parametrize("name", ["wake", "_watch"])
+async def test_the_watchdog(name: str) -> None:
+    """If it has no timer it is asleep, and the next command wakes it."""
+    for interruption in interruptions():
+        watchdog, waiting = Watchdog(asyncio.get_running_loop(), 0.1), Waiting()
+        watchdog.watched.append(waiting)
+        with interruption:
+            watchdog._watch(0) if name == "_watch" else watchdog.wake()
+        if watchdog.asleep:
+            watchdog.wake()
+        before = waiting.ticks
+        async with asyncio.timeout(SOON):
+            while waiting.ticks < before + 2:  # noqa: ASYNC110
+                await asyncio.sleep(0.005)
+        watchdog.stop()
