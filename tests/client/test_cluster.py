@@ -10,8 +10,9 @@ import pytest
 
 from chuk_sessions import SessionManager
 from chuk_sessions.exceptions import NotSent, ServerError
-from chuk_sessions.ids import session_key
+from chuk_sessions.ids import session_key, user_tag
 from chuk_sessions.providers import redis
+from chuk_sessions.providers.redis.keys import index_key
 from chuk_sessions.redis_client.batch import BatchScript
 from chuk_sessions.redis_client.client import Client
 from chuk_sessions.redis_client.cluster import Cluster
@@ -62,6 +63,10 @@ class Move:
         if moved:
             assert self.cluster.migrate_keys(self.slot, self.target, moved) == moved
 
+    def abandon(self) -> None:
+        for node in (self.source, self.target):
+            node.command("CLUSTER", "SETSLOT", str(self.slot), "STABLE")
+
     def finish(self) -> None:
         if self.cluster.owner_of(self.slot) is self.target:
             return
@@ -91,6 +96,24 @@ async def test_every_operation_of_sessions_on_all_masters(cluster: ClusterServer
     assert all(await asyncio.gather(*map(manager.delete_session, ids)))
     assert not any(await asyncio.gather(*map(manager.validate_session, ids)))
     assert seen(manager._store._client).redirects == 0  # type: ignore[attr-defined]
+
+
+async def test_an_index_of_expired_members_in_a_slot_that_moves(cluster: ClusterServers) -> None:
+    """It is emptied by who lists it, and a script that then read it would break off."""
+    manager = SessionManager("box", redis.factory(cluster.url), strict=True)
+    key = index_key("box", user_tag("box", "alice"))
+    move = Move(cluster, user_tag("box", "alice"))
+    for call in (manager.list_user_sessions, manager.delete_user_sessions):
+        session_id = await manager.allocate_session(user_id="alice")
+        assert await call("alice")  # the server has the script
+        await manager.delete_session(session_id)
+        move.source.command("ZADD", key, "1000", f"5:alice1.:{session_id}")
+        move.begin()
+        try:
+            assert not await call("alice")
+        finally:
+            move.abandon()
+        assert not move.source.command("EXISTS", key)
 
 
 async def test_all_sessions_of_a_user_are_in_one_slot(cluster: ClusterServers) -> None:

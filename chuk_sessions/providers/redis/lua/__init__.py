@@ -6,6 +6,8 @@ Rules these files keep:
 * A comment has lines of its own. The server does not get these lines; it gets every other line as it is.
 * ``-- include: look`` is replaced by the text of ``include/look.lua``, after the indentation of that line.
 * ``$NAME`` is replaced by the number that is given to ``load`` under that name.
+* A key that a command may have removed is not touched again: while its slot is on its way to another node, a script
+  breaks off at a key that is not there, and what it has written stays. What it reads, it reads before that.
 
 A module loads its scripts when it is imported. What is wrong with a file is a ValueError then, and nothing is left to
 do when a script runs.

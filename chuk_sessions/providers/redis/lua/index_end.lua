@@ -13,6 +13,6 @@ for i = 2, #KEYS do
   if not old[2] and (not stamp or string.sub(member, -#stamp) == stamp) then
     ended = ended + redis.call('UNLINK', KEYS[i])
   end
-  redis.call('ZREM', KEYS[1], member)
 end
+if ARGV[1] then redis.call('ZREM', KEYS[1], unpack(ARGV)) end
 return ended

@@ -8,5 +8,6 @@
 
 local clock = redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
+local live = live_of(KEYS[1], ARGV[1], now)
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', math.floor(now / 1000))
-return {string.format('%.0f', now), live_of(KEYS[1], ARGV[1], now)}
+return {string.format('%.0f', now), live}

@@ -50,7 +50,7 @@ local noted, here = note and redis.call('GET', note) or '', created .. ' ' .. (f
 local came = string.find(noted, created .. ' ', 1, true) == 1
 if came and not (found and noted == here) then return 0 end
 local user, filed = ARGV[5] == '1' and ARGV[6], ARGV[10]
-local expires, items, result = now + left, {}, 1
+local expires, items, result, stale = now + left, {}, 1, {}
 if found then
   if (old[6] or false) ~= user then return -2 end
   if (inc or '') ~= filed then return -4 end
@@ -65,7 +65,7 @@ if found then
   end
   expires, result = math.max(expires, tonumber(last or old[3])), 2
 else
-  if old[1] then redis.call('UNLINK', key) end
+  if old[1] then stale = redis.call('HKEYS', key) end
   items = {'v', filed ~= '' and version .. '+' or version, 'created', created, 'accessed', accessed, 'status', ARGV[9]}
   if user then items[9], items[10] = 'user', user end
   if filed ~= '' then items[11], items[12] = 'inc', filed end
@@ -80,6 +80,13 @@ if stays then
 end
 items[#items + 1], items[#items + 2] = 'expires', string.format('%.0f', expires)
 write('HSET', items)
+-- As in create.lua: fields of an expired record that this one does not have.
+local kept, gone = {}, {}
+for i = 1, #items, 2 do kept[items[i]] = true end
+for _, field in ipairs(stale) do
+  if not kept[field] then gone[#gone + 1] = field end
+end
+write('HDEL', gone)
 local set = redis.pcall('PEXPIREAT', key, math.ceil(expires / 1000))
 if type(set) == 'table' then
   if not found then

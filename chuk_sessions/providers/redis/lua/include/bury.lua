@@ -12,7 +12,7 @@ end
 local function bury(clock, created, left)
   local before = tonumber(redis.call('GET', KEYS[3]) or nil) or 0
   -- Ending sessions must work on a full server. Redis checks memory only before a script's first write, and a full
-  -- server accepts UNLINK, also of a key that does not exist. So UNLINK comes before SET.
-  redis.call('UNLINK', KEYS[3])
+  -- server accepts PEXPIREAT, also of a key that does not exist. So PEXPIREAT comes before SET.
+  redis.call('PEXPIREAT', KEYS[3], (clock[1] + 60) * 1000)
   redis.call('SET', KEYS[3], math.max(clock[1] * 1000000 + clock[2], created, before), 'PX', left)
 end
