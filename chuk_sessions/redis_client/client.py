@@ -16,6 +16,7 @@ from chuk_sessions.redis_client.commands import Argument, Packed, Replay, Reply,
 from chuk_sessions.redis_client.config import Credentials, RedisConfig
 from chuk_sessions.redis_client.master import Master
 from chuk_sessions.redis_client.node import Node
+from chuk_sessions.redis_client.replies import SHAPES, unknown_shape
 from chuk_sessions.redis_client.sentinel import Sentinels, leave_a_replica
 from chuk_sessions.redis_client.tls import insecure_from_env
 from chuk_sessions.redis_client.url import Url, parse_url, url_text
@@ -137,8 +138,12 @@ class Client:
         deployment, born = call or self.begin()
         future: asyncio.Future[Reply] = get_running_loop().create_future()
         deployment.send(future, pack((b"TIME",)), Replay.READ, deployment.slot_of(key), born)
-        seconds, microseconds = await future
-        return int(seconds) + int(microseconds) / 1_000_000
+        reply = await future
+        try:
+            seconds, microseconds = reply
+            return int(seconds) + int(microseconds) / 1_000_000
+        except SHAPES as exc:
+            raise unknown_shape("TIME") from exc
 
     def is_together(self, *keys: Argument) -> bool:
         """Whether one command or script may have all these keys: in a cluster, whether they share a slot.

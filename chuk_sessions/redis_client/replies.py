@@ -23,6 +23,7 @@ from chuk_sessions.exceptions import (
     LoadingError,
     NoPermissionError,
     OutOfMemoryError,
+    ProviderError,
     ReadOnlyError,
     ServerError,
     WrongTypeError,
@@ -32,13 +33,17 @@ from chuk_sessions.redis_client.slots import parse_address
 
 __all__ = [
     "REPLICA_CODES",
+    "SHAPES",
     "MissingScriptError",
     "UnknownCommandError",
     "as_dict",
     "redirected_to",
     "server_error",
+    "unknown_shape",
 ]
 
+# What taking a reply apart raises if it has not the shape of the command's; also UnicodeDecodeError, a ValueError.
+SHAPES = (ValueError, TypeError, LookupError, AttributeError, OverflowError)
 REPLICA_CODES = ("READONLY", "MASTERDOWN")  # the server is a replica, and did nothing
 
 
@@ -109,5 +114,13 @@ def redirected_to(error: ServerError, asked: Address) -> Address | None:
 
 
 def as_dict(reply: list[Any] | dict[Any, Any]) -> dict[Any, Any]:
-    """A reply of names and values, which is a list with protocol 2 and a dict with 3."""
-    return reply if isinstance(reply, dict) else dict(zip(reply[::2], reply[1::2], strict=True))
+    """A reply of names and values, which is a list with protocol 2 and a dict with 3. ProviderError for another."""
+    try:
+        return reply if isinstance(reply, dict) else dict(zip(reply[::2], reply[1::2], strict=True))
+    except SHAPES as exc:
+        raise unknown_shape("HELLO") from exc
+
+
+def unknown_shape(command: str) -> ProviderError:
+    """Make the error for a well-formed reply that is none to ``command``, or none to the script of that name."""
+    return ProviderError(f"the reply to {command} has an unknown shape; is there a proxy, or a server of another kind?")

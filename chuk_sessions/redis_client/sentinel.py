@@ -17,14 +17,12 @@ from chuk_sessions.redis_client.connection import Connection
 from chuk_sessions.redis_client.node import Node
 from chuk_sessions.redis_client.outcomes import settle_with_error
 from chuk_sessions.redis_client.race import give_up
-from chuk_sessions.redis_client.replies import REPLICA_CODES, UnknownCommandError
+from chuk_sessions.redis_client.replies import REPLICA_CODES, SHAPES, UnknownCommandError
 from chuk_sessions.redis_client.transport import OnLost, answer_within, open_connection
 
 __all__ = ["Sentinels", "leave_a_replica"]
 
 PATIENCE = 1.0  # seconds for a Sentinel to answer, and between two questions while a master does not answer
-
-SHAPES = (ValueError, TypeError, LookupError, AttributeError)  # of an answer that is no pair of host and port
 
 
 class Sentinels:

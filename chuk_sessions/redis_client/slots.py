@@ -83,13 +83,14 @@ def _host(name: bytes | None, asked: Address) -> str:
     return asked[0] if name in (None, b"", b"?") else name.decode()
 
 
-def parse_claim(reply: bytes) -> tuple[str, tuple[str, ...]]:
+def parse_claim(reply: Any) -> tuple[str, tuple[str, ...]]:
     """What the server that answered CLUSTER NODES says of itself: its epoch, and its slots as they stand there.
 
     That is ranges, and ``[slot->-server]`` or ``[slot-<-server]`` for a slot on its way to that other server or from
     it. Raises ProviderError for a reply of another shape.
     """
-    rows = (row.split() for row in reply.decode(errors="replace").splitlines())
+    text = reply.decode(errors="replace") if isinstance(reply, bytes) else ""
+    rows = (row.split() for row in text.splitlines())
     mine = next((row for row in rows if len(row) >= 8 and "myself" in row[2]), None)
     if mine is None:
         raise ProviderError("the reply to CLUSTER NODES has an unknown shape")

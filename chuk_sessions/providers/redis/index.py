@@ -53,6 +53,7 @@ from chuk_sessions.providers.redis.scripts import (
 )
 from chuk_sessions.redis_client.client import Call, Client, step
 from chuk_sessions.redis_client.commands import Argument, Replay, Reply
+from chuk_sessions.redis_client.replies import SHAPES, unknown_shape
 from chuk_sessions.redis_client.scripts import Script
 
 __all__ = ["CLOCK_SLACK", "Member", "UserIndex", "mark_of", "raw_member", "target_of"]
@@ -95,18 +96,44 @@ class Member(NamedTuple):
 
 
 def parse_member(raw: bytes) -> Member:
-    """The inverse of ``member_of`` in ``lua/include/member_of.lua``. Raises ValueError for anything else."""
-    length, rest = raw.split(b":", 1)
-    user, rest = rest[: int(length)], rest[int(length) :]
-    incarnation, name = rest.split(b":", 1)
-    return Member(raw, user, incarnation, name.decode())
+    """The inverse of ``member_of`` in ``lua/include/member_of.lua``. Raises ProviderError for anything else."""
+    try:
+        length, rest = raw.split(b":", 1)
+        user, rest = rest[: int(length)], rest[int(length) :]
+        incarnation, name = rest.split(b":", 1)
+        member = Member(raw, user, incarnation, name.decode())
+        to_text(user), member.born, member.filed  # all that is read of it later
+    except SHAPES as exc:
+        raise unknown_shape("a script that tells an index entry") from exc
+    return member
 
 
 def target_of(reply: Reply) -> str | None:
     """The id to ask for instead, if the reply of a script is that this one is an alias."""
     if isinstance(reply, list) and len(reply) == 2 and reply[0] == b">":
-        return unquote_part(reply[1].decode())
+        return name_in(reply[1])
     return None
+
+
+def name_in(reply: Reply) -> str:
+    """The id that a script tells as it stands in a key. Raises ProviderError for anything else."""
+    try:
+        return unquote_part(reply.decode())
+    except SHAPES as exc:
+        raise unknown_shape("a script that tells an id") from exc
+
+
+def entry_in(reply: Reply, name: str, size: int) -> list[bytes]:
+    """A list of so many texts, the first of them an index entry. Raises ProviderError for another reply."""
+    if isinstance(reply, list) and len(reply) == size and all(isinstance(each, bytes) for each in reply):
+        return reply
+    raise unknown_shape(name)
+
+
+def _number(text: bytes) -> int:
+    if not text.isdigit():
+        raise unknown_shape("a script that tells a deadline")
+    return int(text)
 
 
 def raw_member(key: str, user: bytes, incarnation: bytes) -> bytes:
@@ -133,16 +160,22 @@ class UserIndex:
     async def members(self, user_id: str, call: Call | None = None) -> tuple[int, list[Member]]:
         """The time on the index's server, and the live sessions of a user, oldest first."""
         call, index = call or self._client.begin(), self._of(user_id)
-        now, raw = await MEMBERS.step(call, (index,), (mark_of(to_bytes(user_id)),), Replay.READ)
-        return int(now), [parse_member(member) for member in raw]
+        reply = await MEMBERS.step(call, (index,), (mark_of(to_bytes(user_id)),), Replay.READ)
+        try:
+            now, raw = reply
+            return int(now), [parse_member(member) for member in raw]
+        except SHAPES as exc:
+            raise unknown_shape("the script of a user's sessions") from exc
 
     async def with_room(self, call: Call, script: Script, keys: tuple[str, ...], args: tuple[Argument, ...]) -> Reply:
         """Run a script that adds to the index, the last key; again with what must be ended to make room."""
         reply = await script.step(call, keys, args)
-        if not isinstance(reply, list) or reply[0] != 0:
+        if not isinstance(reply, list) or not reply or reply[0] != 0:
             return reply
         patience = Patience(self._client, call)
-        while isinstance(reply, list) and reply[0] == 0:
+        while isinstance(reply, list) and reply and reply[0] == 0:
+            if len(reply) < 3 or not isinstance(reply[1], int):
+                raise unknown_shape("the script that makes room")
             call = await patience.pause()
             victims = await self._make_room(call, keys[-1], reply[1], reply[2:])
             reply = await script.step(call, keys + victims, args)
@@ -172,6 +205,8 @@ class UserIndex:
     async def _stands(self, call: Call, member: Member) -> bool:
         """Whether its session is there. One that is filed and not there may be about to be created."""
         fields = await step(call, b"HMGET", self._key(member), b"created", b"inc", replay=Replay.READ)
+        if not isinstance(fields, list) or len(fields) != 2:
+            raise unknown_shape("HMGET")
         return member.incarnation == (fields[1] if member.elsewhere else b"%b." % (fields[0] or b""))
 
     async def create_elsewhere(
@@ -243,7 +278,7 @@ class UserIndex:
         patience = Patience(self._client, call)
         while True:
             try:
-                reply: bytes | list[bytes] = await FILE.step(call, (index,), args)
+                reply = await FILE.step(call, (index,), args)
             except NotSent:
                 raise
             except (ProviderError, asyncio.CancelledError):  # it may have been filed, under a time that nobody knows
@@ -251,6 +286,8 @@ class UserIndex:
                 raise
             if isinstance(reply, bytes):
                 return reply
+            if not isinstance(reply, list) or len(reply) < 2:
+                raise unknown_shape("the script that files a session")
             await self._free(call, index, [parse_member(member) for member in reply[1:]])
             call = await patience.pause()
 
@@ -268,7 +305,8 @@ class UserIndex:
             return reply
         patience = Patience(self._client, call)
         while True:
-            old, deadline = parse_member(reply[0]), int(reply[1])
+            entry_in(reply, "the script that renews a session", 3)
+            old, deadline = parse_member(reply[0]), _number(reply[1])
             incarnation = b"%d.%b.%b" % (old.born, urandom(8).hex().encode(), reply[2])
             new = parse_member(raw_member(keys[1], old.user, incarnation))
             args: tuple[Argument, ...] = (VERSION, grace, old.incarnation, reply[1], incarnation, *fields)
@@ -298,8 +336,9 @@ class UserIndex:
             return reply
         patience = Patience(self._client, call)
         while True:
-            member, seen = parse_member(reply[0]), reply[1]
-            args = (member.raw, int(seen) + lifetime + CLOCK_SLACK)
+            entry, seen = entry_in(reply, "the script that extends a session", 2)
+            member = parse_member(entry)
+            args = (member.raw, _number(seen) + lifetime + CLOCK_SLACK)
             await MOVE.step(call, (self._of_member(member),), args)
             call = await patience.pause()
             reply = await EXTEND.step(call, keys, (VERSION, lifetime, seen))
@@ -393,7 +432,10 @@ class UserIndex:
         for start in range(0, len(here), MAX_VICTIMS):
             part = here[start : start + MAX_VICTIMS]
             keys = (index, *(self._key(member) for member in part))
-            ended += await END.step(call, keys, tuple(member.raw for member in part))
+            reply = await END.step(call, keys, tuple(member.raw for member in part))
+            if not isinstance(reply, int):
+                raise unknown_shape("the script that ends sessions")
+            ended += reply
         return ended
 
     async def _kill(self, call: Call, members: Iterable[Member], unseen: bool = False) -> int:
@@ -413,7 +455,10 @@ class UserIndex:
     async def _doom(self, call: Call, member: Member, unseen: bool = False) -> int:
         """The reply of KILL."""
         keys = (self._key(member), self._marker(member))
-        return await KILL.step(call, keys, (member.incarnation, MARKER_MS, int(unseen)))  # type: ignore[no-any-return]
+        reply = await KILL.step(call, keys, (member.incarnation, MARKER_MS, int(unseen)))
+        if not isinstance(reply, int):
+            raise unknown_shape("the script that ends a session")
+        return reply
 
     def _of(self, user_id: str) -> str:
         return index_key(self._sandbox, user_tag(self._sandbox_id, user_id))

@@ -20,7 +20,8 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from chuk_sessions.exceptions import NotSent, OutcomeUnknown, ProviderError
-from chuk_sessions.redis_client.commands import Replay
+from chuk_sessions.redis_client.commands import Replay, Reply
+from chuk_sessions.redis_client.replies import SHAPES, unknown_shape
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -98,14 +99,26 @@ class Walk:
         cursor = b"0"
         while True:
             try:
-                cursor, keys = await master.call(
+                reply = await master.call(
                     b"SCAN", cursor, b"MATCH", self._pattern, b"COUNT", self._batch, replay=Replay.READ
                 )
             except (NotSent, OutcomeUnknown):
                 if master.address in [other.address for other in await self._client.masters()]:
                     raise
                 return
+            cursor, keys = _page(reply)
             if keys:
-                yield list(dict.fromkeys(keys))
+                yield keys
             if cursor == b"0":
                 return
+
+
+def _page(reply: Reply) -> tuple[bytes, list[bytes]]:
+    """Where to go on, and the keys. Raises ProviderError for a reply of another shape."""
+    try:
+        cursor, keys = reply
+        if isinstance(cursor, bytes) and cursor.isdigit() and all(isinstance(key, bytes) for key in keys):
+            return cursor, list(dict.fromkeys(keys))
+    except SHAPES as exc:
+        raise unknown_shape("SCAN") from exc
+    raise unknown_shape("SCAN")

@@ -15,7 +15,7 @@ from chuk_sessions.exceptions import ProviderError, WrongTypeError
 from chuk_sessions.ids import is_opaque, is_random, renewed_id, user_tag
 from chuk_sessions.models import MICROSECONDS, SessionRecord
 from chuk_sessions.providers.redis.binding import OWN, TAKEN, Binding
-from chuk_sessions.providers.redis.index import UserIndex, mark_of, target_of
+from chuk_sessions.providers.redis.index import UserIndex, entry_in, mark_of, name_in, target_of
 from chuk_sessions.providers.redis.keys import (
     id_in_key,
     index_key,
@@ -23,7 +23,6 @@ from chuk_sessions.providers.redis.keys import (
     session_key,
     sessions_of,
     tag_in_key,
-    unquote_part,
 )
 from chuk_sessions.providers.redis.record import (
     DEADLINE_DIGITS,
@@ -57,6 +56,7 @@ from chuk_sessions.providers.redis.scripts import (
 from chuk_sessions.providers.redis.server_clock import ServerClock, moment
 from chuk_sessions.redis_client.client import Call, Client
 from chuk_sessions.redis_client.commands import Argument, Replay
+from chuk_sessions.redis_client.replies import SHAPES, unknown_shape
 from chuk_sessions.stores.contract import NO_INTEGER, TOO_LARGE, DeadlineError, Existing, cannot_count, taken
 
 __all__ = ["RedisSessionStore"]
@@ -120,8 +120,11 @@ class RedisSessionStore:
             await DROP.step(call, (self._key(session_id),), (quote_part(target),))
             return await self.create(session_id, user_id, lifetime, metadata, limit=limit, idle=idle, call=call)
         if reply != UNREADABLE:
-            with suppress(UnicodeDecodeError):
-                return Existing(None if reply[0] is None else to_text(reply[0]))
+            try:
+                with suppress(UnicodeDecodeError):
+                    return Existing(None if reply[0] is None else to_text(reply[0]))
+            except SHAPES as exc:
+                raise unknown_shape("the script that creates a session") from exc
         self._found(UNREADABLE)
         raise ProviderError("the id is taken by a record that this version cannot read; it was left alone")
 
@@ -147,6 +150,8 @@ class RedisSessionStore:
                 session_id = alias
         except (WrongTypeError, ValueError, KeyError):
             pass
+        except SHAPES as exc:
+            raise unknown_shape("HGETALL") from exc
         self._found(UNREADABLE)
         return None
 
@@ -166,7 +171,7 @@ class RedisSessionStore:
                 reply = await TOUCH.step(call, key, ALWAYS, Replay.READ)
             if type(reply) is int:
                 return self._found(reply)
-            session_id = unquote_part(reply.decode())
+            session_id = name_in(reply)
 
     async def open(
         self, session_id: str, interval: float, owner: str | None, call: Call | None = None
@@ -196,6 +201,8 @@ class RedisSessionStore:
         except (WrongTypeError, ValueError, KeyError):
             self._found(UNREADABLE)
             return None
+        except SHAPES as exc:
+            raise unknown_shape("the script that opens a session") from exc
         if by_script and interval:
             self._server_clock.learn(int(reply[-1]) / MICROSECONDS, sent)
         if owner is not None and record.user_id != owner:
@@ -231,7 +238,10 @@ class RedisSessionStore:
         while (target := target_of(reply)) is not None:
             reply = await INCREMENT.step(call, (self._key(target),), args)
         if isinstance(reply, list):
-            return int(reply[0])
+            try:
+                return int(reply[0])
+            except SHAPES as exc:
+                raise unknown_shape("the script that counts") from exc
         if reply in UNCOUNTABLE:
             raise cannot_count(field, UNCOUNTABLE[reply])
         self._found(reply)
@@ -264,7 +274,7 @@ class RedisSessionStore:
             session_id = target  # always a random one, as renewals make them
             reply = await DELETE.step(call, self._keys(session_id), (VERSION,), Replay.DELETE)
         if isinstance(reply, list):
-            await self._users.forget(reply[0], call)
+            await self._users.forget(entry_in(reply, "the script that deletes a session", 1)[0], call)
         return bool(reply), session_id
 
     async def renew(
@@ -424,4 +434,7 @@ class RedisSessionStore:
         if reply == UNREADABLE and not self._reported:
             self._reported = True
             logger.warning("A session record cannot be read by this version; it counts as absent and is left alone.")
-        return reply > 0
+        try:
+            return reply > 0
+        except TypeError as exc:
+            raise unknown_shape("the script of this call") from exc

@@ -8,6 +8,7 @@ from chuk_sessions.exceptions import ProviderError
 from chuk_sessions.provider import DEFAULT_TTL, MAX_TTL, ttl_error
 from chuk_sessions.redis_client.client import Client
 from chuk_sessions.redis_client.commands import Replay
+from chuk_sessions.redis_client.replies import unknown_shape
 
 __all__ = ["RedisSession"]
 
@@ -34,6 +35,8 @@ class RedisSession:
             return None
         try:
             return value.decode()
+        except AttributeError as exc:
+            raise unknown_shape("GET") from exc
         except UnicodeDecodeError:
             raise ProviderError("the value of this key is not UTF-8, so it cannot be read as a str") from None
 

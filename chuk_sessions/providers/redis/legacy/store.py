@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from chuk_sessions.batches import batch, in_order
 from chuk_sessions.exceptions import MetadataError, OutOfMemoryError, ProviderError
-from chuk_sessions.providers.redis.index import UserIndex, target_of
+from chuk_sessions.providers.redis.index import UserIndex, entry_in, target_of
 from chuk_sessions.providers.redis.keys import (
     index_key,
     legacy_key,
@@ -35,7 +35,8 @@ from chuk_sessions.providers.redis.lua import load
 from chuk_sessions.providers.redis.record import VERSION, in_microseconds
 from chuk_sessions.providers.redis.transfer.adopt import was_ended
 from chuk_sessions.providers.redis.transfer.move import DROP, Move
-from chuk_sessions.redis_client.commands import Replay
+from chuk_sessions.redis_client.commands import Replay, Reply
+from chuk_sessions.redis_client.replies import unknown_shape
 from chuk_sessions.redis_client.scripts import Script
 from chuk_sessions.stores.adoption import Adoption
 from chuk_sessions.stores.wrapper import StoreWrapper
@@ -158,14 +159,15 @@ class LegacyReadingStore(StoreWrapper):
         if not self._client.is_together(ours, published):
             return await self._delete_apart(call, session_id, published)
         for _ in range(ATTEMPTS):
-            text, _ = await PEEK.step(call, (ours, published), (), Replay.READ)
+            text, _ = _pair(await PEEK.step(call, (ours, published), (), Replay.READ))
             record = None if text is None else self._decode(text)
             args = (text or b"", b"" if record is None else in_microseconds(record.created), GRACE, VERSION)
             reply: int | list[bytes] = await DELETE.step(call, (*self._keys(session_id), published), args)
             if (target := target_of(reply)) is not None:
                 return target
             if isinstance(reply, list):
-                await UserIndex(self._client, self._sandbox_id).forget(reply[0], call)
+                entry = entry_in(reply, "the script that deletes a session", 1)[0]
+                await UserIndex(self._client, self._sandbox_id).forget(entry, call)
                 return True
             if reply >= 0:
                 return reply > 0
@@ -228,9 +230,9 @@ class LegacyReadingStore(StoreWrapper):
         """
         ours, published = session_key(self._quoted, session_id), legacy_key(session_id)
         if self._client.is_together(ours, published):
-            text, exists = await PEEK.step(call, (ours, published), (), Replay.READ)
+            text, exists = _pair(await PEEK.step(call, (ours, published), (), Replay.READ))
             return text, 0.0, bool(exists)
-        text, left = await TEXT.step(call, (published,), (), Replay.READ)
+        text, left = _pair(await TEXT.step(call, (published,), (), Replay.READ))
         return text, 0.0 if left < 0 else max(left, 1) / 1000, True
 
     def _keys(self, session_id: str) -> tuple[str, str, str]:
@@ -241,7 +243,7 @@ class LegacyReadingStore(StoreWrapper):
     async def _read_published(self, call: Call, session_id: str) -> SessionRecord | None:
         """What a full server had no room to take over: it lives, or taking it over had not come as far as writing."""
         published = legacy_key(session_id)
-        text, left = await TEXT.step(call, (published,), (), Replay.READ)
+        text, left = _pair(await TEXT.step(call, (published,), (), Replay.READ))
         record = None if text is None else self._decode(text)
         if record is None:  # another process ended it, or made room and took it over
             return await self.store.read(session_id, call)
@@ -254,7 +256,7 @@ class LegacyReadingStore(StoreWrapper):
     async def _delete_apart(self, call: Call, session_id: str, published: bytes) -> bool | str:
         ended = False
         for _ in range(ATTEMPTS):
-            text, left = await TEXT.step(call, (published,), (), Replay.READ)
+            text, left = _pair(await TEXT.step(call, (published,), (), Replay.READ))
             record = None if text is None else self._decode(text)
             created = b"" if record is None else in_microseconds(record.created)
             args = (VERSION, created, left, GRACE)
@@ -262,9 +264,10 @@ class LegacyReadingStore(StoreWrapper):
             if (target := target_of(reply)) is not None:
                 return target
             if isinstance(reply, list):
-                await UserIndex(self._client, self._sandbox_id).forget(reply[0], call)
+                entry = entry_in(reply, "the script that deletes a session", 1)[0]
+                await UserIndex(self._client, self._sandbox_id).forget(entry, call)
             ended = ended or isinstance(reply, list) or reply > 0
-            if record is None or await DROP.step(call, (published,), (text,)) != 0:
+            if record is None or await DROP.step(call, (published,), (text or b"",)) != 0:
                 return ended
         raise _restless()
 
@@ -279,6 +282,14 @@ class LegacyReadingStore(StoreWrapper):
         if not self._reported:
             self._reported = True
             logger.warning("A session that a published version stored cannot be decoded; it is left alone.")
+
+
+def _pair(reply: Reply) -> tuple[bytes | None, int]:
+    """What a script told of a published key. Raises ProviderError for a reply of another shape."""
+    match reply:
+        case [bytes() | None as text, int(number)]:
+            return text, number
+    raise unknown_shape("the script that reads a published session")
 
 
 def _restless() -> ProviderError:
