@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 from chuk_sessions.cli.migrate import BATCH
 from chuk_sessions.exceptions import WrongTypeError
 from chuk_sessions.ids import user_tag
-from chuk_sessions.providers.redis.index import CLOCK_SLACK, UserIndex, raw_member
+from chuk_sessions.providers.redis.entries import raw_member
+from chuk_sessions.providers.redis.index import CLOCK_SLACK, UserIndex
 from chuk_sessions.providers.redis.keys import ALL_SESSIONS, index_key, names_in_key, quote_part
 from chuk_sessions.providers.redis.record import VERSIONS, to_text
 from chuk_sessions.providers.redis.scan import Walk

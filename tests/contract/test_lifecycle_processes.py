@@ -11,7 +11,7 @@ import pytest
 from chuk_sessions import SessionManager
 from chuk_sessions.ids import session_key, user_tag
 from chuk_sessions.providers import redis
-from chuk_sessions.providers.redis.index import parse_member
+from chuk_sessions.providers.redis.entries import parse_member
 from chuk_sessions.providers.redis.keys import index_key
 from chuk_sessions.redis_client.client import Client
 from chuk_sessions.redis_client.slots import slot_of

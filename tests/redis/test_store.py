@@ -13,7 +13,8 @@ from chuk_sessions import ProviderError, SessionManager, StorageError
 from chuk_sessions.ids import quote_part, session_key, user_tag
 from chuk_sessions.providers.redis import factory as redis_factory
 from chuk_sessions.providers.redis import server_clock
-from chuk_sessions.providers.redis.index import Member, UserIndex
+from chuk_sessions.providers.redis.entries import Member
+from chuk_sessions.providers.redis.index import UserIndex
 from chuk_sessions.providers.redis.keys import index_key
 from chuk_sessions.providers.redis.server_clock import moment
 from chuk_sessions.providers.redis.store import RedisSessionStore

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from chuk_sessions.batches import in_background
 from chuk_sessions.exceptions import OutcomeUnknown, ProviderError, WrongTypeError
 from chuk_sessions.ids import renewed_id, user_tag
-from chuk_sessions.providers.redis.index import UserIndex, mark_of
+from chuk_sessions.providers.redis.entries import mark_of
+from chuk_sessions.providers.redis.index import UserIndex
 from chuk_sessions.providers.redis.keys import index_key, name_in_key, quote_part, session_key
 from chuk_sessions.providers.redis.lua import load
 from chuk_sessions.providers.redis.patience import Patience

@@ -20,18 +20,24 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from os import urandom
-from typing import NamedTuple
 
 from chuk_sessions.batches import in_background
 from chuk_sessions.exceptions import NotSent, OutcomeUnknown, ProviderError
 from chuk_sessions.ids import user_tag
+from chuk_sessions.providers.redis.entries import (
+    Member,
+    entry_in,
+    mark_of,
+    number_in,
+    parse_member,
+    raw_member,
+    target_of,
+)
 from chuk_sessions.providers.redis.keys import (
     index_key,
     marker_key,
-    name_in_key,
     quote_part,
     session_key,
-    unquote_part,
 )
 from chuk_sessions.providers.redis.patience import Patience
 from chuk_sessions.providers.redis.record import VERSION, in_microseconds, to_bytes, to_text
@@ -56,94 +62,13 @@ from chuk_sessions.redis_client.commands import Argument, Replay, Reply
 from chuk_sessions.redis_client.replies import SHAPES, unknown_shape
 from chuk_sessions.redis_client.scripts import Script
 
-__all__ = ["CLOCK_SLACK", "Member", "UserIndex", "mark_of", "raw_member", "target_of"]
+__all__ = ["CLOCK_SLACK", "UserIndex"]
 
 MARKER_MS = 3_600_000  # how long a create may be under way, and far more
 UNDER_WAY = 60_000_000  # microseconds that no create takes from its first step to its last
 CLOCK_SLACK = 2_000_000  # microseconds by which the clocks of two masters may differ
 OTHER = -4
 MIN_FILED, MAX_FILED = 86_400_000_000, 9_000_000_000_000_000  # microseconds that a session to be brought is filed for
-
-
-class Member(NamedTuple):
-    """A session in the index."""
-
-    raw: bytes
-    user: bytes
-    incarnation: bytes
-    name: str  # the id as it stands in the key
-
-    @property
-    def session_id(self) -> str:
-        """Its id."""
-        return unquote_part(self.name)
-
-    @property
-    def born(self) -> int:
-        """When it was created, in microseconds."""
-        return int(self.incarnation.split(b".")[0])
-
-    @property
-    def filed(self) -> int:
-        """When it was put into the index under this id, in microseconds; a renewal comes later than the creation."""
-        parts = self.incarnation.split(b".")
-        return int(parts[2]) if len(parts) > 2 else int(parts[0])
-
-    @property
-    def elsewhere(self) -> bool:
-        """Whether its session is in a slot of its own."""
-        return not self.incarnation.endswith(b".")
-
-
-def parse_member(raw: bytes) -> Member:
-    """The inverse of ``member_of`` in ``lua/include/member_of.lua``. Raises ProviderError for anything else."""
-    try:
-        length, rest = raw.split(b":", 1)
-        user, rest = rest[: int(length)], rest[int(length) :]
-        incarnation, name = rest.split(b":", 1)
-        member = Member(raw, user, incarnation, name.decode())
-        to_text(user), member.born, member.filed  # all that is read of it later
-    except SHAPES as exc:
-        raise unknown_shape("a script that tells an index entry") from exc
-    return member
-
-
-def target_of(reply: Reply) -> str | None:
-    """The id to ask for instead, if the reply of a script is that this one is an alias."""
-    if isinstance(reply, list) and len(reply) == 2 and reply[0] == b">":
-        return name_in(reply[1])
-    return None
-
-
-def name_in(reply: Reply) -> str:
-    """The id that a script tells as it stands in a key. Raises ProviderError for anything else."""
-    try:
-        return unquote_part(reply.decode())
-    except SHAPES as exc:
-        raise unknown_shape("a script that tells an id") from exc
-
-
-def entry_in(reply: Reply, name: str, size: int) -> list[bytes]:
-    """A list of so many texts, the first of them an index entry. Raises ProviderError for another reply."""
-    if isinstance(reply, list) and len(reply) == size and all(isinstance(each, bytes) for each in reply):
-        return reply
-    raise unknown_shape(name)
-
-
-def _number(text: bytes) -> int:
-    if not text.isdigit():
-        raise unknown_shape("a script that tells a deadline")
-    return int(text)
-
-
-def raw_member(key: str, user: bytes, incarnation: bytes) -> bytes:
-    """The entry of a session of that incarnation, as the index holds it."""
-    return b"%b%b:%b" % (mark_of(user), incarnation, name_in_key(key).encode())
-
-
-def mark_of(user: bytes) -> bytes:
-    """How the members of a user's sessions begin."""
-    return b"%d:%b" % (len(user), user)
 
 
 class UserIndex:
@@ -306,7 +231,7 @@ class UserIndex:
         patience = Patience(self._client, call)
         while True:
             entry_in(reply, "the script that renews a session", 3)
-            old, deadline = parse_member(reply[0]), _number(reply[1])
+            old, deadline = parse_member(reply[0]), number_in(reply[1])
             incarnation = b"%d.%b.%b" % (old.born, urandom(8).hex().encode(), reply[2])
             new = parse_member(raw_member(keys[1], old.user, incarnation))
             args: tuple[Argument, ...] = (VERSION, grace, old.incarnation, reply[1], incarnation, *fields)
@@ -338,7 +263,7 @@ class UserIndex:
         while True:
             entry, seen = entry_in(reply, "the script that extends a session", 2)
             member = parse_member(entry)
-            args = (member.raw, _number(seen) + lifetime + CLOCK_SLACK)
+            args = (member.raw, number_in(seen) + lifetime + CLOCK_SLACK)
             await MOVE.step(call, (self._of_member(member),), args)
             call = await patience.pause()
             reply = await EXTEND.step(call, keys, (VERSION, lifetime, seen))

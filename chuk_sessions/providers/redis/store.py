@@ -15,7 +15,8 @@ from chuk_sessions.exceptions import ProviderError, WrongTypeError
 from chuk_sessions.ids import is_opaque, is_random, renewed_id, user_tag
 from chuk_sessions.models import MICROSECONDS, SessionRecord
 from chuk_sessions.providers.redis.binding import OWN, TAKEN, Binding
-from chuk_sessions.providers.redis.index import UserIndex, entry_in, mark_of, name_in, target_of
+from chuk_sessions.providers.redis.entries import entry_in, mark_of, name_in, target_of
+from chuk_sessions.providers.redis.index import UserIndex
 from chuk_sessions.providers.redis.keys import (
     id_in_key,
     index_key,

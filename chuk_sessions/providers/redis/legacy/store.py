@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 from chuk_sessions.batches import batch, in_order
 from chuk_sessions.exceptions import MetadataError, OutOfMemoryError, ProviderError
-from chuk_sessions.providers.redis.index import UserIndex, entry_in, target_of
+from chuk_sessions.providers.redis.entries import entry_in, target_of
+from chuk_sessions.providers.redis.index import UserIndex
 from chuk_sessions.providers.redis.keys import (
     index_key,
     legacy_key,
