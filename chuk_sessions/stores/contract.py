@@ -228,8 +228,8 @@ class Renewable(Protocol):
         more, as long as the session lives. If ``session_id`` is an alias already, nothing is renamed, and the id that
         the session has is returned.
 
-        With ``grace`` 0 the session gets ``new_id`` also if ``session_id`` is an alias: afterwards it is found under no
-        id that anybody knew before.
+        With ``grace`` 0 the session gets ``new_id`` also if ``session_id`` is an alias, or another new id if ``new_id``
+        does not have the form of its user's ids: afterwards it is found under no id that anybody knew before.
 
         With ``metadata`` its keys are set in the same step. With ``user_id`` the session of nobody becomes that user's
         in the same step; ``new_id`` has the form of that user's ids then, and the store may return another new one. A

@@ -12,7 +12,7 @@ from functools import partial
 from chuk_sessions.batches import batch, in_order
 from chuk_sessions.codec import Metadata
 from chuk_sessions.exceptions import ProviderError, WrongTypeError
-from chuk_sessions.ids import is_opaque, is_random, renewed_id, user_tag
+from chuk_sessions.ids import is_opaque, is_random, renewed_id, slot_tag, user_tag
 from chuk_sessions.models import MICROSECONDS, SessionRecord
 from chuk_sessions.providers.redis.binding import OWN, TAKEN, Binding
 from chuk_sessions.providers.redis.entries import entry_in, mark_of, name_in, target_of
@@ -320,16 +320,17 @@ class RedisSessionStore:
     async def _renew(
         self, call: Call, session_id: str, new_id: str, grace: float, fields: Sequence[bytes]
     ) -> str | None:
-        new_key = self._key(new_id)
         while True:
             key, index = self._keys(session_id)
-            reply = await self._users.renew(call, (key, new_key, index), in_microseconds(grace), fields)
+            reply = await self._users.renew(call, (key, self._key(new_id), index), in_microseconds(grace), fields)
             target = target_of(reply)
             if target is None:
                 return new_id if self._found(reply) else None
             if grace > 0:
                 return await self._changed_as(call, target, fields)
             session_id = target  # the aliases on the way lead nowhere from now on
+            if slot_tag(session_id) != slot_tag(new_id):  # a login gave it its user's
+                new_id = renewed_id(session_id, time.time(), opaque=is_opaque(new_id))
 
     async def list_user(self, user_id: str, call: Call | None = None) -> list[tuple[str, SessionRecord]]:
         call = call or self._client.begin()

@@ -260,6 +260,23 @@ class BindingOfUsersTests(StoreFixtures):
         assert await ids_of(store) == [last]
         assert await bound_id(store, last, limit=1) in await ids_of(store)
 
+    async def test_a_bound_session_is_renewed_under_its_old_id(self, binding_store: CompleteStore) -> None:
+        """It stays its user's, whose other sessions have other ids than that of nobody; nobody knows the new id."""
+        store = binding_store
+        visitor = await log_in(store, None)
+        second = await bound_id(store, visitor, grace=60)
+        third = await store.renew(visitor, renewed_id(visitor, real.time()), 0)
+        assert third is not None
+        for known in (visitor, second):
+            await check_not_found(store, known)
+        assert await ids_of(store) == [third]
+        fourth = await renewed(store, third)
+        assert await ids_of(store) == [fourth]
+        assert await store.extend(fourth, HOUR) is True
+        assert await store.delete_user("alice", frozenset()) == 1
+        await check_not_found(store, fourth)
+        assert await ids_of(store) == []
+
     async def test_sessions_of_nobody_are_bound_apart(
         self, open_sandbox: OpenStore, binding_store: CompleteStore
     ) -> None:
