@@ -5,7 +5,10 @@ the user's index, in steps of which each is safe to be the last one:
 
 1. A copy is put under the new id. Nobody knows that id, no index has it, and it expires within ``COPY_LIVES``.
 2. The session ends under its old id, which may become an alias, if it is still what was copied; else from 1 again.
-3. The copy gets the deadline of the session, and an entry in the index.
+3. The copy gets the deadlines of the session, and an entry in the index. Done again, this changes nothing.
+
+Between 2 and 3 the old id may lead to the copy already. A deadline that it is given then is kept for it, and a renewal
+waits until it is settled.
 
 After a crash before 2 the session is what it was. After one between 2 and 3 the user has to log in again: what is left
 counts against no limit and expires.
@@ -15,10 +18,11 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from chuk_sessions.batches import in_background
-from chuk_sessions.exceptions import OutcomeUnknown, ProviderError, WrongTypeError
+from chuk_sessions.exceptions import NotSent, OutcomeUnknown, ProviderError, WrongTypeError
 from chuk_sessions.ids import renewed_id, user_tag
 from chuk_sessions.providers.redis.entries import mark_of
 from chuk_sessions.providers.redis.index import UserIndex
@@ -26,7 +30,7 @@ from chuk_sessions.providers.redis.keys import index_key, name_in_key, quote_par
 from chuk_sessions.providers.redis.lua import load
 from chuk_sessions.providers.redis.patience import Patience
 from chuk_sessions.providers.redis.record import VERSION, VERSIONS, in_microseconds, to_bytes
-from chuk_sessions.providers.redis.scripts import MAX_VICTIMS, UNREADABLE
+from chuk_sessions.providers.redis.scripts import MAX_VICTIMS, UNREADABLE, UNSETTLED_IDLE
 from chuk_sessions.redis_client.client import Call, Client, step
 from chuk_sessions.redis_client.commands import Argument, Replay, Reply
 from chuk_sessions.redis_client.scripts import Script
@@ -41,10 +45,8 @@ COPY_LIVES = 60_000_000  # microseconds
 BIND = Script(load("bind", MAX_VICTIMS=MAX_VICTIMS))
 PUT = Script(load("bind_put"), bounded=False)
 LEAVE = Script(load("bind_leave"), bounded=False)
-SETTLE = Script(load("bind_settle", MAX_VICTIMS=MAX_VICTIMS))
-# What the record of a session of nobody has that its copy does not: times, and what SETTLE writes.
-NOT_COPIED = (b"accessed", b"expires")
-SETTLED = (b"idle", b"end", b"v")
+SETTLE = Script(load("bind_settle", MAX_VICTIMS=MAX_VICTIMS, UNSETTLED=UNSETTLED_IDLE))
+NOT_COPIED = (b"accessed", b"expires")  # PUT writes these
 
 
 class Binding(NamedTuple):
@@ -76,44 +78,69 @@ class Binding(NamedTuple):
             except WrongTypeError:
                 return UNREADABLE, new_id
             record = reply if isinstance(reply, dict) else dict(zip(reply[::2], reply[1::2], strict=True))
-            user = record.get(b"user")
-            if user is not None:
-                return (OWN if user == to_bytes(self.user_id) else TAKEN), new_id
-            until = b"0"
             if record.get(b"v") in VERSIONS:
-                until = await PUT.step(call, (self._key(new_id),), (COPY_LIVES, *self._copied(record)))
-            seen = [part for pair in record.items() if pair[0] not in NOT_COPIED for part in pair]
-            name = name_in_key(self._key(new_id))
-            reply = await LEAVE.step(call, (key,), (VERSION, in_microseconds(self.grace), name, *seen))
+                user = record.get(b"user")
+                if user is not None:
+                    return (OWN if user == to_bytes(self.user_id) else TAKEN), new_id
+                await PUT.step(call, (self._key(new_id),), (COPY_LIVES, *self._copied(record)))
+            reply = await self._leave(call, key, new_id, record)
             if reply != CHANGED:
                 break
             call, new_id = await patience.pause(), renewed_id(new_id, time.time())
         if isinstance(reply, list) and len(reply) == 1:
-            return await self._settle(call, new_id, reply[0], record.get(b"idle", b"0"), until), new_id
+            return await self._settle(call, new_id, record, reply[0]), new_id
         return reply, new_id
 
     def _copied(self, record: dict[bytes, bytes]) -> list[Argument]:
         """The fields of the copy, each followed by its value."""
-        copied = {name: value for name, value in record.items() if name not in (*NOT_COPIED, *SETTLED)}
-        copied |= {b"v": VERSION, b"user": to_bytes(self.user_id)}
+        copied: dict[bytes, Argument] = {name: value for name, value in record.items() if name not in NOT_COPIED}
         copied |= zip(self.fields[::2], self.fields[1::2], strict=True)
+        copied |= {b"v": VERSION + b"+", b"user": to_bytes(self.user_id), b"idle": UNSETTLED_IDLE, b"end": _end(record)}
         return [part for pair in copied.items() for part in pair]
 
-    async def _settle(self, call: Call, new_id: str, left: bytes, idle: bytes, until: bytes) -> Reply:
-        """Let the copy live as long as the session would have; given up, too, as an alias may lead there."""
-        keys = (self._key(new_id), self._index())
-        args = (VERSION, left, mark_of(to_bytes(self.user_id)), self.limit, idle, until)
+    async def _leave(self, call: Call, key: str, new_id: str, record: dict[bytes, bytes]) -> Reply:
+        """End the session under its old id; the reply of LEAVE."""
+        name, seen = name_in_key(self._key(new_id)), [part for pair in record.items() for part in pair]
         try:
-            return await self.users.with_room(call, SETTLE, keys, args)
+            return await LEAVE.step(call, (key,), (VERSION, in_microseconds(self.grace), name, *seen))
+        except NotSent:
+            raise
+        except (ProviderError, asyncio.CancelledError):
+            if self.grace > 0:  # else nobody will ask for the copy
+                in_background(partial(self._settle_later, key, new_id, record))
+            raise
+
+    async def _settle(self, call: Call, new_id: str, record: dict[bytes, bytes], left: bytes) -> Reply:
+        """Let the copy live as long as the session would have; given up, too, as an alias may lead there."""
+        try:
+            return await self._settle_once(call, new_id, record, left)
         except (ProviderError, asyncio.CancelledError) as exc:
-            in_background(lambda: self.users.with_room(self.client.begin(), SETTLE, keys, args))
+            in_background(lambda: self._settle_once(self.client.begin(), new_id, record))
             if isinstance(exc, asyncio.CancelledError):
                 raise
             text = f"the session has ended under its old id, and its new one may not last: {exc}"
             raise OutcomeUnknown(text) from exc
+
+    async def _settle_later(self, key: str, new_id: str, record: dict[bytes, bytes]) -> None:
+        """The same if the session has left its old id, which is not known."""
+        call = self.client.begin()
+        (name,) = await step(call, b"HMGET", key, b"alias", replay=Replay.READ)
+        if name == name_in_key(self._key(new_id)).encode():
+            await self._settle_once(call, new_id, record)
+
+    async def _settle_once(self, call: Call, new_id: str, record: dict[bytes, bytes], left: bytes = b"") -> Reply:
+        """The reply of SETTLE; what was done already is not done again."""
+        keys, mark = (self._key(new_id), self._index()), mark_of(to_bytes(self.user_id))
+        args = (VERSION, left, mark, self.limit, record.get(b"idle", b"0"), _end(record))
+        return await self.users.with_room(call, SETTLE, keys, args)
 
     def _index(self) -> str:
         return index_key(quote_part(self.sandbox_id), user_tag(self.sandbox_id, self.user_id))
 
     def _key(self, session_id: str) -> str:
         return session_key(quote_part(self.sandbox_id), session_id)
+
+
+def _end(record: dict[bytes, bytes]) -> bytes:
+    """When the session ends, however often it is touched; 0 for a record that cannot be read."""
+    return record.get(b"end", record.get(b"expires", b"0"))

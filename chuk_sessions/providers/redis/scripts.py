@@ -41,11 +41,14 @@ __all__ = [
     "TOO_LATE",
     "TOUCH",
     "UNREADABLE",
+    "UNSETTLED",
+    "UNSETTLED_IDLE",
     "UPDATE",
     "VISIT",
 ]
 
-ABSENT, UNREADABLE, CONDEMNED, TOO_LATE = 0, -1, -4, -5  # replies
+ABSENT, UNREADABLE, CONDEMNED, TOO_LATE, UNSETTLED = 0, -1, -4, -5, -9  # replies
+UNSETTLED_IDLE = 1  # microseconds: the idle timeout of a copy that is to be given to a user, see ``lua/bind_put.lua``
 MAX_VICTIMS = 200  # sessions that one script ends: the server serves nobody else meanwhile
 
 # A session, and the index if that is in its slot.
@@ -54,10 +57,10 @@ OPEN = BatchScript(load("open"))
 CREATE = Script(load("create", MAX_VICTIMS=MAX_VICTIMS))
 UPDATE = Script(load("update"))
 INCREMENT = Script(load("increment"))
-EXTEND = Script(load("extend", LAST_DEADLINE=in_microseconds(LAST_DEADLINE)))
-RETIME = Script(load("retime", LAST_DEADLINE=in_microseconds(LAST_DEADLINE)))
+EXTEND = Script(load("extend", LAST_DEADLINE=in_microseconds(LAST_DEADLINE), UNSETTLED=UNSETTLED_IDLE))
+RETIME = Script(load("retime", LAST_DEADLINE=in_microseconds(LAST_DEADLINE), UNSETTLED=UNSETTLED_IDLE))
 DELETE = Script(load("delete"))
-RENEW = Script(load("renew"))
+RENEW = Script(load("renew", UNSETTLED=UNSETTLED_IDLE))
 DROP = Script(load("drop_alias"))
 KILL = Script(load("kill"))
 VISIT = Script(load("visit"))

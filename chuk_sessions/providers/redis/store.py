@@ -25,6 +25,7 @@ from chuk_sessions.providers.redis.keys import (
     sessions_of,
     tag_in_key,
 )
+from chuk_sessions.providers.redis.patience import Patience
 from chuk_sessions.providers.redis.record import (
     DEADLINE_DIGITS,
     VERSION,
@@ -51,6 +52,7 @@ from chuk_sessions.providers.redis.scripts import (
     TOO_LATE,
     TOUCH,
     UNREADABLE,
+    UNSETTLED,
     UPDATE,
     VISIT,
 )
@@ -320,9 +322,14 @@ class RedisSessionStore:
     async def _renew(
         self, call: Call, session_id: str, new_id: str, grace: float, fields: Sequence[bytes]
     ) -> str | None:
+        patience = None
         while True:
             key, index = self._keys(session_id)
             reply = await self._users.renew(call, (key, self._key(new_id), index), in_microseconds(grace), fields)
+            if reply == UNSETTLED:  # a login is about to give it its deadlines
+                patience = patience or Patience(self._client, call)
+                call = await patience.pause()
+                continue
             target = target_of(reply)
             if target is None:
                 return new_id if self._found(reply) else None

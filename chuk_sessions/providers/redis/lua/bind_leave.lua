@@ -5,20 +5,21 @@
 -- ARGV[1]    record version
 -- ARGV[2]    how long the old id stays an alias, in microseconds
 -- ARGV[3]    the name of the new id
--- ARGV[4..]  fields and values of the record that was copied, but for the times of last access and expiry
+-- ARGV[4..]  fields and values of the record that was copied; touches do not count as a change
 -- Reply      {left}, how many microseconds more the session would have lived, if it was ended; 0 if there is no live
 --            session; -1 if this version cannot read the record; -8 if it was changed; {'>', name} if the key is an alias
 --
 -- include: look
 
 if not found then return 0 end
-local record, copied, count = redis.call('HGETALL', key), {}, 2
-for i = 4, #ARGV, 2 do copied[ARGV[i]], count = ARGV[i + 1], count + 1 end
-if #record ~= 2 * count then return -8 end
+local record, copied = redis.call('HGETALL', key), {}
+if #record ~= #ARGV - 3 then return -8 end
+for i = 4, #ARGV, 2 do copied[ARGV[i]] = ARGV[i + 1] end
 local gone = {}
 for i = 1, #record, 2 do
   local name = record[i]
-  if name ~= 'accessed' and name ~= 'expires' and copied[name] ~= record[i + 1] then return -8 end
+  local moves = name == 'accessed' or idle and name == 'expires'
+  if not moves and copied[name] ~= record[i + 1] then return -8 end
   gone[#gone + 1] = name
 end
 if tonumber(ARGV[2]) > 0 then

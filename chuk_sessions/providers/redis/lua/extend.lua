@@ -20,6 +20,6 @@ if expires > $LAST_DEADLINE then return -5 end
 if inc and ends ~= ARGV[3] then return {member_of(key, KEYS[2], old[6], old[4], inc), ends} end
 if stays then stays = math.max(tonumber(old[3]), math.min(expires, now + idle)) end
 redis.call('PEXPIREAT', key, math.ceil((stays or expires) / 1000))
-if old[6] and not inc then file(KEYS[2], member_of(key, KEYS[2], old[6], old[4]), now, expires) end
+if old[6] and not inc and idle ~= $UNSETTLED then file(KEYS[2], member_of(key, KEYS[2], old[6], old[4]), now, expires) end
 touch({stays and 'end' or 'expires', string.format('%.0f', expires)})
 return 1

@@ -12,7 +12,8 @@
 -- ARGV[5]    the incarnation that the caller added to the index since
 -- ARGV[6..]  fields and values of the metadata to merge
 -- Reply      1 if it was renewed; 0 if there is no live session; -1 if this version cannot read the record; -4 if the
---            new incarnation was cancelled, so that it needs another one; {'>', name} if the key is an alias; {entry, deadline,
+--            new incarnation was cancelled, so that it needs another one; -9 if it is a copy that bind_settle.lua must
+--            settle first; {'>', name} if the key is an alias; {entry, deadline,
 --            time} if the session has that entry in an index in another slot, which must get a new entry with that
 --            deadline first: nothing was changed; the time is the server's, in microseconds
 --
@@ -20,6 +21,7 @@
 -- include: filing
 
 if not found then return 0 end
+if idle == $UNSETTLED then return -9 end
 local former, new, index, grace, ends = key, KEYS[2], KEYS[3], tonumber(ARGV[2]), last or old[3]
 if inc then
   if inc ~= ARGV[3] or ends ~= ARGV[4] then

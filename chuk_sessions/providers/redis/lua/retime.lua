@@ -31,7 +31,7 @@ if expires > $LAST_DEADLINE then return -5 end
 -- the later of the two deadlines, which a full server allows, as it does all writes after it; and its own at the end.
 local first = math.max(tonumber(old[3]), expires)
 redis.call('PEXPIREAT', key, math.ceil(first / 1000))
-if old[6] and not inc then file(KEYS[2], member_of(key, KEYS[2], old[6], old[4]), now, expires) end
+if old[6] and not inc and idle ~= $UNSETTLED then file(KEYS[2], member_of(key, KEYS[2], old[6], old[4]), now, expires) end
 local items = {'accessed', touched, 'expires', ends}
 if stays then
   stays = math.min(expires, math.max(tonumber(old[3]), now + idle))
