@@ -29,7 +29,7 @@ from chuk_sessions.batches import in_background
 from chuk_sessions.codec import text_key
 from chuk_sessions.exceptions import OutcomeUnknown, ProviderError, SessionTakenError, StorageError
 from chuk_sessions.grid_paths import GridPaths
-from chuk_sessions.ids import fingerprint, new_opaque_id, new_session_id, renewed_id
+from chuk_sessions.ids import fingerprint, is_opaque, new_opaque_id, new_session_id, renewed_id
 from chuk_sessions.manager_settings import ManagerSettings
 from chuk_sessions.many_at_once import ManyAtOnce
 from chuk_sessions.models import SessionMetadata, session_info
@@ -334,7 +334,8 @@ class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
             new_id = renewed_id(session_id, time.time(), opaque=self._opaque_ids)
         else:
             options["user_id"] = check_user("user_id", user_id, " or None")
-            new_id = self._new_id(self._sandbox_id, options["user_id"], time.time())
+            make = new_opaque_id if is_opaque(session_id) else self._new_id
+            new_id = make(self._sandbox_id, options["user_id"], time.time())
             if limit := self._options.get("limit"):
                 options["limit"] = limit
         try:

@@ -125,6 +125,26 @@ async def test_renewals(
         assert await maker.delete_session(new_id) is True
 
 
+@pytest.mark.parametrize("made_opaque", [True, False])
+@pytest.mark.parametrize("renewed_opaque", [True, False])
+@pytest.mark.parametrize("owner", ["alice", None])
+async def test_logins(
+    manager_factory: Callable[..., SessionManager],
+    request: pytest.FixtureRequest,
+    made_opaque: bool,
+    renewed_opaque: bool,
+    owner: str | None,
+) -> None:
+    """An opaque id stays one also if its session is given to a user, or is that user's already."""
+    maker, renewer = (manager_factory(strict=True, opaque_ids=each) for each in (made_opaque, renewed_opaque))
+    if not is_indexed(request):
+        pytest.skip("a custom provider cannot renew a session")
+    new_id = await renewer.renew_session(await maker.allocate_session(user_id=owner), user_id="alice")
+    assert new_id is not None
+    assert bool(OPAQUE.fullmatch(new_id)) is (made_opaque or renewed_opaque)
+    assert await ids_of(maker, "alice") == [new_id]
+
+
 @pytest.mark.parametrize("wrong", [1, 0, None, "yes", "", []], ids=repr)
 def test_what_is_no_bool(wrong: Any) -> None:
     """The text of a variable, "false" above all, must not turn it on."""
