@@ -61,7 +61,8 @@ NEWER: dict[str, Callable[[SessionManager, Any], Awaitable[Any]]] = {
 
 
 @pytest.mark.parametrize("call", LOOKUPS)
-async def test_asking_with_what_is_no_id(manager: SessionManager, call: str) -> None:
+async def test_asking_with_what_is_no_id(manager: SessionManager, call: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Nothing is logged: what a client sends says nothing of the storage."""
     ask, nothing = LOOKUPS[call]
     await manager.allocate_session("id")
     for session_id in (*NO_IDS, *LONGEST_IDS):
@@ -70,6 +71,7 @@ async def test_asking_with_what_is_no_id(manager: SessionManager, call: str) -> 
         with pytest.raises(ValueError, match=r"^session_id must be at most 1024 bytes of UTF-8"):
             await ask(manager, session_id)
     assert await manager.validate_session("id") is True
+    assert caplog.messages == []
 
 
 @pytest.mark.parametrize("call", NEWER)

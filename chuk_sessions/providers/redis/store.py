@@ -12,7 +12,7 @@ from functools import partial
 from chuk_sessions.batches import batch, in_order
 from chuk_sessions.codec import Metadata
 from chuk_sessions.exceptions import ProviderError, WrongTypeError
-from chuk_sessions.ids import is_opaque, is_random, renewed_id, slot_tag, user_tag
+from chuk_sessions.ids import OversizedError, is_opaque, is_random, renewed_id, slot_tag, user_tag
 from chuk_sessions.models import MICROSECONDS, SessionRecord
 from chuk_sessions.providers.redis.binding import OWN, TAKEN, Binding
 from chuk_sessions.providers.redis.entries import entry_in, mark_of, name_in, target_of
@@ -151,6 +151,8 @@ class RedisSessionStore:
                 if not follow:
                     return None
                 session_id = alias
+        except OversizedError:
+            raise
         except (WrongTypeError, ValueError, KeyError):
             pass
         except SHAPES as exc:
@@ -201,6 +203,8 @@ class RedisSessionStore:
                 if by_script or self._is_recent(record, interval):
                     break
                 by_script, sent = True, moment()
+        except OversizedError:
+            raise
         except (WrongTypeError, ValueError, KeyError):
             self._found(UNREADABLE)
             return None
