@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from chuk_sessions import OutOfMemoryError, ProviderError, SessionManager, StorageError
+from chuk_sessions import OutOfMemoryError, ProviderError, SessionManager, SessionTakenError, StorageError
 from chuk_sessions.ids import session_key
 from chuk_sessions.models import iso_timestamp
 from chuk_sessions.providers import redis
@@ -22,6 +22,7 @@ from chuk_sessions.providers.redis.transfer.move import Move
 from chuk_sessions.redis_client.client import Client
 from chuk_sessions.stores.adoption import Adoption
 from tests.support import published
+from tests.support.helpers import eventually
 from tests.support.meddler import Meddler
 from tests.support.places import server_or_cluster, sessions_in
 from tests.support.servers import RedisServer
@@ -121,6 +122,45 @@ async def test_renewing_leaves_a_tombstone(redis_server: Server, manager: Sessio
     published.put(redis_server, "id")
     assert await manager.validate_session("id") is False
     assert await manager.validate_session(new_id) is True
+
+
+@pytest.mark.parametrize("taken_over", [True, False])
+async def test_an_earlier_deadline_holds(redis_server: Server, manager: SessionManager, taken_over: bool) -> None:
+    """What a cache of a published process writes back, with the deadline it knows, does not bring the session back."""
+    text = published.document("id")
+    redis_server.command("SETEX", "session:id", "100", text)
+    if taken_over:
+        assert await manager.validate_session("id") is True
+    assert await manager.set_session_ttl("id", 0.2 / 3600) is True
+    redis_server.command("SETEX", "session:id", "100", text)
+    await eventually(lambda: redis_server.command("EXISTS", OURS) == 0)
+    assert await manager.validate_session("id") is False
+    assert not published.is_there(redis_server, "id")
+
+
+async def test_a_deadline_of_what_is_not_ours_leaves_no_tombstone(
+    redis_server: Server, manager: SessionManager
+) -> None:
+    """As a renewal leaves none."""
+    published.put(redis_server, "id", "other")
+    assert await manager.set_session_ttl("id", 1) is False
+    assert redis_server.command("EXISTS", tombstone_key(OURS)) == 0
+    assert published.is_there(redis_server, "id")
+
+
+async def test_a_login_that_ends_nothing_keeps_nothing_out(redis_server: Server, redis_url: str) -> None:
+    """At the limit: with an id that nobody has, with a session of another user, and with one that is listed already."""
+    manager = SessionManager("box", redis.factory(redis_url), strict=True, max_sessions_per_user=2)
+    for session_id in ("id", "id-2"):
+        assert await manager.allocate_session(session_id, "alice") == session_id
+    others = await manager.allocate_session("others", "bob")
+    assert await manager.renew_session("made up", user_id="alice") is None
+    with pytest.raises(SessionTakenError):
+        await manager.renew_session(others, user_id="alice")
+    assert await manager.renew_session("id-2", user_id="alice") is not None
+    for session_id in ("id", "others"):
+        assert redis_server.command("EXISTS", tombstone_key(session_key("box", session_id))) == 0
+        assert await manager.validate_session(session_id) is True
 
 
 async def test_reading_does_not_touch(redis_server: Server, manager: SessionManager) -> None:

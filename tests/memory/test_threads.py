@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from chuk_sessions.providers import memory
+from chuk_sessions.providers.memory import store as store_module
+from chuk_sessions.providers.memory.store import MemorySessionStore
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-
-    from chuk_sessions.providers.memory.store import MemorySessionStore
 
 pytestmark = pytest.mark.usefixtures("frequent_switches")
 
@@ -98,6 +98,39 @@ def test_deadlines_from_now_and_extensions_agree(store: MemorySessionStore, idle
     asyncio.run(store.extend("id", 0.01, from_now=True))
     time.sleep(0.02)
     assert asyncio.run(store.touch("id", 0)) is False
+
+
+@pytest.mark.parametrize("idle", [0, 1800])
+@pytest.mark.parametrize("step", ["postponed", "_replace"])
+@pytest.mark.parametrize("from_now", [False, True])
+def test_another_deadline_between_two_steps_of_an_extension(
+    monkeypatch: pytest.MonkeyPatch, from_now: bool, step: str, idle: float
+) -> None:
+    """By another thread: both take effect, and what is told of the session is still the deadline that rules."""
+    sessions = memory.factory(memory.MemoryStore()).session_store("box")
+    asyncio.run(sessions.create("id", None, 3600, {}, idle=idle))
+    owner: Any = store_module if step == "postponed" else MemorySessionStore
+    original, times = getattr(owner, step), 0
+
+    def and_let_in(*args: Any) -> Any:
+        nonlocal times
+        times += 1
+        result = original(*args)
+        if times == 1:
+            with pytest.raises(StopIteration):
+                sessions.extend("id", 60, from_now=from_now).send(None)
+        return result
+
+    monkeypatch.setattr(owner, step, and_let_in)
+    assert asyncio.run(sessions.extend("id", 1000)) is True
+    assert times >= 2 or (idle and step == "_replace")
+    value, deadline, _ = sessions._map.items["id"]
+    told, rules = (value.end, value.last) if idle else (value.expires, deadline)
+    left = rules - sessions._map.clock()
+    assert told - time.time() == pytest.approx(left, abs=0.5)
+    if times:
+        lifetimes = {60, 1060} if from_now else {4660}
+        assert min(abs(left - each) for each in lifetimes) < 1
 
 
 def test_one_creator_wins(store: MemorySessionStore) -> None:

@@ -140,15 +140,17 @@ class MemorySessionStore:
         if from_now:
             return self._retime(session_id, lifetime)
         while (entry := self._live(session_id)) is not None:
-            if entry[0].idle:
-                entry[0].end = postponed(entry[0].end, lifetime)
-                entry[0].last += lifetime
-                self._touch(entry, self._wall_clock())
-                return True
-            postponed(entry[0].expires, lifetime)  # or an error, before anything changes
-            if self._map.postpone(entry[0].session_id, entry, lifetime):  # else another thread was first
-                entry[0].expires += lifetime
-                entry[0].touch(self._wall_clock())
+            session: StoredSession = entry[0]
+            if session.idle:
+                end, last = session.end, session.last
+                ends, lasts = postponed(end, lifetime), last + lifetime
+                if session.end is end and session.last is last:  # no call from here to the two lines after it
+                    session.end = ends
+                    session.last = lasts
+                    self._touch(entry, self._wall_clock())
+                    return True
+            elif self._replace(session, entry, entry[1] + lifetime, postponed(session.expires, lifetime)):
+                session.touch(self._wall_clock())
                 return True
         return False
 

@@ -137,9 +137,14 @@ class LegacyReadingStore(StoreWrapper):
 
     async def extend(self, session_id: str, lifetime: float, **options: Any) -> bool:
         call = self._client.begin()
-        if await self.store.extend(session_id, lifetime, call, **options):
-            return True
-        return await self._import(call, session_id) and await self.store.extend(session_id, lifetime, call, **options)
+        for is_ours in (True, False):
+            if not is_ours and not await self._import(call, session_id):
+                break
+            if options:  # else a published process, which knows a later deadline, may bring the session back
+                await self._keep_out(call, session_id)
+            if await self.store.extend(session_id, lifetime, call, **options):
+                return True
+        return False
 
     async def delete(self, session_id: str) -> bool:
         return (await self._delete_as(session_id))[0]
@@ -177,9 +182,12 @@ class LegacyReadingStore(StoreWrapper):
     async def renew(self, session_id: str, new_id: str, grace: float, **options: Any) -> str | None:
         call = self._client.begin()
         await self._import(call, session_id)
-        await self._keep_out(call, session_id)
-        if options.get("limit"):
-            await self._keep_out_oldest(call, new_id, options["user_id"], options["limit"])
+        user_id = options.get("user_id")
+        record = None if user_id is None else await self.store.read(session_id, call)
+        if user_id is None or (record is not None and record.user_id in (None, user_id)):
+            await self._keep_out(call, session_id)
+            if options.get("limit") and record is not None and record.user_id is None:
+                await self._keep_out_oldest(call, new_id, options["user_id"], options["limit"])
         return await self.store.renew(session_id, new_id, grace, **options, call=call)
 
     async def delete_user(self, user_id: str, keep: frozenset[str]) -> int:
