@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from chuk_sessions import NotSent, OutcomeUnknown, SessionManager
+from chuk_sessions import NotSent, OutcomeUnknown, SessionManager, SessionTakenError
 from chuk_sessions.ids import new_session_id, renewed_id, session_key, user_tag
 from chuk_sessions.providers import redis
 from chuk_sessions.providers.redis.binding import LEAVE, SETTLE
@@ -194,3 +194,19 @@ async def test_a_record_that_cannot_be_read_is_nobodys(url: str, calm_cluster: C
     assert await manager.renew_session(VISITOR, user_id=USER) is None
     assert await client.call(b"HGET", key, b"user") == b"bob"
     assert user_tag("box", USER) not in key
+
+
+@pytest.mark.parametrize("session_id", ["chosen", "sess-1-" + 32 * "0" + user_tag("box", USER)])
+async def test_an_id_that_becomes_another_users_meanwhile(url: str, session_id: str) -> None:
+    """Ended and allocated anew before the user's own session is renewed: it is not given out."""
+    await store_of(url).create(session_id, USER, HOUR, {})
+
+    async def allocate_anew(store: RedisSessionStore) -> None:
+        await store.delete(session_id)
+        await store.create(session_id, "bob", HOUR, {"secret": 1})
+
+    meddler = Meddler(url, RENEW, by_another(url, allocate_anew))
+    with pytest.raises(SessionTakenError):
+        await RedisSessionStore(meddler, "box").renew(session_id, new_session_id("box", USER, 1.0), 0, user_id=USER)
+    assert (await read(store_of(url), session_id)).metadata == {"secret": 1}
+    assert [name for name, _ in await store_of(url).list_user("bob")] == [session_id]

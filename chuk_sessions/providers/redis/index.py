@@ -222,9 +222,14 @@ class UserIndex:
             if member.incarnation.endswith(end) and self._key(member) == key:
                 await self._take_out(call, member)
 
-    async def renew(self, call: Call, keys: tuple[str, str, str], grace: int, fields: Sequence[bytes] = ()) -> Reply:
-        """Rename a session, in the index no later than in its own slot, and merge metadata; the reply of RENEW."""
-        unseen: tuple[Argument, ...] = (VERSION, grace, b"", b"", b"", *fields)
+    async def renew(
+        self, call: Call, keys: tuple[str, str, str], grace: int, fields: Sequence[bytes] = (), owner: bytes = b""
+    ) -> Reply:
+        """Rename a session, in the index no later than in its own slot, and merge metadata; the reply of RENEW.
+
+        ``owner``: ``=`` and the user whose session it must be, else nothing.
+        """
+        unseen: tuple[Argument, ...] = (VERSION, grace, b"", b"", b"", owner, *fields)
         reply: int | list[bytes] = await RENEW.step(call, (*keys, keys[1]), unseen)
         if isinstance(reply, int) or target_of(reply) is not None:
             return reply
@@ -234,7 +239,7 @@ class UserIndex:
             old, deadline = parse_member(reply[0]), number_in(reply[1])
             incarnation = b"%d.%b.%b" % (old.born, urandom(8).hex().encode(), reply[2])
             new = parse_member(raw_member(keys[1], old.user, incarnation))
-            args: tuple[Argument, ...] = (VERSION, grace, old.incarnation, reply[1], incarnation, *fields)
+            args: tuple[Argument, ...] = (VERSION, grace, old.incarnation, reply[1], incarnation, owner, *fields)
             try:
                 await MOVE.step(call, (self._of_member(new),), (new.raw, deadline + CLOCK_SLACK))
                 call = await patience.pause()

@@ -313,7 +313,7 @@ class RedisSessionStore:
                 return await self._changed_as(call, session_id, fields)
             else:
                 new_id = renewed_id(session_id, time.time(), opaque=is_opaque(new_id))
-                return await self._renew(call, session_id, new_id, grace, fields)
+                return await self._renew(call, session_id, new_id, grace, fields, b"=" + to_bytes(user_id))
 
     async def _changed_as(self, call: Call, session_id: str, fields: Sequence[bytes]) -> str | None:
         """Merge metadata into the session that an alias stood for; its id, None if it is not there any more."""
@@ -324,16 +324,19 @@ class RedisSessionStore:
         return session_id if self._found(reply) else None
 
     async def _renew(
-        self, call: Call, session_id: str, new_id: str, grace: float, fields: Sequence[bytes]
+        self, call: Call, session_id: str, new_id: str, grace: float, fields: Sequence[bytes], owner: bytes = b""
     ) -> str | None:
         patience = None
         while True:
             key, index = self._keys(session_id)
-            reply = await self._users.renew(call, (key, self._key(new_id), index), in_microseconds(grace), fields)
+            keys = key, self._key(new_id), index
+            reply = await self._users.renew(call, keys, in_microseconds(grace), fields, owner)
             if reply == UNSETTLED:  # a login is about to give it its deadlines
                 patience = patience or Patience(self._client, call)
                 call = await patience.pause()
                 continue
+            if reply == TAKEN:  # it has become another user's since it was looked at
+                raise taken(session_id)
             target = target_of(reply)
             if target is None:
                 return new_id if self._found(reply) else None

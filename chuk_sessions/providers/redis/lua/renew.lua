@@ -10,17 +10,19 @@
 -- ARGV[3]    the incarnation that the caller saw; '' if it has seen none, as the next two
 -- ARGV[4]    the deadline that the caller saw
 -- ARGV[5]    the incarnation that the caller added to the index since
--- ARGV[6..]  fields and values of the metadata to merge
+-- ARGV[6]    '' for a session of anybody, or '=' and the user whose session it must be
+-- ARGV[7..]  fields and values of the metadata to merge
 -- Reply      1 if it was renewed; 0 if there is no live session; -1 if this version cannot read the record; -4 if the
---            new incarnation was cancelled, so that it needs another one; -9 if it is a copy that bind_settle.lua must
---            settle first; {'>', name} if the key is an alias; {entry, deadline,
---            time} if the session has that entry in an index in another slot, which must get a new entry with that
---            deadline first: nothing was changed; the time is the server's, in microseconds
+--            new incarnation was cancelled, so that it needs another one; -6 if the session is not that user's; -9 if it is
+--            a copy that bind_settle.lua must settle first; {'>', name} if the key is an alias; {entry, deadline, time} if
+--            the session has that entry in an index in another slot, which must get a new entry with that deadline first:
+--            nothing was changed; the time is the server's, in microseconds
 --
 -- include: write
 -- include: filing
 
 if not found then return 0 end
+if ARGV[6] ~= '' and not (old[6] and ARGV[6] == '=' .. old[6]) then return -6 end
 if idle == $UNSETTLED then return -9 end
 local former, new, index, grace, ends = key, KEYS[2], KEYS[3], tonumber(ARGV[2]), last or old[3]
 if inc then
@@ -31,8 +33,8 @@ if inc then
 end
 redis.call('RENAME', former, new)
 key = new
-touch({unpack(ARGV, 6, math.min(#ARGV, 2005))})
-for i = 2006, #ARGV, 2000 do redis.call('HSET', key, unpack(ARGV, i, math.min(i + 1999, #ARGV))) end
+touch({unpack(ARGV, 7, math.min(#ARGV, 2006))})
+for i = 2007, #ARGV, 2000 do redis.call('HSET', key, unpack(ARGV, i, math.min(i + 1999, #ARGV))) end
 if inc then
   redis.call('HSET', new, 'inc', ARGV[5])
 elseif old[6] then
