@@ -228,6 +228,22 @@ async def test_sessions_that_are_opened_in_one_turn_of_the_loop_share_a_command(
         assert [info and info["custom_metadata"] for info in infos] == [{"of": owner} for owner in owners]
 
 
+async def test_large_sessions_that_are_opened_at_once_do_not_hold_the_server(wire: Wire, redis_url: str) -> None:
+    """A script that has read so much leaves the others to the next one; all are opened."""
+    manager = SessionManager(SANDBOX, redis.factory(redis_url))
+    await one_session(manager)
+    for metadata in ({f"k{n}": n for n in range(500)}, {"text": 200_000 * "x"}):
+        ids = [await manager.allocate_session(user_id=USER, custom_metadata=metadata) for _ in range(20)]
+        wire.clear()
+        opened = await asyncio.gather(*map(manager.open_session, ids))
+        assert [info and info["custom_metadata"] for info in opened] == [metadata] * 20
+        assert set(wire.commands) == {"EVALSHA"}
+        assert 4 <= len(wire.commands) <= 20
+    wire.clear()
+    assert await manager.open_session(ids[0]) is not None
+    assert wire.commands == ["EVALSHA"]
+
+
 async def test_touch_interval_makes_opening_a_plain_read(wire: Wire, redis_url: str) -> None:
     """For the owner and for others; the first call after the interval is one script."""
     manager = SessionManager(SANDBOX, redis.factory(redis_url), touch_interval=60)

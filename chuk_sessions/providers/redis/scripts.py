@@ -31,6 +31,7 @@ __all__ = [
     "FILE",
     "INCREMENT",
     "KILL",
+    "LEFT_OUT",
     "LOWER",
     "MAX_VICTIMS",
     "MEMBERS",
@@ -47,13 +48,15 @@ __all__ = [
     "VISIT",
 ]
 
-ABSENT, UNREADABLE, CONDEMNED, TOO_LATE, UNSETTLED = 0, -1, -4, -5, -9  # replies
+ABSENT, UNREADABLE, CONDEMNED, TOO_LATE, UNSETTLED, LEFT_OUT = 0, -1, -4, -5, -9, -10  # replies
 UNSETTLED_IDLE = 1  # microseconds: the idle timeout of a copy that is to be given to a user, see ``lua/bind_put.lua``
+# What one script opens takes some 2 ms at the most: so many bytes, and a field takes as long as so many.
+MOST_OPENED, FIELD_WEIGHT = 700_000, 500
 MAX_VICTIMS = 200  # sessions that one script ends: the server serves nobody else meanwhile
 
 # A session, and the index if that is in its slot.
 TOUCH = BatchScript(load("touch"))
-OPEN = BatchScript(load("open"))
+OPEN = BatchScript(load("open", MOST=MOST_OPENED, FIELD=FIELD_WEIGHT))
 CREATE = Script(load("create", MAX_VICTIMS=MAX_VICTIMS))
 UPDATE = Script(load("update"))
 INCREMENT = Script(load("increment"))

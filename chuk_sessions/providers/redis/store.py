@@ -48,6 +48,7 @@ from chuk_sessions.providers.redis.scripts import (
     DELETE,
     DROP,
     INCREMENT,
+    LEFT_OUT,
     OPEN,
     TOO_LATE,
     TOUCH,
@@ -194,6 +195,8 @@ class RedisSessionStore:
                 else:
                     reply = await call[0].call((b"HGETALL", key), Replay.READ, call[1]) or ABSENT
                 if isinstance(reply, int):
+                    if reply == LEFT_OUT:  # there were large ones before it
+                        continue
                     self._found(reply)
                     return None
                 if len(reply) <= 2 and (alias := alias_in(reply)) is not None:

@@ -1,24 +1,27 @@
 -- Touches each session as touch.lua does, and gives its record; a session of another user is neither touched nor given.
 -- The record is read once, and the reply has in it what was written.
+-- Reading large records takes long, and the server serves nobody else meanwhile: after so many the others must wait.
 --
 -- KEYS[1..]  sessions, any number
 -- ARGV[1]    record version
 -- ARGV[2]    touch interval in microseconds, as in touch.lua
 -- ARGV[3..]  for each key: '' for a session of anybody, or '=' and the user whose session it must be
 -- Reply      for each key: the fields of the record, each followed by its value, and with an interval 'now' followed by
---            the time in microseconds; 0 if there is no live session of that user; -1 if this version cannot read the record; the name of the new id if the key is an alias; or an error
+--            the time in microseconds; 0 if there is no live session of that user; -1 if this version cannot read the
+--            record; -10 if the key was left out, and must be asked for again; the fields of an alias; or an error
 
 -- include: says
 local version, interval, clock = ARGV[1], tonumber(ARGV[2]), redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
 local text = string.format('%.0f', now)
-local found = {}
+local found, weight = {}, 0
 for i = 1, #KEYS do
   local key, owner = KEYS[i], ARGV[i + 2]
-  local record = redis.pcall('HGETALL', key)
+  local record = weight > $MOST and {err = ''} or redis.pcall('HGETALL', key)
   local at, at_expires, written, alias, user, idle, last = 0, 0, nil, nil, nil, nil, nil
   for j = 1, #record, 2 do
     local name = record[j]
+    weight = weight + $FIELD + #record[j + 1]
     if name == 'v' then written = record[j + 1]
     elseif name == 'accessed' then at = j + 1
     elseif name == 'expires' then at_expires = j + 1
@@ -44,6 +47,8 @@ for i = 1, #KEYS do
       end
       if interval > 0 and found[i] == record then record[#record + 1], record[#record + 2] = 'now', text end
     end
+  elseif record.err == '' then
+    found[i] = -10
   elseif record.err and string.sub(record.err, 1, 9) ~= 'WRONGTYPE' then
     if says(record, 'MASTERDOWN') then return record end
     found[i] = record
