@@ -15,6 +15,7 @@ from chuk_sessions.providers.redis.entries import parse_member
 from chuk_sessions.providers.redis.keys import index_key
 from chuk_sessions.redis_client.client import Client
 from chuk_sessions.redis_client.slots import slot_of
+from tests.support.helpers import eventually
 from tests.support.lifecycle_worker import Workers
 
 if TYPE_CHECKING:
@@ -155,6 +156,32 @@ def test_renewals_in_four_processes_while_all_sessions_are_ended(
     assert moves > 0 or "," not in server_url
     assert len(last) == PROCESSES * len(sessions)
     assert asyncio.run(survivors(server_url, user, last)) == ([], [])
+
+
+async def end_once_in_use(url: str, session_id: str) -> bool:
+    manager = SessionManager("box", redis.factory(url), strict=True)
+
+    async def in_use() -> bool:
+        return bool(await metadata_of(url, session_id))
+
+    await eventually(in_use)
+    return await manager.delete_session(session_id)
+
+
+def test_a_deleted_session_stays_deleted_in_four_processes(
+    server_url: str, meanwhile: Callable[[Workers, str], int]
+) -> None:
+    """Whatever they do to it at that moment: opened, changed or given another deadline, it does not come back."""
+    session_id = asyncio.run(allocate(server_url))
+    with Workers(PROCESSES, "use", server_url, session_id) as workers, ThreadPoolExecutor(1) as pool:
+        workers.go()
+        ending = pool.submit(asyncio.run, end_once_in_use(server_url, session_id))
+        meanwhile(workers, session_key("box", session_id))
+        results = workers.results()
+    assert ending.result() is True
+    assert sum(before for before, _ in results) > 0
+    assert [after for _, after in results] == [0] * PROCESSES
+    assert asyncio.run(live_and_listed(server_url, "alice")) == (0, 0, 0)
 
 
 def test_deadlines_that_move_in_four_processes(server_url: str, meanwhile: Callable[[Workers, str], int]) -> None:

@@ -130,6 +130,7 @@ async def use(url: str, session_id: str) -> list[int]:
     async def found() -> int:
         answers = [
             await manager.validate_session(session_id),
+            await manager.open_session(session_id),
             await manager.update_session_metadata(session_id, {"updated": True}),
             await manager.update_session_metadata(session_id, {"replaced": True}, merge=False),
             await manager.update_session_metadata(session_id, {"swapped": True}, remove=["updated"]),
