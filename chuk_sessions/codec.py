@@ -35,6 +35,7 @@ __all__ = [
     "drop_keys",
     "encode_document",
     "encode_fields",
+    "encode_value",
     "merge_document",
     "text_key",
     "text_keys",
@@ -106,6 +107,11 @@ def encode_fields(metadata: Metadata, levels: int = MAX_LEVELS) -> dict[str, str
     except REFUSALS as exc:
         raise _refusal(metadata, exc) from exc
     return fields
+
+
+def encode_value(value: object) -> str:
+    """One value as ``encode_fields`` writes it, however deep. Raises TypeError or ValueError for what is refused."""
+    return _encode(value, ANY_DEPTH)
 
 
 def decode_fields(fields: dict[str, str]) -> dict[str, Any]:

@@ -1,0 +1,20 @@
+"""Sessions for web applications: one middleware for every ASGI framework, and what belongs to it.
+
+    from chuk_sessions import SessionManager
+    from chuk_sessions.web import SessionMiddleware
+
+    manager = SessionManager("shop", strict=True, opaque_ids=True)
+    app = SessionMiddleware(app, manager)
+
+Nothing here needs a framework. ``chuk_sessions.web.testing`` has what tests of applications need.
+"""
+
+from __future__ import annotations
+
+from chuk_sessions.web.cookies import Cookie
+from chuk_sessions.web.middleware import SessionMiddleware
+from chuk_sessions.web.origin import CrossOriginGuard
+from chuk_sessions.web.session import Flash, Session
+from chuk_sessions.web.transports import Bearer, Header, Transport
+
+__all__ = ["Bearer", "Cookie", "CrossOriginGuard", "Flash", "Header", "Session", "SessionMiddleware", "Transport"]

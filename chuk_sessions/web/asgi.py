@@ -1,0 +1,57 @@
+"""The types of ASGI 3, and the answers that the middlewares of this package give by themselves.
+
+https://asgi.readthedocs.io/en/latest/specs/www.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from typing import Any
+
+__all__ = ["ASGIApp", "Headers", "Message", "Receive", "Scope", "Send", "header", "refuse_socket", "respond"]
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+Headers = list[tuple[bytes, bytes]]
+
+TRY_AGAIN_LATER = 1013
+POLICY_VIOLATION = 1008
+UNAVAILABLE = 503
+
+
+def header(scope: Scope, name: bytes) -> bytes | None:
+    """The first header of that name, which is in lower case; None if the request has none."""
+    for each, value in scope["headers"]:
+        if each == name:
+            return value  # type: ignore[no-any-return]
+    return None
+
+
+async def respond(
+    send: Send, status: int, text: str, headers: Iterable[tuple[bytes, bytes]] = (), *, prefix: str = "http"
+) -> None:
+    """Send a whole response of plain text that no cache keeps. ``prefix`` is ``websocket.http`` for a handshake."""
+    body = text.encode()
+    named = [*headers, (b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"%d" % len(body))]
+    if not any(name == b"cache-control" for name, _ in named):
+        named.append((b"cache-control", b"no-store"))
+    await send({"type": f"{prefix}.response.start", "status": status, "headers": named})
+    await send({"type": f"{prefix}.response.body", "body": body})
+
+
+async def refuse_socket(
+    scope: Scope, receive: Receive, send: Send, status: int, text: str, headers: Iterable[tuple[bytes, bytes]] = ()
+) -> None:
+    """Refuse the handshake of a WebSocket: by a response where the server can send one, else by closing it.
+
+    A server turns a close before the handshake into a 403; the code that is given here is what others may log.
+    """
+    await receive()  # websocket.connect
+    if "websocket.http.response" in (scope.get("extensions") or {}):
+        await respond(send, status, text, headers, prefix="websocket.http")
+        return
+    code = TRY_AGAIN_LATER if status == UNAVAILABLE else POLICY_VIOLATION
+    await send({"type": "websocket.close", "code": code, "reason": text})

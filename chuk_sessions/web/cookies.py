@@ -1,0 +1,148 @@
+"""The id of a session in a cookie.
+
+https://www.rfc-editor.org/rfc/rfc6265, with the prefixes of its successor (``draft-ietf-httpbis-rfc6265bis``, 4.1.3): a
+browser takes a ``__Host-`` cookie only over TLS and only from the very host, so that no other site of the same domain
+can plant one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from chuk_sessions.web.asgi import Headers, Scope
+from chuk_sessions.web.transports import own_ids
+
+__all__ = ["Cookie", "cookie_from_options"]
+
+MOST_IDS = 2
+NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+UNSAFE = re.compile(r"[\x00-\x1f\x7f;,\s]")
+HOST, SECURE = "__Host-", "__Secure-"
+SAME_SITE = ("lax", "strict", "none")
+LONG_AGO = "expires=Thu, 01 Jan 1970 00:00:00 GMT"
+# As Starlette's middleware calls them, and as ``Cookie`` does.
+STARLETTE_NAMES = {
+    "session_cookie": "name",
+    "max_age": "max_age",
+    "https_only": "secure",
+    "domain": "domain",
+    "path": "path",
+    "same_site": "same_site",
+    "partitioned": "partitioned",
+}
+
+
+@dataclass(frozen=True)
+class Cookie:
+    """The id in a cookie that scripts cannot read, by default one that only TLS carries.
+
+    Attributes:
+        name: The cookie is called ``__Host-{name}`` if it is secure, for the path ``/`` and without a domain,
+            ``__Secure-{name}`` if it is secure otherwise, and ``name`` if it is not.
+        secure: Whether the browser sends it over TLS only. Browsers count ``http://localhost`` as that, most of them.
+        same_site: ``"lax"``, ``"strict"`` or ``"none"``: with which requests from other sites it is sent.
+        path: It is sent for this path and those below.
+        domain: It is sent to this domain and those below; None: to the very host alone.
+        max_age: For how long the browser keeps it: ``"session"`` or None until it ends, ``"lifetime"`` as long as the
+            session lives, else seconds; 0 or less: it expires at once, and no session is found by it.
+        partitioned: Whether an embedded site gets one for each site that embeds it (CHIPS).
+
+    Raises ValueError for values that browsers would refuse.
+    """
+
+    name: str = "session"
+    secure: bool = True
+    same_site: Literal["lax", "strict", "none"] = "lax"
+    path: str = "/"
+    domain: str | None = None
+    max_age: Literal["session", "lifetime"] | int | None = "session"
+    partitioned: bool = False
+    ambient: bool = field(default=True, init=False)
+    wire_name: str = field(default="", init=False, compare=False)
+    _pattern: re.Pattern[bytes] = field(init=False, repr=False, compare=False)
+    _needle: bytes = field(init=False, repr=False, compare=False)
+    _flags: str = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        self._check()
+        name = self.name
+        if self.secure and not name.startswith((HOST, SECURE)):
+            name = f"{HOST if self.path == '/' and self.domain is None else SECURE}{name}"
+        needle = re.escape(name.encode()) + rb"="
+        # The forms of our ids are looked at later; what is found here has no end in the middle of a value.
+        pattern = re.compile(rb"(?:^|;)[ \t]*" + needle + rb'"?([0-9A-Za-z-]+)"?[ \t]*(?=;|$)')
+        for key, value in (
+            ("wire_name", name),
+            ("_needle", name.encode() + b"="),
+            ("_pattern", pattern),
+            ("_flags", self._flags_text()),
+        ):
+            object.__setattr__(self, key, value)
+
+    def _check(self) -> None:
+        if not NAME.fullmatch(self.name):
+            raise ValueError(f"{self.name!r} is no name of a cookie")
+        if self.same_site not in SAME_SITE:
+            raise ValueError(f"same_site must be one of {', '.join(SAME_SITE)}, got {self.same_site!r}")
+        if not self.path.startswith("/") or UNSAFE.search(self.path):
+            raise ValueError(f"path must begin with / and have no white space, comma or semicolon, got {self.path!r}")
+        if self.domain is not None and (not self.domain or UNSAFE.search(self.domain)):
+            raise ValueError(f"domain must be the name of a domain or None, got {self.domain!r}")
+        if isinstance(self.max_age, str) and self.max_age not in ("session", "lifetime"):
+            raise ValueError(f"max_age must be 'session', 'lifetime', seconds or None, got {self.max_age!r}")
+        if not self.secure:
+            self._check_insecure()
+        if self.name.startswith(HOST) and (self.domain is not None or self.path != "/"):
+            raise ValueError("a __Host- cookie has no domain and the path /: browsers refuse it otherwise")
+
+    def _check_insecure(self) -> None:
+        if self.name.startswith((HOST, SECURE)):
+            raise ValueError(f"a cookie called {self.name} must be secure: browsers refuse it otherwise")
+        if self.partitioned or self.same_site == "none":
+            raise ValueError("partitioned and same_site='none' need secure=True: browsers refuse the cookie otherwise")
+
+    def _flags_text(self) -> str:
+        flags = f"httponly; samesite={self.same_site}"
+        if self.secure:
+            flags += "; secure"
+        if self.domain is not None:
+            flags += f"; domain={self.domain}"
+        return f"{flags}; partitioned" if self.partitioned else flags
+
+    @property
+    def _expires_at_once(self) -> bool:
+        return isinstance(self.max_age, int) and self.max_age <= 0
+
+    def ids(self, scope: Scope) -> Sequence[str]:
+        """The ids in the cookies of our name, at most two: another path or domain may have set one as well."""
+        found: list[str] = []
+        for name, value in scope["headers"]:
+            if name == b"cookie" and self._needle in value and not self._expires_at_once:
+                for match in self._pattern.finditer(value):
+                    found += (each for each in own_ids([match[1]]) if each not in found)
+                    if len(found) == MOST_IDS:
+                        return found
+        return found
+
+    def issue(self, headers: Headers, session_id: str, seconds_left: float) -> None:
+        """Add a Set-Cookie with the id."""
+        age = int(seconds_left) if self.max_age == "lifetime" else self.max_age
+        kept = f"Max-Age={age}; " if isinstance(age, int) else ""
+        text = f"{self.wire_name}={session_id}; path={self.path}; {kept}{self._flags}"
+        headers.append((b"set-cookie", text.encode("latin-1")))
+
+    def clear(self, headers: Headers) -> None:
+        """Add a Set-Cookie that ends the cookie; a browser knows it by name, path, domain and partition."""
+        text = f"{self.wire_name}=; path={self.path}; Max-Age=0; {LONG_AGO}; {self._flags}"
+        headers.append((b"set-cookie", text.encode("latin-1")))
+
+
+def cookie_from_options(options: dict[str, Any]) -> Cookie:
+    """The cookie that arguments with Starlette's names describe. Raises TypeError for an unknown one."""
+    unknown = sorted(options.keys() - STARLETTE_NAMES.keys())
+    if unknown:
+        raise TypeError(f"SessionMiddleware has no argument {', '.join(unknown)}")
+    return Cookie(**{STARLETTE_NAMES[name]: value for name, value in options.items()})

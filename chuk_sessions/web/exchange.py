@@ -1,0 +1,170 @@
+"""One request or WebSocket with a session: when it is written, and what the response says of it.
+
+Rules this file keeps:
+
+* What changed is written before the first byte of the response leaves: what a redirect leads to finds it.
+* After an exception, or with a status of 500 and more, nothing is written that the application did not write itself.
+  What it did (login, renew, invalidate, save) has happened, so the client is told even then.
+* The client is told to forget its id only if the application ended the session: the late answer to a request whose
+  session has died must not wipe the cookie that a login at the same time has just set.
+* While the storage fails the answer is 503, and it says nothing of the session.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from chuk_sessions.exceptions import StorageError
+from chuk_sessions.web.asgi import ASGIApp, Headers, Message, Receive, Scope, Send, respond
+from chuk_sessions.web.session import Session
+from chuk_sessions.web.settings import Settings
+from chuk_sessions.web.stored import StoredSession
+
+__all__ = ["Exchange"]
+
+SERVER_ERROR = 500
+
+logger = logging.getLogger(__name__)
+
+
+class Exchange:
+    """The ``send`` that the application of one request gets, and the end of that request."""
+
+    __slots__ = ("_muted", "_receive", "_scope", "_send", "_settings", "_spoiled", "_started", "_stored", "session")
+
+    def __init__(self, settings: Settings, scope: Scope, receive: Receive, send: Send, session: Session) -> None:
+        self._settings = settings
+        self._scope, self._receive, self._send = scope, receive, send
+        self.session = session
+        self._stored: StoredSession = session._stored
+        self._started = False  # the response has begun
+        self._muted = False  # we have answered: what the application sends is dropped
+        self._spoiled = False  # nothing is written at the end, as the response tells of an error
+
+    async def run(self, app: ASGIApp) -> None:
+        """Serve the request: one commit when the response begins, and one at the end if something changed since."""
+        try:
+            await app(self._scope, self._receive, self.send)
+        except Exception as error:
+            if await self._answer_failure(error):
+                return
+            raise
+        if self._started and not self._spoiled:
+            await self._late_commit()
+
+    async def send(self, message: Message) -> None:
+        """Pass a message on; the first of a response with the headers of the session, after it was written."""
+        if self._muted:
+            return
+        if self._started or message["type"] != "http.response.start":
+            await self._send(message)
+            return
+        message = await self._begin(message, message["status"])
+        if not self._muted:
+            await self._send(message)
+
+    async def _begin(self, message: Message, status: int) -> Message:
+        """Write the session, and return the first message of the response with its headers."""
+        if status >= SERVER_ERROR and not self._settings.save_on_5xx:
+            self._spoiled = True
+        else:
+            try:
+                await self._commit()
+                if self._settings.rolling:
+                    await self._stored.prolong()
+            except StorageError as error:
+                self._settings.outage.log(error)
+                if not self._settings.outage.goes_on:
+                    await self._answer_outage()
+                    return message
+        self._started = self._stored.closed = True
+        return self._with_headers(message)
+
+    async def _commit(self) -> None:
+        """Write what the session holds, or the dict that the application put in its place."""
+        current = self._scope.get(self._settings.scope_key, self.session)
+        if current is not self.session:
+            if not isinstance(current, dict):
+                key, kind = self._settings.scope_key, type(current).__name__
+                raise TypeError(f"the application put a {kind} into scope[{key!r}]: a session must be a dict")
+            self.session._adopt(current)
+        await self.session._commit()
+
+    async def _late_commit(self) -> None:
+        """Write what changed since the response began, now that the application has ended."""
+        if self._stored.session_id is None and not self._stored.gone:
+            if self._started and self._scope.get(self._settings.scope_key, self.session):
+                logger.warning(
+                    "a new session was filled after the response had begun: it is dropped, as the client cannot get"
+                    " its id; set something before, or await session.save()"
+                )
+            return
+        try:
+            await self._commit()
+        except StorageError as error:
+            self._settings.outage.log(error)
+
+    def _told(self) -> Headers:
+        """What the client must be told of its session."""
+        headers: Headers = []
+        stored = self._stored
+        if stored.issued and not stored.gone and stored.session_id is not None:
+            self._settings.transport.issue(headers, stored.session_id, stored.seconds_left())
+            self._settings.warn_of_http(self._scope)
+        elif stored.ended and stored.presented:
+            self._settings.transport.clear(headers)
+        return headers
+
+    def _with_headers(self, message: Message) -> Message:
+        told = self._told()
+        varies = self._settings.transport.ambient and (told or self.session.accessed)
+        if not told and not varies:
+            return message
+        headers: Headers = [*message.get("headers", ()), *told]
+        if varies:
+            _vary_by_cookie(headers)
+        if told and not any(name.lower() == b"cache-control" for name, _ in headers):
+            headers.append((b"cache-control", b"private, no-store"))
+        return {**message, "headers": headers}
+
+    async def _answer_failure(self, error: Exception) -> bool:
+        """Answer for an application that raised, if it must be us; whether nothing is left to report.
+
+        A server, or the middleware around this one, answers 500 by itself, but knows nothing of a cookie that must go
+        out.
+        """
+        if self._muted or self._started:
+            return False
+        if isinstance(error, StorageError) and not self._settings.outage.goes_on:
+            self._settings.outage.log(error)
+            await self._answer_outage()
+            return True
+        if told := self._told():
+            await self._answer_error(told)
+        return False
+
+    async def _answer_error(self, headers: Headers) -> None:
+        await respond(self._send, SERVER_ERROR, "Internal Server Error", headers)
+
+    async def _answer_outage(self) -> None:
+        self._muted = self._spoiled = True
+        await self._settings.outage.answer(self._scope, self._receive_anew, self._send, self._told_in_outage())
+
+    async def _receive_anew(self) -> Message:
+        """What a response of ours may read of the request."""
+        return await self._receive()
+
+    def _told_in_outage(self) -> Headers:
+        """The new id of a session that has one; a cookie is never cleared while nobody knows what is stored."""
+        return self._told() if self._stored.issued else []
+
+
+def _vary_by_cookie(headers: list[tuple[Any, Any]]) -> None:
+    """Add ``Cookie`` to the Vary header, unless it is there."""
+    for place, (name, value) in enumerate(headers):
+        if name.lower() == b"vary":
+            if b"cookie" not in value.lower() and value.strip() != b"*":
+                headers[place] = (name, value + b", Cookie")
+            return
+    headers.append((b"vary", b"Cookie"))

@@ -1,0 +1,163 @@
+"""``SessionMiddleware``: sessions for every ASGI application."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+from chuk_sessions.arguments import check_flag
+from chuk_sessions.exceptions import StorageError
+from chuk_sessions.session_manager import SessionManager
+from chuk_sessions.web.asgi import ASGIApp, Receive, Scope, Send, refuse_socket
+from chuk_sessions.web.cookies import Cookie, cookie_from_options
+from chuk_sessions.web.exchange import Exchange
+from chuk_sessions.web.origin import FORBIDDEN, TEXT, Origins, check_paths, is_excluded
+from chuk_sessions.web.outage import OnOutage, Outage
+from chuk_sessions.web.session import Session
+from chuk_sessions.web.settings import ManagerSource, Settings, check_manager
+from chuk_sessions.web.stored import StoredSession, load
+from chuk_sessions.web.transports import Transport
+from chuk_sessions.web.websocket import SocketExchange
+
+__all__ = ["SessionMiddleware"]
+
+DEFAULT_MAX_BYTES = 256 * 1024
+DEFAULT_RECHECK = 60.0
+
+N = TypeVar("N", int, float)
+
+
+class SessionMiddleware:
+    """ASGI middleware that puts a ``Session`` at ``scope["session"]``, for HTTP and WebSocket.
+
+    Args:
+        app: The application.
+        manager: A ``SessionManager`` with ``strict=True`` and ``opaque_ids=True``, or a function that gives one for a
+            scope, for a manager per tenant; it may be asynchronous, and for None the application runs without sessions.
+        transport: ``Cookie(...)``, the default, or ``Header(...)``, ``Bearer(...)``.
+        exclude: Paths without a session, which cost nothing; with a ``/`` at the end all below.
+        rolling: Whether each response but an error gives the session its whole lifetime again, the manager's default;
+            one command more for each request. The cookie is sent each time too.
+        scope_key: Where in the scope the session is.
+        save_on_5xx: Whether changes are stored also if the response is an error of the server.
+        on_outage: What happens if the storage fails: ``"503"``, ``"empty"`` (the application gets an empty session that
+            is not stored) or an ASGI application that answers.
+        retry_after: Seconds, for the header of that name in a 503.
+        websocket_recheck: Every how many seconds an open WebSocket looks whether its session lives, which also touches
+            it; 0: never.
+        max_bytes: How large the JSON of a session may be; a larger one is a MetadataError that names its largest keys.
+        trusted_origins: Origins whose pages may open WebSockets here, beside our own; see ``CrossOriginGuard``.
+        cookie_options: Names of Starlette's middleware in the place of ``transport``: ``session_cookie``, ``max_age``,
+            ``https_only``, ``domain``, ``path``, ``same_site``, ``partitioned``.
+
+    Changes are stored when the response begins, before it is sent, and again after the application has returned; not
+    if it raised or answered with 500 or more. In round trips to Redis: none for a request without an id, one to read,
+    one more if something was changed, and one to store a new session.
+
+    Raises TypeError and ValueError for arguments out of range, ValueError for a manager that is not strict or has no
+    opaque ids.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        manager: ManagerSource,
+        *,
+        transport: Transport | None = None,
+        exclude: Iterable[str] = ("/static/",),
+        rolling: bool = False,
+        scope_key: str = "session",
+        save_on_5xx: bool = False,
+        on_outage: OnOutage = "503",
+        retry_after: int = 2,
+        websocket_recheck: float = DEFAULT_RECHECK,
+        max_bytes: int = DEFAULT_MAX_BYTES,
+        trusted_origins: Iterable[str] = (),
+        **cookie_options: Any,
+    ) -> None:
+        if transport is not None and cookie_options:
+            raise TypeError(f"{', '.join(cookie_options)}: give transport=Cookie(...) these, or leave transport out")
+        if not callable(manager):
+            check_manager(manager)
+        self.app = app
+        self.settings = Settings(
+            source=manager,
+            transport=transport or (cookie_from_options(cookie_options) if cookie_options else Cookie()),
+            scope_key=scope_key,
+            exclude=check_paths(exclude),
+            rolling=check_flag("rolling", rolling),
+            save_on_5xx=check_flag("save_on_5xx", save_on_5xx),
+            outage=Outage(on_outage, retry_after),
+            recheck=_not_below("websocket_recheck", websocket_recheck, 0.0),
+            max_bytes=_not_below("max_bytes", max_bytes, 1),
+            origins=Origins(trusted_origins),
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request or WebSocket."""
+        kind, settings = scope["type"], self.settings
+        if kind not in ("http", "websocket") or is_excluded(scope, settings.exclude) or self._is_there(scope):
+            await self.app(scope, receive, send)
+            return
+        source = settings.source
+        manager = source if isinstance(source, SessionManager) else await self._choose(scope)
+        if manager is None:
+            await self.app(scope, receive, send)
+        elif kind == "websocket" and settings.transport.ambient and not settings.origins.allow_socket(scope):
+            await refuse_socket(scope, receive, send, FORBIDDEN, TEXT)
+        else:
+            await self._serve(scope, receive, send, manager)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send, manager: SessionManager) -> None:
+        settings = self.settings
+        try:
+            ids = settings.transport.ids(scope)
+            stored, data = await load(manager, ids, settings.max_bytes)
+        except StorageError as error:
+            settings.outage.log(error)
+            if not settings.outage.goes_on:
+                await settings.outage.answer(scope, receive, send, [])
+                return
+            stored, data = StoredSession(manager, settings.max_bytes), None
+            stored.gone = True
+        scope[settings.scope_key] = session = Session(stored, data, settings)
+        exchange = Exchange if scope["type"] == "http" else SocketExchange
+        await exchange(settings, scope, receive, send, session).run(self.app)
+
+    def _is_there(self, scope: Scope) -> bool:
+        """Whether a middleware further out has put the same session there.
+
+        Raises RuntimeError if something else is there: the two would write over each other.
+        """
+        key = self.settings.scope_key
+        if key not in scope:
+            return False
+        outer = getattr(scope[key], "_home", None)
+        if isinstance(outer, Settings) and _are_one(outer, self.settings):
+            return True
+        raise RuntimeError(
+            f"scope[{key!r}] has a session of another middleware already: give this one a scope_key of its own"
+        )
+
+    async def _choose(self, scope: Scope) -> SessionManager | None:
+        """The manager for a request. Raises TypeError and ValueError if it cannot serve browsers."""
+        source: Any = self.settings.source
+        found = source(scope)
+        if inspect.isawaitable(found):
+            found = await found
+        return None if found is None else check_manager(found)
+
+
+def _are_one(one: Settings, other: Settings) -> bool:
+    """Whether both have the same sessions: the same transport, and no two sandboxes as far as that can be told."""
+    managers = [each.source for each in (one, other) if isinstance(each.source, SessionManager)]
+    return one.transport == other.transport and len({manager.sandbox_id for manager in managers}) < 2
+
+
+def _not_below(name: str, number: N, least: N) -> N:
+    if isinstance(number, bool) or not isinstance(number, (int, float)):
+        raise TypeError(f"{name} must be a number, got {type(number).__name__}")
+    if not least <= number < float("inf"):
+        raise ValueError(f"{name} must be at least {least}, got {number!r}")
+    return number

@@ -1,0 +1,125 @@
+"""Whether a request was caused by another site: ``CrossOriginGuard``, which needs no token.
+
+The rules are those of Go's ``http.CrossOriginProtection`` (https://pkg.go.dev/net/http#CrossOriginProtection). Browsers
+send ``Sec-Fetch-Site`` with each request to a trustworthy origin, and pages cannot change it; where it is missing,
+``Origin`` is compared with ``Host``. A request with neither comes from no browser of this decade, and carries no cookie
+that another site could use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from urllib.parse import urlsplit
+
+from chuk_sessions.web.asgi import ASGIApp, Receive, Scope, Send, header, refuse_socket, respond
+
+__all__ = ["CrossOriginGuard", "Origins", "check_paths", "is_excluded"]
+
+SAFE_METHODS = frozenset(("GET", "HEAD", "OPTIONS", "TRACE"))
+SAME_SITE = (b"same-origin", b"none")
+DEFAULT_PORTS = {"http": ":80", "ws": ":80", "https": ":443", "wss": ":443"}
+FORBIDDEN = 403
+TEXT = "Forbidden: this request comes from another origin"
+
+
+class Origins:
+    """Tells requests of our own pages, and of origins that are trusted, from those of other sites.
+
+    ``trusted`` are origins as browsers write them: ``"https://app.example.com"``, with a port where it is not the usual
+    one. Raises ValueError for anything else.
+    """
+
+    def __init__(self, trusted: Iterable[str] = ()) -> None:
+        if isinstance(trusted, str):
+            raise TypeError("trusted_origins must be a list of origins, not one str")
+        self._trusted = frozenset(_check_origin(origin) for origin in trusted)
+
+    def allow(self, scope: Scope) -> bool:
+        """Whether a request that may change something is let through."""
+        site, origin = header(scope, b"sec-fetch-site"), header(scope, b"origin")
+        if origin is not None and origin.decode("latin-1").lower() in self._trusted:
+            return True
+        if site is not None:
+            return site in SAME_SITE
+        return origin is None or _is_host(origin, scope)
+
+    def allow_socket(self, scope: Scope) -> bool:
+        """Whether the handshake of a WebSocket is let through.
+
+        By ``Origin`` alone, which browsers always send with it; not all of them send ``Sec-Fetch-Site`` there.
+        """
+        origin = header(scope, b"origin")
+        if origin is None or origin.decode("latin-1").lower() in self._trusted:
+            return True
+        return _is_host(origin, scope)
+
+
+def _check_origin(origin: str) -> str:
+    parts = urlsplit(origin)
+    if parts.scheme not in ("http", "https") or not parts.netloc or f"{parts.scheme}://{parts.netloc}" != origin:
+        raise ValueError(f"an origin is a scheme and a host, such as https://app.example.com, got {origin!r}")
+    return origin.lower()
+
+
+def _is_host(origin: bytes, scope: Scope) -> bool:
+    """Whether the host of an Origin is that of the request; without its port where that is the usual one."""
+    scheme, _, host = origin.decode("latin-1").lower().partition("://")
+    asked = (header(scope, b"host") or b"").decode("latin-1").lower()
+    usual = DEFAULT_PORTS.get(scheme, "")
+    return bool(host) and host.removesuffix(usual) == asked.removesuffix(usual)
+
+
+class CrossOriginGuard:
+    """ASGI middleware that answers 403 to requests by which another site acts in the name of a user (CSRF).
+
+    GET, HEAD and OPTIONS pass, so they must change nothing. Any other method passes if the browser says that the
+    request comes from our own pages or from the user (``Sec-Fetch-Site: same-origin`` or ``none``), or, where it does
+    not say, if the host of ``Origin`` is that of the request or there is no ``Origin``. So programs pass, which send
+    neither. The handshake of a WebSocket passes if its ``Origin`` does.
+
+    ``trusted_origins`` pass too: ``["https://app.example.com"]``. ``exclude`` are paths that are not looked at, such as
+    those of a payment service's callbacks; with a ``/`` at the end all below. Behind a proxy that changes ``Host``,
+    name your own origin as trusted.
+
+    Raises ValueError for what is no origin.
+    """
+
+    def __init__(self, app: ASGIApp, *, trusted_origins: Iterable[str] = (), exclude: Iterable[str] = ()) -> None:
+        self.app = app
+        self._origins = Origins(trusted_origins)
+        self._exclude = check_paths(exclude)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        kind = scope["type"]
+        if kind == "http":
+            if scope["method"] in SAFE_METHODS or is_excluded(scope, self._exclude) or self._origins.allow(scope):
+                await self.app(scope, receive, send)
+            else:
+                await respond(send, FORBIDDEN, TEXT)
+        elif kind == "websocket" and not is_excluded(scope, self._exclude) and not self._origins.allow_socket(scope):
+            await refuse_socket(scope, receive, send, FORBIDDEN, TEXT)
+        else:
+            await self.app(scope, receive, send)
+
+
+def check_paths(paths: Iterable[str]) -> tuple[str, ...]:
+    """Paths to leave out. Raises TypeError for a str, and ValueError for one that begins with no slash."""
+    if isinstance(paths, str):
+        raise TypeError("exclude must be a list of paths, not one str")
+    found = tuple(paths)
+    for path in found:
+        if not path.startswith("/"):
+            raise ValueError(f"a path to exclude must begin with /, got {path!r}")
+    return found
+
+
+def is_excluded(scope: Scope, exclude: tuple[str, ...]) -> bool:
+    """Whether the path of a request, within its application, is one of these or below one that ends in a slash."""
+    if not exclude:
+        return False
+    path: str = scope["path"]
+    root = scope.get("root_path", "")
+    if root and path.startswith(f"{root}/"):
+        path = path[len(root) :]
+    return any(path == each or (each[-1] == "/" and path.startswith(each)) for each in exclude)

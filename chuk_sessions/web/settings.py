@@ -1,0 +1,62 @@
+"""What a ``SessionMiddleware`` was told, as its requests read it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from chuk_sessions.session_manager import SessionManager
+from chuk_sessions.web.asgi import Scope
+from chuk_sessions.web.origin import Origins
+from chuk_sessions.web.outage import Outage
+from chuk_sessions.web.transports import Transport
+
+__all__ = ["ManagerSource", "Settings", "check_manager"]
+
+ManagerSource = SessionManager | Callable[[Scope], SessionManager | Awaitable[SessionManager | None] | None]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Settings:
+    """The arguments of a middleware, checked; ``SessionMiddleware`` says what they mean."""
+
+    source: ManagerSource
+    transport: Transport
+    scope_key: str
+    exclude: tuple[str, ...]
+    rolling: bool
+    save_on_5xx: bool
+    outage: Outage
+    recheck: float
+    max_bytes: int
+    origins: Origins
+    _warned: bool = field(default=False, init=False)
+
+    def warn_of_http(self, scope: Scope) -> None:
+        """Log once that a browser will not send a secure cookie back, if that is so."""
+        if self._warned or not getattr(self.transport, "secure", False) or scope.get("scheme") not in ("http", "ws"):
+            return
+        self._warned = True
+        logger.warning(
+            "the session cookie is Secure and this request came over plain HTTP: behind a proxy, let the server believe"
+            " its X-Forwarded-Proto (uvicorn: --proxy-headers --forwarded-allow-ips); in development without TLS, pass"
+            " Cookie(secure=False)"
+        )
+
+
+def check_manager(manager: object) -> SessionManager:
+    """A manager that can serve browsers. Raises TypeError for what is none, and ValueError that says what to change.
+
+    A manager that is not strict takes an outage for a logout; ids that are not opaque tell a client the user and the
+    time.
+    """
+    if not isinstance(manager, SessionManager):
+        raise TypeError(f"manager must be a SessionManager or give one, got {type(manager).__name__}")
+    if manager.strict and manager._opaque_ids:
+        return manager
+    missing = [name for name, there in (("strict", manager.strict), ("opaque_ids", manager._opaque_ids)) if not there]
+    asked = ", ".join(f"{name}=True" for name in missing)
+    raise ValueError(f"web sessions need a manager with {asked}: SessionManager({manager.sandbox_id!r}, {asked})")

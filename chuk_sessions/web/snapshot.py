@@ -1,0 +1,86 @@
+"""What the store holds of a session, kept in a form that shows at the end of a request what has changed since.
+
+Changes are found by comparison and not by watching: applications replace whole sessions, and change lists and dicts
+inside them. A scalar is kept as it is and compared by type and value; anything else as the bytes of its JSON.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from chuk_sessions.codec import ANY_DEPTH, REFUSALS, encode_fields, encode_value, text_key
+from chuk_sessions.exceptions import MetadataError
+
+__all__ = ["Saved", "changes", "check_size", "freeze", "freeze_all"]
+
+Saved = dict[str, Any]
+
+SCALARS = frozenset((str, int, float, bool, type(None)))
+MOST_NAMED = 3  # of the largest keys, in an error
+LONGEST_NAME = 40  # characters of a key, in an error
+
+
+def freeze(value: Any) -> Any:
+    """A value in the form in which it is compared: itself if nothing can change it, else the bytes of its JSON."""
+    return value if type(value) in SCALARS else encode_value(value).encode()
+
+
+def freeze_all(data: dict[str, Any]) -> Saved:
+    """Each value of what was read from a store, frozen."""
+    return {key: value if type(value) in SCALARS else freeze(value) for key, value in data.items()}
+
+
+def changes(saved: Saved, data: dict[Any, Any]) -> tuple[dict[str, Any], list[str]]:
+    """The keys to set, with their values, and the keys to remove, so that the store holds ``data``.
+
+    Raises MetadataError for a key that JSON cannot have.
+    """
+    for key in data:
+        if type(key) is not str:
+            data = _with_text_keys(data)
+            break
+    changed = {key: value for key, value in data.items() if key not in saved or not _same(saved[key], value)}
+    return changed, [key for key in saved if key not in data]
+
+
+def _same(saved: Any, value: Any) -> bool:
+    """Whether a value is what was frozen; one that cannot be stored is not, so that storing it says why."""
+    kind = type(value)
+    if kind in SCALARS:
+        return saved is value or (type(saved) is kind and saved == value)
+    try:
+        encoded = encode_value(value)
+        return bool(encoded.encode() == (saved if type(saved) is bytes else encode_value(saved).encode()))
+    except REFUSALS:
+        return False
+
+
+def _with_text_keys(data: dict[Any, Any]) -> dict[str, Any]:
+    """The same with the keys that JSON makes of them."""
+    try:
+        return {text_key(key): value for key, value in data.items()}
+    except TypeError as exc:
+        kinds = sorted({type(key).__name__ for key in data} - {"str"})
+        raise MetadataError(f"a session key must be a str, got {', '.join(kinds)}; nothing was stored") from exc
+
+
+def check_size(data: dict[Any, Any], max_bytes: int) -> None:
+    """Raise MetadataError, which names the largest keys, if the JSON of a session takes more than ``max_bytes``.
+
+    Raises it too for what cannot be stored at all.
+    """
+    fields = encode_fields(data, ANY_DEPTH)
+    sizes = {key: len(key.encode(errors="replace")) + _bytes(text) for key, text in fields.items()}
+    total = sum(sizes.values())
+    if total <= max_bytes:
+        return
+    largest = sorted(sizes, key=lambda key: -sizes[key])[:MOST_NAMED]
+    named = ", ".join(f"{key[:LONGEST_NAME]!r} ({sizes[key]:,} bytes)" for key in largest)
+    raise MetadataError(
+        f"the session has {total:,} bytes of JSON, and max_bytes is {max_bytes:,}; its largest keys: {named};"
+        " nothing was stored"
+    )
+
+
+def _bytes(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode())

@@ -1,0 +1,242 @@
+"""A session as the store has it, for the time of one request: everything that is ever written is written here.
+
+Rules this file keeps:
+
+* An id that came from a client is looked up and never stored: a new session has an id that the manager made.
+* A session that the store no longer finds is never brought back: what was to be written is dropped (``gone``).
+* Only the keys that changed are written, and those that were deleted are removed, all in one command. So requests of
+  one session that overlap keep each other's changes.
+* At a login nothing else remains of the id that was known before: the renewal has no grace.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from chuk_sessions.arguments import check_count, check_user
+from chuk_sessions.exceptions import MetadataError, SessionTakenError
+from chuk_sessions.models import iso_timestamp
+from chuk_sessions.session_manager import SessionManager
+from chuk_sessions.web.snapshot import Saved, changes, check_size, freeze, freeze_all
+
+__all__ = ["StoredSession", "load"]
+
+logger = logging.getLogger(__name__)
+
+SECONDS_AN_HOUR = 3600
+
+
+class StoredSession:
+    """One session of a request: its id, what the store holds of it, and what the client must be told.
+
+    Attributes:
+        session_id: The id by which the store knows it; None as long as nothing is stored.
+        user_id, created_at, expires_at: As in ``get_session_info``; None as long as nothing is stored.
+        is_new: Whether this request did not find it in the store.
+        presented: Whether the request had an id of our form, dead or alive.
+        issued: Whether the client must get the id, as it is a new one.
+        ended: Whether the application ended the session, so that the client must forget its id.
+        gone: Whether the session ended elsewhere, or cannot be reached: nothing is written any more.
+        closed: Whether the response has begun, so that the client can be told nothing more.
+    """
+
+    __slots__ = (
+        *("_manager", "_max_bytes", "_saved", "closed", "created_at", "ended", "expires_at", "gone", "is_new"),
+        *("issued", "presented", "session_id", "user_id"),
+    )
+
+    def __init__(self, manager: SessionManager, max_bytes: int, *, presented: bool = False) -> None:
+        self._manager = manager
+        self._max_bytes = max_bytes
+        self.presented = presented
+        self.issued = self.ended = self.gone = self.closed = False
+        self._forget()
+
+    def _forget(self) -> None:
+        self.session_id: str | None = None
+        self.user_id: str | None = None
+        self.created_at: str | None = None
+        self.expires_at: str | None = None
+        self._saved: Saved = {}
+        self.is_new = True
+        self.issued = False
+
+    def found(self, info: dict[str, Any]) -> dict[str, Any]:
+        """Take over what ``open_session`` gave; return the metadata."""
+        self.session_id, self.user_id = info["session_id"], info["user_id"]
+        self.created_at, self.expires_at = info["created_at"], info["expires_at"]
+        self.is_new = False
+        data: dict[str, Any] = info["custom_metadata"]
+        self._saved = freeze_all(data)
+        return data
+
+    @property
+    def manager(self) -> SessionManager:
+        """The manager whose session it is."""
+        return self._manager
+
+    def seconds_left(self) -> float:
+        """How long the session lives from now, without being used; 0 if nothing is stored."""
+        if self.expires_at is None:
+            return 0.0
+        return max(0.0, (datetime.fromisoformat(self.expires_at) - datetime.now(UTC)).total_seconds())
+
+    def is_changed(self, data: dict[str, Any]) -> bool:
+        """Whether ``data`` is something else than what the store holds, as far as this request knows."""
+        try:
+            return any(changes(self._saved, data))
+        except MetadataError:
+            return True
+
+    async def commit(self, data: dict[str, Any]) -> None:
+        """Write what is different in ``data``: nothing, one creation, or one update.
+
+        Raises MetadataError for what cannot be stored and for a session over ``max_bytes``, and StorageError.
+        """
+        if self.gone:
+            return
+        if self.session_id is None:
+            if data:
+                await self._create(data)
+            return
+        changed, removed = changes(self._saved, data)
+        if changed or removed:
+            await self._write(data, changed, removed)
+
+    async def _create(self, data: dict[str, Any], user_id: str | None = None) -> None:
+        check_size(data, self._max_bytes)
+        self.session_id = await self._manager.allocate_session(user_id=user_id, custom_metadata=data)
+        now = time.time()
+        self.user_id, self.created_at = user_id, iso_timestamp(now)
+        self.expires_at = iso_timestamp(now + self._manager.default_ttl_hours * SECONDS_AN_HOUR)
+        self.issued, self.gone = True, False
+        self._keep(data, [])
+
+    async def _write(self, data: dict[str, Any], changed: dict[str, Any], removed: Sequence[str]) -> None:
+        assert self.session_id is not None
+        if changed:
+            check_size(data, self._max_bytes)
+        options: dict[str, Any] = {"remove": removed} if removed else {}
+        if await self._manager.update_session_metadata(self.session_id, changed, **options):
+            self._keep(changed, removed)
+        else:
+            self.gone = True
+
+    def _keep(self, changed: dict[str, Any], removed: Sequence[str]) -> None:
+        """Note that the store has these now."""
+        for key, value in changed.items():
+            self._saved[key] = freeze(value)
+        for key in removed:
+            del self._saved[key]
+
+    async def prolong(self) -> None:
+        """Give a session that was found its whole lifetime again, and its id to the client once more."""
+        if self.session_id is None or self.is_new or self.gone:
+            return
+        if await self._manager.set_session_ttl(self.session_id, self._manager.default_ttl_hours):
+            self.expires_at = iso_timestamp(time.time() + self._manager.default_ttl_hours * SECONDS_AN_HOUR)
+            self.issued = True
+        else:
+            self.gone = True
+
+    async def renew(self, data: dict[str, Any], grace_seconds: float = 0, user_id: str | None = None) -> bool:
+        """Give the session a new id and write ``data``; False if the store does not find it."""
+        if self.session_id is None or self.gone:
+            return False
+        changed, removed = changes(self._saved, data)
+        if changed:
+            check_size(data, self._max_bytes)
+        if removed:
+            await self._write(data, {}, removed)
+        new_id = await self._manager.renew_session(
+            self.session_id, grace_seconds, user_id=user_id, custom_metadata=changed or None
+        )
+        if new_id is None:
+            self.gone = True
+            return False
+        self.session_id, self.issued = new_id, True
+        self.user_id = self.user_id if user_id is None else user_id
+        self._keep(changed, [])
+        return True
+
+    async def log_in(self, data: dict[str, Any], user_id: str, more: dict[str, Any]) -> dict[str, Any]:
+        """Make it the session of a user, under a new id; return what is in it now.
+
+        A session of nobody keeps its data, and so does one of that user. What another user had in it is dropped, and
+        so is what was in a session that has ended.
+        """
+        user_id = check_user("user_id", user_id)
+        if self.session_id is None and not self.gone:
+            await self._create(data | more, user_id)
+            return data | more
+        if self.user_id in (None, user_id):
+            try:
+                if await self.renew(data | more, 0, user_id):
+                    return data | more
+            except SessionTakenError:  # by a login at the same time
+                await self.end()
+        else:
+            await self.end()
+        self._forget()
+        await self._create(dict(more), user_id)
+        return dict(more)
+
+    async def end(self) -> None:
+        """End the session for everybody; the client is told to forget its id."""
+        if self.session_id is not None:
+            await self._manager.delete_session(self.session_id)
+        self._forget()
+        self.ended, self.gone = True, False
+
+    async def increment(self, data: dict[str, Any], key: str, amount: int) -> int | None:
+        """Add to one key in one atomic step; the new value, None if the session is not found."""
+        if self.gone:
+            return None
+        if self.session_id is None:
+            value = _sum(key, data.get(key, 0), amount)
+            await self._create(data | {key: value})
+            return value
+        found = await self._manager.increment_session_metadata(self.session_id, key, amount)
+        if found is None:
+            self.gone = True
+        else:
+            self._saved[key] = found
+        return found
+
+    async def reload(self) -> dict[str, Any]:
+        """What the store holds now; an empty dict if nothing is stored or the session has ended."""
+        if self.session_id is None or self.gone:
+            return {}
+        info = await self._manager.open_session(self.session_id)
+        if info is None:
+            self.gone = True
+            return {}
+        is_new = self.is_new
+        data = self.found(info)
+        self.is_new = is_new
+        return data
+
+
+def _sum(key: str, value: Any, amount: int) -> int:
+    if type(value) is not int:
+        raise MetadataError(f"{key!r} cannot be counted on: it holds no integer of 64 bits; nothing was stored")
+    return value + check_count(amount)
+
+
+async def load(
+    manager: SessionManager, ids: Sequence[str], max_bytes: int
+) -> tuple[StoredSession, dict[str, Any] | None]:
+    """The first of these sessions that lives, with its data; a new one with None if none does.
+
+    Raises StorageError.
+    """
+    stored = StoredSession(manager, max_bytes, presented=bool(ids))
+    for session_id in ids:
+        info = await manager.open_session(session_id)
+        if info is not None:
+            return stored, stored.found(info)
+    return stored, None
