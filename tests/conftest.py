@@ -16,6 +16,7 @@ from tests.support.cluster_servers import ClusterServers
 from tests.support.implementations import PROVIDERS, STORES
 from tests.support.sentinel_servers import SentinelServers
 from tests.support.servers import ExternalServer, RedisServer, Server, ServerError, find_binary
+from tests.support.wire import Wire, hear
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -101,6 +102,12 @@ def own_server() -> Iterator[RedisServer]:
     """A server that a test may kill, freeze or change."""
     with RedisServer() as server:
         yield server
+
+
+@pytest.fixture
+def wire(redis_server: Server, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Wire:
+    """Hears every send of this process to the server."""
+    return hear(redis_server.port, monkeypatch)
 
 
 @pytest.fixture

@@ -73,7 +73,7 @@ class Cookie:
             name = f"{HOST if self.path == '/' and self.domain is None else SECURE}{name}"
         needle = re.escape(name.encode()) + rb"="
         # The forms of our ids are looked at later; what is found here has no end in the middle of a value.
-        pattern = re.compile(rb"(?:^|;)[ \t]*" + needle + rb'"?([0-9A-Za-z-]+)"?[ \t]*(?=;|$)')
+        pattern = re.compile(rb"(?:^|;)[ \t]*" + needle + rb'"?([0-9A-Za-z-]+)"?[ \t]*(?=;|\Z)')
         for key, value in (
             ("wire_name", name),
             ("_needle", name.encode() + b"="),

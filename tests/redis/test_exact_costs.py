@@ -6,9 +6,8 @@ A figure that changes here is a change of cost: if it is meant, write the new on
 from __future__ import annotations
 
 import asyncio
-import socket
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -19,6 +18,7 @@ from chuk_sessions import SessionManager
 from chuk_sessions.providers import memory, redis
 from chuk_sessions.providers.redis.server_clock import moment
 from tests.support.servers import RedisServer, Server
+from tests.support.wire import Wire, run_without_suspending
 
 SANDBOX = "my-app"
 KEY, VALUE = "key:0001", "x" * 100
@@ -29,16 +29,6 @@ KEY, VALUE = "key:0001", "x" * 100
 MEMORY_BYTES = 610
 SERVER_BYTES = 600
 SERVER_BYTES_OF_A_USER = 1_450
-
-
-def run_without_suspending(operation: Coroutine[Any, Any, Any]) -> Any:
-    """Its result; AssertionError if it yields to the event loop even once."""
-    try:
-        operation.send(None)
-    except StopIteration as done:
-        return done.value
-    operation.close()
-    raise AssertionError("the operation gave control to the event loop")
 
 
 async def test_what_suspends_is_noticed() -> None:
@@ -93,68 +83,6 @@ def test_the_only_session_of_a_user_on_the_server_weighs_what_it_did(redis_serve
 def _compact_index(server: Server) -> str:
     """By the name that this version has for it."""
     return f"zset-max-{'ziplist' if server.version.startswith('6') else 'listpack'}-value 128"
-
-
-class Wire:
-    """What this process sends to one port, write by write."""
-
-    def __init__(self) -> None:
-        self.writes: list[bytes] = []
-
-    def clear(self) -> None:
-        self.writes.clear()
-
-    @property
-    def size(self) -> int:
-        return sum(map(len, self.writes))
-
-    @property
-    def commands(self) -> list[str]:
-        """The names of the commands, in order."""
-        rest, found = b"".join(self.writes), []
-        while rest:
-            parts, rest = take_command(rest)
-            found.append(parts[0].decode())
-        return found
-
-
-def take_command(data: bytes) -> tuple[list[bytes], bytes]:
-    """The first command of a stream, and the rest."""
-    head, rest = data.split(b"\r\n", 1)
-    parts = []
-    for _ in range(int(head.removeprefix(b"*"))):
-        size, rest = rest.split(b"\r\n", 1)
-        length = int(size.removeprefix(b"$"))
-        parts.append(rest[:length])
-        rest = rest[length + 2 :]
-    return parts, rest
-
-
-@pytest.fixture
-def wire(redis_server: Server, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Wire:
-    """Hears every send of this process to the server: event loops of asyncio send by these two methods alone."""
-    found = Wire()
-    send, sendmsg = socket.socket.send, socket.socket.sendmsg
-
-    def counted_send(sock: socket.socket, data: Any, *flags: int) -> int:
-        sent = send(sock, data, *flags)
-        _record(found, sock, redis_server.port, bytes(data)[:sent])
-        return sent
-
-    def counted_sendmsg(sock: socket.socket, buffers: Any, *more: Any) -> int:
-        data = b"".join(bytes(buffer) for buffer in buffers)
-        sent = sendmsg(sock, [data], *more)
-        _record(found, sock, redis_server.port, data[:sent])
-        return sent
-
-    monkeypatch.setattr(socket.socket, "send", counted_send)
-    monkeypatch.setattr(socket.socket, "sendmsg", counted_sendmsg)
-    return found
-
-
-def _record(wire: Wire, sock: socket.socket, port: int, data: bytes) -> None:
-    if sock.family in (socket.AF_INET, socket.AF_INET6) and sock.getpeername()[1] == port:
-        wire.writes.append(data)
 
 
 async def one_session(manager: SessionManager) -> str:

@@ -151,8 +151,9 @@ class Socket(Reply):
         while len(self.messages) < count:
             self._arrived.clear()
             waiting = asyncio.ensure_future(self._arrived.wait())
-            await asyncio.wait((waiting, self.task), timeout=10, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait((waiting, self.task), timeout=10, return_when=asyncio.FIRST_COMPLETED)
             waiting.cancel()
+            assert done, f"only {self.messages} within 10 s"
             if self.task.done() and len(self.messages) < count:
                 self.task.result()
                 raise AssertionError(f"the application ended after {self.messages}")
