@@ -50,7 +50,7 @@ class Exchange:
             if await self._answer_failure(error):
                 return
             raise
-        if self._started and not self._spoiled:
+        if self._started and not self._spoiled and not self._is_idle():
             await self._late_commit()
 
     async def send(self, message: Message) -> None:
@@ -60,9 +60,24 @@ class Exchange:
         if self._started or message["type"] != "http.response.start":
             await self._send(message)
             return
-        message = await self._begin(message, message["status"])
-        if not self._muted:
-            await self._send(message)
+        if self._is_idle():
+            self._started = self._stored.closed = True
+            message = self._with_headers(message)
+        else:
+            message = await self._begin(message, message["status"])
+            if self._muted:
+                return
+        await self._send(message)
+
+    def _is_idle(self) -> bool:
+        """Whether there is no session, and nothing to make one of."""
+        stored, session = self._stored, self.session
+        return (
+            stored.session_id is None
+            and not stored.ended
+            and not dict.__len__(session)
+            and self._scope.get(self._settings.scope_key) is session
+        )
 
     async def _begin(self, message: Message, status: int) -> Message:
         """Write the session, and return the first message of the response with its headers."""

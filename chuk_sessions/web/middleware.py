@@ -12,7 +12,7 @@ from chuk_sessions.session_manager import SessionManager
 from chuk_sessions.web.asgi import ASGIApp, Receive, Scope, Send, refuse_socket
 from chuk_sessions.web.cookies import Cookie, cookie_from_options
 from chuk_sessions.web.exchange import Exchange
-from chuk_sessions.web.origin import FORBIDDEN, TEXT, Origins, check_paths, is_excluded
+from chuk_sessions.web.origin import FORBIDDEN, TEXT, Origins, Paths
 from chuk_sessions.web.outage import OnOutage, Outage
 from chuk_sessions.web.session import Session
 from chuk_sessions.web.settings import ManagerSource, Settings, check_manager
@@ -85,7 +85,7 @@ class SessionMiddleware:
             source=manager,
             transport=transport or (cookie_from_options(cookie_options) if cookie_options else Cookie()),
             scope_key=scope_key,
-            exclude=check_paths(exclude),
+            exclude=Paths(exclude),
             rolling=check_flag("rolling", rolling),
             save_on_5xx=check_flag("save_on_5xx", save_on_5xx),
             outage=Outage(on_outage, retry_after),
@@ -97,7 +97,7 @@ class SessionMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request or WebSocket."""
         kind, settings = scope["type"], self.settings
-        if kind not in ("http", "websocket") or is_excluded(scope, settings.exclude) or self._is_there(scope):
+        if kind not in ("http", "websocket") or settings.exclude.has(scope) or self._is_there(scope):
             await self.app(scope, receive, send)
             return
         source = settings.source
@@ -110,16 +110,18 @@ class SessionMiddleware:
             await self._serve(scope, receive, send, manager)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send, manager: SessionManager) -> None:
-        settings = self.settings
+        settings, data = self.settings, None
         try:
-            ids = settings.transport.ids(scope)
-            stored, data = await load(manager, ids, settings.max_bytes)
+            if ids := settings.transport.ids(scope):
+                stored, data = await load(manager, ids, settings.max_bytes)
+            else:
+                stored = StoredSession(manager, settings.max_bytes)
         except StorageError as error:
             settings.outage.log(error)
             if not settings.outage.goes_on:
                 await settings.outage.answer(scope, receive, send, [])
                 return
-            stored, data = StoredSession(manager, settings.max_bytes), None
+            stored = StoredSession(manager, settings.max_bytes)
             stored.gone = True
         scope[settings.scope_key] = session = Session(stored, data, settings)
         exchange = Exchange if scope["type"] == "http" else SocketExchange

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from chuk_sessions.web.asgi import ASGIApp, Receive, Scope, Send, header, refuse_socket, respond
 
-__all__ = ["CrossOriginGuard", "Origins", "check_paths", "is_excluded"]
+__all__ = ["CrossOriginGuard", "Origins", "Paths"]
 
 SAFE_METHODS = frozenset(("GET", "HEAD", "OPTIONS", "TRACE"))
 SAME_SITE = (b"same-origin", b"none")
@@ -87,39 +87,46 @@ class CrossOriginGuard:
     def __init__(self, app: ASGIApp, *, trusted_origins: Iterable[str] = (), exclude: Iterable[str] = ()) -> None:
         self.app = app
         self._origins = Origins(trusted_origins)
-        self._exclude = check_paths(exclude)
+        self._exclude = Paths(exclude)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         kind = scope["type"]
         if kind == "http":
-            if scope["method"] in SAFE_METHODS or is_excluded(scope, self._exclude) or self._origins.allow(scope):
+            if scope["method"] in SAFE_METHODS or self._exclude.has(scope) or self._origins.allow(scope):
                 await self.app(scope, receive, send)
             else:
                 await respond(send, FORBIDDEN, TEXT)
-        elif kind == "websocket" and not is_excluded(scope, self._exclude) and not self._origins.allow_socket(scope):
+        elif kind == "websocket" and not self._exclude.has(scope) and not self._origins.allow_socket(scope):
             await refuse_socket(scope, receive, send, FORBIDDEN, TEXT)
         else:
             await self.app(scope, receive, send)
 
 
-def check_paths(paths: Iterable[str]) -> tuple[str, ...]:
-    """Paths to leave out. Raises TypeError for a str, and ValueError for one that begins with no slash."""
-    if isinstance(paths, str):
-        raise TypeError("exclude must be a list of paths, not one str")
-    found = tuple(paths)
-    for path in found:
-        if not path.startswith("/"):
-            raise ValueError(f"a path to exclude must begin with /, got {path!r}")
-    return found
+class Paths:
+    """Paths to leave out: a request's path within its application is one of these, or below one that ends in a slash.
 
+    Raises TypeError for a str, and ValueError for a path that begins with no slash.
+    """
 
-def is_excluded(scope: Scope, exclude: tuple[str, ...]) -> bool:
-    """Whether the path of a request, within its application, is one of these or below one that ends in a slash."""
-    if not exclude:
-        return False
-    path: str = scope["path"]
-    root = scope.get("root_path", "")
-    if root and path.startswith(f"{root}/"):
-        path = path[len(root) :]
-    return any(path == each or (each[-1] == "/" and path.startswith(each)) for each in exclude)
+    __slots__ = ("_any", "_below", "_exact")
+
+    def __init__(self, paths: Iterable[str]) -> None:
+        if isinstance(paths, str):
+            raise TypeError("exclude must be a list of paths, not one str")
+        self._exact = frozenset(paths)
+        for path in self._exact:
+            if not path.startswith("/"):
+                raise ValueError(f"a path to exclude must begin with /, got {path!r}")
+        self._below = tuple(path for path in self._exact if path.endswith("/"))
+        self._any = bool(self._exact)
+
+    def has(self, scope: Scope) -> bool:
+        """Whether this request is left out."""
+        if not self._any:
+            return False
+        path: str = scope["path"]
+        root = scope.get("root_path")
+        if root and path.startswith(f"{root}/"):
+            path = path[len(root) :]
+        return path in self._exact or path.startswith(self._below)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from chuk_sessions.session_manager import SessionManager
 from chuk_sessions.web.asgi import Scope
-from chuk_sessions.web.origin import Origins
+from chuk_sessions.web.origin import Origins, Paths
 from chuk_sessions.web.outage import Outage
 from chuk_sessions.web.transports import Transport
 
@@ -26,7 +26,7 @@ class Settings:
     source: ManagerSource
     transport: Transport
     scope_key: str
-    exclude: tuple[str, ...]
+    exclude: Paths
     rolling: bool
     save_on_5xx: bool
     outage: Outage

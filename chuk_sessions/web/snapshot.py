@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from chuk_sessions.codec import ANY_DEPTH, REFUSALS, encode_fields, encode_value, text_key
+from orjson import dumps
+
+from chuk_sessions.codec import ANY_DEPTH, FAITHFUL, REFUSALS, encode_fields, encode_value, text_key
 from chuk_sessions.exceptions import MetadataError
 
 __all__ = ["Saved", "changes", "check_size", "freeze", "freeze_all"]
@@ -22,12 +24,21 @@ LONGEST_NAME = 40  # characters of a key, in an error
 
 def freeze(value: Any) -> Any:
     """A value in the form in which it is compared: itself if nothing can change it, else the bytes of its JSON."""
-    return value if type(value) in SCALARS else encode_value(value).encode()
+    return value if type(value) in SCALARS else _json(value)
+
+
+def _json(value: Any) -> bytes:
+    """As `encode_value`, quickly in the usual case. Raises TypeError or ValueError for what cannot be stored."""
+    try:
+        text = dumps(value, None, FAITHFUL)
+    except TypeError:  # what orjson does not write
+        return encode_value(value).encode()
+    return encode_value(value).encode() if b"null" in text else text  # which may stand for NaN
 
 
 def freeze_all(data: dict[str, Any]) -> Saved:
     """Each value of what was read from a store, frozen."""
-    return {key: value if type(value) in SCALARS else freeze(value) for key, value in data.items()}
+    return {key: value if type(value) in SCALARS else _json(value) for key, value in data.items()}
 
 
 def changes(saved: Saved, data: dict[Any, Any]) -> tuple[dict[str, Any], list[str]]:
@@ -49,8 +60,7 @@ def _same(saved: Any, value: Any) -> bool:
     if kind in SCALARS:
         return saved is value or (type(saved) is kind and saved == value)
     try:
-        encoded = encode_value(value)
-        return bool(encoded.encode() == (saved if type(saved) is bytes else encode_value(saved).encode()))
+        return bool(_json(value) == (saved if type(saved) is bytes else _json(saved)))
     except REFUSALS:
         return False
 

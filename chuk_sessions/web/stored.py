@@ -234,7 +234,7 @@ async def load(
 
     Raises StorageError.
     """
-    stored = StoredSession(manager, max_bytes, presented=bool(ids))
+    stored = StoredSession(manager, max_bytes, presented=True)
     for session_id in ids:
         info = await manager.open_session(session_id)
         if info is not None:
