@@ -10,12 +10,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from chuk_sessions.web.asgi import Headers, Scope
 from chuk_sessions.web.transports import own_ids
 
-__all__ = ["Cookie", "cookie_from_options"]
+__all__ = ["Cookie"]
 
 MOST_IDS = 2
 NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -23,16 +23,6 @@ UNSAFE = re.compile(r"[\x00-\x1f\x7f;,\s]")
 HOST, SECURE = "__Host-", "__Secure-"
 SAME_SITE = ("lax", "strict", "none")
 LONG_AGO = "expires=Thu, 01 Jan 1970 00:00:00 GMT"
-# As Starlette's middleware calls them, and as ``Cookie`` does.
-STARLETTE_NAMES = {
-    "session_cookie": "name",
-    "max_age": "max_age",
-    "https_only": "secure",
-    "domain": "domain",
-    "path": "path",
-    "same_site": "same_site",
-    "partitioned": "partitioned",
-}
 
 
 @dataclass(frozen=True)
@@ -138,11 +128,3 @@ class Cookie:
         """Add a Set-Cookie that ends the cookie; a browser knows it by name, path, domain and partition."""
         text = f"{self.wire_name}=; path={self.path}; Max-Age=0; {LONG_AGO}; {self._flags}"
         headers.append((b"set-cookie", text.encode("latin-1")))
-
-
-def cookie_from_options(options: dict[str, Any]) -> Cookie:
-    """The cookie that arguments with Starlette's names describe. Raises TypeError for an unknown one."""
-    unknown = sorted(options.keys() - STARLETTE_NAMES.keys())
-    if unknown:
-        raise TypeError(f"SessionMiddleware has no argument {', '.join(unknown)}")
-    return Cookie(**{STARLETTE_NAMES[name]: value for name, value in options.items()})

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from chuk_sessions.arguments import check_flag
 from chuk_sessions.exceptions import StorageError
 from chuk_sessions.session_manager import SessionManager
 from chuk_sessions.web.asgi import ASGIApp, Receive, Scope, Send, refuse_socket
-from chuk_sessions.web.cookies import Cookie, cookie_from_options
+from chuk_sessions.web.cookies import Cookie
 from chuk_sessions.web.exchange import Exchange
 from chuk_sessions.web.origin import FORBIDDEN, TEXT, Origins, Paths
 from chuk_sessions.web.outage import OnOutage, Outage
@@ -24,6 +24,7 @@ __all__ = ["SessionMiddleware"]
 
 DEFAULT_MAX_BYTES = 256 * 1024
 DEFAULT_RECHECK = 60.0
+UNSET: Any = object()
 
 N = TypeVar("N", int, float)
 
@@ -48,8 +49,8 @@ class SessionMiddleware:
             it; 0: never.
         max_bytes: How large the JSON of a session may be; a larger one is a MetadataError that names its largest keys.
         trusted_origins: Origins whose pages may open WebSockets here, beside our own; see ``CrossOriginGuard``.
-        cookie_options: Names of Starlette's middleware in the place of ``transport``: ``session_cookie``, ``max_age``,
-            ``https_only``, ``domain``, ``path``, ``same_site``, ``partitioned``.
+        session_cookie, max_age, https_only, domain, path, same_site, partitioned: As Starlette's middleware calls what
+            a ``Cookie`` has, in the place of ``transport``.
 
     Changes are stored when the response begins, before it is sent, and again after the application has returned; not
     if it raised or answered with 500 or more. In round trips to Redis: none for a request without an id, one to read,
@@ -74,16 +75,27 @@ class SessionMiddleware:
         websocket_recheck: float = DEFAULT_RECHECK,
         max_bytes: int = DEFAULT_MAX_BYTES,
         trusted_origins: Iterable[str] = (),
-        **cookie_options: Any,
+        session_cookie: str = UNSET,
+        max_age: Literal["session", "lifetime"] | int | None = UNSET,
+        https_only: bool = UNSET,
+        domain: str | None = UNSET,
+        path: str = UNSET,
+        same_site: Literal["lax", "strict", "none"] = UNSET,
+        partitioned: bool = UNSET,
     ) -> None:
-        if transport is not None and cookie_options:
-            raise TypeError(f"{', '.join(cookie_options)}: give transport=Cookie(...) these, or leave transport out")
+        cookie: dict[str, Any] = {
+            **{"name": session_cookie, "max_age": max_age, "secure": https_only, "domain": domain, "path": path},
+            **{"same_site": same_site, "partitioned": partitioned},
+        }
+        cookie = {name: value for name, value in cookie.items() if value is not UNSET}
+        if transport is not None and cookie:
+            raise TypeError(f"{', '.join(cookie)}: give these to transport=Cookie(...), or leave transport out")
         if not callable(manager):
             check_manager(manager)
         self.app = app
         self.settings = Settings(
             source=manager,
-            transport=transport or (cookie_from_options(cookie_options) if cookie_options else Cookie()),
+            transport=transport or Cookie(**cookie),
             scope_key=scope_key,
             exclude=Paths(exclude),
             rolling=check_flag("rolling", rolling),

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from chuk_sessions.web import Cookie
+from chuk_sessions.web import Cookie, SessionMiddleware
 from chuk_sessions.web.asgi import Headers
-from chuk_sessions.web.cookies import cookie_from_options
+from tests.web.conftest import on_memory
 
 ID, OTHER, THIRD = (f"sess-{digit * 38}" for digit in "0ab")
 LONG_AGO = "Max-Age=0; expires=Thu, 01 Jan 1970 00:00:00 GMT"
@@ -97,12 +97,15 @@ def test_what_a_browser_would_refuse_is_refused(options: dict[str, Any], message
 
 
 def test_the_names_of_starlette() -> None:
-    options = {"session_cookie": "s", "max_age": 60, "https_only": False, "path": "/a", "same_site": "strict"}
-    expected = Cookie(name="s", max_age=60, secure=False, path="/a", same_site="strict")
-    assert cookie_from_options(options) == expected
-    assert cookie_from_options({"domain": "a.b", "partitioned": True}) == Cookie(domain="a.b", partitioned=True)
-    with pytest.raises(TypeError, match="no argument secret_key"):
-        cookie_from_options({"secret_key": "x"})
+    """Its middleware calls some of the attributes otherwise."""
+
+    async def app(*_: Any) -> None: ...
+
+    options: dict[str, Any] = {"session_cookie": "s", "max_age": None, "https_only": False, "path": "/a"}
+    made = SessionMiddleware(app, on_memory(), **options, same_site="strict")
+    assert made.settings.transport == Cookie(name="s", max_age=None, secure=False, path="/a", same_site="strict")
+    made = SessionMiddleware(app, on_memory(), domain="a.b", partitioned=True)
+    assert made.settings.transport == Cookie(domain="a.b", partitioned=True)
 
 
 @pytest.mark.parametrize(

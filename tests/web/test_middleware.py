@@ -137,8 +137,8 @@ async def test_other_kinds_of_scope_pass() -> None:
 @pytest.mark.parametrize(
     ("options", "kind", "message"),
     [
-        ({"transport": Cookie(), "session_cookie": "x"}, TypeError, "give transport=Cookie"),
-        ({"secret_key": "x"}, TypeError, "no argument secret_key"),
+        ({"transport": Cookie(), "session_cookie": "x"}, TypeError, "name: give these to transport=Cookie"),
+        ({"secret_key": "x"}, TypeError, "secret_key"),
         ({"exclude": "/static/"}, TypeError, "not one str"),
         ({"exclude": ["static"]}, ValueError, "must begin with /"),
         ({"rolling": "yes"}, TypeError, "rolling must be a bool"),
