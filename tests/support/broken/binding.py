@@ -113,7 +113,10 @@ class BindsWhatIsNotThere(OverComplete):
         return new_id
 
 
-@found_by("test_under_an_alias", "test_a_session_of_nobody_under_an_alias")
+@found_by(
+    *("test_under_an_alias", "test_a_session_of_nobody_under_an_alias"),
+    "test_a_bound_session_is_renewed_under_its_old_id",
+)
 class BindsUnderNoAlias(OverComplete):
     async def renew(self, session_id: str, new_id: str, grace: float, **options: Any) -> str | None:
         record = await self.all.read(session_id)
