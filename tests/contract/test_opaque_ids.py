@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from chuk_sessions import NotSupportedError, SessionManager
-from chuk_sessions.ids import is_random, slot_tag
+from chuk_sessions.cli import main as cli
+from chuk_sessions.ids import fingerprint, is_random, slot_tag
 from chuk_sessions.providers import memory
 from tests.contract.test_user_sessions import ids_of
 from tests.support.migrations import run
@@ -155,6 +157,21 @@ def test_what_is_no_bool(wrong: Any) -> None:
 async def test_a_user_id_that_is_too_long() -> None:
     with pytest.raises(ValueError, match=r"^user_id must be at most"):
         await SessionManager("box", memory.factory(), opaque_ids=True).allocate_session(user_id="x" * 65_537)
+
+
+@pytest.mark.redis
+async def test_inspecting_them(redis_url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """As others: by their fingerprint, and by the id if asked for."""
+    from chuk_sessions.providers import redis
+
+    manager = SessionManager("box", redis.factory(redis_url), strict=True, opaque_ids=True)
+    session_id = await manager.allocate_session(user_id="alice")
+    for option, shown in (("--json", False), ("--show-ids", True)):
+        assert await asyncio.to_thread(cli.main, ["inspect", redis_url, "--json", option]) == 0
+        text = capsys.readouterr().out
+        assert (session_id in text) is shown
+        (row,) = json.loads(text)["sessions"]
+        assert row["session_id" if shown else "fingerprint"] == (session_id if shown else fingerprint(session_id))
 
 
 @pytest.mark.redis

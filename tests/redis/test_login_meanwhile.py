@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from chuk_sessions import NotSent, OutcomeUnknown, SessionManager, SessionTakenError
+from chuk_sessions import NotSent, OutcomeUnknown, OutOfMemoryError, SessionManager, SessionTakenError
 from chuk_sessions.ids import new_session_id, renewed_id, session_key, user_tag
 from chuk_sessions.providers import redis
-from chuk_sessions.providers.redis.binding import LEAVE, SETTLE
+from chuk_sessions.providers.redis.binding import LEAVE, PUT, SETTLE
 from chuk_sessions.providers.redis.scripts import RENEW
 from chuk_sessions.providers.redis.store import RedisSessionStore
 from chuk_sessions.redis_client.client import Client
@@ -194,6 +194,32 @@ async def test_a_record_that_cannot_be_read_is_nobodys(url: str, calm_cluster: C
     assert await manager.renew_session(VISITOR, user_id=USER) is None
     assert await client.call(b"HGET", key, b"user") == b"bob"
     assert user_tag("box", USER) not in key
+
+
+@pytest.mark.parametrize("script", [PUT, LEAVE, SETTLE], ids=["copy", "leave", "settle"])
+async def test_servers_that_are_full(url: str, calm_cluster: ClusterServers, script: Script) -> None:
+    """From one of the steps on: nothing has changed, or the session is given to the user once there is memory again."""
+    store = store_of(url)
+    await store.create(VISITOR, None, HOUR, {"cart": 1})
+
+    def set_memory(most: int) -> None:
+        for node in calm_cluster.masters:
+            node.command("CONFIG", "SET", "maxmemory", str(most))
+
+    try:
+        with pytest.raises(OutcomeUnknown if script is SETTLE else OutOfMemoryError):
+            await log_in(RedisSessionStore(Meddler(url, script, lambda: set_memory(1)), "box"))
+    finally:
+        set_memory(0)
+    wanted = USER if script is SETTLE else None
+
+    async def is_so() -> bool:
+        return (await read(store)).user_id == wanted and len(await listed(store)) == int(script is SETTLE)
+
+    await eventually(is_so)
+    record = await read(store)
+    assert record.metadata == {"cart": 1}
+    assert record.expires - record.accessed == pytest.approx(HOUR, abs=15)
 
 
 @pytest.mark.parametrize("session_id", ["chosen", "sess-1-" + 32 * "0" + user_tag("box", USER)])
