@@ -84,8 +84,10 @@ def types(session: nox.Session) -> None:
 
 @nox.session(python=False)
 def quick(session: nox.Session) -> None:
-    """The tests that need no server, with fewer random examples and without coverage."""
-    run_tests(session, "-m", "not redis", "--hypothesis-profile=quick")
+    """The tests that need no server and no seconds, with fewer random examples and without coverage."""
+    options = ["-q", "-m", "not redis and not alone and not slow", "--hypothesis-profile=quick"]
+    workers = [] if session.posargs else ["-n", "logical", "--dist", "worksteal"]
+    session.run(install_dev(session), "-m", "pytest", *options, *workers, *session.posargs, external=True)
 
 
 @nox.session(python=False)

@@ -33,6 +33,7 @@ def test_other(n):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("failing", ["", "alone", "other"])
 def test_both_parts_run_whatever_the_first_finds(tmp_path: Path, failing: str) -> None:
     """First the tests that are alone, in no worker; the exit status is that of the worse part."""
@@ -69,6 +70,7 @@ def test_a_choice_is_made_among_the_tests_of_both_parts() -> None:
     assert second[:3] == ["--redis", "-m", "not alone and (redis or faults)"]
 
 
+@pytest.mark.slow
 def test_a_given_server_has_one_database_for_all_tests() -> None:
     """So they take turns, and pytest refuses workers."""
     url = "--redis-url=redis://localhost:1/0"

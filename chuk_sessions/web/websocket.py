@@ -11,9 +11,9 @@ from chuk_sessions.web.exchange import SERVER_ERROR, Exchange
 from chuk_sessions.web.session import Session
 from chuk_sessions.web.settings import Settings
 
-__all__ = ["SESSION_ENDED", "SocketClosed", "SocketExchange"]
+__all__ = ["ENDED_CODE", "SocketClosed", "SocketExchange"]
 
-SESSION_ENDED = 4401
+ENDED_CODE = 4401
 REASON = "session ended"
 REFUSED = "the handshake was refused, as the session could not be stored"
 
@@ -91,7 +91,7 @@ class SocketExchange(Exchange):
         if not over.done():
             message, self._pending = self._pending.result(), None
             return message
-        return {"type": "websocket.disconnect", "code": SESSION_ENDED, "reason": REASON}
+        return {"type": "websocket.disconnect", "code": ENDED_CODE, "reason": REASON}
 
     def _watch(self) -> None:
         if self._settings.recheck and self._stored.session_id is not None and not self._stored.gone:
@@ -105,7 +105,7 @@ class SocketExchange(Exchange):
                 break
         over.set_result(None)
         with suppress(Exception):  # the client may have left
-            await self._send({"type": "websocket.close", "code": SESSION_ENDED, "reason": REASON})
+            await self._send({"type": "websocket.close", "code": ENDED_CODE, "reason": REASON})
 
     async def _lives(self) -> bool:
         """Whether the session lives; also while nobody knows."""

@@ -122,6 +122,7 @@ def test_every_public_name_exists() -> None:
     run_python("from chuk_sessions import *; SessionManager; __version__")
 
 
+@pytest.mark.slow
 def test_every_module_says_what_is_public() -> None:
     """Each module's `__all__` is true; and each can be imported alone, with optimisation too."""
     code = """

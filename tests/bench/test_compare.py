@@ -197,6 +197,7 @@ async def test_a_pipeline_that_fails_tells_all_its_callers(redis_server: Server)
     assert isinstance(results[0], Exception)
 
 
+@pytest.mark.slow
 def test_a_small_comparison_writes_json_and_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Without environments the others are shown as not installed, the floors and we as measured."""
     arguments = ["--quick", "--no-redis", "--only", "Values in memory", "--out", str(tmp_path)]

@@ -108,6 +108,7 @@ def test_a_program_that_hangs_is_one_that_failed(tmp_path: Path, monkeypatch: py
         rehearse(tmp_path / "tree", "grid.artifact-key")
 
 
+@pytest.mark.slow
 @needs_valgrind
 def test_callgrind_counts_the_run() -> None:
     """A path costs some hundreds or thousands of instructions; start-up is not among them."""
@@ -115,6 +116,7 @@ def test_callgrind_counts_the_run() -> None:
     assert 100 < per_operation("grid.artifact-key", without, with_run) < 20_000
 
 
+@pytest.mark.slow
 def test_the_program_prints_and_writes_its_counts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

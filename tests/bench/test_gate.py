@@ -45,6 +45,7 @@ def here(tmp_path: Path) -> Callable[[str], Path]:
     return make
 
 
+@pytest.mark.slow
 def test_a_launch_runs_each_side_on_its_own_tree(here: Callable[[str], Path]) -> None:
     """Two processes, pairs of them, and times over zero; the workers check which package they got."""
     found = launch(here("base"), here("head"), Question("memory.get", {}, clock="processor"), pairs=3)
@@ -52,6 +53,7 @@ def test_a_launch_runs_each_side_on_its_own_tree(here: Callable[[str], Path]) ->
     assert all(base > 0 and head > 0 for base, head in found)
 
 
+@pytest.mark.slow
 def test_a_base_that_cannot_do_it_is_told_from_a_head_that_fails(here: Callable[[str], Path]) -> None:
     """The first is a new scenario, the second a fault."""
     good, bad = here("good"), here("bad")
@@ -63,6 +65,7 @@ def test_a_base_that_cannot_do_it_is_told_from_a_head_that_fails(here: Callable[
         launch(good, bad, question, pairs=1)
 
 
+@pytest.mark.slow
 def test_a_base_without_the_package_lacks_everything(here: Callable[[str], Path], tmp_path: Path) -> None:
     """An installed package must not stand in for it."""
     (tmp_path / "nothing").mkdir()
@@ -70,6 +73,7 @@ def test_a_base_without_the_package_lacks_everything(here: Callable[[str], Path]
         launch(tmp_path / "nothing", here("head"), Question("memory.get", {}, clock="processor"), pairs=1)
 
 
+@pytest.mark.slow
 def test_a_base_that_lacks_the_scenario_of_the_check_is_checked_by_another(here: Callable[[str], Path]) -> None:
     """With real processes, whose times do not matter: the base fails on both sides, which is no fault of the head."""
 
@@ -111,6 +115,7 @@ def test_a_worker_that_hangs_is_killed(here: Callable[[str], Path]) -> None:
     side.close()
 
 
+@pytest.mark.slow
 def test_a_package_that_prints_is_a_worker_that_fails(here: Callable[[str], Path]) -> None:
     """What it printed is in the message; it is not taken for an answer."""
     tree = here("prints")
@@ -206,12 +211,14 @@ def test_the_scenarios_are_of_the_registry() -> None:
 # -- the program --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_an_unchanged_package_is_not_measured(capsys: pytest.CaptureFixture[str]) -> None:
     """It cannot have become slower."""
     assert main(["--base", "HEAD", "--head", "HEAD", "--no-redis"]) == 0
     assert "nothing to measure" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_small_run_prints_and_writes_its_findings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """One launch of one pair: it works, whatever it finds."""
     arguments = ["--base", "HEAD", "--scenario", "memory.expiry", "--even-if-same", "--share", "0.1", "--pairs", "1"]
@@ -246,6 +253,7 @@ def test_a_gate_that_cannot_be_run_says_so(arguments: list[str], capsys: pytest.
     assert "the gate cannot be run" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no such signal")
 def test_a_gate_that_is_ended_leaves_nothing(tmp_path: Path) -> None:
     """As CI does, in the middle of a measurement: neither its copies of the package nor a worktree."""

@@ -91,6 +91,7 @@ def test_the_same_code_never_fails(noise: Callable[[random.Random, float], Launc
     assert {verdict(noise, trial, 1.0) for trial in range(TRIALS)} == {Verdict.OK}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("noise", NOISES)
 def test_ten_per_cent_is_always_found(noise: Callable[[random.Random, float], Launch]) -> None:
     """Whatever the noise, found in 30 of 30 runs."""

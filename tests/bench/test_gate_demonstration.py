@@ -53,6 +53,7 @@ def test_calibration_scales_and_always_moves(statements: int, slower: float, exp
     assert demonstration.scaled(statements, slower) == expected
 
 
+@pytest.mark.slow
 def test_an_interrupted_demonstration_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """What was run is not run again; the page has every run, and the state is gone at the end."""
     state, out = tmp_path / "state.json", tmp_path / "out"

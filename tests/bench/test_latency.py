@@ -126,6 +126,7 @@ async def test_latency_leaves_the_store_as_a_block_does() -> None:
         await case.check()
 
 
+@pytest.mark.slow
 def test_a_quick_run_writes_json_and_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Every row has its figures."""
     assert main(["--quick", "--no-redis", "--out", str(tmp_path)]) == 0

@@ -13,6 +13,7 @@ from benchmarks.bench.__main__ import main
 from benchmarks.measure.processes import ROOT, WorkerFailed, ask
 
 
+@pytest.mark.slow
 def test_a_quick_run_on_memory_writes_and_prints_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All stages in order, results that can be read again, and tables on the terminal; variables do not count."""
     monkeypatch.setenv("SESSION_MEMORY_MAX_ITEMS", "10")
@@ -41,6 +42,7 @@ def test_a_worker_that_fails_says_why() -> None:
         ask("nonsense")
 
 
+@pytest.mark.slow
 def test_a_worker_on_another_python_is_no_comparison(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two versions of Python differ by more than most libraries."""
     monkeypatch.setattr("platform.python_version", lambda: "3.99.1")

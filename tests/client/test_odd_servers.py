@@ -129,6 +129,7 @@ async def test_an_isolated_server_that_claims_all_slots_is_asked_last() -> None:
                 assert await client.call(b"SET", "k", "v") == b"OK"
 
 
+@pytest.mark.slow
 async def test_a_server_that_hangs_up_after_each_login_does_not_fill_the_log(caplog: pytest.LogCaptureFixture) -> None:
     async with (
         server(lambda _: b"+OK\r\n", hang_up_after=b"PING") as port,

@@ -83,6 +83,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
             del sys.modules[name]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", DOCS, ids=name_of)
 def test_page_runs(page: Page, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """As the head of this file says."""

@@ -84,6 +84,7 @@ def test_every_example_has_its_check() -> None:
     assert page_checks.SUPPLIED.keys() <= BLOCKS.keys()
 
 
+@pytest.mark.slow
 def test_testing_example_passes_in_pytest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
     (tmp_path / "test_example.py").write_text(BLOCKS[PYTEST_EXAMPLE].text)

@@ -48,6 +48,7 @@ def bare(monkeypatch: pytest.MonkeyPatch) -> None:
     provider_factory._warn_of_workers.cache_clear()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", ["spawn", "fork"])
 @pytest.mark.parametrize(("number", "lines"), [("3", 2), ("1", 0), (None, 0)])
 def test_workers_that_multiprocessing_starts(tmp_path: Path, start: str, number: str | None, lines: int) -> None:

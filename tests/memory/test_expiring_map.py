@@ -10,6 +10,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -222,7 +223,7 @@ class Bounded(RuleBasedStateMachine):
         check_index(self.map, self.spare, 1)
 
 
-TestAgainstADict = AgainstADict.TestCase
+TestAgainstADict = pytest.mark.slow(AgainstADict.TestCase)
 TestAgainstADict.settings = settings(max_examples=examples(200), stateful_step_count=60, deadline=None)
-TestBounded = Bounded.TestCase
+TestBounded = pytest.mark.slow(Bounded.TestCase)
 TestBounded.settings = settings(max_examples=examples(150), stateful_step_count=60, deadline=None)

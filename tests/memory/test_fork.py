@@ -115,6 +115,7 @@ async def live_a_whole_life(store: memory.MemoryStore, clock: Clock) -> None:
     assert await manager.delete_user_sessions("alice") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gil", [True, False], ids=["gil", "no-gil"])
 def test_children_beside_a_writing_thread(gil: bool, request: pytest.FixtureRequest, frequent_switches: None) -> None:
     """All of them can write, read and reclaim."""

@@ -70,6 +70,7 @@ def store(no_gil: None) -> MemorySessionStore:
     return memory.factory(memory.MemoryStore()).session_store("box")
 
 
+@pytest.mark.slow
 def test_no_key_is_lost_that_comes_back_while_it_is_reclaimed(no_gil: None) -> None:
     """Each thread has keys of its own, which expire under the hands of the others' writes."""
     now = [0.0]
@@ -109,6 +110,7 @@ def test_merges_and_counts_lose_nothing(store: MemorySessionStore) -> None:
     assert record.metadata == every | {"count": THREADS * ROUNDS}
 
 
+@pytest.mark.slow
 def test_one_of_many_renewals_wins(store: MemorySessionStore) -> None:
     """With a grace all are told the winner's id."""
     told: dict[str, set[str | None]] = {f"id-{round_}": set() for round_ in range(MANY_ROUNDS)}
@@ -125,6 +127,7 @@ def test_one_of_many_renewals_wins(store: MemorySessionStore) -> None:
     assert {session_id for session_id, _ in run(store.list_user("alice"))} == set.union(*told.values())
 
 
+@pytest.mark.slow
 def test_the_index_of_users_follows_logins_and_logouts(store: MemorySessionStore) -> None:
     """All threads log one user in and out; what is left at the end is what is listed."""
 

@@ -8,6 +8,8 @@ import threading
 import tracemalloc
 import weakref
 
+import pytest
+
 from chuk_sessions import SessionManager
 from chuk_sessions.providers import memory
 from tests.support.helpers import eventually
@@ -84,6 +86,7 @@ async def test_a_manager_that_is_given_another_sandbox() -> None:
     assert list(store._sessions) == ["other"]
 
 
+@pytest.mark.slow
 async def test_nothing_stays_of_many() -> None:
     """But for a few bytes each that Python keeps."""
     store = memory.MemoryStore()

@@ -133,6 +133,7 @@ def test_another_deadline_between_two_steps_of_an_extension(
         assert min(abs(left - each) for each in lifetimes) < 1
 
 
+@pytest.mark.slow
 def test_one_creator_wins(store: MemorySessionStore) -> None:
     """All others are told of the winner, whose session stays."""
     told: dict[str, list[str | None]] = {f"id-{round_}": [] for round_ in range(ROUNDS)}
@@ -173,6 +174,7 @@ def logged_in(store: MemorySessionStore) -> list[str]:
     return [session_id for session_id, _ in asyncio.run(store.list_user("alice"))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("grace", [0, 60])
 def test_no_session_survives_that_gets_a_new_id_while_all_are_ended(store: MemorySessionStore, grace: float) -> None:
     """Three threads renew theirs again and again, one ends all."""
@@ -203,6 +205,7 @@ def test_no_session_survives_that_gets_a_new_id_while_all_are_ended(store: Memor
     assert (store._users.one, store._users.many) == ({}, {})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("grace", "names"), [(0, 2), (60, 1)])
 def test_renewals_at_once(store: MemorySessionStore, grace: float, names: int) -> None:
     """With a grace all get one new id, without one all but the first get None."""

@@ -74,6 +74,9 @@ def build(kind: str, source: Path, folder: Path) -> Path:
     return made
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Of this tree."""

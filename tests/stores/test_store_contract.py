@@ -60,6 +60,7 @@ def run_all(folder: Path) -> Outcome:
     return Outcome(folder / "report.xml")
 
 
+@pytest.mark.slow
 def test_every_broken_store_is_found(tmp_path: Path) -> None:
     """By each test that claims so; the stores that they are made of pass everything, in strict mode too."""
     correct = [store.__name__ for store in CORRECT]
@@ -80,6 +81,7 @@ def test_every_test_of_the_contract_can_fail() -> None:
     assert names_of_the_contract() == {test for tests in FOUND_BY.values() for test in tests}
 
 
+@pytest.mark.slow
 def test_a_class_without_a_store(tmp_path: Path) -> None:
     """It is told what to write."""
     (tmp_path / "test_mine.py").write_text(

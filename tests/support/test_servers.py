@@ -295,6 +295,7 @@ def run_pytest(*arguments: str, **environment: str) -> subprocess.CompletedProce
     )
 
 
+@pytest.mark.slow
 def test_redis_tests_are_skipped_with_a_reason_when_not_asked_for() -> None:
     done = run_pytest("tests/support/test_servers.py", "-k", "answers or given_server_that_is_away")
     assert done.returncode == 0
@@ -302,6 +303,7 @@ def test_redis_tests_are_skipped_with_a_reason_when_not_asked_for() -> None:
     assert "needs a Redis server: pytest --redis" in done.stdout
 
 
+@pytest.mark.slow
 def test_asking_for_redis_without_a_server_fails() -> None:
     done = run_pytest(
         "--redis", "tests/support/test_servers.py", "-k", "answers", CHUK_TEST_REDIS_SERVER="/no/such/server"
@@ -310,6 +312,7 @@ def test_asking_for_redis_without_a_server_fails() -> None:
     assert "/no/such/server" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_given_url_without_a_server_fails() -> None:
     url = f"redis://localhost:{servers._free_port()}/0"
     done = run_pytest("--redis-url", url, "tests/support/test_servers.py", "-k", "redis_url_is_empty")
