@@ -13,6 +13,7 @@ import fnmatch
 import inspect
 import re
 import sys
+import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,19 +77,21 @@ def _is_function(code: CodeType) -> bool:
 
 @contextmanager
 def called_functions(path: Path) -> Iterator[set[str]]:
-    """The qualified names of the page's functions that are called meanwhile, in this thread."""
+    """The qualified names of the page's functions that are called meanwhile, in this thread and in new ones."""
     called: set[str] = set()
 
     def note(frame: FrameType, event: str, arg: object) -> None:
         if event == "call" and frame.f_code.co_filename == str(path):
             called.add(frame.f_code.co_qualname)
 
-    before = sys.getprofile()
+    before, of_threads = sys.getprofile(), threading.getprofile()
     sys.setprofile(note)
+    threading.setprofile(note)
     try:
         yield called
     finally:
         sys.setprofile(before)
+        threading.setprofile(of_threads)
 
 
 @dataclass(frozen=True)
