@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from chuk_sessions.api import get_session, session
-from chuk_sessions.enums import ProviderType, SessionStatus
+from chuk_sessions.enums import ProtocolType, ProviderType, SessionStatus, TokenType
 from chuk_sessions.exceptions import (
     LoadingError,
     MetadataError,
@@ -34,6 +34,7 @@ from chuk_sessions.session_manager import SessionManager, SessionMetadata
 if TYPE_CHECKING:
     from chuk_sessions.providers import memory as memory
     from chuk_sessions.providers import redis as redis
+    from chuk_sessions.utils.security.info import CSRFTokenInfo as CSRFTokenInfo
 
 # Without the modules `memory` and `redis`: `from chuk_sessions import *` must not load a client library.
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "NotSupportedError",
     "OutOfMemoryError",
     "OutcomeUnknown",
+    "ProtocolType",
     "Provider",
     "ProviderError",
     "ProviderType",
@@ -55,6 +57,7 @@ __all__ = [
     "SessionStatus",
     "SessionTakenError",
     "StorageError",
+    "TokenType",
     "UnknownProvider",
     "WrongTypeError",
     "__version__",
@@ -67,7 +70,9 @@ __version__ = "0.7.0"
 
 
 def __getattr__(name: str) -> Any:
-    """The modules of the built-in providers, ``memory`` and ``redis``, loaded when they are first asked for."""
+    """What is loaded when it is first asked for: the modules ``memory`` and ``redis``, and ``CSRFTokenInfo``."""
     if name in ("memory", "redis"):
         return import_module(f"chuk_sessions.providers.{name}")
+    if name == "CSRFTokenInfo":
+        return import_module("chuk_sessions.utils.security.info").CSRFTokenInfo
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-__all__ = ["ProviderType", "SessionStatus"]
+__all__ = ["ProtocolType", "ProviderType", "SessionStatus", "TokenType"]
 
 
 class SessionStatus(StrEnum):
@@ -21,3 +21,24 @@ class ProviderType(StrEnum):
 
     MEMORY = "memory"
     REDIS = "redis"
+
+
+class TokenType(StrEnum):
+    """The kinds of CSRF tokens in ``chuk_sessions.utils.security.csrf``."""
+
+    HMAC = "hmac"
+    DOUBLE_SUBMIT = "double_submit"
+    ENCRYPTED = "encrypted"
+
+
+class ProtocolType(StrEnum):
+    """The forms of ids in ``chuk_sessions.utils.security.session_ids``."""
+
+    GENERIC = "generic"
+    MCP = "mcp"
+    HTTP = "http"
+    WEBSOCKET = "websocket"
+    JWT = "jwt"
+    UUID = "uuid"
+    API_KEY = "api_key"
+    TEMP_TOKEN = "temp_token"

@@ -39,6 +39,23 @@ import/enum-printed            | str(c.SessionStatus.ACTIVE)
 import/models                  | use("chuk_sessions.models.SessionMetadata") is S
 import/modules                 | c.memory.__name__, c.redis.__name__
 import/csrf                    | c.CSRFTokenInfo.__name__
+import/csrf-enums              | [[v.value for v in use(f"chuk_sessions.enums.{n}")] for n in ("TokenType", "ProtocolType")]
+import/utc-now                 | use("chuk_sessions.utils.utc_now_iso")()[-1]
+
+csrf/valid                     | use("chuk_sessions.utils.security.csrf.validate_csrf_token")(use("chuk_sessions.utils.security.csrf.generate_csrf_token")(sid, "k" * 32), sid, "k" * 32)
+csrf/other-session             | use("chuk_sessions.utils.security.csrf.validate_csrf_token")(use("chuk_sessions.utils.security.csrf.generate_csrf_token")(sid, "k" * 32), k, "k" * 32)
+csrf/data                      | use("chuk_sessions.utils.security.csrf.extract_csrf_token_info")(use("chuk_sessions.utils.security.csrf.generate_csrf_token")(sid, "k" * 32, None, {"a": 1}), sid, "k" * 32).user_data
+csrf/data-wrong-key            | use("chuk_sessions.utils.security.csrf.extract_csrf_token_info")(use("chuk_sessions.utils.security.csrf.generate_csrf_token")(sid, "k" * 32, None, {"a": 1}), sid, "o" * 32).user_data
+csrf/double-submit             | use("chuk_sessions.utils.security.csrf.validate_double_submit_token")(*use("chuk_sessions.utils.security.csrf.generate_double_submit_token")(sid, "k" * 32), sid, "k" * 32)
+csrf/old                       | use("chuk_sessions.utils.security.csrf.validate_csrf_token")(use("chuk_sessions.utils.security.csrf.generate_csrf_token")(sid, "k" * 32, 1), sid, "k" * 32)
+csrf/future                    | use("chuk_sessions.utils.security.csrf.validate_csrf_token")(use("chuk_sessions.utils.security.csrf.generate_csrf_token")(sid, "k" * 32, 9_999_999_999), sid, "k" * 32)
+csrf/short-key                 | type(use("chuk_sessions.utils.security.csrf.generate_csrf_token")(sid, "k")).__name__
+csrf/same-second               | len({use("chuk_sessions.utils.security.csrf.generate_csrf_token")(sid, "k" * 32, 5) for _ in range(9)})
+security/ids                   | [use("chuk_sessions.utils.security.session_ids.generate_secure_session_id")(p)[:3] for p in ("generic", "mcp", "http", "websocket", "api_key", "temp_token")]
+security/ids-unknown           | use("chuk_sessions.utils.security.session_ids.generate_secure_session_id")("nonsense")
+security/ids-valid             | all(use("chuk_sessions.utils.security.session_ids.validate_session_id_format")(use("chuk_sessions.utils.security.session_ids.generate_secure_session_id")(p), p) for p in ("generic", "mcp", "http", "websocket", "jwt", "uuid", "temp_token"))
+security/api-keys-valid        | all(use("chuk_sessions.utils.security.session_ids.validate_session_id_format")(use("chuk_sessions.utils.security.session_ids.generate_secure_session_id")("api_key"), "api_key") for _ in range(100))
+security/entropy-repeated      | use("chuk_sessions.utils.security.session_ids.estimate_entropy")("x" * 300) > 64
 
 allocate/no-arguments          | type(await m.allocate_session()).__name__
 allocate/form-of-an-id         | (await m.allocate_session(user_id="alice")).split("-")[:2]

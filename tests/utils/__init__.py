@@ -1,0 +1,1 @@
+"""Helpers under the names of 0.6.3."""
