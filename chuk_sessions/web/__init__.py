@@ -12,9 +12,20 @@ Nothing here needs a framework. ``chuk_sessions.web.testing`` has what tests of 
 from __future__ import annotations
 
 from chuk_sessions.web.cookies import Cookie
+from chuk_sessions.web.mcp import McpHeader
 from chuk_sessions.web.middleware import SessionMiddleware
 from chuk_sessions.web.origin import CrossOriginGuard
 from chuk_sessions.web.session import Flash, Session
 from chuk_sessions.web.transports import Bearer, Header, Transport
 
-__all__ = ["Bearer", "Cookie", "CrossOriginGuard", "Flash", "Header", "Session", "SessionMiddleware", "Transport"]
+__all__ = [
+    "Bearer",
+    "Cookie",
+    "CrossOriginGuard",
+    "Flash",
+    "Header",
+    "McpHeader",
+    "Session",
+    "SessionMiddleware",
+    "Transport",
+]

@@ -36,7 +36,7 @@ class SessionMiddleware:
         app: The application.
         manager: A ``SessionManager`` with ``strict=True`` and ``opaque_ids=True``, or a function that gives one for a
             scope, for a manager per tenant; it may be asynchronous, and for None the application runs without sessions.
-        transport: ``Cookie(...)``, the default, or ``Header(...)``, ``Bearer(...)``.
+        transport: ``Cookie(...)``, the default, or ``Header(...)``, ``Bearer()``, ``McpHeader()``.
         exclude: Paths without a session, which cost nothing; with a ``/`` at the end all below.
         rolling: Whether each response but an error gives the session its whole lifetime again, the manager's default;
             one command more for each request. The cookie is sent each time too.
@@ -92,7 +92,6 @@ class SessionMiddleware:
             raise TypeError(f"{', '.join(cookie)}: give these to transport=Cookie(...), or leave transport out")
         if not callable(manager):
             check_manager(manager)
-        self.app = app
         self.settings = Settings(
             source=manager,
             transport=transport or Cookie(**cookie),
@@ -105,6 +104,8 @@ class SessionMiddleware:
             max_bytes=_not_below("max_bytes", max_bytes, 1),
             origins=Origins(trusted_origins),
         )
+        wrap = getattr(self.settings.transport, "wrap", None)
+        self.app: ASGIApp = app if wrap is None else wrap(app, scope_key)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request or WebSocket."""
