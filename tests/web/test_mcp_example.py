@@ -5,9 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from mcp import Client
+import pytest
 
 from chuk_sessions import SessionManager
+
+pytest.importorskip("mcp", reason="the SDK is installed on Pythons before 3.14 only: see the dev extra")
+
+from mcp import Client
+
 from examples.mcp_handles import create_server
 
 
