@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any, TypeVar, cast
 
 from chuk_sessions.exceptions import ProviderError
 
-__all__ = ["batch", "in_background", "in_order"]
+__all__ = ["batch", "in_background", "in_order", "slices"]
 
 PAUSES = (0.2, 0.4, 0.8, 1.6, 3.2, 4.0)  # seconds between the attempts to undo something
 
 T = TypeVar("T")
+
+
+def slices(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    """The items in order, so many at a time: what is done for each slice leaves room for others in between."""
+    return (items[start : start + size] for start in range(0, len(items), size))
 
 
 async def batch(calls: Sequence[Coroutine[Any, Any, T] | Exception]) -> list[T | Exception]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.support.cluster_servers import ClusterServers
+    from tests.support.servers import Server
 
 pytestmark = pytest.mark.alone
 
@@ -95,6 +97,24 @@ def test_logins_of_one_user_from_four_processes(server_url: str, meanwhile: Call
     assert max(seen) <= 3
     assert asyncio.run(live_and_listed(server_url, user)) == (3, 3, 3)
     assert moves > 0 or "," not in server_url
+
+
+def scripts_run(server: Server) -> int:
+    """How many scripts a server has run since its statistics were reset."""
+    told = str(server.command("INFO", "commandstats"))
+    return sum(map(int, re.findall(r"cmdstat_eval(?:sha)?:calls=(\d+)", told)))
+
+
+@pytest.mark.redis
+@pytest.mark.parametrize("limit", [1, 3, 10])
+def test_a_storm_of_logins_of_one_user(redis_server: Server, redis_url: str, limit: int) -> None:
+    """1,000 at once from four processes: none fails, and each takes at most four scripts."""
+    redis_server.command("CONFIG", "RESETSTAT")
+    with Workers(PROCESSES, "log_in_at_once", redis_url, "alice", limit, 1000 // PROCESSES) as workers:
+        workers.go()
+        assert workers.results() == [1000 // PROCESSES] * PROCESSES
+    assert scripts_run(redis_server) <= 4 * 1000
+    assert asyncio.run(live_and_listed(redis_url, "alice")) == (limit, limit, limit)
 
 
 async def allocate_for_nobody(url: str, number: int) -> list[str]:

@@ -13,9 +13,9 @@ from chuk_sessions import ProviderError, SessionManager, StorageError
 from chuk_sessions.ids import quote_part, session_key, user_tag
 from chuk_sessions.providers.redis import factory as redis_factory
 from chuk_sessions.providers.redis import server_clock
-from chuk_sessions.providers.redis.entries import Member
 from chuk_sessions.providers.redis.index import UserIndex
 from chuk_sessions.providers.redis.keys import index_key
+from chuk_sessions.providers.redis.pages import BEGINNING, Page, Place
 from chuk_sessions.providers.redis.server_clock import moment
 from chuk_sessions.providers.redis.store import RedisSessionStore
 from chuk_sessions.redis_client.client import Call
@@ -210,11 +210,13 @@ async def test_a_session_that_is_renewed_meanwhile_is_listed(redis_url: str, mon
     """Twice: each time after it was looked up whose sessions there are, and before they are read."""
     manager = SessionManager("box", redis_factory(redis_url))
     ids = [await manager.allocate_session(user_id="alice") for _ in range(3)]
-    members, rounds = UserIndex.members, 0
+    read_page, rounds = UserIndex.page, 0
 
-    async def and_then_renew(self: UserIndex, user_id: str, call: Call) -> tuple[int, list[Member]]:
+    async def and_then_renew(
+        self: UserIndex, call: Call, user_id: str, place: Place = BEGINNING, size: int = 1000
+    ) -> Page:
         nonlocal rounds
-        found = await members(self, user_id, call)
+        found = await read_page(self, call, user_id, place, size)
         rounds += 1
         if rounds < 3:
             new_id = await manager.renew_session(ids[1], 60 * (rounds - 1))
@@ -222,7 +224,7 @@ async def test_a_session_that_is_renewed_meanwhile_is_listed(redis_url: str, mon
             ids[1] = new_id
         return found
 
-    monkeypatch.setattr(UserIndex, "members", and_then_renew)
+    monkeypatch.setattr(UserIndex, "page", and_then_renew)
     assert [info["session_id"] for info in await manager.list_user_sessions("alice")] == ids
 
 

@@ -100,6 +100,12 @@ async def log_in(url: str, user: str, limit: str, times: str) -> list[int]:
     return seen
 
 
+async def log_in_at_once(url: str, user: str, limit: str, times: str) -> int:
+    """Log one user in so many times in one turn of the loop; how many sessions that made."""
+    manager = SessionManager("box", open_factory(url), max_sessions_per_user=int(limit))
+    return len(set(await asyncio.gather(*[manager.allocate_session(user_id=user) for _ in range(int(times))])))
+
+
 async def renew(url: str, *session_ids: str) -> list[str]:
     """Renew each session again and again, until it has ended; the last ids."""
     manager = SessionManager("box", open_factory(url))
@@ -165,6 +171,7 @@ JOBS: dict[str, Callable[..., Awaitable[Any]]] = {
     "bind": bind,
     "count": count,
     "log_in": log_in,
+    "log_in_at_once": log_in_at_once,
     "renew": renew,
     "use": use,
     "move_deadlines": move_deadlines,

@@ -30,7 +30,7 @@ from chuk_sessions.providers.redis.keys import index_key, name_in_key, quote_par
 from chuk_sessions.providers.redis.lua import load
 from chuk_sessions.providers.redis.patience import Patience
 from chuk_sessions.providers.redis.record import VERSION, VERSIONS, in_microseconds, to_bytes
-from chuk_sessions.providers.redis.scripts import MAX_VICTIMS, UNREADABLE, UNSETTLED_IDLE
+from chuk_sessions.providers.redis.scripts import MAX_LOOK, MAX_VICTIMS, UNREADABLE, UNSETTLED_IDLE
 from chuk_sessions.redis_client.client import Call, Client, step
 from chuk_sessions.redis_client.commands import Argument, Replay, Reply
 from chuk_sessions.redis_client.scripts import Script
@@ -42,10 +42,10 @@ __all__ = ["OWN", "TAKEN", "Binding"]
 
 TAKEN, OWN, CHANGED = -6, -7, -8  # replies
 COPY_LIVES = 60_000_000  # microseconds
-BIND = Script(load("bind", MAX_VICTIMS=MAX_VICTIMS))
+BIND = Script(load("bind", MAX_VICTIMS=MAX_VICTIMS, MAX_LOOK=MAX_LOOK))
 PUT = Script(load("bind_put"), bounded=False)
 LEAVE = Script(load("bind_leave"), bounded=False)
-SETTLE = Script(load("bind_settle", MAX_VICTIMS=MAX_VICTIMS, UNSETTLED=UNSETTLED_IDLE))
+SETTLE = Script(load("bind_settle", MAX_VICTIMS=MAX_VICTIMS, MAX_LOOK=MAX_LOOK, UNSETTLED=UNSETTLED_IDLE))
 NOT_COPIED = (b"accessed", b"expires")  # PUT writes these
 
 

@@ -20,14 +20,14 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from os import urandom
+from typing import Any, cast
 
-from chuk_sessions.batches import in_background
+from chuk_sessions.batches import in_background, slices
 from chuk_sessions.exceptions import NotSent, OutcomeUnknown, ProviderError
 from chuk_sessions.ids import user_tag
 from chuk_sessions.providers.redis.entries import (
     Member,
     entry_in,
-    mark_of,
     number_in,
     parse_member,
     raw_member,
@@ -39,19 +39,26 @@ from chuk_sessions.providers.redis.keys import (
     quote_part,
     session_key,
 )
+from chuk_sessions.providers.redis.pages import (
+    BEGINNING,
+    Page,
+    Place,
+    read_page,
+)
 from chuk_sessions.providers.redis.patience import Patience
 from chuk_sessions.providers.redis.record import VERSION, in_microseconds, to_bytes, to_text
 from chuk_sessions.providers.redis.scripts import (
     ABSENT,
     CONDEMNED,
     CREATE,
+    DOOMED,
     END,
     EXTEND,
     FILE,
     KILL,
     LOWER,
+    MAX_LOOK,
     MAX_VICTIMS,
-    MEMBERS,
     MOVE,
     RENEW,
     RETIME,
@@ -59,11 +66,12 @@ from chuk_sessions.providers.redis.scripts import (
 )
 from chuk_sessions.redis_client.client import Call, Client, step
 from chuk_sessions.redis_client.commands import Argument, Replay, Reply
-from chuk_sessions.redis_client.replies import SHAPES, unknown_shape
+from chuk_sessions.redis_client.replies import unknown_shape
 from chuk_sessions.redis_client.scripts import Script
 
 __all__ = ["CLOCK_SLACK", "UserIndex"]
 
+SLICE = 200  # commands of one call that are under way at once: others are served in between
 MARKER_MS = 3_600_000  # how long a create may be under way, and far more
 UNDER_WAY = 60_000_000  # microseconds that no create takes from its first step to its last
 CLOCK_SLACK = 2_000_000  # microseconds by which the clocks of two masters may differ
@@ -82,50 +90,106 @@ class UserIndex:
         self._sandbox_id = sandbox_id
         self._sandbox = quote_part(sandbox_id)
 
+    async def page(self, call: Call, user_id: str, place: Place = BEGINNING, size: int = MAX_LOOK) -> Page:
+        """Some live sessions of a user; see ``read_page``."""
+        return await read_page(call, self._of(user_id), to_bytes(user_id), place, size=size)
+
     async def members(self, user_id: str, call: Call | None = None) -> tuple[int, list[Member]]:
         """The time on the index's server, and the live sessions of a user, oldest first."""
-        call, index = call or self._client.begin(), self._of(user_id)
-        reply = await MEMBERS.step(call, (index,), (mark_of(to_bytes(user_id)),), Replay.READ)
-        try:
-            now, raw = reply
-            return int(now), [parse_member(member) for member in raw]
-        except SHAPES as exc:
-            raise unknown_shape("the script of a user's sessions") from exc
+        now, _, members = await self._all(call or self._client.begin(), user_id)
+        return now, members
+
+    async def _all(self, call: Call, user_id: str) -> tuple[int, int, list[Member]]:
+        """The time, how many live sessions of other users are in the index, and those of this one, oldest first."""
+        page = await self.page(call, user_id)
+        now, others, found = page.now, page.seen - len(page.members), {each.raw: each for each in page.members}
+        while page.next is not None:  # each page has the whole time of a call
+            page = await self.page(self._client.begin(), user_id, page.next)
+            others += page.seen - len(page.members)
+            found.update((each.raw, each) for each in page.members)
+        return now, others, sorted(found.values(), key=lambda member: member.born)
 
     async def with_room(self, call: Call, script: Script, keys: tuple[str, ...], args: tuple[Argument, ...]) -> Reply:
-        """Run a script that adds to the index, the last key; again with what must be ended to make room."""
+        """Run a script that adds to the index, the last key; again with what must be ended to make room.
+
+        The third and the fourth argument are the prefix of the user's entries and the limit. What others added in the
+        meantime, so that the script was not given its key, is condemned by the script and ended here.
+        """
         reply = await script.step(call, keys, args)
         if not isinstance(reply, list) or not reply or reply[0] != 0:
             return reply
-        patience = Patience(self._client, call)
+        patience, limit = Patience(self._client, call), int(args[3])
+        mark = cast(bytes, args[2])
         while isinstance(reply, list) and reply and reply[0] == 0:
-            if len(reply) < 3 or not isinstance(reply[1], int):
-                raise unknown_shape("the script that makes room")
             call = await patience.pause()
-            victims = await self._make_room(call, keys[-1], reply[1], reply[2:])
-            reply = await script.step(call, keys + victims, args)
+            victims, most = await self._make_room(call, keys[-1], mark[mark.index(b":") + 1 :], limit, reply)
+            reply = await script.step(call, keys + victims, (*args[:3], -most, *args[4:]))
+        if isinstance(reply, list) and len(reply) > 1 and reply[0] == DOOMED:
+            await self._end_doomed(call, keys[-1], reply[2:])
+            return reply[1]
         return reply
 
-    async def _make_room(self, call: Call, index: str, excess: int, raw: list[bytes]) -> tuple[str, ...]:
-        """The keys that the script may end itself; what it cannot end, and what it cannot see has ended, goes now."""
-        members = [parse_member(member) for member in raw]
-        must = excess >= MAX_VICTIMS or any(member.elsewhere for member in members[:excess])
-        if must or len(members) >= MAX_VICTIMS or any(member.elsewhere for member in members):
-            await self._free(call, index, members[:excess], must)
-        return tuple(self._key(member) for member in members if not member.elsewhere)
+    async def _make_room(
+        self, call: Call, index: str, user: bytes, limit: int, reply: list[Any], apart: bool = False
+    ) -> tuple[tuple[str, ...], int]:
+        """The keys that the script may end itself, and how many entries the index may have at most.
 
-    async def _free(self, call: Call, index: str, victims: list[Member], must: bool = True) -> None:
-        """Make room in an index: by what nobody touched and so has ended unseen, else by ending these if it must."""
-        now, members = await self.members(to_text(victims[0].user), call)
-        stands = await asyncio.gather(*(self._stands(call, member) for member in members))
+        What has ended, and the script cannot see it, is taken out now. The oldest end now if they are many, and if the
+        script cannot end them: one that is ``apart`` ends none, and none can end those in other slots.
+        """
+        if len(reply) < 2 or not all(isinstance(each, int) for each in reply[:3]):
+            raise unknown_shape("the script that makes room")
+        excess, condemned, *raw = reply[1:] if len(reply) > 2 else (-1, 0)
+        if excess < 0 or excess >= MAX_VICTIMS:
+            return (), limit + await self._reduce(call, index, to_text(user), limit - 1)
+        members = [parse_member(member) for member in raw]
+        left, live = members[:condemned], members[condemned:]
+        must = apart or any(member.elsewhere for member in live[:excess])
+        if must or len(live) >= MAX_VICTIMS or any(member.elsewhere for member in live):
+            await self._reduce(call, index, to_text(user), limit - 1 if must else None)
+        if any(member.elsewhere for member in left):
+            in_background(partial(self._end_later, index, [member for member in left if member.elsewhere]))
+        return tuple(self._key(member) for member in members if not member.elsewhere), limit
+
+    async def _reduce(self, call: Call, index: str, user_id: str, most: int | None = None) -> int:
+        """Take out what nobody touched and so has ended unseen, and end the oldest until there are ``most``.
+
+        Returns how many live sessions other users have in the index.
+        """
+        now, others, members = await self._all(call, user_id)
+        stands: list[bool] = []
+        for part in slices(members, SLICE):
+            stands += await asyncio.gather(*(self._stands(call, member) for member in part))
+            call = self._call_after(call, part)
         pairs = list(zip(members, stands, strict=True))
         births = {each.born for each, there in pairs if there}  # a session that is being renewed has two entries
 
         def is_over(each: Member) -> bool:
             return not each.elsewhere or now - each.filed > UNDER_WAY or each.born in births
 
-        gone = [each for each, there in pairs if not there and is_over(each)]
-        await self._end(call, index, gone or (victims if must else []), unseen=bool(gone))
+        gone = {each.raw for each, there in pairs if not there and is_over(each)}
+        await self._end(call, index, [each for each in members if each.raw in gone], unseen=True)
+        left = [each for each in members if each.raw not in gone]
+        if most is not None and len(left) > most:
+            await self._end(call, index, left[: len(left) - most])
+        return others
+
+    def _call_after(self, call: Call, part: Sequence[object]) -> Call:
+        """The call for what comes after a part: one that is full has taken its time, and more may come."""
+        return call if len(part) < SLICE else self._client.begin()
+
+    async def _end_doomed(self, call: Call, index: str, raw: list[bytes]) -> None:
+        """End sessions that a script condemned; if this fails they are ended later."""
+        members = [parse_member(member) for member in raw]
+        try:
+            await self._end(call, index, members)
+        except (ProviderError, asyncio.CancelledError) as exc:
+            in_background(partial(self._end_later, index, members))
+            if isinstance(exc, asyncio.CancelledError):
+                raise
+
+    async def _end_later(self, index: str, members: list[Member]) -> None:
+        await self._end(self._client.begin(), index, members)
 
     async def _stands(self, call: Call, member: Member) -> bool:
         """Whether its session is there. One that is filed and not there may be about to be created."""
@@ -200,21 +264,29 @@ class UserIndex:
     async def _file(self, key: str, user_id: str, lifetime: int, limit: int, call: Call | None = None) -> bytes:
         index, digits, call = self._of(user_id), urandom(8).hex(), call or self._client.begin()
         args = (to_bytes(user_id), digits, key, lifetime + CLOCK_SLACK, limit)
-        patience = Patience(self._client, call)
-        while True:
-            try:
-                reply = await FILE.step(call, (index,), args)
-            except NotSent:
-                raise
-            except (ProviderError, asyncio.CancelledError):  # it may have been filed, under a time that nobody knows
-                in_background(partial(self._take_out_filed, key, user_id, digits))
-                raise
-            if isinstance(reply, bytes):
-                return reply
-            if not isinstance(reply, list) or len(reply) < 2:
-                raise unknown_shape("the script that files a session")
-            await self._free(call, index, [parse_member(member) for member in reply[1:]])
+        reply = await self._try_to_file(call, key, user_id, digits, args)
+        patience = Patience(self._client, call) if reply[0] == 0 else None
+        while patience is not None and reply[0] == 0:
             call = await patience.pause()
+            _, most = await self._make_room(call, index, to_bytes(user_id), limit, reply, apart=True)
+            reply = await self._try_to_file(call, key, user_id, digits, (*args[:4], -most))
+        await self._end_doomed(call, index, reply[1:])
+        return reply[0]  # type: ignore[no-any-return]
+
+    async def _try_to_file(
+        self, call: Call, key: str, user_id: str, digits: str, args: tuple[Argument, ...]
+    ) -> list[Any]:
+        """The reply of FILE."""
+        try:
+            reply = await FILE.step(call, (self._of(user_id),), args)
+        except NotSent:
+            raise
+        except (ProviderError, asyncio.CancelledError):  # it may have been filed, under a time that nobody knows
+            in_background(partial(self._take_out_filed, key, user_id, digits))
+            raise
+        if not isinstance(reply, list) or not reply or not isinstance(reply[0], bytes | int):
+            raise unknown_shape("the script that files a session")
+        return reply
 
     async def _take_out_filed(self, key: str, user_id: str, digits: str) -> None:
         call, end = self._client.begin(), f".{digits}".encode()
@@ -241,7 +313,7 @@ class UserIndex:
             new = parse_member(raw_member(keys[1], old.user, incarnation))
             args: tuple[Argument, ...] = (VERSION, grace, old.incarnation, reply[1], incarnation, owner, *fields)
             try:
-                await MOVE.step(call, (self._of_member(new),), (new.raw, deadline + CLOCK_SLACK))
+                await MOVE.step(call, (self._of_member(new),), (new.raw, deadline + CLOCK_SLACK, old.raw))
                 call = await patience.pause()
                 reply = await RENEW.step(call, (*keys, self._marker(new)), args)
             except (ProviderError, asyncio.CancelledError):
@@ -337,35 +409,54 @@ class UserIndex:
             await self.forget(raw_member(key, user, incarnation))
 
     async def end_all(
-        self, call: Call, user_id: str, keep: frozenset[str], live_name: Callable[[str], Awaitable[str | None]]
+        self,
+        call: Call,
+        user_id: str,
+        keep: frozenset[str],
+        live_name: Callable[[Call, str], Awaitable[tuple[str, int] | None]],
     ) -> int:
-        """End what was created before the call and is not kept; how many. ``live_name`` finds the id behind one."""
-        index = self._of(user_id)
-        cutoff, members = await self.members(user_id, call)
-        ended, seen = 0, set[bytes]()
+        """End what was created before the call and is not kept; how many.
+
+        ``live_name`` finds the id behind one, and when the session was created.
+        """
+        index, user = self._of(user_id), to_bytes(user_id)
+        page = await read_page(call, index, user, condemned=True)
         # Asked for after the members: a session that gets a new id meanwhile is among these under the id that it had.
-        keep = keep.union(filter(None, await asyncio.gather(*map(live_name, keep))))
-        kept = {member.born for member in members if member.session_id in keep}
-        while members:
-            seen.update(member.raw for member in members)
-            going = [each for each in members if each.session_id not in keep and each.born not in kept]
-            ended += await self._end(call, index, going)
-            # One that moved to a new id while the others were ended is as old as it was.
-            later = (await self.members(user_id, call))[1]
-            members = [member for member in later if member.born <= cutoff and member.raw not in seen]
+        kept = [name for name in await asyncio.gather(*(live_name(call, each) for each in keep)) if name is not None]
+        keep, births = keep.union(name for name, _ in kept), {born for _, born in kept}
+        births.update(each.born for each in page.members if each.session_id in keep)
+        cutoff, ended, seen, found = page.now, 0, set[bytes](), True
+        members = page.members
+        while found:  # one that moved to a new id while the others were ended is as old as it was
+            found = False
+            while True:
+                seen.update(member.raw for member in members)
+                found = found or bool(members)
+                going = [each for each in members if each.session_id not in keep and each.born not in births]
+                ended += await self._end(call, index, going)
+                if page.next is None:
+                    break
+                call = self._client.begin()  # each page has the whole time of a call
+                page = await read_page(call, index, user, page.next, condemned=True)
+                members = [each for each in page.members if each.born <= cutoff and each.raw not in seen]
+            if found:
+                page = await read_page(call, index, user, condemned=True)
+                members = [each for each in page.members if each.born <= cutoff and each.raw not in seen]
         return ended
 
     async def _end(self, call: Call, index: str, members: list[Member], unseen: bool = False) -> int:
         """End these sessions, wherever they are; how many there were. ``unseen``: those that still do not exist."""
-        here = [member for member in members if not member.elsewhere]
-        ended = await self._kill(call, [member for member in members if member.elsewhere], unseen)
-        for start in range(0, len(here), MAX_VICTIMS):
-            part = here[start : start + MAX_VICTIMS]
+        ended = 0
+        for some in slices([member for member in members if member.elsewhere], SLICE):
+            ended += await self._kill(call, some, unseen)
+            call = self._call_after(call, some)
+        for part in slices([member for member in members if not member.elsewhere], MAX_VICTIMS):
             keys = (index, *(self._key(member) for member in part))
             reply = await END.step(call, keys, tuple(member.raw for member in part))
             if not isinstance(reply, int):
                 raise unknown_shape("the script that ends sessions")
             ended += reply
+            call = self._call_after(call, part)
         return ended
 
     async def _kill(self, call: Call, members: Iterable[Member], unseen: bool = False) -> int:

@@ -4,8 +4,9 @@ The sessions of users are in an index, one sorted set per slot tag. The index (`
 slot tag alone, because a call that has only the id must name it too. Users whose tags are equal share one, and its
 entries say whose they are: ``5:alice`` (the length, so that no two users run together), the incarnation, ``:`` and the
 id as it stands in the key. The incarnation is the creation time and a dot. A session whose own tag is not its user's
-has random digits behind the dot, and the whole in its field ``inc``. The score is the deadline in milliseconds. The set
-lives at least as long as its last entry, and a little longer, so that not every new entry moves its deadline.
+has random digits behind the dot, and the whole in its field ``inc``. The score is the deadline in milliseconds, with a
+minus while the session is about to be ended to make room (``lua/include/condemn.lua``). The set lives at least as long
+as its last entry, and a little longer, so that not every new entry moves its deadline.
 
 The Lua is in ``lua/``, a file for each script. Scripts hand whole numbers to commands as they are: Redis writes up to
 17 digits of them exactly. What runs for every request makes no function that it does not call: each costs about as much
@@ -25,6 +26,7 @@ __all__ = [
     "CONDEMNED",
     "CREATE",
     "DELETE",
+    "DOOMED",
     "DROP",
     "END",
     "EXTEND",
@@ -33,6 +35,7 @@ __all__ = [
     "KILL",
     "LEFT_OUT",
     "LOWER",
+    "MAX_LOOK",
     "MAX_VICTIMS",
     "MEMBERS",
     "MOVE",
@@ -48,16 +51,17 @@ __all__ = [
     "VISIT",
 ]
 
-ABSENT, UNREADABLE, CONDEMNED, TOO_LATE, UNSETTLED, LEFT_OUT = 0, -1, -4, -5, -9, -10  # replies
+ABSENT, UNREADABLE, CONDEMNED, TOO_LATE, UNSETTLED, LEFT_OUT, DOOMED = 0, -1, -4, -5, -9, -10, -11  # replies
 UNSETTLED_IDLE = 1  # microseconds: the idle timeout of a copy that is to be given to a user, see ``lua/bind_put.lua``
 # What one script opens takes some 2 ms at the most: so many bytes, and a field takes as long as so many.
 MOST_OPENED, FIELD_WEIGHT = 700_000, 500
 MAX_VICTIMS = 200  # sessions that one script ends: the server serves nobody else meanwhile
+MAX_LOOK = 1000  # entries of an index that one script looks at, likewise
 
 # A session, and the index if that is in its slot.
 TOUCH = BatchScript(load("touch"))
 OPEN = BatchScript(load("open", MOST=MOST_OPENED, FIELD=FIELD_WEIGHT))
-CREATE = Script(load("create", MAX_VICTIMS=MAX_VICTIMS))
+CREATE = Script(load("create", MAX_VICTIMS=MAX_VICTIMS, MAX_LOOK=MAX_LOOK))
 UPDATE = Script(load("update"))
 INCREMENT = Script(load("increment"))
 EXTEND = Script(load("extend", LAST_DEADLINE=in_microseconds(LAST_DEADLINE), UNSETTLED=UNSETTLED_IDLE))
@@ -71,6 +75,6 @@ VISIT = Script(load("visit"))
 # An index.
 MEMBERS = Script(load("index_members"))
 END = Script(load("index_end"))
-FILE = Script(load("index_file", MAX_VICTIMS=MAX_VICTIMS))
+FILE = Script(load("index_file", MAX_VICTIMS=MAX_VICTIMS, MAX_LOOK=MAX_LOOK))
 MOVE = Script(load("index_move"))
 LOWER = Script(load("index_lower"))

@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import suppress
-from functools import partial
 
-from chuk_sessions.batches import batch, in_order
+from chuk_sessions.batches import batch, in_order, slices
 from chuk_sessions.codec import Metadata
 from chuk_sessions.exceptions import ProviderError, WrongTypeError
 from chuk_sessions.ids import OversizedError, is_opaque, is_random, renewed_id, slot_tag, user_tag
 from chuk_sessions.models import MICROSECONDS, SessionRecord
 from chuk_sessions.providers.redis.binding import OWN, TAKEN, Binding
-from chuk_sessions.providers.redis.entries import entry_in, mark_of, name_in, target_of
+from chuk_sessions.providers.redis.entries import Member, entry_in, mark_of, name_in, target_of
 from chuk_sessions.providers.redis.index import UserIndex
 from chuk_sessions.providers.redis.keys import (
     id_in_key,
@@ -25,6 +25,7 @@ from chuk_sessions.providers.redis.keys import (
     sessions_of,
     tag_in_key,
 )
+from chuk_sessions.providers.redis.pages import BEGINNING, Page, Place
 from chuk_sessions.providers.redis.patience import Patience
 from chuk_sessions.providers.redis.record import (
     DEADLINE_DIGITS,
@@ -49,6 +50,7 @@ from chuk_sessions.providers.redis.scripts import (
     DROP,
     INCREMENT,
     LEFT_OUT,
+    MAX_LOOK,
     OPEN,
     TOO_LATE,
     TOUCH,
@@ -68,6 +70,7 @@ __all__ = ["RedisSessionStore"]
 logger = logging.getLogger(__name__)
 
 LISTINGS = 10  # of a user's sessions, while they are given new ids again and again
+READS = 200  # records that are under way at once: others are served in between
 COUNT_BATCH = 1000  # keys that the server looks at before it serves others
 AHEAD = 1.0  # seconds by which the clocks of two masters may differ
 USUAL = (b"v", b"accessed", b"expires", b"alias")  # fields that tell whether a session was touched lately;
@@ -350,21 +353,52 @@ class RedisSessionStore:
                 new_id = renewed_id(session_id, time.time(), opaque=is_opaque(new_id))
 
     async def list_user(self, user_id: str, call: Call | None = None) -> list[tuple[str, SessionRecord]]:
-        call = call or self._client.begin()
+        found: dict[bytes, tuple[Member, SessionRecord]] = {}
+        async for some in self._user_pages(user_id, MAX_LOOK, call):
+            found.update((member.raw, (member, record)) for member, record in some)
+        pairs = sorted(found.values(), key=lambda pair: pair[0].born)
+        ages = Counter(member.born for member, _ in pairs)
+        if len(ages) < len(pairs):  # a session that was given a new id meanwhile may have come under both
+            call = self._client.begin()
+            for member, _ in pairs:
+                if ages[member.born] > 1 and await self._read(call, member.session_id, False) is None:
+                    del found[member.raw]
+            pairs = [pair for pair in pairs if pair[0].raw in found]
+        return [(member.session_id, record) for member, record in pairs]
+
+    async def user_pages(self, user_id: str, batch: int) -> AsyncIterator[list[tuple[str, SessionRecord]]]:
+        async for some in self._user_pages(user_id, batch):
+            yield [(member.session_id, record) for member, record in some]
+
+    async def _user_pages(
+        self, user_id: str, batch: int, call: Call | None = None
+    ) -> AsyncIterator[list[tuple[Member, SessionRecord]]]:
+        """The live sessions of a user, a page at a time; each page has the whole time of a call."""
+        place: Place | None = BEGINNING
+        while place is not None:
+            page, pairs = await self._user_page(call or self._client.begin(), user_id, place, batch)
+            if pairs:
+                yield pairs
+            call, place = None, page.next
+
+    async def _user_page(
+        self, call: Call, user_id: str, place: Place, batch: int
+    ) -> tuple[Page, list[tuple[Member, SessionRecord]]]:
         found: dict[bytes, SessionRecord | None] = {}
         for _ in range(LISTINGS):
-            members = (await self._users.members(user_id, call))[1]
-            unseen = [member for member in members if member.raw not in found]
-            records = await asyncio.gather(*(self._read(call, member.session_id, False) for member in unseen))
+            page = await self._users.page(call, user_id, place, batch)
+            unseen = [member for member in page.members if member.raw not in found]
+            records: list[SessionRecord | None] = []
+            for part in slices(unseen, READS):
+                records += await asyncio.gather(*(self._read(call, member.session_id, False) for member in part))
             found.update((member.raw, record) for member, record in zip(unseen, records, strict=True))
             if None not in records:  # else one may have been given a new id before it was read
                 break
-        listed = {member.session_id: found[member.raw] for member in members}
-        return [(name, record) for name, record in listed.items() if record is not None and record.user_id == user_id]
+        pairs = ((member, found[member.raw]) for member in page.members)
+        return page, [(each, record) for each, record in pairs if record is not None and record.user_id == user_id]
 
     async def delete_user(self, user_id: str, keep: frozenset[str], call: Call | None = None) -> int:
-        call = call or self._client.begin()
-        return await self._users.end_all(call, user_id, keep, partial(self._live_name, call))
+        return await self._users.end_all(call or self._client.begin(), user_id, keep, self._live)
 
     async def pages(self, batch: int) -> AsyncIterator[list[tuple[str, SessionRecord]]]:
         async for keys in Walk(self._client, sessions_of(self._sandbox), batch).pages():
@@ -395,18 +429,27 @@ class RedisSessionStore:
     async def aclose(self) -> None:
         """Nothing is held: the connection is shared by all stores of its URL and closes with its event loop."""
 
-    async def _live_name(self, call: Call, session_id: str) -> str | None:
-        """Find and touch the session that lives under ``session_id``; the id that it has now, None if not found."""
+    async def _live(self, call: Call, session_id: str) -> tuple[str, int] | None:
+        """Find and touch the session that lives under ``session_id``; the id that it has now, and its creation time.
+
+        None if not found.
+        """
         reply = await VISIT.step(call, (self._key(session_id),), (VERSION,))
         while (target := target_of(reply)) is not None:
             session_id = target
             reply = await VISIT.step(call, (self._key(session_id),), (VERSION,))
-        return session_id if isinstance(reply, list) else None
+        if not isinstance(reply, list):
+            return None
+        try:
+            _, created, incarnation = reply
+            return session_id, int((incarnation or created).split(b".")[0])
+        except SHAPES as exc:
+            raise unknown_shape("the script that visits a session") from exc
 
     async def _existing_as(self, call: Call, target: str) -> Existing | None:
         """What an alias that was to be allocated stands for, if that lives."""
-        name = await self._live_name(call, target)
-        record = None if name is None else await self.read(name, call)
+        live = await self._live(call, target)
+        record = None if live is None else await self.read(live[0], call)
         return None if record is None else Existing(record.user_id)
 
     def _keys(self, session_id: str) -> tuple[str, str]:

@@ -8,12 +8,12 @@
 -- ARGV[1]    record version
 -- ARGV[2]    user
 -- ARGV[3]    prefix of the user's index entries
--- ARGV[4]    how many sessions the user may have; 0 for any number
+-- ARGV[4]    how many sessions the user may have; 0 for any number; with a minus if sessions may be condemned
 -- ARGV[5]    how long the old id stays an alias, in microseconds
 -- ARGV[6..]  fields and values of the metadata to merge
 -- Reply      1 if it was done; 0 if there is no live session; -1 if this version cannot read the record; -6 if the session
---            is another user's, -7 if it is that user's already; {'>', name} if the key is an alias; {0, excess, entries...}
---            as create.lua
+--            is another user's, -7 if it is that user's already; {'>', name} if the key is an alias; {0, excess, n,
+--            entries...}, {0, -1} and {-11, 1, entries...} as create.lua
 --
 -- include: write
 
@@ -21,7 +21,7 @@ if not found then return 0 end
 if old[6] then return old[6] == ARGV[2] and -7 or -6 end
 local former, index, mine, expires = key, KEYS[3], ARGV[3], tonumber(last or old[3])
 local name = string.sub(KEYS[2], #index + 5)
-local member, items = mine .. old[4] .. '.:' .. name, {'user', ARGV[2]}
+local member, items, doomed = mine .. old[4] .. '.:' .. name, {'user', ARGV[2]}, nil
 key = KEYS[2]
 do
 -- include: room
@@ -33,4 +33,4 @@ if tonumber(ARGV[5]) > 0 then
   redis.call('HSET', former, 'alias', name)
   redis.call('PEXPIREAT', former, math.ceil((now + ARGV[5]) / 1000))
 end
-return 1
+return doomed and {-11, 1, unpack(doomed)} or 1

@@ -7,11 +7,11 @@
 -- ARGV[1]    record version
 -- ARGV[2]    how long the session lives, in microseconds; '' if the caller does not know: until the copy's field end
 -- ARGV[3]    prefix of the user's index entries
--- ARGV[4]    how many sessions the user may have; 0 for any number
+-- ARGV[4]    how many sessions the user may have; 0 for any number; with a minus if sessions may be condemned
 -- ARGV[5]    idle timeout in microseconds, or 0
 -- ARGV[6]    the field end that the copy was put with: if it has another one, that was set under an alias, and holds
 -- Reply      1 if it is done; 0 if the copy is not there any more; -1 if this version cannot read it; {'>', name} if the
---            key is an alias; {0, excess, entries...} as create.lua
+--            key is an alias; {0, excess, n, entries...}, {0, -1} and {-11, 1, entries...} as create.lua
 --
 -- include: look
 
@@ -19,7 +19,7 @@ if not found then return 0 end
 if idle ~= $UNSETTLED then return 1 end
 local index, mine, expires = KEYS[2], ARGV[3], tonumber(last)
 if ARGV[2] ~= '' and last == ARGV[6] then expires = now + ARGV[2] end
-local member, ends = mine .. old[4] .. '.:' .. string.sub(key, #index + 5), expires
+local member, ends, doomed = mine .. old[4] .. '.:' .. string.sub(key, #index + 5), expires, nil
 do
 -- include: room
 end
@@ -32,4 +32,4 @@ else
 end
 redis.call('HSET', key, 'expires', string.format('%.0f', ends))
 redis.call('PEXPIREAT', key, math.ceil(ends / 1000))
-return 1
+return doomed and {-11, 1, unpack(doomed)} or 1

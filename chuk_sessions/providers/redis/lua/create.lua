@@ -6,14 +6,14 @@
 -- ARGV[1]    record version
 -- ARGV[2]    lifetime in microseconds
 -- ARGV[3]    prefix of the user's index entries; '' without a user, or if the index is in another slot
--- ARGV[4]    how many sessions the user may have; 0 for any number
+-- ARGV[4]    how many sessions the user may have; 0 for any number; with a minus if sessions may be condemned
 -- ARGV[5]    idle timeout in microseconds, or 0
 -- ARGV[6]    incarnation, if the user's index is in another slot; else ''
 -- ARGV[7..]  fields and values: user, metadata
 -- Reply      0 if the session was created; {user} if a live one was touched; -1 if this version cannot read the record;
 --            -4 if the marker exists: the session was ended before it began; {'>', name} if the key is an alias;
---            {0, excess, entries...} if there is no room and a session that must be ended is not among KEYS, or more
---            must be ended than one script may: how many must, and the entries of the live sessions, oldest first
+--            {0, excess, n, entries...} or {0, -1} if there is no room, see include/room.lua; {-11, 0, entries...} if
+--            the session was created, and sessions condemned, which the caller must end
 
 local key, stale = KEYS[1], nil
 if redis.call('EXISTS', key) == 1 then
@@ -27,7 +27,7 @@ if redis.call('EXISTS', key) == 1 then
 end
 local clock, version, mine, inc = redis.call('TIME'), ARGV[1], ARGV[3], ARGV[6]
 local now = clock[1] * 1000000 + clock[2]
-local stamp, expires, index, member = string.format('%.0f', now), now + ARGV[2], nil, nil
+local stamp, expires, index, member, doomed = string.format('%.0f', now), now + ARGV[2], nil, nil, nil
 if inc ~= '' then
   version = ARGV[1] .. '+'
   if redis.call('EXISTS', KEYS[2]) == 1 then return -4 end
@@ -66,4 +66,4 @@ if type(set) == 'table' then
   if index then redis.call('ZREM', index, member) end
   return set
 end
-return 0
+return doomed and {-11, 0, unpack(doomed)} or 0

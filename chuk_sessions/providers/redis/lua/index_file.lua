@@ -5,18 +5,31 @@
 -- ARGV[2]    random digits
 -- ARGV[3]    key of the session, which is in another slot: here it is only text
 -- ARGV[4]    lifetime in microseconds
--- ARGV[5]    how many sessions the user may have; 0 for any number
--- Reply      the incarnation that was added; {0, entries...} if there is no room: the sessions to end, oldest first
+-- ARGV[5]    how many sessions the user may have; 0 for any number; with a minus if sessions may be condemned
+-- Reply      {incarnation, entries...}: the incarnation that was added, and the condemned sessions, which the caller must
+--            end; {0, excess, n, entries...} or {0, -1} if there is no room, as in include/room.lua
 --
 -- include: filing
 -- include: live_of
+-- include: condemned_of
 
-local clock, limit = redis.call('TIME'), tonumber(ARGV[5])
-local now = clock[1] * 1000000 + clock[2]
-local live = limit > 0 and live_of(KEYS[1], #ARGV[1] .. ':' .. ARGV[1], now) or {}
-if limit > 0 and #live >= limit then
-  return {0, unpack(live, 1, math.min(#live - limit + 1, $MAX_VICTIMS))}
+local clock, room, index, doomed = redis.call('TIME'), math.abs(ARGV[5]), KEYS[1], {}
+local now, mine = clock[1] * 1000000 + clock[2], #ARGV[1] .. ':' .. ARGV[1]
+local count = room > 0 and redis.call('ZCOUNT', index, string.format('(%.0f', math.floor(now / 1000)), '+inf') or -1
+if count >= room then
+  if count > $MAX_LOOK then return {0, -1} end
+  local live = live_of(index, mine, now)
+  local excess = #live - room + 1
+  if excess > $MAX_VICTIMS or (excess > 0 and tonumber(ARGV[5]) > 0) then
+    local left = condemned_of(index, mine, now)
+    local reply = {0, excess, #left, unpack(left)}
+    for i = 1, math.min(#live, $MAX_VICTIMS) do reply[#reply + 1] = live[i] end
+    return reply
+  end
+  for i = 1, excess do doomed[i] = live[i] end
 end
 local inc = string.format('%.0f', now) .. '.' .. ARGV[2]
-file(KEYS[1], member_of(ARGV[3], KEYS[1], ARGV[1], nil, inc), now, now + ARGV[4])
-return inc
+file(index, member_of(ARGV[3], index, ARGV[1], nil, inc), now, now + ARGV[4])
+-- include: condemn
+
+return {inc, unpack(doomed)}

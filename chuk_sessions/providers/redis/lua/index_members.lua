@@ -1,13 +1,40 @@
--- Lists the live sessions of a user.
+-- Reads some entries of an index, in the order of their deadlines, and gives those of one user's sessions.
 --
 -- KEYS[1]    index
 -- ARGV[1]    prefix of the user's index entries
--- Reply      {time in microseconds, {entries, oldest first}}
---
--- include: live_of
+-- ARGV[2]    how many entries to look at
+-- ARGV[3]    where to begin: the deadline of the entry that was looked at last, in milliseconds; '' at the first one
+-- ARGV[4]    how many entries with that deadline were looked at
+-- ARGV[5]    the entry that was looked at last
+-- ARGV[6]    '1' to begin with the condemned sessions, which are no more listed; else ''
+-- Reply      {time in microseconds, how many were looked at, {entries}}, and if there may be more the next ARGV[3..5]
 
-local clock = redis.call('TIME')
-local now = clock[1] * 1000000 + clock[2]
-local live = live_of(KEYS[1], ARGV[1], now)
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', math.floor(now / 1000))
-return {string.format('%.0f', now), live}
+local size, first, skip, clock = tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4]), redis.call('TIME')
+local now, index, mine = clock[1] * 1000000 + clock[2], KEYS[1], ARGV[1]
+if first == '' then
+  first = ARGV[6] == '1' and '-inf' or string.format('(%.0f', math.floor(now / 1000))
+end
+-- The entry that was looked at last tells whether there are as many before it as there were. If not, all entries with its
+-- deadline are looked at again.
+local read, from = {}, 2
+if skip > 0 then read = redis.call('ZRANGEBYSCORE', index, first, '+inf', 'LIMIT', skip - 1, size + 1) end
+if read[1] ~= ARGV[5] or skip == 0 then
+  read, from, skip = redis.call('ZRANGEBYSCORE', index, first, '+inf', 'LIMIT', 0, size), 1, 0
+end
+local found, seen = {}, #read - from + 1
+for i = from, #read do
+  if string.sub(read[i], 1, #mine) == mine then found[#found + 1] = read[i] end
+end
+local reply = {string.format('%.0f', now), seen, found}
+if seen == size then
+  local last = read[#read]
+  local score = redis.call('ZSCORE', index, last)
+  reply[4], reply[6] = score, last
+  reply[5] = skip + seen - redis.call('ZCOUNT', index, first, '(' .. score)
+end
+-- Removing comes last: it may remove the whole index, and without that a script breaks off when the slot is on its way.
+if ARGV[3] == '' then
+-- include: expire_members
+
+end
+return reply

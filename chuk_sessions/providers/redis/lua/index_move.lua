@@ -4,6 +4,7 @@
 -- KEYS[1]    index
 -- ARGV[1]    index entry
 -- ARGV[2]    the deadline that its session is about to have, in microseconds
+-- ARGV[3]    the entry that it takes the place of, if there is one: it then gets a later deadline than that
 -- Reply      the deadline that the entry has now, in milliseconds
 --
 -- include: filing
@@ -11,5 +12,7 @@
 local clock, ends = redis.call('TIME'), tonumber(ARGV[2])
 local now, score = clock[1] * 1000000 + clock[2], redis.call('ZSCORE', KEYS[1], ARGV[1])
 if score and tonumber(score) >= ends / 1000 then ends = tonumber(score) * 1000 + 1000 end
+local former = ARGV[3] and redis.call('ZSCORE', KEYS[1], ARGV[3])
+if former then ends = math.max(ends, tonumber(former) * 1000 + 1000) end
 file(KEYS[1], ARGV[1], now, ends)
 return math.ceil(ends / 1000)

@@ -12,11 +12,11 @@
 -- ARGV[5]    the incarnation that the caller added to the index since
 -- ARGV[6]    '' for a session of anybody, or '=' and the user whose session it must be
 -- ARGV[7..]  fields and values of the metadata to merge
--- Reply      1 if it was renewed; 0 if there is no live session; -1 if this version cannot read the record; -4 if the
---            new incarnation was cancelled, so that it needs another one; -6 if the session is not that user's; -9 if it is
---            a copy that bind_settle.lua must settle first; {'>', name} if the key is an alias; {entry, deadline, time} if
---            the session has that entry in an index in another slot, which must get a new entry with that deadline first:
---            nothing was changed; the time is the server's, in microseconds
+-- Reply      1 if it was renewed; 0 if there is no live session, or it is condemned; -1 if this version cannot read the
+--            record; -4 if the new incarnation was cancelled, so that it needs another one; -6 if the session is not that
+--            user's; -9 if it is a copy that bind_settle.lua must settle first; {'>', name} if the key is an alias;
+--            {entry, deadline, time} if the session has that entry in an index in another slot, which must get a new
+--            entry with that deadline first: nothing was changed; the time is the server's, in microseconds
 --
 -- include: write
 -- include: filing
@@ -24,6 +24,10 @@
 if not found then return 0 end
 if ARGV[6] ~= '' and not (old[6] and ARGV[6] == '=' .. old[6]) then return -6 end
 if idle == $UNSETTLED then return -9 end
+-- The new entry gets a later deadline than the old one, so that whoever reads the index by pages, in the order of the
+-- deadlines, finds one of them.
+local filed = old[6] and not inc and redis.call('ZSCORE', KEYS[3], member_of(key, KEYS[3], old[6], old[4])) or 0
+if tonumber(filed) < 0 then return 0 end
 local former, new, index, grace, ends = key, KEYS[2], KEYS[3], tonumber(ARGV[2]), last or old[3]
 if inc then
   if inc ~= ARGV[3] or ends ~= ARGV[4] then
@@ -38,7 +42,7 @@ for i = 2007, #ARGV, 2000 do redis.call('HSET', key, unpack(ARGV, i, math.min(i 
 if inc then
   redis.call('HSET', new, 'inc', ARGV[5])
 elseif old[6] then
-  file(index, member_of(new, index, old[6], old[4]), now, tonumber(ends))
+  file(index, member_of(new, index, old[6], old[4]), now, math.max(tonumber(ends), filed * 1000 + 1000))
   redis.call('ZREM', index, member_of(former, index, old[6], old[4]))
 end
 if grace > 0 then

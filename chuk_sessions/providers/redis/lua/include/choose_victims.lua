@@ -1,13 +1,14 @@
--- Part of create.lua: fills victims with the keys of the sessions to end, and members with the index entries to remove.
+-- Part of room.lua, for a user who may not have one more: fills victims with the keys of the sessions to end, members
+-- with the index entries to remove, and doomed with those of the sessions to condemn, if there are any.
 --
 -- mine is the prefix of the user's entries. A session that ended unseen, because nobody touched it, is known by its
 -- key: that does not exist or has another creation time. Only its entry is removed then.
 --
 -- include: live_of
+-- include: condemned_of
 
 local function name_in(text) return string.match(text, '[^:]*$') end
-local limit, missing, gone, live, declared = tonumber(ARGV[4]), false, {}, {}, {}
-local base = string.sub(key, 1, #index + 4)
+local gone, live, missing, declared, base = {}, {}, {}, {}, string.sub(key, 1, #index + 4)
 victims, members = {}, {}
 for i = 3, #KEYS do declared[KEYS[i]] = true end
 for _, each in ipairs(live_of(index, mine, now)) do
@@ -18,14 +19,27 @@ for _, each in ipairs(live_of(index, mine, now)) do
   end
   table.insert(has_ended and gone or live, each)
 end
-for i = 1, math.min(#live - limit + 1, $MAX_VICTIMS) do
+local excess, left = #live - room + 1, condemned_of(index, mine, now)
+for i = 1, math.min(excess, $MAX_VICTIMS) do
   local name = name_in(live[i])
-  members[i], victims[i] = live[i], base .. name
-  if not declared[victims[i]] or string.sub(live[i], -#name - 2, -#name - 1) ~= '.:' then missing = true end
+  if declared[base .. name] and string.sub(live[i], -#name - 2, -#name - 1) == '.:' then
+    members[#members + 1], victims[#victims + 1] = live[i], base .. name
+  else
+    missing[#missing + 1] = live[i]
+  end
 end
--- The reply has all live sessions, not only those to end: if other clients change the user's sessions first, the next
--- attempt still has those that it must end among its KEYS.
-if missing or #live - limit >= $MAX_VICTIMS then
-  return {0, #members, unpack(live, 1, math.min(#live, $MAX_VICTIMS))}
+if excess > $MAX_VICTIMS or (missing[1] and not may_condemn) then
+  -- The reply has all live sessions, not only those to end: if other clients change the user's sessions first, the next
+  -- attempt still has most of those that it must end among its KEYS.
+  local reply = {0, math.max(excess, 0), #left, unpack(left)}
+  for i = 1, math.min(#live, $MAX_VICTIMS) do reply[#reply + 1] = live[i] end
+  return reply
+end
+doomed = missing[1] and missing
+for i = 1, #left do
+  local name = name_in(left[i])
+  if declared[base .. name] and string.sub(left[i], -#name - 2, -#name - 1) == '.:' then
+    members[#members + 1], victims[#victims + 1] = left[i], base .. name
+  end
 end
 for i = 1, #gone do members[#members + 1] = gone[i] end

@@ -1,7 +1,7 @@
 -- Adds the index entry member to index, or moves its score. Needs now and expires, both in microseconds.
 --
 -- An entry is added before its session is written, and removed after its session is gone. One in eight additions
--- removes what has expired, which is enough to keep the index small. The index gets an eighth more than it needs to
+-- removes some of what has expired, which is enough to keep the index small. The index gets an eighth more than it needs to
 -- live, so that not every new entry moves its deadline.
 
   local final = math.ceil(expires / 1000)
@@ -10,5 +10,6 @@
     redis.call('PEXPIREAT', index, final + math.floor((expires - now) / 8000))
   end
   if added == 1 and now % 8 == 0 then
-    redis.call('ZREMRANGEBYSCORE', index, '-inf', math.floor(now / 1000))
+    -- include: expire_members
+
   end

@@ -1,0 +1,43 @@
+"""Reading an index of users a page at a time."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from chuk_sessions.providers.redis.entries import Member, mark_of, parse_member
+from chuk_sessions.providers.redis.scripts import MAX_LOOK, MEMBERS
+from chuk_sessions.redis_client.client import Call
+from chuk_sessions.redis_client.commands import Replay
+from chuk_sessions.redis_client.replies import SHAPES, unknown_shape
+
+__all__ = ["BEGINNING", "Page", "Place", "read_page"]
+
+Place = tuple[bytes, int, bytes]  # deadline of the entry that was looked at last, how many with that, that entry
+BEGINNING: Place = (b"", 0, b"")
+
+
+class Page(NamedTuple):
+    """Entries of one user, out of so many that were looked at."""
+
+    now: int  # by the server's clock, in microseconds
+    seen: int
+    members: list[Member]
+    next: Place | None  # where the next page begins, if there is one
+
+
+async def read_page(
+    call: Call, index: str, user: bytes, place: Place = BEGINNING, condemned: bool = False, size: int = MAX_LOOK
+) -> Page:
+    """Read the page that begins at ``place``; pages are in the order of the deadlines.
+
+    An entry that is there all the while is on a page, whatever comes and goes, unless its deadline is moved nearer; it
+    may be on several. ``condemned``: begin with the sessions that are about to be ended. Errors: see ``Client.call``.
+    """
+    args = (mark_of(user), size, *place, b"1" if condemned else b"")
+    reply = await MEMBERS.step(call, (index,), args, Replay.READ)
+    try:
+        now, seen, raw, *further = reply
+        following = (further[0], int(further[1]), further[2]) if further else None
+        return Page(int(now), int(seen), [parse_member(member) for member in raw], following)
+    except SHAPES as exc:
+        raise unknown_shape("the script of a user's sessions") from exc
