@@ -34,7 +34,7 @@ __all__ = [
 
 MAX_HOURS = 100 * 365.25 * 24
 HOUR = 3600.0
-MAX_LIMIT = 10_000  # sessions per user: on Redis the script that counts them looks at each
+MAX_LIMIT = 10_000  # sessions per user: the oldest is looked for among all of them
 MAX_BATCH = 10_000
 SANDBOX_VARIABLES = ("CHUK_SANDBOX_ID", "CHUK_HOST_SANDBOX_ID")
 

@@ -9,9 +9,11 @@ from typing import Any, TypeVar, cast
 
 from chuk_sessions.exceptions import ProviderError
 
-__all__ = ["batch", "in_background", "in_order", "slices"]
+__all__ = ["SLICE", "batch", "in_background", "in_order", "slices"]
 
 PAUSES = (0.2, 0.4, 0.8, 1.6, 3.2, 4.0)  # seconds between the attempts to undo something
+
+SLICE = 256  # items of a call that are begun in one turn of the loop
 
 T = TypeVar("T")
 

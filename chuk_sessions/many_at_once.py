@@ -1,4 +1,7 @@
-"""The methods of ``SessionManager`` that take several sessions, with a result or an exception for each."""
+"""The methods of ``SessionManager`` that take several sessions, with a result or an exception for each.
+
+So many items at a time as ``SLICE`` says: each slice ends before the next begins, and others are served in between.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from collections.abc import Coroutine, Iterable, Mapping
 from typing import Any
 
 from chuk_sessions.arguments import check_several, id_or_error
-from chuk_sessions.batches import batch
+from chuk_sessions.batches import SLICE, batch, slices
 from chuk_sessions.exceptions import ProviderError, StorageError
 from chuk_sessions.stores.contract import CompleteStore, DeletingMany, can
 
@@ -33,13 +36,16 @@ class ManyAtOnce:
         raise NotImplementedError
 
     async def allocate_sessions(self, requests: Iterable[Mapping[str, Any]]) -> list[str | Exception]:
-        """``allocate_session`` for each of ``requests``, the arguments of one call by name; on Redis in one round trip.
+        """``allocate_session`` for each of ``requests``, the arguments of one call by name.
 
-        Per request, in order: the id, or the exception that the call would have raised; TypeError for one that is no
-        dict. What one of them does has no bearing on the others. Several requests for a user at the limit end sessions
-        of each other.
+        On Redis that is one round trip for some hundred of them. Per request, in order: the id, or the exception that
+        the call would have raised; TypeError for one that is no dict. What one of them does has no bearing on the
+        others. Several requests for a user at the limit end sessions of each other.
         """
-        return await batch([self._request(each) for each in check_several("requests", requests, "dicts of arguments")])
+        results: list[str | Exception] = []
+        for some in slices(check_several("requests", requests, "dicts of arguments"), SLICE):
+            results += await batch([self._request(each) for each in some])
+        return results
 
     def _request(self, request: Any) -> Coroutine[Any, Any, str] | Exception:
         if not isinstance(request, Mapping):
@@ -50,25 +56,31 @@ class ManyAtOnce:
             return exc
 
     async def validate_sessions(self, session_ids: Iterable[str]) -> list[bool | Exception]:
-        """``validate_session`` for each id, on Redis in one round trip per server.
+        """``validate_session`` for each id, on Redis in one round trip per server for some hundred of them.
 
         Per id, in order: whether the session lives; StorageError if the storage failed, strict or not; TypeError for
         what is no str, and ValueError for an id over 1 KiB.
         """
-        ids = map(id_or_error, check_several("session_ids", session_ids, "ids"))
         touch, interval = self._store.touch, self._touch_interval
-        results = await batch([each if isinstance(each, Exception) else touch(each, interval) for each in ids])
-        return [_session_error("validate", result) for result in results]
+        results: list[bool | Exception] = []
+        for some in slices(check_several("session_ids", session_ids, "ids"), SLICE):
+            ids = map(id_or_error, some)
+            found = await batch([each if isinstance(each, Exception) else touch(each, interval) for each in ids])
+            results += [_session_error("validate", result) for result in found]
+        return results
 
     async def delete_sessions(self, session_ids: Iterable[str]) -> list[bool | Exception]:
-        """``delete_session`` for each id, on Redis in one round trip per server.
+        """``delete_session`` for each id, on Redis in one round trip per server for some hundred of them.
 
         Per id: whether there was one to end, else as ``validate_sessions``. It is as if one id came after the other: of
         several ids of one session the first has ended it.
         """
-        ids = list(map(id_or_error, check_several("session_ids", session_ids, "ids")))
-        ended = iter(await self._delete_all([each for each in ids if isinstance(each, str)]))
-        return [_session_error("delete", next(ended)) if isinstance(each, str) else each for each in ids]
+        results: list[bool | Exception] = []
+        for some in slices(check_several("session_ids", session_ids, "ids"), SLICE):
+            ids = list(map(id_or_error, some))
+            ended = iter(await self._delete_all([each for each in ids if isinstance(each, str)]))
+            results += [_session_error("delete", next(ended)) if isinstance(each, str) else each for each in ids]
+        return results
 
     def _delete_all(self, session_ids: list[str]) -> Coroutine[Any, Any, list[bool | Exception]]:
         if can(self._store, DeletingMany):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Iterable
@@ -25,7 +26,7 @@ from chuk_sessions.arguments import (
     not_found,
     seconds_of,
 )
-from chuk_sessions.batches import in_background
+from chuk_sessions.batches import SLICE, in_background, slices
 from chuk_sessions.codec import text_key
 from chuk_sessions.exceptions import OutcomeUnknown, ProviderError, SessionTakenError, StorageError
 from chuk_sessions.grid_paths import GridPaths
@@ -35,7 +36,8 @@ from chuk_sessions.many_at_once import ManyAtOnce
 from chuk_sessions.models import SessionMetadata, session_info
 from chuk_sessions.provider import Factory
 from chuk_sessions.provider_factory import factory_for_env
-from chuk_sessions.stores.contract import SessionStoreFactory
+from chuk_sessions.stores.contract import SessionStoreFactory, UserPaged, can
+from chuk_sessions.stores.wrapper import StoreWrapper
 
 __all__ = ["SessionManager", "SessionMetadata"]
 
@@ -354,7 +356,30 @@ class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
             found = await self._store.list_user(user_id)
         except ProviderError as exc:
             raise _storage_error("list the sessions of a user", None, exc) from exc
-        return [session_info(session_id, self._sandbox_id, record) for session_id, record in found]
+        infos: list[dict[str, Any]] = []
+        for some in slices(found, SLICE):
+            if infos:
+                await asyncio.sleep(0)
+            infos += [session_info(session_id, self._sandbox_id, record) for session_id, record in some]
+        return infos
+
+    async def iter_user_sessions(self, user_id: str, batch: int = 500) -> AsyncIterator[dict[str, Any]]:
+        """All live sessions of a user, in no order, as ``get_session_info`` gives them; touches none.
+
+        For users with so many that a list would be large: about ``batch`` (1 to 10,000) are read at a time. A session
+        that lives all the while comes at least once; one that is allocated, ended, given a new id or an earlier
+        deadline meanwhile may or may not come. Raises TypeError for a ``user_id`` that is no str, ValueError for a
+        ``batch`` out of range, TypeError for one that is no int; StorageError if the storage fails, strict or not;
+        NotSupportedError on a custom provider.
+        """
+        user_id, batch = check_user("user_id", user_id), check_batch(batch)
+        store = self._store if can(self._store, UserPaged) else StoreWrapper(self._store)
+        try:
+            async for page in store.user_pages(user_id, batch):
+                for session_id, record in page:
+                    yield session_info(session_id, self._sandbox_id, record)
+        except ProviderError as exc:
+            raise _storage_error("list the sessions of a user", None, exc) from exc
 
     async def delete_user_sessions(
         self, user_id: str, keep: str | Iterable[str] | None = None, *, thorough: bool = False

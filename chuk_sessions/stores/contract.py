@@ -19,6 +19,7 @@ What every store promises, and ``chuk_sessions.testing.StoreContract`` checks:
 |---|---|---|
 | ``Openable`` | ``open`` | touch and read in one step; without it there are three |
 | ``UserIndexed`` | ``list_user``, ``delete_user`` | list and end the sessions of a user, limit their number |
+| ``UserPaged`` | ``user_pages`` | the sessions of a user by pages; without it ``list_user`` gives all |
 | ``Renewable`` | ``renew`` | a new id at a login |
 | ``Walkable`` | ``pages``, ``count`` | all sessions of a sandbox |
 | ``DeletingMany`` | ``delete_all`` | several deletions at once; without it ``delete`` is called for each |
@@ -53,6 +54,7 @@ __all__ = [
     "SessionStore",
     "SessionStoreFactory",
     "UserIndexed",
+    "UserPaged",
     "Walkable",
     "can",
     "cannot_count",
@@ -206,6 +208,14 @@ class UserIndexed(Protocol):
 
     async def delete_user(self, user_id: str, keep: frozenset[str]) -> int:
         """End every session of a user that was created before the call, but those in ``keep``; how many."""
+
+
+@runtime_checkable
+class UserPaged(Protocol):
+    """A store that can read the sessions of a user a page at a time."""
+
+    def user_pages(self, user_id: str, batch: int) -> AsyncIterator[list[tuple[str, SessionRecord]]]:
+        """Give the live sessions of a user, about ``batch`` at a time: each that lives all the while at least once."""
 
 
 @runtime_checkable

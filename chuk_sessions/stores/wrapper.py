@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any, cast
 
-from chuk_sessions.batches import batch
+from chuk_sessions.batches import batch, slices
 from chuk_sessions.codec import Metadata
 from chuk_sessions.models import SessionRecord
 from chuk_sessions.provider import Factory
@@ -25,6 +25,7 @@ from chuk_sessions.stores.contract import (
     SessionStore,
     SessionStoreFactory,
     UserIndexed,
+    UserPaged,
     Walkable,
     can,
     not_supported,
@@ -114,6 +115,15 @@ class StoreWrapper:
         if self._users is None:
             raise not_supported("listing the sessions of a user")
         return self._users.list_user(user_id)
+
+    async def user_pages(self, user_id: str, batch: int) -> AsyncIterator[list[tuple[str, SessionRecord]]]:
+        """See ``UserPaged``; by the wrapper's own ``list_user``, if it has one."""
+        if type(self).list_user is StoreWrapper.list_user and can(self.store, UserPaged):
+            async for page in self.store.user_pages(user_id, batch):
+                yield page
+        else:
+            for some in slices(await self.list_user(user_id), batch):
+                yield list(some)
 
     def delete_user(self, user_id: str, keep: frozenset[str]) -> Coroutine[Any, Any, int]:
         """See ``UserIndexed``."""

@@ -37,6 +37,8 @@ async def test_a_custom_provider_cannot() -> None:
         await manager.list_user_sessions("alice")
     with pytest.raises(NotSupportedError, match="not supported by this provider"):
         await manager.delete_user_sessions("alice")
+    with pytest.raises(NotSupportedError, match="not supported by this provider"):
+        await anext(manager.iter_user_sessions("alice"))
 
 
 @pytest.mark.parametrize("chosen", [False, True], ids=["made here", "chosen"])
@@ -53,6 +55,32 @@ async def test_listing(manager: SessionManager, chosen: bool) -> None:
     assert await manager.list_user_sessions("alice") == infos
     assert [info["custom_metadata"]["n"] for info in await manager.list_user_sessions("alice")] == list(range(5))
     assert await manager.list_user_sessions("carol") == []
+
+
+@pytest.mark.parametrize("batch", [1, 7, 500])
+async def test_going_through_the_sessions_of_a_user(manager: SessionManager, batch: int) -> None:
+    """Each once, as the list has it, however many are read at a time."""
+    for number in range(20):
+        await manager.allocate_session(f"my-{number}" if number % 2 else None, "alice", 1 + number % 3, {"n": number})
+        await manager.allocate_session(user_id="bob")
+    found = [info async for info in manager.iter_user_sessions("alice", batch)]
+    assert sorted(found, key=str) == sorted(await manager.list_user_sessions("alice"), key=str)
+    assert [info async for info in manager.iter_user_sessions("carol", batch)] == []
+
+
+async def test_going_through_those_of_a_user_while_they_change(manager: SessionManager) -> None:
+    """What lives all the while comes, whatever else is allocated, extended, renewed and ended in between."""
+    ids = [await manager.allocate_session(user_id="alice") for _ in range(60)]
+    staying, going, seen = set(ids[::2]), ids[1::2], set()
+    async for info in manager.iter_user_sessions("alice", 5):
+        seen.add(info["session_id"])
+        await manager.allocate_session(user_id="alice")
+        await manager.extend_session_ttl(ids[0], 1)
+        if going:
+            await manager.delete_session(going.pop())
+        if len(seen) > 200:
+            break
+    assert staying <= seen
 
 
 def colliding_users(sandbox_id: str) -> tuple[str, str]:
@@ -102,3 +130,8 @@ async def test_wrong_arguments(manager: SessionManager) -> None:
             await manager.list_user_sessions(wrong)
         with pytest.raises(TypeError, match="user_id"):
             await manager.delete_user_sessions(wrong)
+        with pytest.raises(TypeError, match="user_id"):
+            await anext(manager.iter_user_sessions(wrong))
+    for wrong in (0, 10_001):
+        with pytest.raises(ValueError, match="batch"):
+            await anext(manager.iter_user_sessions("alice", wrong))

@@ -30,8 +30,8 @@ class LockedSessionStore(MemorySessionStore):
     extend = async_locked(MemorySessionStore.extend)
     delete = async_locked(MemorySessionStore.delete)
     renew = async_locked(MemorySessionStore.renew)
-    list_user = async_locked(MemorySessionStore.list_user)
-    delete_user = async_locked(MemorySessionStore.delete_user)
-    # The steps of what goes through all sessions, and lets others come between.
+    # The steps of what goes through many sessions, and lets others come between.
     _is_live = locked(MemorySessionStore._is_live)
     _page = locked(MemorySessionStore._page)
+    _part = locked(MemorySessionStore._part)
+    _end_some = locked(MemorySessionStore._end_some)

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Sequence
+from heapq import merge
 from itertools import islice
 
+from chuk_sessions.batches import slices
 from chuk_sessions.codec import Metadata, drop_keys, encode_document, merge_document
 from chuk_sessions.models import SessionRecord
 from chuk_sessions.providers.memory.expiring_map import Entry
 from chuk_sessions.providers.memory.session import StoredSession, record_of
 from chuk_sessions.providers.memory.storage import MemoryStore
+from chuk_sessions.providers.memory.walk import Walk
 from chuk_sessions.stores.contract import Existing, postponed, taken
 
 __all__ = ["MemorySessionStore"]
+
+STEP = 200  # sessions that are read or ended at a time: others are served in between
 
 
 class MemorySessionStore:
@@ -221,7 +226,8 @@ class MemorySessionStore:
 
     def _make_room(self, user_id: str, kept: StoredSession, limit: int) -> None:
         """End the oldest sessions of a user but the one that is kept, until there are so many; 0: any number."""
-        others = [each for each in self._live_of(user_id) if each is not kept] if limit else []
+        full = 0 < limit < self._users.count(user_id)
+        others = [each for each in self._live_of(user_id) if each is not kept] if full else []
         for each in others[: max(0, len(others) - limit + 1)]:
             self._end(each)
 
@@ -265,13 +271,41 @@ class MemorySessionStore:
         return True
 
     async def list_user(self, user_id: str) -> list[tuple[str, SessionRecord]]:
-        return [(session.session_id, record_of(session)) for session in self._live_of(user_id)]
+        runs: list[list[tuple[str, SessionRecord]]] = []  # each oldest first, in steps, as sorting all would be one
+        async for page in self._pages_of(self._users.of(user_id), STEP):
+            page.sort(key=_created)
+            if runs and page and _created(runs[-1][-1]) <= _created(page[0]):
+                runs[-1] += page
+            elif page:
+                runs.append(page)
+        if len(runs) < 2:
+            return runs[0] if runs else []
+        ordered, found = merge(*runs, key=_created), list[tuple[str, SessionRecord]]()
+        while some := list(islice(ordered, STEP)):
+            found += some
+            await asyncio.sleep(0)
+        return found
+
+    async def user_pages(self, user_id: str, batch: int) -> AsyncIterator[list[tuple[str, SessionRecord]]]:
+        async for page in self._pages_of(self._users.of(user_id), batch):
+            if page:
+                yield page
 
     async def delete_user(self, user_id: str, keep: frozenset[str]) -> int:
         kept = {entry[0] for entry in map(self._live, keep) if entry is not None}
-        return sum([self._end(session) for session in self._live_of(user_id) if session not in kept])
+        sessions, ended = self._users.of(user_id), 0
+        for part in slices(sessions, STEP):
+            ended += self._end_some([session for session in part if session not in kept])
+            if len(sessions) > STEP:
+                await asyncio.sleep(0)
+        return ended
+
+    def _end_some(self, sessions: list[StoredSession]) -> int:
+        return sum([self._end(session) for session in sessions if self._is_live(session)])
 
     def _keep_newest(self, user_id: str, limit: int) -> None:
+        if self._users.count(user_id) <= limit:
+            return
         for session in self._live_of(user_id)[:-limit]:
             self._end(session)
 
@@ -332,16 +366,41 @@ class MemorySessionStore:
         return True
 
     async def pages(self, batch: int) -> AsyncIterator[list[tuple[str, SessionRecord]]]:
-        sessions: list[StoredSession] = [entry[0] for entry in list(self._entries.values())]
-        for start in range(0, len(sessions), batch):
-            yield self._page(sessions[start : start + batch])
-            await asyncio.sleep(0)
+        walk, found = Walk(self._entries), list[StoredSession]()
+        while part := self._part(walk):
+            found += part
+            while len(found) >= batch:
+                async for page in self._pages_of(found[:batch], batch):
+                    yield page
+                del found[:batch]
+                await asyncio.sleep(0)
+        async for page in self._pages_of(found, batch):
+            yield page
 
-    def _page(self, sessions: list[StoredSession]) -> list[tuple[str, SessionRecord]]:
+    async def _pages_of(
+        self, sessions: list[StoredSession], batch: int
+    ) -> AsyncIterator[list[tuple[str, SessionRecord]]]:
+        """Those of the sessions that live, so many at a time; others come between two steps."""
+        for some in slices(sessions, batch):
+            page: list[tuple[str, SessionRecord]] = []
+            for part in slices(some, STEP):
+                page += self._page(part)
+                if len(sessions) > STEP:
+                    await asyncio.sleep(0)
+            yield page
+
+    def _part(self, walk: Walk) -> list[StoredSession]:
+        return walk.part()
+
+    def _page(self, sessions: Sequence[StoredSession]) -> list[tuple[str, SessionRecord]]:
         return [(session.session_id, record_of(session)) for session in sessions if self._is_live(session)]
 
     async def count(self) -> int:
-        return sum(self._is_live(entry[0]) for entry in list(self._entries.values()))
+        walk, total = Walk(self._entries), 0
+        while part := self._part(walk):
+            total += sum(map(self._is_live, part))
+            await asyncio.sleep(0)
+        return total
 
     async def aclose(self) -> None:
         """Nothing is held: the sessions belong to the process."""
@@ -361,3 +420,7 @@ class MemorySessionStore:
 
     def capacity(self) -> int:
         return self._capacity
+
+
+def _created(pair: tuple[str, SessionRecord]) -> float:
+    return pair[1].created

@@ -71,6 +71,11 @@ class UserIndex(Generic[S]):
         """The sessions of all users."""
         return [*list(self.one.values()), *(each for several in list(self.many.values()) for each in list(several))]
 
+    def count(self, user_id: str) -> int:
+        """How many sessions of a user are listed; some may have expired."""
+        many = self.many.get(user_id)
+        return len(many) if many is not None else int(user_id in self.one)
+
     def of(self, user_id: str) -> list[S]:
         """The sessions of a user, in the order of their coming; some may have expired."""
         one, many = self.one, self.many

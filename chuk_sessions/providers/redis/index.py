@@ -41,6 +41,7 @@ from chuk_sessions.providers.redis.keys import (
 )
 from chuk_sessions.providers.redis.pages import (
     BEGINNING,
+    PAGE,
     Page,
     Place,
     read_page,
@@ -57,7 +58,6 @@ from chuk_sessions.providers.redis.scripts import (
     FILE,
     KILL,
     LOWER,
-    MAX_LOOK,
     MAX_VICTIMS,
     MOVE,
     RENEW,
@@ -71,7 +71,8 @@ from chuk_sessions.redis_client.scripts import Script
 
 __all__ = ["CLOCK_SLACK", "UserIndex"]
 
-SLICE = 200  # commands of one call that are under way at once: others are served in between
+ENDED = 100  # sessions that are ended in one step
+SLICE = 100  # commands of one call that are under way at once: others are served in between
 MARKER_MS = 3_600_000  # how long a create may be under way, and far more
 UNDER_WAY = 60_000_000  # microseconds that no create takes from its first step to its last
 CLOCK_SLACK = 2_000_000  # microseconds by which the clocks of two masters may differ
@@ -90,7 +91,7 @@ class UserIndex:
         self._sandbox_id = sandbox_id
         self._sandbox = quote_part(sandbox_id)
 
-    async def page(self, call: Call, user_id: str, place: Place = BEGINNING, size: int = MAX_LOOK) -> Page:
+    async def page(self, call: Call, user_id: str, place: Place = BEGINNING, size: int = PAGE) -> Page:
         """Some live sessions of a user; see ``read_page``."""
         return await read_page(call, self._of(user_id), to_bytes(user_id), place, size=size)
 
@@ -450,7 +451,7 @@ class UserIndex:
         for some in slices([member for member in members if member.elsewhere], SLICE):
             ended += await self._kill(call, some, unseen)
             call = self._call_after(call, some)
-        for part in slices([member for member in members if not member.elsewhere], MAX_VICTIMS):
+        for part in slices([member for member in members if not member.elsewhere], ENDED):
             keys = (index, *(self._key(member) for member in part))
             reply = await END.step(call, keys, tuple(member.raw for member in part))
             if not isinstance(reply, int):

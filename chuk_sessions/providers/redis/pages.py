@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from chuk_sessions.providers.redis.entries import Member, mark_of, parse_member
-from chuk_sessions.providers.redis.scripts import MAX_LOOK, MEMBERS
+from chuk_sessions.providers.redis.scripts import MEMBERS
 from chuk_sessions.redis_client.client import Call
 from chuk_sessions.redis_client.commands import Replay
 from chuk_sessions.redis_client.replies import SHAPES, unknown_shape
 
-__all__ = ["BEGINNING", "Page", "Place", "read_page"]
+__all__ = ["BEGINNING", "PAGE", "Page", "Place", "read_page"]
 
+PAGE = 500  # entries that are looked at in one step
 Place = tuple[bytes, int, bytes]  # deadline of the entry that was looked at last, how many with that, that entry
 BEGINNING: Place = (b"", 0, b"")
 
@@ -26,7 +27,7 @@ class Page(NamedTuple):
 
 
 async def read_page(
-    call: Call, index: str, user: bytes, place: Place = BEGINNING, condemned: bool = False, size: int = MAX_LOOK
+    call: Call, index: str, user: bytes, place: Place = BEGINNING, condemned: bool = False, size: int = PAGE
 ) -> Page:
     """Read the page that begins at ``place``; pages are in the order of the deadlines.
 

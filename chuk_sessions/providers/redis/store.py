@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import Counter
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import suppress
 
@@ -25,7 +24,7 @@ from chuk_sessions.providers.redis.keys import (
     sessions_of,
     tag_in_key,
 )
-from chuk_sessions.providers.redis.pages import BEGINNING, Page, Place
+from chuk_sessions.providers.redis.pages import BEGINNING, PAGE, Page, Place
 from chuk_sessions.providers.redis.patience import Patience
 from chuk_sessions.providers.redis.record import (
     DEADLINE_DIGITS,
@@ -50,7 +49,6 @@ from chuk_sessions.providers.redis.scripts import (
     DROP,
     INCREMENT,
     LEFT_OUT,
-    MAX_LOOK,
     OPEN,
     TOO_LATE,
     TOUCH,
@@ -353,17 +351,16 @@ class RedisSessionStore:
                 new_id = renewed_id(session_id, time.time(), opaque=is_opaque(new_id))
 
     async def list_user(self, user_id: str, call: Call | None = None) -> list[tuple[str, SessionRecord]]:
-        found: dict[bytes, tuple[Member, SessionRecord]] = {}
-        async for some in self._user_pages(user_id, MAX_LOOK, call):
-            found.update((member.raw, (member, record)) for member, record in some)
+        found: dict[str, tuple[Member, SessionRecord]] = {}
+        async for some in self._user_pages(user_id, PAGE, call):
+            found.update((member.session_id, (member, record)) for member, record in some)
+        newest = {member.born: member for member, _ in found.values()}
+        call = self._client.begin()
+        for member, _ in list(found.values()) if len(newest) < len(found) else ():
+            # A session that was given a new id meanwhile may have come under both: of one age, the one that came last.
+            if newest[member.born] is not member and await self._read(call, member.session_id, False) is None:
+                del found[member.session_id]
         pairs = sorted(found.values(), key=lambda pair: pair[0].born)
-        ages = Counter(member.born for member, _ in pairs)
-        if len(ages) < len(pairs):  # a session that was given a new id meanwhile may have come under both
-            call = self._client.begin()
-            for member, _ in pairs:
-                if ages[member.born] > 1 and await self._read(call, member.session_id, False) is None:
-                    del found[member.raw]
-            pairs = [pair for pair in pairs if pair[0].raw in found]
         return [(member.session_id, record) for member, record in pairs]
 
     async def user_pages(self, user_id: str, batch: int) -> AsyncIterator[list[tuple[str, SessionRecord]]]:
@@ -394,7 +391,8 @@ class RedisSessionStore:
             found.update((member.raw, record) for member, record in zip(unseen, records, strict=True))
             if None not in records:  # else one may have been given a new id before it was read
                 break
-        pairs = ((member, found[member.raw]) for member in page.members)
+        listed = {member.session_id: member for member in page.members}  # an id may have had a session before
+        pairs = ((member, found[member.raw]) for member in listed.values())
         return page, [(each, record) for each, record in pairs if record is not None and record.user_id == user_id]
 
     async def delete_user(self, user_id: str, keep: frozenset[str], call: Call | None = None) -> int:
