@@ -77,6 +77,19 @@ class Validate(ManagerBody):
             assert await store.validate_session(session_id)
 
 
+class ValidateForMany(Validate):
+    """Validate sessions of so many users; with 0 each session is of a user of its own."""
+
+    def __init__(self, users: int) -> None:
+        self.users = users
+
+    async def prepare(self, store: Any, items: list[str]) -> None:
+        prefix = items[0]
+        for index in range(len(items)):
+            user = f"user-{(hash(prefix) + index) % self.users}" if self.users else f"user-{prefix}-{index}"
+            items[index] = await store.allocate_session(user_id=user, custom_metadata=METADATA)
+
+
 class Update(ManagerBody):
     """Merge one field into the metadata of sessions that have it from the second time on."""
 

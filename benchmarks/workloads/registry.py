@@ -107,6 +107,23 @@ def _many_callers() -> list[Workload]:
     ]
 
 
+def _in_a_cluster() -> list[Workload]:
+    """Concurrent validations whose keys are in slots of their own, and in ten slots."""
+    return [
+        Workload(
+            f"manager.redis-cluster.validate{name}.50",
+            f"validate_session of live sessions of {text}",
+            manager_bodies.ValidateForMany(users),
+            "manager",
+            "redis-cluster",
+            callers=50,
+            items=20,
+            passes=2,
+        )
+        for name, text, users in (("", "as many users", 0), ("-hot", "ten users", 10))
+    ]
+
+
 def _with_and_without_user() -> list[Workload]:
     """Allocating for users, whose sessions are indexed, and for nobody, whose are not."""
     bodies_ = {"for-users": manager_bodies.AllocateForMany(USERS), "for-nobody": manager_bodies.AllocateForMany(0)}
@@ -188,6 +205,7 @@ def _registry() -> dict[str, Workload]:
         _expiry(),
         _floor(),
         *_many_callers(),
+        *_in_a_cluster(),
         *_with_and_without_user(),
         *_opening(),
         *_paths(),

@@ -12,6 +12,7 @@ from copy import copy
 from chuk_sessions.exceptions import ProviderError, ServerError
 from chuk_sessions.redis_client.client import Call, Client
 from chuk_sessions.redis_client.commands import Argument, Replay, Reply, pack
+from chuk_sessions.redis_client.open_batches import Tally
 from chuk_sessions.redis_client.replies import MissingScriptError
 from chuk_sessions.redis_client.scripts import Script
 
@@ -24,7 +25,7 @@ class BatchScript:
     """A script that gives one result for each of its keys: calls of one turn of the loop leave as one command.
 
     A script costs the server far more to start than to treat one key more. In a cluster only calls for keys of one slot
-    share a command.
+    share a command, in whatever order they come.
     """
 
     def __init__(self, source: str) -> None:
@@ -56,12 +57,12 @@ class BatchScript:
         """Run it as one of the steps of a call, with the age of that."""
         deployment, born = call
         slot = deployment.slot_of(key)
-        batch = deployment.open_batch
+        batch = deployment.open_batches[slot]
         if not isinstance(batch, Batch) or not batch.takes(self._script.sha, args, born, slot):
-            batch = Batch(self._script.sha, args, born, slot)
+            batch = Batch(self._script.sha, args, born, slot, deployment.tally)
             future = batch.add(key, own)
             deployment.send(batch, batch.pack, replay, slot, born)
-            deployment.open_batch = batch if deployment.is_up(slot) else None  # others may join what is sent
+            deployment.open_batches[slot] = batch if deployment.is_up(slot) else None  # others may join what is sent
         else:
             future = batch.add(key, own)
         try:
@@ -81,20 +82,21 @@ class BatchScript:
 class Batch:
     """The callers of one command with many keys; a ``Waiter``. Takes more until it is written."""
 
-    __slots__ = ("_args", "_calls", "_sha", "_slot", "_tick", "_written")
+    __slots__ = ("_args", "_calls", "_sha", "_slot", "_tally", "_tick", "written")
 
-    def __init__(self, sha: bytes, args: tuple[Argument, ...], tick: int, slot: int) -> None:
+    def __init__(self, sha: bytes, args: tuple[Argument, ...], tick: int, slot: int, tally: Tally) -> None:
         self._sha = sha
         self._args = args
         self._tick = tick
         self._slot = slot
+        self._tally = tally
         self._calls: list[tuple[str, Argument | None, asyncio.Future[Reply]]] = []  # whose: key, own argument, result
-        self._written = False
+        self.written = False
 
     def takes(self, sha: bytes, args: tuple[Argument, ...], tick: int, slot: int) -> bool:
         """Whether a call of this script, with these arguments, of this age, for a key of this slot, may join."""
         return (
-            not self._written
+            not self.written
             and len(self._calls) < MAX_BATCH
             and tick == self._tick
             and slot == self._slot
@@ -110,18 +112,21 @@ class Batch:
 
     def pack(self) -> bytes:
         """The command, without those who gave up. Called when it is written; nobody joins after that."""
-        self._written = True
+        self.written = True
         self._calls = calls = [call for call in self._calls if not call[2].done()]
         keys = [key for key, _, _ in calls]
         own = [own for _, own, _ in calls if own is not None]
-        return pack((b"EVALSHA", self._sha, len(keys), *keys, *self._args, *own))
+        packed = pack((b"EVALSHA", self._sha, len(keys), *keys, *self._args, *own))
+        self._tally.scripts += 1
+        self._tally.keys += len(keys)
+        return packed
 
     def split(self) -> list[Batch]:
         """A batch for each key and its caller; one that has a single key cannot be split and gives none."""
         parts = []
         for call in self._calls if len(self._calls) > 1 else ():
-            part = Batch(self._sha, self._args, self._tick, self._slot)
-            part._calls, part._written = [call], True
+            part = Batch(self._sha, self._args, self._tick, self._slot, self._tally)
+            part._calls, part.written = [call], True
             parts.append(part)
         return parts
 
@@ -130,7 +135,7 @@ class Batch:
         for _, _, future in self._calls:
             if not future.done():
                 return False
-        self._written = True
+        self.written = True
         return True
 
     def set_result(self, results: Reply) -> None:
@@ -148,7 +153,7 @@ class Batch:
 
     def set_exception(self, exception: Exception) -> None:
         """Tell each caller why there is no result."""
-        self._written = True
+        self.written = True
         for _, _, future in self._calls:
             if not future.done():
                 own = copy(exception)  # one exception for several tasks would collect the tracebacks of all

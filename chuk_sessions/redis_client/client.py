@@ -9,13 +9,14 @@ import weakref
 from asyncio import get_running_loop
 from collections.abc import AsyncGenerator
 from contextlib import suppress
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 from chuk_sessions.redis_client.cluster import Cluster
 from chuk_sessions.redis_client.commands import Argument, Packed, Replay, Reply, Waiter, pack
 from chuk_sessions.redis_client.config import Credentials, RedisConfig
 from chuk_sessions.redis_client.master import Master
 from chuk_sessions.redis_client.node import Node
+from chuk_sessions.redis_client.open_batches import Tally
 from chuk_sessions.redis_client.replies import SHAPES, unknown_shape
 from chuk_sessions.redis_client.sentinel import Sentinels, leave_a_replica
 from chuk_sessions.redis_client.tls import insecure_from_env
@@ -24,15 +25,16 @@ from chuk_sessions.redis_client.watchdog import Watchdog
 
 __all__ = ["Call", "Client", "Deployment", "step"]
 
-NUMBERS = ("in_flight", "bytes_in_flight", "waiting", "reconnects", "timeouts", "redirects", "written", "writes")
-SO_FAR = NUMBERS[3:]
+NOW = ("in_flight", "bytes_in_flight", "waiting")
+SO_FAR = ("reconnects", "timeouts", "redirects", "written", "writes", "scripts", "script_keys")
 UNDER_WAY = ("in_flight", "waiting")
 
 
 class Deployment(Protocol):
     """One server (``Node``; with Sentinels whichever is the master) or a ``Cluster``, as seen from one event loop."""
 
-    open_batch: object
+    open_batches: Any  # by slot: the batch of scripts that calls may join, or None
+    tally: Tally
     guard: object
 
     @property
@@ -170,14 +172,17 @@ class Client:
         """Numbers of this process, over all its event loops.
 
         Now: commands ``in_flight`` (written and not answered), ``bytes_in_flight`` of these, commands ``waiting`` to
-        be written. So far: ``mean_batch`` (commands per write), ``reconnects``, ``timeouts`` and ``redirects``.
+        be written. So far: ``mean_batch`` (commands per write), ``keys_per_script`` (validations, and sessions opened,
+        per script), ``reconnects``, ``timeouts`` and ``redirects``.
         """
-        numbers: dict[str, float] = {name: self._past.get(name, 0) for name in NUMBERS}
+        numbers: dict[str, float] = {name: self._past.get(name, 0) for name in (*NOW, *SO_FAR)}
         for loop, deployment in list(self._opened.items()):
-            for name in SO_FAR if loop.is_closed() else NUMBERS:
+            for name in SO_FAR if loop.is_closed() else (*NOW, *SO_FAR):
                 numbers[name] += getattr(deployment, name)
         written, writes = numbers.pop("written"), numbers.pop("writes")
-        return {**numbers, "mean_batch": round(written / writes, 2) if writes else 0.0}
+        scripts, keys = numbers.pop("scripts"), numbers.pop("script_keys")
+        means = {"mean_batch": (written, writes), "keys_per_script": (keys, scripts)}
+        return {**numbers, **{name: round(sum_ / of, 2) if of else 0.0 for name, (sum_, of) in means.items()}}
 
     def _open(self, loop: asyncio.AbstractEventLoop) -> Deployment:
         config = self._parsed()

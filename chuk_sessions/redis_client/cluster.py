@@ -34,6 +34,7 @@ from chuk_sessions.redis_client.commands import (
 )
 from chuk_sessions.redis_client.config import Address, RedisConfig
 from chuk_sessions.redis_client.node import Node
+from chuk_sessions.redis_client.open_batches import SlotBatches, Tally
 from chuk_sessions.redis_client.outcomes import settle, settle_with_error
 from chuk_sessions.redis_client.replies import redirected_to
 from chuk_sessions.redis_client.slot_map import SlotMap
@@ -67,7 +68,8 @@ class Cluster:
         self._context = contextvars.Context()
         self._timeouts = 0
         self.redirects = 0
-        self.open_batch: object = None
+        self.open_batches = SlotBatches()
+        self.tally = Tally()
         self.guard: object = None  # closes this at the end of the loop; must live as long as the connection
         watchdog.watched.append(self)
 
@@ -86,6 +88,8 @@ class Cluster:
     timeouts = property(lambda self: self._timeouts + self._map.total("timeouts"), doc="Of commands, so far.")
     written = property(lambda self: self._map.total("written"), doc="Commands written so far.")
     writes = property(lambda self: self._map.total("writes"), doc="Writes to sockets so far.")
+    scripts = property(lambda self: self.tally.scripts, doc="Scripts written so far that have a key for each caller.")
+    script_keys = property(lambda self: self.tally.keys, doc="Keys of these.")
     refreshes = property(lambda self: self._map.refreshes, doc="How often the slots were asked for.")
 
     def slot_of(self, key: Argument) -> int:

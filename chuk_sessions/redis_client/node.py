@@ -42,6 +42,7 @@ from chuk_sessions.redis_client.connection import Connection
 from chuk_sessions.redis_client.lane import Lane
 from chuk_sessions.redis_client.link import Connect, Link
 from chuk_sessions.redis_client.numbers import Numbers
+from chuk_sessions.redis_client.open_batches import OneBatch, Tally
 from chuk_sessions.redis_client.outcomes import SecondTry, settle
 from chuk_sessions.redis_client.replies import REPLICA_CODES
 from chuk_sessions.redis_client.states import FAILING, Hook, State
@@ -99,7 +100,8 @@ class Node(Numbers):
         self._login_lost = float("-inf")  # when the server last asked for a login again
         self._refused = False  # over the present connection, what another server might do
         self._written = self._writes = 0  # with connections that are gone
-        self.open_batch: object = None  # of scripts: the one that calls may join
+        self.open_batches: OneBatch = [None]
+        self.tally = Tally()
         self._timeouts = 0
         self.redirects = 0
         self.guard: object = None  # closes this at the end of the loop; must live as long as the connection

@@ -8,6 +8,7 @@ from chuk_sessions.redis_client.commands import Command
 from chuk_sessions.redis_client.connection import Connection
 from chuk_sessions.redis_client.lane import Lane
 from chuk_sessions.redis_client.link import Link
+from chuk_sessions.redis_client.open_batches import Tally
 
 __all__ = ["Numbers"]
 
@@ -22,6 +23,17 @@ class Numbers:
     _written: int
     _writes: int
     _timeouts: int
+    tally: Tally
+
+    @property
+    def scripts(self) -> int:
+        """Scripts written so far that have a key for each caller."""
+        return self.tally.scripts
+
+    @property
+    def script_keys(self) -> int:
+        """Keys of these."""
+        return self.tally.keys
 
     @property
     def reconnects(self) -> int:

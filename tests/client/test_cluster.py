@@ -140,6 +140,30 @@ async def test_validations_of_one_slot_share_a_command_and_those_of_others_do_no
     assert seen(client).written - before == 4
 
 
+async def test_validations_of_two_slots_in_turns_are_two_commands(client: Client) -> None:
+    """One after the other from each; those who give up before they are sent get nothing, and the others theirs."""
+    keys = [f"{{{'ab'[number % 2]}}}{number}" for number in range(40)]
+    await asyncio.gather(*(client.call(b"SET", key, key) for key in keys))
+    await asyncio.gather(*(NAMES.run(client, key, (), Replay.READ) for key in keys))
+    before, keys_before = seen(client).written, seen(client).script_keys
+    calls = [asyncio.ensure_future(NAMES.run(client, key, (), Replay.READ)) for key in keys]
+    for number in (0, 1, 7):
+        asyncio.get_running_loop().call_soon(calls[number].cancel)
+    names = await asyncio.gather(*calls, return_exceptions=True)
+    left = [key.encode() for number, key in enumerate(keys) if number not in (0, 1, 7)]
+    assert [name for name in names if isinstance(name, bytes)] == left
+    assert seen(client).written - before == 2
+    assert seen(client).script_keys - keys_before == 37
+
+
+async def test_batches_that_were_written_are_not_kept_for_long(client: Client) -> None:
+    """However many slots there are keys in."""
+    keys = [f"k{number}" for number in range(1000)]
+    for start in range(0, 1000, 100):
+        await asyncio.gather(*(NAMES.run(client, key, (), Replay.READ) for key in keys[start : start + 100]))
+    assert len(seen(client).open_batches) <= 200
+
+
 async def test_a_slot_that_has_moved_is_learnt_from_one_redirection(client: Client, move: Move) -> None:
     assert await client.call(b"GET", move.one) == move.one.encode()
     move.begin()

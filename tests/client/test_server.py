@@ -260,7 +260,21 @@ async def test_the_factory_shows_the_numbers_of_its_client(redis_url: str) -> No
         "timeouts": 0,
         "redirects": 0,
         "mean_batch": 5.0,  # ten commands in two writes
+        "keys_per_script": 0.0,
     }
+
+
+async def test_keys_per_script(redis_url: str) -> None:
+    """Of calls that share a script: those of one turn of the loop, without those that gave up."""
+    factory = redis.factory(f"{redis_url}?client_name=keys")
+    manager = SessionManager("box", factory, strict=True)
+    session_id = await manager.allocate_session()
+    assert await manager.validate_session(session_id)
+    before = factory.stats()["keys_per_script"]
+    calls = [asyncio.ensure_future(manager.validate_session(session_id)) for _ in range(10)]
+    asyncio.get_running_loop().call_soon(calls[0].cancel)
+    await asyncio.gather(*calls[1:])
+    assert (before, factory.stats()["keys_per_script"]) == (1.0, 5.0)  # ten in two scripts
 
 
 @pytest.mark.parametrize("chosen", [None, "my-id"])

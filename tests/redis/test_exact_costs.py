@@ -15,8 +15,12 @@ import pytest
 from benchmarks.bench.footprint import of_sessions, on_server
 from benchmarks.workloads.manager_bodies import METADATA, UPDATE, USER
 from chuk_sessions import SessionManager
+from chuk_sessions.ids import user_tag
 from chuk_sessions.providers import memory, redis
 from chuk_sessions.providers.redis.server_clock import moment
+from chuk_sessions.providers.redis.store import RedisSessionStore
+from chuk_sessions.redis_client.client import Client
+from chuk_sessions.redis_client.cluster import Cluster
 from tests.support.servers import RedisServer, Server
 from tests.support.wire import Wire, run_without_suspending
 
@@ -136,6 +140,24 @@ async def test_operations_of_one_turn_of_the_loop_share_one_write(wire: Wire, re
     wire.clear()
     assert all(await asyncio.gather(*[manager.get_session_info(session_id) for _ in range(50)]))
     assert (wire.commands, len(wire.writes)) == (["HGETALL"] * 50, 1)
+
+
+@pytest.mark.parametrize("users", [2, 10])
+async def test_validations_in_a_cluster_are_one_script_per_slot(cluster_url: str, users: int) -> None:
+    """50 sessions in turns of so many users, each of whom has a slot: as many commands, in a write per master."""
+    client = Client(cluster_url)
+    store = RedisSessionStore(client, SANDBOX)
+    tags = [user_tag(SANDBOX, f"user-{number}") for number in range(users)]
+    made = [f"sess-{n}-{n:032x}{tags[n % users]}" for n in range(50)]
+    for session_id in made:
+        await store.create(session_id, None, 60, {})
+    await asyncio.gather(*(store.touch(each, 0) for each in made))  # now every server has the script
+    (deployment,) = client._opened.values()
+    assert isinstance(deployment, Cluster)
+    commands, writes, keys = deployment.written, deployment.writes, deployment.script_keys
+    assert all(await asyncio.gather(*(store.touch(each, 0) for each in made)))
+    assert (deployment.written - commands, deployment.script_keys - keys) == (users, 50)
+    assert deployment.writes - writes <= 3
 
 
 async def test_sessions_that_are_opened_in_one_turn_of_the_loop_share_a_command(wire: Wire, redis_url: str) -> None:

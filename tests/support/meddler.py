@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from chuk_sessions.redis_client.client import Client, Deployment
 from chuk_sessions.redis_client.commands import Argument, Replay, Reply
+from chuk_sessions.redis_client.open_batches import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,7 +43,8 @@ class _Between:
     """Passes everything on to a deployment; before a command, its meddler gets a chance."""
 
     guard: object
-    open_batch: object
+    open_batches: Any
+    tally: Tally
 
     def __init__(self, deployment: Deployment, meddler: Meddler) -> None:
         self._deployment = deployment

@@ -37,7 +37,8 @@ class RedisFactory:
         """Numbers of this process and URL, over all its event loops.
 
         Now: commands ``in_flight`` (written and not answered), ``bytes_in_flight`` of these, commands ``waiting`` to
-        be written. So far: ``mean_batch`` (commands per write), ``reconnects``, ``timeouts`` and ``redirects``.
+        be written. So far: ``mean_batch`` (commands per write), ``keys_per_script`` (validations, and sessions opened,
+        per script), ``reconnects``, ``timeouts`` and ``redirects``.
         """
         return self._client.stats()
 
