@@ -32,7 +32,8 @@ async def read_page(
     """Read the page that begins at ``place``; pages are in the order of the deadlines.
 
     An entry that is there all the while is on a page, whatever comes and goes, unless its deadline is moved nearer; it
-    may be on several. ``condemned``: begin with the sessions that are about to be ended. Errors: see ``Client.call``.
+    may be on several. ``condemned``: the first page has some sessions too that are about to be ended. Errors are those
+    of ``Client.call``.
     """
     args = (mark_of(user), size, *place, b"1" if condemned else b"")
     reply = await MEMBERS.step(call, (index,), args, Replay.READ)

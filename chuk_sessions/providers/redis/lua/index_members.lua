@@ -6,14 +6,14 @@
 -- ARGV[3]    where to begin: the deadline of the entry that was looked at last, in milliseconds; '' at the first one
 -- ARGV[4]    how many entries with that deadline were looked at
 -- ARGV[5]    the entry that was looked at last
--- ARGV[6]    '1' to begin with the condemned sessions, which are no more listed; else ''
+-- ARGV[6]    '1' to give some condemned sessions too, which are no more listed, with the first ones; else ''
 -- Reply      {time in microseconds, how many were looked at, {entries}}, and if there may be more the next ARGV[3..5]
+--
+-- include: condemned_of
 
 local size, first, skip, clock = tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4]), redis.call('TIME')
 local now, index, mine = clock[1] * 1000000 + clock[2], KEYS[1], ARGV[1]
-if first == '' then
-  first = ARGV[6] == '1' and '-inf' or string.format('(%.0f', math.floor(now / 1000))
-end
+if first == '' then first = string.format('(%.0f', math.floor(now / 1000)) end
 -- The entry that was looked at last tells whether there are as many before it as there were. If not, all entries with its
 -- deadline are looked at again.
 local read, from = {}, 2
@@ -22,6 +22,7 @@ if read[1] ~= ARGV[5] or skip == 0 then
   read, from, skip = redis.call('ZRANGEBYSCORE', index, first, '+inf', 'LIMIT', 0, size), 1, 0
 end
 local found, seen = {}, #read - from + 1
+if ARGV[3] == '' and ARGV[6] == '1' then found = condemned_of(index, mine, now) end
 for i = from, #read do
   if string.sub(read[i], 1, #mine) == mine then found[#found + 1] = read[i] end
 end

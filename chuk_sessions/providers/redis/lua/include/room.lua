@@ -22,10 +22,10 @@
   -- include: file_member
 
   if victims then
-    if victims[1] then redis.call('UNLINK', unpack(victims)) end
-    if members[1] then redis.call('ZREM', index, unpack(members)) end
     if doomed then
       -- include: condemn
 
     end
+    if victims[1] then redis.call('UNLINK', unpack(victims)) end
+    if members[1] then redis.call('ZREM', index, unpack(members)) end
   end
