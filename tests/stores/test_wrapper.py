@@ -308,3 +308,20 @@ def test_what_is_no_factory(factory: Any) -> None:
 
 def test_a_wrapper_tells_what_it_wraps() -> None:
     assert repr(StoreWrapper(StoreWrapper(5))) == "StoreWrapper(StoreWrapper(5))"  # type: ignore[arg-type]
+
+
+class NewestFirst(StoreWrapper):
+    """Lists in another order, and only so."""
+
+    async def list_user(self, user_id: str) -> list[tuple[str, SessionRecord]]:
+        return (await self.store.list_user(user_id))[::-1]  # type: ignore[attr-defined, no-any-return]
+
+
+@pytest.mark.parametrize("batch", [2, 100])
+async def test_the_sessions_of_a_user_by_pages_are_those_that_the_wrapper_lists(batch: int) -> None:
+    """Where it has a list of its own; else the store's pages."""
+    for wrapper, reverse in ((StoreWrapper, False), (NewestFirst, True)):
+        manager = SessionManager("box", stack(memory.factory(store=memory.MemoryStore()), wrapper))
+        made = [await manager.allocate_session(user_id="alice") for _ in range(5)]
+        found = [info["session_id"] async for info in manager.iter_user_sessions("alice", batch)]
+        assert found == (made[::-1] if reverse else made)
