@@ -170,6 +170,10 @@ class Session(dict[str, Any]):
         if dict.__len__(self) or self._stored.session_id is not None:
             await self._stored.commit(self._plain())
 
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        """A copy, and what is read from a pickle, is a plain dict: there is one session for a request."""
+        return dict, (self._plain(),)
+
     def _plain(self) -> dict[str, Any]:
         """A copy that is a plain dict; `dict.copy` would ask the methods that mark the session."""
         return dict(dict.items(self))

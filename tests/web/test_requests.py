@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import json
+import pickle
 import re
 from collections.abc import Callable
 from typing import Any
@@ -11,9 +14,10 @@ import pytest
 
 from chuk_sessions import MetadataError, SessionManager
 from chuk_sessions.ids import is_opaque
+from chuk_sessions.providers import redis
 from chuk_sessions.web import Flash, Session, SessionMiddleware
-from chuk_sessions.web.asgi import Receive, Scope, Send
-from tests.support.asgi import Browser, reply
+from chuk_sessions.web.asgi import Message, Receive, Scope, Send
+from tests.support.asgi import Browser, application, reply
 
 NAME = "__Host-session"
 Open = Callable[..., Browser]
@@ -177,6 +181,62 @@ async def test_fifty_overlapping_requests_lose_nothing(open_browser: Open) -> No
     await asyncio.gather(*(browser.request("GET", "/slow", query_string=b"key-%d" % n) for n in range(50)))
     expected = {"a": "1"} | {f"key-{n}": [f"key-{n}"] for n in range(50)}
     assert (await browser.get()).json() == expected
+
+
+async def test_fifty_requests_in_two_processes_lose_nothing(redis_url: str) -> None:
+    """Two managers with connections of their own, as if each were another process."""
+    inside, all_in = [], asyncio.Event()
+
+    async def slow(session: Session, scope: Scope) -> Any:
+        inside.append(1)
+        if len(inside) == 50:
+            all_in.set()
+        await all_in.wait()
+        session[scope["query_string"].decode()] = [1]
+
+    app = application(put=put, slow=slow, index=show)
+    urls = [f"{redis_url}?client_name=web-{n}" for n in range(2)]
+    managers = [SessionManager("shop", redis.factory(url), strict=True, opaque_ids=True) for url in urls]
+    one = Browser(SessionMiddleware(app, managers[0]))
+    await one.request("GET", "/put", query_string=b"a=1")
+    two = Browser(SessionMiddleware(app, managers[1]), **one.cookies)
+    requests = ((one, two)[n % 2].request("GET", "/slow", query_string=b"key-%d" % n) for n in range(50))
+    await asyncio.gather(*requests)
+    assert len((await two.get()).json()) == 51
+
+
+async def test_what_was_set_is_stored_before_the_response_begins(web_manager: SessionManager) -> None:
+    """Who follows a redirect at once finds it; the first chunk is not held back for what comes later."""
+    seen: list[Any] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        scope["session"]["a"] = 1
+        await reply(send, 303)
+
+    async def look(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            seen.extend([info["custom_metadata"] async for info in web_manager.iter_sessions()])
+
+    async def nothing() -> Message:
+        return {"type": "http.disconnect"}
+
+    scope = Browser(app).scope("http", "/", {}, method="POST")
+    await SessionMiddleware(app, web_manager)(scope, nothing, look)
+    assert seen == [{"a": 1}]
+
+
+async def test_a_copy_of_a_session_is_a_plain_dict(open_browser: Open) -> None:
+    """As templates, tasks and logs make them."""
+
+    async def copies(session: Session, scope: Scope) -> Any:
+        session["cart"] = ["book"]
+        made = [copy.copy(session), copy.deepcopy(session), session.copy(), dict(session), {**session}]
+        made.append(pickle.loads(pickle.dumps(session)))
+        assert session == {"cart": ["book"]}
+        assert json.dumps(session) == '{"cart": ["book"]}'
+        return [type(each) is dict and each == session for each in made]
+
+    assert (await open_browser(index=copies).get()).json() == [True] * 6
 
 
 async def test_a_logout_during_a_slow_request_holds(open_browser: Open, web_manager: SessionManager) -> None:
