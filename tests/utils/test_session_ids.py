@@ -24,8 +24,8 @@ PREFIXES = {
 @pytest.mark.parametrize("include_timestamp", [False, True])
 def test_what_is_made_is_valid(protocol: ProtocolType, include_timestamp: bool) -> None:
     """Always: 0.6.3 refused three quarters of its own API keys."""
-    found = {generate_secure_session_id(protocol.value, include_timestamp=include_timestamp) for _ in range(2_000)}
-    assert len(found) == 2_000
+    found = {generate_secure_session_id(protocol.value, include_timestamp=include_timestamp) for _ in range(500)}
+    assert len(found) == 500
     for each in found:
         assert each.startswith(PREFIXES[protocol])
         assert validate_session_id_format(each, protocol), each
