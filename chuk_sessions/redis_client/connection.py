@@ -197,7 +197,12 @@ class Connection(asyncio.BufferedProtocol):
                 if waiter.done():
                     sent.popleft()
                 elif isinstance(reply, ServerError):
-                    self._refuse(sent.popleft(), reply)
+                    command = sent.popleft()
+                    try:  # here, as an exception at the call of a method would leave the command with nobody
+                        self.on_error(command, reply)
+                    except BaseException:
+                        settle(command, reply)
+                        raise
                 else:
                     waiter.set_result(reply)
                     sent.popleft()
@@ -213,13 +218,6 @@ class Connection(asyncio.BufferedProtocol):
             self.finish(self.reason)
         elif self._unsent and not self._flush_scheduled:
             self._schedule_flush()
-
-    def _refuse(self, command: Command, error: ServerError) -> None:
-        try:
-            self.on_error(command, error)
-        except BaseException:
-            settle(command, error)
-            raise
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Called by the loop when the connection has ended: give all commands back."""

@@ -8,8 +8,9 @@ The words of servers are read here and nowhere else. What differs between server
 * A script that may not run a command has no code for that: ``The user executing the script can't ...`` up to Redis
   7.0, ``ACL failure in script: ...`` later and on Valkey, with or without ERR before it.
 * A script that writes while its cluster is down, though reads are allowed (``cluster-allow-reads-when-down``), has no
-  code for that: ``Script attempted to execute a write command while the cluster is down and readonly``, up to 6.2 ``Lua
-  script ...``. It has done nothing, as that is so for all its writes or for none.
+  code for that: ``Script attempted to execute a write command while the cluster is down and readonly``, up to 6.2
+  ``Lua script ...``, on Valkey 9 ``Can not execute a write command 'HSET' while ...``. It has done nothing, as that is
+  so for all its writes or for none.
 * What follows a code is not read, so that the name of the server in it does not matter.
 """
 
@@ -78,7 +79,8 @@ KINDS: dict[str, type[ServerError]] = {
 PLACE = re.compile(r"(?:ERR Error running script \(call to \w+\): )?(?:@?user_script: ?\d+: )+-?")
 SCRIPT_MAY_NOT = re.compile(r"(?:ERR )?(?:The user executing the script |ACL failure in script: )")
 DOWN_FOR_SCRIPT = re.compile(
-    r"(?:ERR )?(?:Lua s|S)cript attempted to execute a (?:write )?command while the cluster is down"
+    r"(?:ERR )?(?:(?:Lua s|S)cript attempted to execute a (?:write )?command|Can not execute a (?:write )?command '.*')"
+    " while the cluster is down"
 )
 UNKNOWN_COMMAND = "ERR unknown command"
 # A command with one of these is sent again, as it did nothing. In a script they would not say that of the script.

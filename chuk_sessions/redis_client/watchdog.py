@@ -12,18 +12,17 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import time
 from collections import deque
-from functools import partial
 from typing import Protocol
+
+from chuk_sessions.elapsed import elapsed
 
 __all__ = ["TICKS", "Watchdog", "Watched", "clock"]
 
 TICKS = 20  # per timeout: a command is given up between 1.0 and 1.05 times its timeout, and on a busy loop by 1.1
 HELD_UP = TICKS // 4
 EARLY = 0.1  # ticks by which the timers of a loop may be early
-# Seconds that go on while the machine is suspended, where the system can tell: flows are forgotten meanwhile.
-clock = partial(time.clock_gettime, time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic
+clock = elapsed  # goes on while the machine is suspended: flows are forgotten meanwhile
 
 
 class Watched(Protocol):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from chuk_sessions import SessionManager
-from chuk_sessions.exceptions import NotSent, ServerError
+from chuk_sessions.exceptions import NotSent, OutcomeUnknown, ServerError
 from chuk_sessions.providers import redis
 from chuk_sessions.redis_client.client import Client
 from chuk_sessions.redis_client.cluster import Cluster
@@ -179,11 +179,15 @@ async def test_a_cluster_that_is_down_is_waited_for_within_the_deadline_and_then
         key = next(key for key in KEYS if group.owner_of(slot_of(key)) is other)
         lost.kill()
         await eventually(lambda: other.cluster_info()["cluster_state"] == "fail")
-        begun, before = asyncio.get_running_loop().time(), client.stats()
-        with Lateness() as lateness, pytest.raises(NotSent, match="last it said: CLUSTERDOWN"):
-            await client.call(b"GET", key)
-        assert 0.5 <= asyncio.get_running_loop().time() - begun < lateness.allow(0.8)
-        assert 3 < client.stats()["redirects"] - before["redirects"] < 25
+        for _ in range(5):
+            begun, before = asyncio.get_running_loop().time(), client.stats()
+            with Lateness() as lateness, pytest.raises((NotSent, OutcomeUnknown)) as caught:
+                await client.call(b"GET", key)
+            assert 0.5 <= asyncio.get_running_loop().time() - begun < lateness.allow(0.8)
+            assert 3 < client.stats()["redirects"] - before["redirects"] < 25
+            if isinstance(caught.value, NotSent):  # else the deadline came while one more try was under way
+                break
+        assert "last it said: CLUSTERDOWN" in str(caught.value)
         await eventually(lambda: client.stats()["waiting"] == 0)  # a question about the slots may be among them
 
 

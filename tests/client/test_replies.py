@@ -28,7 +28,8 @@ PCALL = "@user_script: 12: "  # 6.2: the same by pcall, whose error the script r
 PLACE = f" script: {'0a' * 20}, on @user_script:1."  # Redis 7 and later, and Valkey
 OOM = "OOM command not allowed when used memory > 'maxmemory'."
 MISCONF = "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk."
-CLUSTER_READS = "attempted to execute a write command while the cluster is down and readonly"
+WHILE_DOWN = "while the cluster is down and readonly"
+CLUSTER_READS = f"attempted to execute a write command {WHILE_DOWN}"
 MAY_NOT_RUN = "The user executing the script can't run this command or subcommand"
 MAY_NOT_TOUCH = "The user executing the script can't access at least one of the keys mentioned in the command arguments"
 ACL = "ACL failure in script: User app has no permissions to run the 'get' command"
@@ -73,6 +74,7 @@ REPLIES: list[tuple[str, type[ServerError], str]] = [
     ("CLUSTERDOWN The cluster is down", ServerError, "CLUSTERDOWN"),
     (f"ERR Script {CLUSTER_READS}{PLACE}", ServerError, "CLUSTERDOWN"),
     (f"ERR Script {CLUSTER_READS}", ServerError, "CLUSTERDOWN"),
+    (f"ERR Can not execute a write command 'HSET' {WHILE_DOWN}{PLACE}", ServerError, "CLUSTERDOWN"),
     (f"{CALL}@user_script: 1: Lua script {CLUSTER_READS}", ServerError, "CLUSTERDOWN"),
     (f"{PCALL}Lua script {CLUSTER_READS}", ServerError, "CLUSTERDOWN"),
     ("ERR unknown command 'Script attempted to execute a write'", UnknownCommandError, "ERR"),

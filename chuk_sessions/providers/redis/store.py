@@ -309,6 +309,7 @@ class RedisSessionStore:
             target = target_of(reply)
             if target is not None:
                 session_id = target
+                new_id = renewed_id(new_id, time.time(), opaque=is_opaque(new_id))  # a copy may be under the one before
             elif reply == TAKEN:
                 raise taken(asked)
             elif reply != OWN:
