@@ -219,7 +219,7 @@ class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
         return SessionMetadata.from_dict(session_info(session_id, self._sandbox_id, record))
 
     async def update_session_metadata(
-        self, session_id: str, custom_metadata: dict[str, Any], merge: bool = True, *, remove: Iterable[str] = NO_KEYS
+        self, session_id: str, custom_metadata: dict[str, Any], merge: bool = True, remove: Iterable[str] = NO_KEYS
     ) -> bool:
         """Set and remove top-level keys of a session's metadata, in one atomic step, and touch it.
 

@@ -38,8 +38,7 @@ class MemorySessionStore:
         user_id: str | None,
         lifetime: float,
         metadata: Metadata,
-        *,
-        limit: int = 0,
+        limit: int = 0,  # no keywords here and in ``update``: the call of a function that has some takes longer
         idle: float = 0,
     ) -> Existing | None:
         document = encode_document(metadata)
@@ -107,7 +106,7 @@ class MemorySessionStore:
             record.current_id = session.session_id
         return record
 
-    async def update(self, session_id: str, metadata: Metadata, replace: bool, *, remove: Collection[str] = ()) -> bool:
+    async def update(self, session_id: str, metadata: Metadata, replace: bool, remove: Collection[str] = ()) -> bool:
         entry = self._entries.get(session_id)
         if entry is None or entry[1] <= self._clock():
             entry = self._live_as_alias(session_id)
