@@ -94,9 +94,7 @@ def test_page_runs(page: Page, folder: Path, capsys: pytest.CaptureFixture[str])
     for name, text in page.files().items():
         assert (folder / name).read_text() == text
     if any(name.startswith("test_") for name in page.files()):
-        # The store of a page is a file of examples/, which has the whole contract elsewhere: here a part of it will do.
-        part = ["-k", "Life or renew or limit or page"] if "StoreContract" in page.path.read_text() else []
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(folder), *part]
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(folder)]
         path = os.pathsep.join([str(folder), str(REPOSITORY)])
         environment = os.environ | {"PYTHONPATH": path}
         run_of_tests = subprocess.run(
