@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from chuk_sessions.exceptions import WrongTypeError
 from chuk_sessions.providers.redis.keys import quote_part, session_key, unquote_part
 from chuk_sessions.providers.redis.scripts import DROP
 from chuk_sessions.redis_client.commands import Replay
@@ -40,10 +41,15 @@ class Aliases:
 
     async def _leads_to_a_session(self, alias: Alias) -> bool:
         """Whether it does at the source, perhaps through more aliases."""
-        sandbox, session_id = quote_part(alias.sandbox_id), alias.current_id
-        while True:
-            key = session_key(sandbox, session_id)
-            version, name = await self._source.call(b"HMGET", key, b"v", b"alias", replay=Replay.READ)
+        sandbox, session_id, passed = quote_part(alias.sandbox_id), alias.current_id, {alias.session_id}
+        while session_id not in passed:  # as it is in no alias that this package has written
+            passed.add(session_id)
+            try:
+                key = session_key(sandbox, session_id)
+                version, name = await self._source.call(b"HMGET", key, b"v", b"alias", replay=Replay.READ)
+            except WrongTypeError:
+                return False
             if version is not None or name is None:
                 return version is not None
             session_id = unquote_part(name.decode())
+        return False

@@ -17,7 +17,7 @@ from chuk_sessions.ids import user_tag
 from chuk_sessions.providers.redis.entries import raw_member
 from chuk_sessions.providers.redis.index import CLOCK_SLACK, UserIndex
 from chuk_sessions.providers.redis.keys import ALL_SESSIONS, index_key, names_in_key, quote_part
-from chuk_sessions.providers.redis.record import VERSIONS, to_text
+from chuk_sessions.providers.redis.record import UNSETTLED_IDLE, VERSIONS, to_text
 from chuk_sessions.providers.redis.scan import Walk
 from chuk_sessions.providers.redis.scripts import MOVE
 from chuk_sessions.redis_client.commands import Replay
@@ -96,13 +96,15 @@ async def _restore(client: Client, sandbox_id: str, key: str, dry_run: bool) -> 
 
 async def _entry_of(client: Client, sandbox_id: str, key: str) -> _Entry | None:
     """What the session with that key should have; None if this version finds none there, or one without a user."""
-    names = (b"v", b"user", b"created", b"expires", b"inc", b"end")
+    names = (b"v", b"user", b"created", b"expires", b"inc", b"end", b"idle")
     try:
         fields: list[bytes | None] = await client.call(b"HMGET", key, *names, replay=Replay.READ)
     except WrongTypeError:
         return None
-    version, user, created, expires, inc, end = fields
+    version, user, created, expires, inc, end, idle = fields
     deadline = end or expires
+    if idle == b"%d" % UNSETTLED_IDLE:
+        return None
     if version not in VERSIONS or user is None or created is None or deadline is None or not deadline.isdigit():
         return None
     index = index_key(quote_part(sandbox_id), user_tag(sandbox_id, to_text(user)))

@@ -10,7 +10,7 @@ from chuk_sessions.elapsed import elapsed
 from chuk_sessions.ids import MAX_ID_BYTES, OversizedError, check_size, fingerprint
 from chuk_sessions.providers.redis.keys import ALL_SESSIONS, LEGACY_PREFIX, names_in_key, quote_part
 from chuk_sessions.providers.redis.legacy import document as legacy
-from chuk_sessions.providers.redis.record import alias_in, decode_record
+from chuk_sessions.providers.redis.record import alias_in, decode_record, is_unsettled
 from chuk_sessions.providers.redis.scan import Walk
 from chuk_sessions.redis_client.commands import Replay
 
@@ -127,7 +127,7 @@ async def _read_ours(client: Client, key: bytes) -> Stored | Alias | Problem | N
     except (ValueError, KeyError):
         return Problem(key, "a record that this version cannot read")
     left = record.expires - now
-    return Stored(key, False, *names, record, left, raw) if left > 0 else None
+    return Stored(key, False, *names, record, left, raw) if left > 0 and not is_unsettled(record) else None
 
 
 async def _read_published(client: Client, key: bytes) -> Stored | Problem | None:

@@ -68,6 +68,27 @@ async def test_the_old_ids_go_along(
         assert await Client(redis_url).call(b"EXISTS", session_key("box", session_id)) == 0
 
 
+@pytest.mark.parametrize("target_of_it", ["itself", "another that leads back", "a text"])
+async def test_an_alias_that_leads_to_no_session(
+    redis_server: Server, redis_url: str, target: Server, target_of_it: str
+) -> None:
+    """As no version writes them: the run ends, and nothing else is held up by them."""
+    client, ids = Client(redis_url), await log_in(redis_url)
+    odd, other = session_key("box", "odd"), session_key("box", "other")
+    await client.call(b"HSET", odd, b"alias", b"odd" if target_of_it == "itself" else b"other")
+    if target_of_it == "another that leads back":
+        await client.call(b"HSET", other, b"alias", b"odd")
+    elif target_of_it == "a text":
+        await client.call(b"SET", other, "text")
+    for key in (odd, other):
+        await client.call(b"PEXPIRE", key, 60_000)
+    async with asyncio.timeout(20):
+        counts = await migrate(client, Client(target.url))
+    assert counts.moved == 1
+    for session_id in ids:
+        assert (await info_of(target.url, session_id))["session_id"] == ids[-1]
+
+
 async def test_again(redis_server: Server, redis_url: str, target: Server) -> None:
     """The second run has nothing to do."""
     await log_in(redis_url)

@@ -13,12 +13,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from chuk_sessions import NotSent, OutcomeUnknown, OutOfMemoryError, SessionManager, SessionTakenError
+from chuk_sessions.cli.reindex import reindex
+from chuk_sessions.cli.survey import survey
 from chuk_sessions.ids import new_session_id, renewed_id, session_key, user_tag
 from chuk_sessions.providers import redis
 from chuk_sessions.providers.redis.binding import LEAVE, PUT, SETTLE
 from chuk_sessions.providers.redis.scripts import RENEW
 from chuk_sessions.providers.redis.store import RedisSessionStore
 from chuk_sessions.redis_client.client import Client
+from chuk_sessions.unlisted import end_unlisted
 from tests.support.helpers import eventually
 from tests.support.meddler import Meddler
 
@@ -183,6 +186,42 @@ async def test_a_renewal_meanwhile(url: str, monkeypatch: pytest.MonkeyPatch, id
     record = await read(store, session_id)
     assert (record.idle, record.metadata) == (idle, {"cart": 1})
     assert record.expires - record.accessed == pytest.approx(HOUR, abs=5)
+
+
+@pytest.mark.parametrize("script", [LEAVE, SETTLE], ids=["before it leaves", "before it settles"])
+async def test_going_through_all_sessions_meanwhile(url: str, script: Script) -> None:
+    """The copy is no session yet: whoever walks, counts, files, surveys or ends thoroughly leaves it alone."""
+    store, found = store_of(url), list[object]()
+    await store.create(VISITOR, None, HOUR, {"cart": 1})
+    left = int(script is LEAVE)  # whether the session is there under its old id
+
+    async def go_through(other: RedisSessionStore) -> None:
+        found.append([session_id async for page in other.pages(10) for session_id, _ in page])
+        found.append(await other.count())
+        found.append(await end_unlisted(other, USER, frozenset()))
+        found.append((await reindex(Client(url))).missing)
+        found.append(len((await survey(Client(url))).sessions))
+
+    new_id = await log_in(RedisSessionStore(Meddler(url, script, by_another(url, go_through)), "box"))
+    assert found == [[VISITOR] * left, left, 0, 0, left]
+    assert new_id is not None
+    assert await listed(store_of(url)) == [new_id]
+    assert (await read(store_of(url), new_id)).metadata == {"cart": 1}
+
+
+async def test_a_renewal_that_comes_first_leaves_nothing_in_the_copy(url: str) -> None:
+    """The session has another id by then, and less in it: what was copied before is not what is given to the user."""
+    store = store_of(url)
+    await store.create(VISITOR, None, HOUR, {"a": 1, "b": 2})
+
+    async def renew_and_remove(other: RedisSessionStore) -> None:
+        new_id = await other.renew(VISITOR, renewed_id(VISITOR, 1.0), 60)
+        assert new_id is not None
+        assert await other.update(new_id, {}, replace=False, remove=("b",))
+
+    new_id = await log_in(RedisSessionStore(Meddler(url, LEAVE, by_another(url, renew_and_remove)), "box"))
+    assert new_id is not None
+    assert (await read(store, new_id)).metadata == {"a": 1}
 
 
 async def test_a_record_that_cannot_be_read_is_nobodys(url: str, calm_cluster: ClusterServers) -> None:

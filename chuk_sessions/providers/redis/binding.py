@@ -29,8 +29,8 @@ from chuk_sessions.providers.redis.index import UserIndex
 from chuk_sessions.providers.redis.keys import index_key, name_in_key, quote_part, session_key
 from chuk_sessions.providers.redis.lua import load
 from chuk_sessions.providers.redis.patience import Patience
-from chuk_sessions.providers.redis.record import VERSION, VERSIONS, in_microseconds, to_bytes
-from chuk_sessions.providers.redis.scripts import MAX_LOOK, MAX_VICTIMS, UNREADABLE, UNSETTLED_IDLE
+from chuk_sessions.providers.redis.record import UNSETTLED_IDLE, VERSION, VERSIONS, in_microseconds, to_bytes
+from chuk_sessions.providers.redis.scripts import MAX_LOOK, MAX_VICTIMS, UNREADABLE
 from chuk_sessions.redis_client.client import Call, Client, step
 from chuk_sessions.redis_client.commands import Argument, Replay, Reply
 from chuk_sessions.redis_client.scripts import Script

@@ -34,6 +34,7 @@ from chuk_sessions.providers.redis.keys import unquote_part
 
 __all__ = [
     "DEADLINE_DIGITS",
+    "UNSETTLED_IDLE",
     "VERSION",
     "VERSIONS",
     "Fields",
@@ -44,6 +45,7 @@ __all__ = [
     "encode_record",
     "in_microseconds",
     "in_seconds",
+    "is_unsettled",
     "metadata_field",
     "to_bytes",
     "to_text",
@@ -53,6 +55,7 @@ VERSION = b"1"
 VERSIONS = (VERSION, VERSION + b"+")
 METADATA = b"m:"
 TIME_DIGITS, DEADLINE_DIGITS = 17, 18  # a deadline may be as late as the year 9999
+UNSETTLED_IDLE = 1  # microseconds: the idle timeout of a copy that is to be given to a user, see ``lua/bind_put.lua``
 MAX_FIELDS = 500_000  # Redis 6.2 takes 1,048,576 arguments and cuts the connection, everybody's, at one more
 
 Fields = list[bytes] | dict[bytes, bytes]  # the reply to HGETALL: a list with protocol 2, a dict with 3
@@ -124,6 +127,11 @@ def decode_record(reply: Fields) -> SessionRecord:
         record.idle, record.idle_expires = in_seconds(fixed[b"idle"]), record.expires
         record.expires = in_seconds(fixed[b"end"], DEADLINE_DIGITS)
     return record
+
+
+def is_unsettled(record: SessionRecord) -> bool:
+    """Whether it is the copy of a login that is under way: found under its id, and no session of its own yet."""
+    return record.idle == UNSETTLED_IDLE / MICROSECONDS
 
 
 def alias_in(reply: Fields) -> str | None:

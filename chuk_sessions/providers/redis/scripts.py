@@ -16,7 +16,7 @@ as reading a field.
 from __future__ import annotations
 
 from chuk_sessions.providers.redis.lua import load
-from chuk_sessions.providers.redis.record import in_microseconds
+from chuk_sessions.providers.redis.record import UNSETTLED_IDLE, in_microseconds
 from chuk_sessions.redis_client.batch import BatchScript
 from chuk_sessions.redis_client.scripts import Script
 from chuk_sessions.stores.contract import LAST_DEADLINE
@@ -46,13 +46,11 @@ __all__ = [
     "TOUCH",
     "UNREADABLE",
     "UNSETTLED",
-    "UNSETTLED_IDLE",
     "UPDATE",
     "VISIT",
 ]
 
 ABSENT, UNREADABLE, CONDEMNED, TOO_LATE, UNSETTLED, LEFT_OUT, DOOMED = 0, -1, -4, -5, -9, -10, -11  # replies
-UNSETTLED_IDLE = 1  # microseconds: the idle timeout of a copy that is to be given to a user, see ``lua/bind_put.lua``
 # What one script opens takes some 2 ms at the most: so many bytes, and a field takes as long as so many.
 MOST_OPENED, FIELD_WEIGHT = 700_000, 500
 MAX_VICTIMS = 200  # sessions that one script ends: the server serves nobody else meanwhile

@@ -28,6 +28,7 @@ from chuk_sessions.providers.redis.pages import BEGINNING, PAGE, Page, Place
 from chuk_sessions.providers.redis.patience import Patience
 from chuk_sessions.providers.redis.record import (
     DEADLINE_DIGITS,
+    UNSETTLED_IDLE,
     VERSION,
     VERSIONS,
     alias_in,
@@ -36,6 +37,7 @@ from chuk_sessions.providers.redis.record import (
     encode_patch,
     in_microseconds,
     in_seconds,
+    is_unsettled,
     metadata_field,
     to_bytes,
     to_text,
@@ -404,26 +406,26 @@ class RedisSessionStore:
             ids = self._ids_in(keys)
             records = await asyncio.gather(*(self._read(self._client.begin(), session_id, False) for session_id in ids))
             pairs = zip(ids, records, strict=True)
-            yield [(session_id, record) for session_id, record in pairs if record is not None]
+            yield [(name, record) for name, record in pairs if record is not None and not is_unsettled(record)]
 
     async def count(self) -> int:
         return await Walk(self._client, sessions_of(self._sandbox), COUNT_BATCH).total(self._count_sessions)
 
     async def _count_sessions(self, keys: list[bytes]) -> int:
-        versions = await asyncio.gather(*map(self._version, self._ids_in(keys)))
-        return sum(version in VERSIONS for version in versions)
+        return sum(await asyncio.gather(*map(self._is_session, self._ids_in(keys))))
 
     def _ids_in(self, keys: list[bytes]) -> list[str]:
         """The ids in those of the keys that are of sessions of this sandbox."""
         ids = (id_in_key(self._sandbox, key) for key in keys)
         return [session_id for session_id in ids if session_id is not None]
 
-    async def _version(self, session_id: str) -> bytes | None:
-        """Of the record; None if there is none, and for an alias."""
+    async def _is_session(self, session_id: str) -> bool:
+        """Whether there is one; an alias is none, nor is the copy of a login that is under way."""
         try:
-            return (await self._client.call(b"HMGET", self._key(session_id), b"v", replay=Replay.READ))[0]  # type: ignore[no-any-return]
+            version, idle = await self._client.call(b"HMGET", self._key(session_id), b"v", b"idle", replay=Replay.READ)
         except WrongTypeError:
-            return None
+            return False
+        return version in VERSIONS and idle != b"%d" % UNSETTLED_IDLE
 
     async def aclose(self) -> None:
         """Nothing is held: the connection is shared by all stores of its URL and closes with its event loop."""
