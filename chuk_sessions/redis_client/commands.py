@@ -111,10 +111,12 @@ ASKING_ITSELF: Command = (_Nobody(), b"", 0, Replay.NEVER, NO_SLOT)
 
 def clear_given_up(commands: deque[Command]) -> int:
     """Take out the commands that nobody waits for; at how many it is worth doing again: each is seen twice at most."""
-    waiting = [command for command in commands if not command[0].done()]
-    commands.clear()
-    commands.extend(waiting)
-    return max(MANY, 2 * len(waiting))
+    for _ in range(len(commands)):  # whatever is raised in between, each command is in there
+        if commands[0][0].done():
+            commands.popleft()
+        else:
+            commands.rotate(-1)
+    return max(MANY, 2 * len(commands))
 
 
 def is_large(packed: Packed) -> bool:

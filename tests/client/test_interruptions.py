@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ import pytest
 from chuk_sessions.exceptions import NotSent, OutcomeUnknown, ProviderError
 from chuk_sessions.redis_client.batch import BatchScript
 from chuk_sessions.redis_client.client import Client
-from chuk_sessions.redis_client.commands import Replay
+from chuk_sessions.redis_client.commands import Command, Replay, clear_given_up
 from chuk_sessions.redis_client.connection import Connection
 from chuk_sessions.redis_client.watchdog import Watchdog
 from tests.support.interruptions import interruptions
@@ -106,11 +107,28 @@ async def test_what_the_loop_calls(redis_url: str, monkeypatch: pytest.MonkeyPat
 
             patch.setattr(Connection, name, once)
             calls = [client.call(b"ECHO", str(i), replay=(Replay.READ, Replay.NEVER)[i % 2]) for i in range(10)]
+            refused = [client.call(b"NOSUCH") for _ in range(2)]
             scripts = [NAMES.run(client, str(i), (), Replay.READ) for i in range(10)]
             async with asyncio.timeout(SOON):
                 outcomes = await asyncio.gather(*calls, *scripts, return_exceptions=True)
+                errors = await asyncio.gather(*refused, return_exceptions=True)
+        assert all(isinstance(error, ProviderError) for error in errors)
         for number, outcome in enumerate(outcomes):
             assert outcome == str(number % 10).encode() or isinstance(outcome, ProviderError), outcome
+
+
+async def test_clearing_away_what_was_given_up() -> None:
+    """No command is lost that somebody waits for."""
+    for interruption in interruptions():
+        futures = [asyncio.get_running_loop().create_future() for _ in range(6)]
+        commands: deque[Command] = deque((future, b"", 0, Replay.READ, 0) for future in futures)
+        for future in futures[::2]:
+            future.cancel()
+        with interruption:
+            clear_given_up(commands)
+        assert {id(future) for future in futures[1::2]} <= {id(command[0]) for command in commands}
+        assert len(commands) <= 6
+    assert [command[0] for command in commands] == futures[1::2]
 
 
 class Waiting:
