@@ -79,7 +79,7 @@ class StoreFixtures:
     """Fixtures: ``open_store`` must be overridden, ``clock`` and ``make_unreadable`` may be."""
 
     clock_skew: ClassVar[float] = 0.001
-    """Seconds by which the clock of the storage may differ from that of the tests."""
+    """Seconds by which the clock of the storage may differ from that of the tests, and the clocks of its servers."""
 
     @pytest.fixture
     def open_store(self) -> OpenStore:

@@ -90,7 +90,7 @@ class OpeningTests(StoreFixtures):
             record = await opened(store, session_id, owner="alice")
             assert record is not None
             assert record == await read(store, session_id)
-            assert record.idle_expires == pytest.approx(record.accessed + 0.3, abs=0.01)
+            assert record.idle_expires == pytest.approx(record.accessed + 0.3, abs=0.01 + self.clock_skew)
             await time.passes(0.02)
 
         async def ended() -> bool:
