@@ -25,13 +25,13 @@ from typing import Protocol
 from chuk_sessions.exceptions import NotSent, ProviderError, ServerError
 from chuk_sessions.redis_client.commands import Command
 from chuk_sessions.redis_client.config import RedisConfig
+from chuk_sessions.redis_client.connect import OnLost, open_connection
 from chuk_sessions.redis_client.connection import Connection
 from chuk_sessions.redis_client.doubt import Doubt
 from chuk_sessions.redis_client.heartbeat import Heartbeat
 from chuk_sessions.redis_client.limited_log import LimitedLog
 from chuk_sessions.redis_client.outcomes import settle
 from chuk_sessions.redis_client.states import TRANSITIONS, Hook, State
-from chuk_sessions.redis_client.transport import OnLost, open_connection
 
 __all__ = ["FIRST_PAUSE", "MAX_PAUSE", "Connect", "Link", "Owner"]
 
