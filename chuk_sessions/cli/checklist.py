@@ -15,7 +15,7 @@ from os import urandom
 from typing import TYPE_CHECKING
 
 from chuk_sessions.exceptions import NoPermissionError, OutOfMemoryError, ProviderError, ReadOnlyError, ServerError
-from chuk_sessions.ids import new_session_id, renewed_id, user_tag
+from chuk_sessions.ids import new_session_id, renewed_id, session_key, user_tag
 from chuk_sessions.providers.redis import LEGACY_VARIABLE, RedisFactory, reads_legacy
 from chuk_sessions.providers.redis.keys import CHECK_SANDBOX, check_value_key, index_key
 from chuk_sessions.providers.redis.store import RedisSessionStore
@@ -243,11 +243,15 @@ async def _permissions(client: Client, server: Master) -> list[Finding]:
     if user is None:
         return [Finding(Level.UNKNOWN, what, "its slots have just moved", "run it again") for what in CALLS]
     store, name = RedisSessionStore(client, CHECK_SANDBOX), new_session_id(CHECK_SANDBOX, user, time.time())
+    guests = (new_session_id(CHECK_SANDBOX, None, time.time()) for _ in range(MANY_NAMES))
+    guest = next((guest for guest in guests if server.has(session_key(CHECK_SANDBOX, guest))), name)
     new_name, value = renewed_id(name, time.time()), check_value_key(name)
     sessions: Calls = {
         "allocate": lambda: store.create(name, user, 60.0, {"a": 1}, limit=1),
         "validate": lambda: store.touch(name, 0),
         "validate seldom": lambda: store.touch(name, 60),
+        "open": lambda: store.open(name, 0, user),
+        "open seldom": lambda: store.open(name, 60, user),
         "read": lambda: store.read(name),
         "update": lambda: store.update(name, {"a": 2}, True),
         "count": lambda: store.increment(name, "n", 1),
@@ -255,6 +259,8 @@ async def _permissions(client: Client, server: Master) -> list[Finding]:
         "set lifetime": lambda: store.extend(name, 60.0, from_now=True),
         "renew": lambda: store.renew(name, new_name, 0),
         "list": lambda: store.list_user(user),
+        "allocate for nobody": lambda: store.create(guest, None, 60.0, {"a": 1}),
+        "log in": lambda: store.renew(guest, new_session_id(CHECK_SANDBOX, user, time.time()), 0, user_id=user),
         "end all": lambda: store.delete_user(user, frozenset([new_name])),
         "delete": lambda: store.delete(new_name),
     }

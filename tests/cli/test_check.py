@@ -282,6 +282,19 @@ class TestCluster:
         (failed,) = [each for each in found if each.name == "commands" and each.level is Level.FAIL]
         assert failed.servers == (f"127.0.0.1:{calm_cluster.nodes[1].port}",)
 
+    async def test_a_login_takes_more(self, calm_cluster: ClusterServers) -> None:
+        """The session of a guest comes to the slot of its user by steps, and one of them needs HDEL."""
+        for node in calm_cluster.nodes:
+            node.command("ACL", "SETUSER", "limited", "on", ">pw", "~*", "+@all", "-hdel")
+        try:
+            found = await check(Client(calm_cluster.url_for("limited", "pw")))
+        finally:
+            for node in calm_cluster.nodes:
+                node.command("ACL", "DELUSER", "limited")
+        (failed,) = [each for each in found if each.name == "commands"]
+        assert failed.level is Level.FAIL
+        assert failed.value.startswith("log in failed: ")
+
 
 class TestCommand:
     def test_lines_and_exit_code(

@@ -136,7 +136,7 @@ def test_logins_with_the_same_sessions_from_four_processes(
     """Each of 200 sessions of nobody becomes the user's once, and those beyond the limit have ended."""
     user, limit = "alice", 150
     sessions = asyncio.run(allocate_for_nobody(server_url, 200))
-    with Workers(PROCESSES, "bind", server_url, user, limit, *sessions) as workers:
+    with Workers(PROCESSES, "bind", server_url, user, limit, 0, *sessions) as workers:
         workers.go()
         moves = meanwhile(workers, index_key("box", user_tag("box", user)))
         pairs = [pair for part in workers.results() for pair in part]
@@ -149,6 +149,22 @@ def test_logins_with_the_same_sessions_from_four_processes(
     assert all(each in (None, wanted) for each, wanted in zip(found, expected, strict=True))
     assert asyncio.run(numbers_of(server_url, sessions)) == [None] * 200
     assert asyncio.run(live_and_listed(server_url, user)) == (limit, limit, limit)
+
+
+def test_logins_with_a_grace_from_four_processes(server_url: str, meanwhile: Callable[[Workers, str], int]) -> None:
+    """All four are told the same new id of each session, of which there is one, and the old id leads to it."""
+    user = "alice"
+    sessions = asyncio.run(allocate_for_nobody(server_url, 200))
+    with Workers(PROCESSES, "bind", server_url, user, 10_000, 60, *sessions) as workers:
+        workers.go()
+        moves = meanwhile(workers, index_key("box", user_tag("box", user)))
+        pairs = {(old, new) for part in workers.results() for old, new in part}
+    assert sorted(old for old, _ in pairs) == sorted(sessions)
+    assert moves > 0 or "," not in server_url
+    expected = [(user, sessions.index(old)) for old, _ in pairs]
+    assert asyncio.run(numbers_of(server_url, [new for _, new in pairs])) == expected
+    assert asyncio.run(numbers_of(server_url, [old for old, _ in pairs])) == expected
+    assert asyncio.run(live_and_listed(server_url, user)) == (200, 200, 200)
 
 
 async def log_in(url: str, user: str) -> list[str]:

@@ -118,12 +118,12 @@ async def renew(url: str, *session_ids: str) -> list[str]:
     return await asyncio.gather(*map(task, session_ids))
 
 
-async def bind(url: str, user: str, limit: str, *session_ids: str) -> list[list[str]]:
+async def bind(url: str, user: str, limit: str, grace: str, *session_ids: str) -> list[list[str]]:
     """Log a user in with each session, as the other processes do at the same time; old and new ids of those it got."""
     manager = SessionManager("box", open_factory(url), max_sessions_per_user=int(limit))
 
     async def task(session_id: str) -> list[str]:
-        new_id = await manager.renew_session(session_id, user_id=user, custom_metadata={"user": user})
+        new_id = await manager.renew_session(session_id, int(grace), user_id=user, custom_metadata={"user": user})
         return [] if new_id is None else [session_id, new_id]
 
     return [pair for pair in await asyncio.gather(*map(task, session_ids)) if pair]
