@@ -1,7 +1,8 @@
 """`python -m tests`: the whole suite as CI runs it; what is given is for pytest, such as `--redis --cov`.
 
 First the tests marked `alone`, one after another; then all others side by side, each worker with servers of its own.
-Both are run, whatever the first finds. With `--cov` the coverage at the end, and the gate on it, is of both.
+With `--cov` those marked `tools` come between, without it: what they run is not the package, and tracing doubles their
+time. All parts are run, whatever one of them finds. The coverage at the end, and the gate on it, is of all the others.
 """
 
 from __future__ import annotations
@@ -25,13 +26,19 @@ def parts(arguments: Sequence[str]) -> list[list[str]]:
     known, others = parser.parse_known_args(arguments)
     also = f" and ({known.chosen})" if known.chosen else ""
     options = {argument.partition("=")[0] for argument in others}
-    begin, go_on = (["--cov-report=", "--cov-fail-under=0"], ["--cov-append"]) if "--cov" in options else ([], [])
     workers = [] if "--redis-url" in options else WORKERS  # a given server has one database for all tests
-    return [[*others, "-m", f"alone{also}", *begin], [*others, "-m", f"not alone{also}", *workers, *go_on]]
+    if "--cov" not in options:
+        return [[*others, "-m", f"alone{also}"], [*others, "-m", f"not alone{also}", *workers]]
+    plain = [argument for argument in others if not argument.startswith("--cov")]
+    return [
+        [*others, "-m", f"alone{also}", "--cov-report=", "--cov-fail-under=0"],
+        [*plain, "-m", f"not alone and tools{also}", *workers],
+        [*others, "-m", f"not alone and not tools{also}", *workers, "--cov-append"],
+    ]
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run both; 0 if all tests pass."""
+    """Run all parts; 0 if all tests pass."""
     command = [sys.executable, "-m", "pytest"]
     statuses = [subprocess.run([*command, *part], check=False).returncode for part in parts(arguments)]
     return int(any(statuses))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import hypothesis
@@ -29,6 +30,9 @@ hypothesis.settings.register_profile("ci", deadline=None, derandomize=True)
 hypothesis.settings.register_profile("quick", deadline=None, max_examples=20)  # by --hypothesis-profile
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
+
+HERE = Path(__file__).parent
+TOOLS = ("bench", "docs", "newest", "package", "support", "test_ci.py", "test_main.py")  # in this folder
 
 VARIABLES = (
     "CHUK_SANDBOX_ID",
@@ -61,6 +65,7 @@ def make_server(config: pytest.Config) -> Server:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "tools: tests what the project is made with, not the package")
     config.addinivalue_line("markers", "redis: needs a Redis server; skipped without --redis or --redis-url")
     if config.getoption("--redis-url") and config.getoption("numprocesses", None):
         raise pytest.UsageError("--redis-url is one database, which each test empties: leave -n out")
@@ -80,6 +85,8 @@ def pytest_report_header(config: pytest.Config) -> str:
 @pytest.hookimpl(tryfirst=True)  # before pytest applies -m, so that `-m redis` finds what is marked here
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
+        if item.path.is_relative_to(HERE) and item.path.relative_to(HERE).parts[0] in TOOLS:
+            item.add_marker("tools")
         if {"redis_server", "second_server"} & set(getattr(item, "fixturenames", ())):
             item.add_marker("redis")
         if item.get_closest_marker("faults"):

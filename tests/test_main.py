@@ -55,12 +55,14 @@ def test_both_parts_run_whatever_the_first_finds(tmp_path: Path, failing: str) -
     assert all(worker.startswith("gw") for _, worker in diary[3:])
 
 
-def test_the_coverage_at_the_end_is_of_both_parts() -> None:
-    """The first only collects, and so cannot fail the gate."""
-    first, second = parts(["--redis", "--cov"])
+def test_the_coverage_at_the_end_is_of_all_but_the_tools() -> None:
+    """The first part only collects, and so cannot fail the gate; what tests the tools is not traced."""
+    first, tools, last = parts(["--redis", "--cov"])
     assert {"--cov-report=", "--cov-fail-under=0"} <= set(first)
-    assert "--cov-append" in second
-    assert not any(argument.startswith("--cov-") for part in parts(["--redis"]) for argument in part)
+    assert tools[:3] == ["--redis", "-m", "not alone and tools"]
+    assert last[:4] == ["--redis", "--cov", "-m", "not alone and not tools"]
+    assert "--cov-append" in last
+    assert not any(argument.startswith("--cov") for part in (*parts(["--redis"]), tools) for argument in part)
 
 
 def test_a_choice_is_made_among_the_tests_of_both_parts() -> None:
