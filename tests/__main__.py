@@ -12,11 +12,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
-__all__ = ["main", "parts"]
+__all__ = ["TOOLS", "main", "parts"]
 
-# Two workers for each core, as tests wait more than they compute; at most eight: each may start two dozen servers.
-WORKERS = ("-n", str(min(8, 2 * (os.cpu_count() or 1))), "--dist", "worksteal")
+# Three workers for each core, as tests wait as much as they compute; at most eight: each may start two dozen servers.
+WORKERS = ("-n", str(min(8, 3 * (os.cpu_count() or 1))), "--dist", "worksteal")
+HERE = Path(__file__).parent
+TOOLS = ("bench", "docs", "newest", "package", "support", "test_ci.py", "test_main.py")  # marked `tools`
 
 
 def parts(arguments: Sequence[str]) -> list[list[str]]:
@@ -32,7 +35,7 @@ def parts(arguments: Sequence[str]) -> list[list[str]]:
     plain = [argument for argument in others if not argument.startswith("--cov")]
     return [
         [*others, "-m", f"alone{also}", "--cov-report=", "--cov-fail-under=0"],
-        [*plain, "-m", f"not alone and tools{also}", *workers],
+        [*plain, "-m", f"not alone and tools{also}", *workers, *(str(HERE / each) for each in TOOLS)],
         [*others, "-m", f"not alone and not tools{also}", *workers, "--cov-append"],
     ]
 

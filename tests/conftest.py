@@ -13,6 +13,7 @@ from chuk_sessions import SessionManager
 from chuk_sessions.providers import memory
 from chuk_sessions.stores.contract import SessionStore, SessionStoreFactory
 from chuk_sessions.stores.keyvalue import KeyValueStore
+from tests.__main__ import TOOLS
 from tests.support.cluster_servers import ClusterServers
 from tests.support.implementations import PROVIDERS, STORES
 from tests.support.sentinel_servers import SentinelServers
@@ -32,7 +33,6 @@ hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
 
 HERE = Path(__file__).parent
-TOOLS = ("bench", "docs", "newest", "package", "support", "test_ci.py", "test_main.py")  # in this folder
 
 VARIABLES = (
     "CHUK_SANDBOX_ID",

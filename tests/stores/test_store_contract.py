@@ -5,6 +5,7 @@ And what an author meets before the first test runs: what is loaded, what must b
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections import defaultdict
@@ -55,7 +56,11 @@ def run_all(folder: Path) -> Outcome:
         *("--confcutdir", RUN.parent, "-p", "no:cacheprovider", "-q", "--tb=native"),
         *(f"--junitxml={folder / 'report.xml'}", RUN),
     ]
-    run = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=300, check=False)
+    # Without coverage: what these stores run is not the package's.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
+    run = subprocess.run(
+        command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
     assert run.returncode == pytest.ExitCode.TESTS_FAILED, run.stdout + run.stderr
     return Outcome(folder / "report.xml")
 
