@@ -33,6 +33,7 @@ hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
 
 HERE = Path(__file__).parent
+SERVERS = {"redis_server", "second_server", "own_server", "calm_sentinels", "calm_cluster"}  # fixtures that start some
 
 VARIABLES = (
     "CHUK_SANDBOX_ID",
@@ -87,7 +88,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if item.path.is_relative_to(HERE) and item.path.relative_to(HERE).parts[0] in TOOLS:
             item.add_marker("tools")
-        if {"redis_server", "second_server"} & set(getattr(item, "fixturenames", ())):
+        if SERVERS & set(getattr(item, "fixturenames", ())):
             item.add_marker("redis")
         if item.get_closest_marker("faults"):
             item.add_marker("alone")
