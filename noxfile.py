@@ -88,7 +88,7 @@ def quick(session: nox.Session) -> None:
     """The tests that need no server and no seconds, with fewer random examples and without coverage."""
     options = ["-q", "-m", "not redis and not alone and not slow", "--hypothesis-profile=quick"]
     # More workers than cores: much of what these tests do is waiting for time to pass.
-    workers = [] if session.posargs else ["-n", str(min(8, 3 * (os.cpu_count() or 1))), "--dist", "worksteal"]
+    workers = [] if session.posargs else ["-n", str(min(8, 2 * (os.cpu_count() or 1))), "--dist", "worksteal"]
     session.run(install_dev(session), "-m", "pytest", *options, *workers, *session.posargs, external=True)
 
 
