@@ -10,7 +10,8 @@ How a page is written, so that it is tested:
 * With the comment `<!-- file: name.py -->` on the line above its fence, a block is a piece of that file as well, and
   later blocks may import what is there by then. A file whose name begins with `test_` is not run with the page: pytest
   runs it in the end, and it must pass.
-* A block whose heading has a check in tests/support/page_checks.py runs alone, on each store, as those of the README.
+* A block that has a check in tests/support/page_checks.py, by page and heading, runs alone, on each store, as those
+  of the README.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ class Run:
                 if block.language == "text" and ran:
                     assert is_promised(printed, block.text), f"{where} does not show what was printed: {printed}"
                     printed = ""
-                ran = block.language == "python" and block.heading not in page_checks.CHECKS
+                ran = block.language == "python" and block.name not in page_checks.CHECKS
                 if ran:
                     assert printed == "", f"no block before {where} shows what was printed"
                     self.python(block, runner)

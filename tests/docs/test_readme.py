@@ -22,7 +22,7 @@ from chuk_sessions import ProviderError, SessionError, SessionManager, exception
 from chuk_sessions.provider_factory import BUILT_IN
 from chuk_sessions.providers import memory
 from tests.support import page_checks
-from tests.support.pages import PAGES, README, REPOSITORY, anchor, called_functions, is_promised
+from tests.support.pages import PAGES, README, REPOSITORY, called_functions, is_promised
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,45 +35,52 @@ CHECKED = [
     (page, block)
     for page in PAGES
     for block in page.blocks("python")
-    if page is README or block.heading in page_checks.CHECKS
+    if page is README or block.name in page_checks.CHECKS
 ]
-BLOCKS = {block.heading: block for _, block in CHECKED}
-ON_ONE_STORE = {"Memory": "memory", "Your own provider": "memory", "Redis": "redis", "Passwords that change": "redis"}
-PYTEST_EXAMPLE = "Testing"
+BLOCKS = {block.name: block for _, block in CHECKED}
+QUICK_START = "README.md#quick-start"
+OWN_PROVIDER = "README.md#your-own-provider"
+ON_ONE_STORE = {
+    "README.md#memory": "memory",
+    OWN_PROVIDER: "memory",
+    "README.md#redis": "redis",
+    "README.md#passwords-that-change": "redis",
+}
+PYTEST_EXAMPLE = "README.md#testing"
 VARIABLE = re.compile(r"(?:SESSION|CHUK|REDIS)_[A-Z_]+")
 
 
 def on_stores() -> Iterator[object]:
-    for heading in BLOCKS.keys() - {PYTEST_EXAMPLE}:
-        for store in (ON_ONE_STORE[heading],) if heading in ON_ONE_STORE else ("memory", "redis"):
+    for name in BLOCKS.keys() - {PYTEST_EXAMPLE}:
+        for store in (ON_ONE_STORE[name],) if name in ON_ONE_STORE else ("memory", "redis"):
             marks = [pytest.mark.redis] if store == "redis" else []
-            yield pytest.param(heading, store, id=f"{anchor(heading)}-{store}", marks=marks)
+            yield pytest.param(name, store, id=f"{name}-{store}", marks=marks)
 
 
-@pytest.mark.parametrize(("heading", "store"), sorted(on_stores(), key=str))
+@pytest.mark.parametrize(("name", "store"), sorted(on_stores(), key=str))
 def test_example_runs(
-    heading: str,
+    name: str,
     store: str,
     monkeypatch: pytest.MonkeyPatch,
     request: pytest.FixtureRequest,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """It runs as written, prints what the README says, and each function in it was called and did its work."""
-    block = BLOCKS[heading]
+    block = BLOCKS[name]
     monkeypatch.setenv("SESSION_PROVIDER", store)
     redis_url = request.getfixturevalue("redis_url") if store == "redis" else None
     if redis_url:
         monkeypatch.setenv("SESSION_REDIS_URL", redis_url)
-    supplied = page_checks.SUPPLIED.get(heading, dict)()
-    if redis_url and ON_ONE_STORE.get(heading) == "redis":
+    supplied = page_checks.SUPPLIED.get(name, dict)()
+    if redis_url and ON_ONE_STORE.get(name) == "redis":
         supplied["redis_url"] = redis_url
 
     with asyncio.Runner() as runner, called_functions(block.path) as called:
         namespace = block.run(runner, supplied)
-        runner.run(page_checks.CHECKS[heading](namespace))
+        runner.run(page_checks.CHECKS[name](namespace))
 
     page = next(page for page, each in CHECKED if each is block)
-    for promised in (text.text for text in page.blocks("text") if text.heading == heading):
+    for promised in (text.text for text in page.blocks("text") if text.name == name):
         assert is_promised(capsys.readouterr().out, promised)
     assert block.functions() <= called
 
@@ -96,7 +103,7 @@ def test_testing_example_passes_in_pytest(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_custom_provider_works_by_the_name_of_its_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "myapp").mkdir()
-    (tmp_path / "myapp" / "dict_provider.py").write_text(BLOCKS["Your own provider"].text)
+    (tmp_path / "myapp" / "dict_provider.py").write_text(BLOCKS[OWN_PROVIDER].text)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("SESSION_PROVIDER", "myapp.dict_provider")
     try:
@@ -235,6 +242,6 @@ def test_the_changelog_has_this_version() -> None:
 
 def test_blocks_report_their_line_in_the_readme() -> None:
     """The helper itself: a traceback from an example points into the README."""
-    block: Block = BLOCKS["Quick start"]
+    block: Block = BLOCKS[QUICK_START]
     assert README.text().splitlines()[block.line - 1] == block.text.splitlines()[0]
     assert "main" in block.functions()

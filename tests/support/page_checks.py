@@ -1,6 +1,6 @@
 """What an example must have done: a check per Python block of the README, and of other pages where there is one.
 
-By the heading above the block, wherever that stands.
+By the page and the anchor of the heading above the block.
 
 `SUPPLIED` makes the names that a block leaves to the reader; a check finds them in the namespace again, with what the
 example did to them.
@@ -277,27 +277,27 @@ async def check_error_handling(example: Namespace) -> None:
 
 
 SUPPLIED: dict[str, Callable[[], Namespace]] = {
-    "Web application": supply_web_application,
-    "Passwords that change": supply_credentials,
-    "Caching": supply_caching,
-    "Error handling": supply_error_handling,
+    "README.md#web-application": supply_web_application,
+    "README.md#passwords-that-change": supply_credentials,
+    "README.md#caching": supply_caching,
+    "README.md#error-handling": supply_error_handling,
 }
 
 CHECKS: dict[str, Callable[[Namespace], Coroutine[Any, Any, None]]] = {
-    "Quick start": check_quick_start,
-    "The two APIs": check_two_apis,
-    "Sessions in detail": check_detail,
-    "All sessions of a user": check_user_sessions,
-    "Grid paths": check_grid,
-    "Memory": check_memory,
-    "Redis": check_redis,
-    "URLs": check_urls,
-    "Passwords that change": check_credentials,
-    "Your own provider": check_custom_provider,
-    "Web application": check_web_application,
-    "MCP server": check_mcp_server,
-    "API gateway": check_api_gateway,
-    "Multi-tenant application": check_multi_tenant,
-    "Caching": check_caching,
-    "Error handling": check_error_handling,
+    "README.md#quick-start": check_quick_start,
+    "README.md#the-two-apis": check_two_apis,
+    "README.md#sessions-in-detail": check_detail,
+    "README.md#all-sessions-of-a-user": check_user_sessions,
+    "README.md#grid-paths": check_grid,
+    "README.md#memory": check_memory,
+    "README.md#redis": check_redis,
+    "README.md#urls": check_urls,
+    "README.md#passwords-that-change": check_credentials,
+    "README.md#your-own-provider": check_custom_provider,
+    "README.md#web-application": check_web_application,
+    "README.md#mcp-server": check_mcp_server,
+    "README.md#api-gateway": check_api_gateway,
+    "README.md#multi-tenant-application": check_multi_tenant,
+    "README.md#caching": check_caching,
+    "README.md#error-handling": check_error_handling,
 }

@@ -45,6 +45,11 @@ class Block:
     text: str
     file: str | None = None
 
+    @property
+    def name(self) -> str:
+        """The link that leads to its heading from the repository."""
+        return f"{self.path.relative_to(REPOSITORY).as_posix()}#{anchor(self.heading)}"
+
     def compile(self) -> CodeType:
         """The block as code that may await at top level; a piece of a file has the `__future__` of its first piece."""
         source = "\n" * (self.line - 1) + self.text
@@ -172,6 +177,11 @@ def is_promised(printed: str, promised: str) -> bool:
     return fnmatch.fnmatchcase(printed.rstrip(), promised.replace("[", "[[]").replace("...", "*"))
 
 
-README = Page(REPOSITORY / "README.md")
+def page(name: str) -> Page:
+    """The page of that name, counted from the repository."""
+    return Page(REPOSITORY / name)
+
+
+README = page("README.md")
 DOCS = [Page(path) for path in sorted((REPOSITORY / "docs").rglob("*.md"))]
 PAGES = [README, *DOCS]
