@@ -197,7 +197,7 @@ def compat(session: nox.Session) -> None:
 
 @nox.session
 def report(session: nox.Session) -> None:
-    """Write the tables and plots of results/ and the README from the JSON there; `-- --check` only compares."""
+    """Write the pages and plots of results/ and docs/performance.md from the JSON there; `-- --check` compares."""
     session.install("-e", ".")
     session.run("python", "-m", "benchmarks.report", *session.posargs)
 

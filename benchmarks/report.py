@@ -1,4 +1,5 @@
-"""From ``results/*.json`` to pages and plots beside them, and to the parts between the README's markers.
+"""From ``results/*.json`` to pages and plots beside them, and to the parts of the page of performance
+between markers.
 
 ``python -m benchmarks.report`` writes them all; with ``--check`` it writes nothing and fails if one differs from the
 JSON that it is made of, or is made of none.
@@ -17,7 +18,7 @@ from benchmarks.pages.markdown import MarkersMissing, between_markers
 from benchmarks.pages.publications import PUBLICATIONS, publication
 from benchmarks.pages.results_file import ReportError, read
 
-README = ROOT / "README.md"
+PERFORMANCE = ROOT / "docs" / "performance.md"
 
 
 def found_in(folder: Path) -> dict[str, dict[str, Any]]:
@@ -32,7 +33,7 @@ def found_in(folder: Path) -> dict[str, dict[str, Any]]:
     }
 
 
-def documents(folder: Path, readme: Path) -> dict[Path, str]:
+def documents(folder: Path, performance: Path) -> dict[Path, str]:
     """Every document and what it has to say."""
     results = found_in(folder)
     wanted = {
@@ -41,14 +42,14 @@ def documents(folder: Path, readme: Path) -> dict[Path, str]:
         if kind.name in results
         for name, text in kind.documents(results[kind.name]).items()
     }
-    content = readme.read_text(encoding="utf-8")
+    content = performance.read_text(encoding="utf-8")
     for kind in PUBLICATIONS:
-        if kind.readme is not None:
+        if kind.in_short is not None:
             try:
                 content = between_markers(content, kind.part(results.get(kind.name)), kind.name)
             except MarkersMissing as error:
-                raise ReportError(f"{readme}: {error}") from error
-    return wanted | {readme: content}
+                raise ReportError(f"{performance}: {error}") from error
+    return wanted | {performance: content}
 
 
 def outdated(wanted: dict[Path, str]) -> list[Path]:
@@ -67,10 +68,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.report", description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing; fail if a document differs")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the JSON files")
-    parser.add_argument("--readme", type=Path, default=README)
+    parser.add_argument("--performance", type=Path, default=PERFORMANCE, help="the page of performance")
     options = parser.parse_args(arguments)
     try:
-        wanted = documents(options.results, options.readme)
+        wanted = documents(options.results, options.performance)
     except ReportError as error:
         print(error, file=sys.stderr)
         return 2

@@ -1,4 +1,4 @@
-"""COMPARE.md and the README's tables of peers."""
+"""COMPARE.md, and the tables of peers in docs/performance.md."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ METHOD = (
 
 
 def in_short(results: Mapping[str, Any]) -> str:
-    """For the README: each table on one loop, uvloop where there is a choice."""
+    """For docs/performance.md: each table on one loop, uvloop where there is a choice."""
     return text(results, every_loop=False)
 
 

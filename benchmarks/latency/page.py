@@ -33,7 +33,7 @@ def text(results: Mapping[str, Any]) -> str:
 
 
 def in_short(results: Mapping[str, Any]) -> str:
-    """For the README: without the rows of the slower loop."""
+    """For docs/performance.md: without the rows of the slower loop."""
     loops = {run["workload"]: run["loop"] for run in results["runs"]}  # of each workload the one that comes last
     runs = [run for run in results["runs"] if loops[run["workload"]] == run["loop"]]
     return text(dict(results) | {"runs": runs})

@@ -1,4 +1,4 @@
-"""Tables as text: padded Markdown, readable on a terminal too; and the markers between which a README holds them."""
+"""Tables as text: padded Markdown, readable on a terminal too; and the markers between which a page holds them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is published of each kind of results: a page, plots, and a part of the README."""
+"""What is published of each kind of results: a page, plots, and a part of docs/performance.md."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from benchmarks.pages.results_file import dumped
 class Publication:
     """One kind of results, ``<name>.json``.
 
-    ``text`` is what the page says under its title, ``readme`` what stands between the README's markers of that name,
-    None if it has none. ``session`` is how to make such results.
+    ``text`` is what the page says under its title, ``in_short`` what stands in docs/performance.md between the markers
+    of that name, None if nothing does. ``session`` is how to make such results.
     """
 
     name: str
     session: str
     title: str
     text: Callable[[Mapping[str, Any]], str]
-    readme: Callable[[Mapping[str, Any]], str] | None = None
+    in_short: Callable[[Mapping[str, Any]], str] | None = None
     plots: Callable[[Mapping[str, Any]], dict[str, str]] = lambda results: {}
     schemas: tuple[int, ...] = (1,)
     says_how_made: bool = False  # whether the text does so
@@ -56,13 +56,13 @@ class Publication:
         return {self.page_name: text, **plots}
 
     def part(self, results: Mapping[str, Any] | None) -> str:
-        """What the README says of them."""
-        assert self.readme is not None
+        """What docs/performance.md says of them."""
+        assert self.in_short is not None
         if results is None:
             return f"No run is published yet: `nox -s {self.session}` makes one."
-        plots = "\n\n".join(f"![{name}](results/{name})" for name in self.plots(results))
-        more = f"All of it: [results/{self.page_name}](results/{self.page_name})."
-        return "\n\n".join(filter(None, [plots, self.readme(results).strip(), more]))
+        plots = "\n\n".join(f"![{name}](../results/{name})" for name in self.plots(results))
+        more = f"All of it: [results/{self.page_name}](../results/{self.page_name})."
+        return "\n\n".join(filter(None, [plots, self.in_short(results).strip(), more]))
 
 
 PUBLICATIONS = (

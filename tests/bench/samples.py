@@ -96,8 +96,8 @@ def latency_results() -> dict[str, Any]:
 
 
 def report_on(folder: Path, *arguments: str) -> int:
-    """The exit code of the program, on that folder with results and README."""
-    return report.main([*arguments, "--results", str(folder), "--readme", str(folder / "README.md")])
+    """The exit code of the program, on that folder with results and a page of performance."""
+    return report.main([*arguments, "--results", str(folder), "--performance", str(folder / "performance.md")])
 
 
 class Opener:

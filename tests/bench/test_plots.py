@@ -80,7 +80,7 @@ def test_latency_shows_all_modes() -> None:
     assert charts.of_latency(latency_results() | {"runs": []}) == {}
 
 
-def test_without_uvloop_readme_and_plots_show_the_other_loop() -> None:
+def test_without_uvloop_page_and_plots_show_the_other_loop() -> None:
     """And say which one it is; with both it is uvloop, which comes last."""
     compared = compare_results()
     for contest in compared["contests"]:
@@ -96,9 +96,9 @@ def test_without_uvloop_readme_and_plots_show_the_other_loop() -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A README, and results of three kinds."""
-    parts = "\n".join(line for kind in PUBLICATIONS if kind.readme for line in markers(kind.name))
-    (tmp_path / "README.md").write_text(f"# Title\n{parts}\n")
+    """A page, and results of three kinds."""
+    parts = "\n".join(line for kind in PUBLICATIONS if kind.in_short for line in markers(kind.name))
+    (tmp_path / "performance.md").write_text(f"# Title\n{parts}\n")
     for name, found in (("bench", bench_results()), ("compare", compare_results()), ("latency", latency_results())):
         (tmp_path / f"{name}.json").write_text(json.dumps(found))
     return tmp_path
@@ -110,9 +110,9 @@ def test_pages_and_plots_are_written_and_checked(folder: Path, capsys: pytest.Ca
     assert report_on(folder, "--check") == 0
     assert {path.name for path in folder.glob("*.svg")} == {"throughput-uvloop.svg", "latency.svg"}
     assert "![latency.svg](latency.svg)" in (folder / "LATENCY.md").read_text()
-    readme = (folder / "README.md").read_text()
-    assert "![throughput-uvloop.svg](results/throughput-uvloop.svg)" in readme
-    assert "MaxConnectionsError: Too many" in readme
+    page = (folder / "performance.md").read_text()
+    assert "![throughput-uvloop.svg](../results/throughput-uvloop.svg)" in page
+    assert "MaxConnectionsError: Too many" in page
     plot = folder / "latency.svg"
     plot.write_text(plot.read_text().replace("percentile", "per cent"))
     assert report_on(folder, "--check") == 1
@@ -123,5 +123,5 @@ def test_results_that_are_not_there_are_said_to_be_missing(folder: Path) -> None
     """With how to make them."""
     (folder / "compare.json").unlink()
     assert report_on(folder) == 0
-    assert "`nox -s compare` makes one" in (folder / "README.md").read_text()
+    assert "`nox -s compare` makes one" in (folder / "performance.md").read_text()
     assert not (folder / "COMPARE.md").exists()

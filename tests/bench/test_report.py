@@ -1,4 +1,4 @@
-"""From results to documents: what a reader sees is what was measured, and an old README is noticed."""
+"""From results to documents: what a reader sees is what was measured, and an old page is noticed."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from tests.bench.samples import bench_results, case, report_on
 BENCH = publication("bench")
 BEGIN, END = markers("bench")
 OTHERS = "\n".join(line for name in ("compare", "latency") for line in markers(name))
-README = f"# Title\n\n{BEGIN}\nold\n{END}\n{OTHERS}\n\nThe end.\n"
+PAGE = f"# Title\n\n{BEGIN}\nold\n{END}\n{OTHERS}\n\nThe end.\n"
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Results and a README of their own."""
+    """Results and a page of their own."""
     (tmp_path / BENCH.json_name).write_text(json.dumps(bench_results()))
-    (tmp_path / "README.md").write_text(README)
+    (tmp_path / "performance.md").write_text(PAGE)
     return tmp_path
 
 
@@ -71,7 +71,7 @@ def test_older_results_can_still_be_read(folder: Path) -> None:
         del one["processes"]
     (folder / BENCH.json_name).write_text(json.dumps(old))
     assert report_on(folder) == 0
-    assert "Memory per session" not in (folder / "README.md").read_text()
+    assert "Memory per session" not in (folder / "performance.md").read_text()
 
 
 def test_the_best_process_is_shown_and_all_are_kept() -> None:
@@ -114,12 +114,12 @@ def test_a_goal_is_reached_at_its_bound(at_most: bool, ratio: float, reached: bo
 
 
 def test_a_run_with_the_server_on_another_core_has_a_page_of_its_own(folder: Path) -> None:
-    """It neither stands in the README nor in the place of the other one."""
+    """It neither stands in docs/performance.md nor in the place of the other one."""
     publish("bench-apart", bench_results() | {"placement": "apart"}, folder)
     assert "a processor core each" in (folder / "BENCH-APART.md").read_text()
     assert "from bench-apart.json" in (folder / "BENCH-APART.md").read_text()
     assert report_on(folder) == 0
-    assert "a processor core each" not in (folder / "README.md").read_text()
+    assert "a processor core each" not in (folder / "performance.md").read_text()
     assert report_on(folder, "--check") == 0
 
 
@@ -137,21 +137,21 @@ def test_report_writes_both_documents_and_check_then_passes(folder: Path) -> Non
     assert report_on(folder, "--check") == 1
     assert report_on(folder) == 0
     assert report_on(folder, "--check") == 0
-    written = (folder / "README.md").read_text()
+    written = (folder / "performance.md").read_text()
     assert written.startswith("# Title\n")
     assert written.endswith("The end.\n")
     assert "old" not in written.split(BEGIN)[1].split("\n")
     assert report_on(folder) == 0
-    assert (folder / "README.md").read_text() == written
+    assert (folder / "performance.md").read_text() == written
 
 
-def test_check_notices_an_edited_readme_and_newer_results(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_notices_an_edited_page_and_newer_results(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Either side may have moved."""
     assert report_on(folder) == 0
-    readme = folder / "README.md"
-    readme.write_text(readme.read_text().replace("2.75x", "9.99x"))
+    page = folder / "performance.md"
+    page.write_text(page.read_text().replace("2.75x", "9.99x"))
     assert report_on(folder, "--check") == 1
-    assert "README.md differs" in capsys.readouterr().out
+    assert "performance.md differs" in capsys.readouterr().out
     assert report_on(folder) == 0
     newer = bench_results()
     newer["cases"][0]["stats"]["median"] = 0.001
@@ -161,8 +161,8 @@ def test_check_notices_an_edited_readme_and_newer_results(folder: Path, capsys: 
 
 def test_check_notices_a_page_without_results(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Nobody knows where its figures come from."""
-    (folder / "README.md").rename(folder.parent / "README.md")
-    arguments = ["--results", str(folder), "--readme", str(folder.parent / "README.md")]
+    (folder / "performance.md").rename(folder.parent / "performance.md")
+    arguments = ["--results", str(folder), "--performance", str(folder.parent / "performance.md")]
     assert report.main(arguments) == 0
     assert report.main([*arguments, "--check"]) == 0
     (folder / "COMPARE.md").write_text("| this version | 1 ns |\n")
@@ -175,7 +175,7 @@ def test_check_notices_a_page_without_results(folder: Path, capsys: pytest.Captu
     [
         (BENCH.json_name, None, "run nox -s bench first"),
         (BENCH.json_name, '{"schema": 99}', "schema 99"),
-        ("README.md", "no markers", "there must be one"),
+        ("performance.md", "no markers", "there must be one"),
     ],
 )
 def test_what_cannot_be_reported_is_said(
@@ -199,7 +199,7 @@ def test_a_list_of_figures_is_one_line_of_the_json() -> None:
 
 @pytest.mark.parametrize("document", ["", BEGIN, f"{END}{BEGIN}", f"{BEGIN}{BEGIN}{END}"])
 def test_markers_must_be_one_pair_in_order(document: str) -> None:
-    """Rather no text than a README cut in pieces."""
+    """Rather no text than a page cut in pieces."""
     with pytest.raises(MarkersMissing):
         between_markers(document, "text", "bench")
 

@@ -22,7 +22,7 @@ from chuk_sessions import ProviderError, SessionError, SessionManager, exception
 from chuk_sessions.provider_factory import BUILT_IN
 from chuk_sessions.providers import memory
 from tests.support import page_checks
-from tests.support.pages import PAGES, README, REPOSITORY, called_functions, is_promised
+from tests.support.pages import PAGES, README, REPOSITORY, called_functions, is_promised, page
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 
 # Those of the README, and of other pages if they have a check.
 CHECKED = [
-    (page, block)
-    for page in PAGES
-    for block in page.blocks("python")
-    if page is README or block.name in page_checks.CHECKS
+    (where, block)
+    for where in PAGES
+    for block in where.blocks("python")
+    if where is README or block.name in page_checks.CHECKS
 ]
 BLOCKS = {block.name: block for _, block in CHECKED}
 QUICK_START = "README.md#quick-start"
@@ -79,8 +79,8 @@ def test_example_runs(
         namespace = block.run(runner, supplied)
         runner.run(page_checks.CHECKS[name](namespace))
 
-    page = next(page for page, each in CHECKED if each is block)
-    for promised in (text.text for text in page.blocks("text") if text.name == name):
+    where = next(where for where, each in CHECKED if each is block)
+    for promised in (text.text for text in where.blocks("text") if text.name == name):
         assert is_promised(capsys.readouterr().out, promised)
     assert block.functions() <= called
 
@@ -226,7 +226,7 @@ def test_provider_names_in_the_table() -> None:
 
 
 def test_bench_markers_stand_alone() -> None:
-    lines = README.text().splitlines()
+    lines = page("docs/performance.md").text().splitlines()
     assert [line for line in lines if "<!-- bench" in line] == ["<!-- bench:begin -->", "<!-- bench:end -->"]
 
 
