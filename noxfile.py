@@ -189,7 +189,7 @@ def count(session: nox.Session) -> None:
 
 @nox.session
 def compat(session: nox.Session) -> None:
-    """One table of calls against 0.2, 0.6.3 and this version. `-- --write` makes the README's table anew."""
+    """One table of calls against 0.2, 0.6.3 and this version. `-- --write` makes the table of differences anew."""
     session.install("-e", ".[redis-server]")
     old = [f"{version}={old_release(session, version)}" for version in ("0.2", "0.6.3")]
     session.run("python", "-m", "tests.compat", *old, "this=python", *session.posargs)

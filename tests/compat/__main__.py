@@ -1,7 +1,7 @@
 """`python -m tests.compat NAME=PYTHON ...`: run the table in each environment and compare with the last of them.
 
-Then sessions that the others stored are taken over. With `--write` the README's table is made anew; without, an old
-one is a failure too.
+Then sessions that the others stored are taken over. With `--write` the table in docs/upgrade/differences.md is made
+anew; without, an old one is a failure too.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.compat.report import Outcomes, columns, problems, read_differences, readme_table, with_table
+from tests.compat.report import Outcomes, columns, problems, read_differences, table_of, with_table
 from tests.compat.rollover import roll_over
 from tests.compat.rows import ROWS
 from tests.support.servers import RedisServer
 
 ROOT = Path(__file__).parents[2]
 PROBE = Path(__file__).with_name("probe.py")
-README = ROOT / "README.md"
+PAGE = ROOT / "docs" / "upgrade" / "differences.md"
 SECONDS = 120.0
 
 
@@ -47,29 +47,29 @@ def roll_all_over(pythons: dict[str, str]) -> list[str]:
         return [line for name, python in pythons.items() for line in roll_over(name, python, server)]
 
 
-def check_readme(write: bool) -> list[str]:
-    """Make the README's table anew, or say that it has to be."""
-    old = README.read_text()
-    new = with_table(old, readme_table(read_differences()))
+def check_page(write: bool) -> list[str]:
+    """Make the table of the page anew, or say that it has to be."""
+    old = PAGE.read_text()
+    new = with_table(old, table_of(read_differences()))
     if write:
-        README.write_text(new)
-    return (
-        [] if write or new == old else ["the README's table is not that of differences.toml: nox -s compat -- --write"]
-    )
+        PAGE.write_text(new)
+    if write or new == old:
+        return []
+    return [f"{PAGE.name} does not have the table of differences.toml: nox -s compat -- --write"]
 
 
 def main() -> int:
     """Print the columns, then what is wrong; 1 if anything is."""
     parser = argparse.ArgumentParser(prog="python -m tests.compat", description=__doc__)
     parser.add_argument("environments", nargs="+", metavar="NAME=PYTHON")
-    parser.add_argument("--write", action="store_true", help="write the README's table")
+    parser.add_argument("--write", action="store_true", help="write the table in docs/upgrade/differences.md")
     options = parser.parse_args()
     pythons = dict(text.split("=", 1) for text in options.environments)
     versions = {name: measure(python) for name, python in pythons.items()}
     ours = list(pythons)[-1]
     differences = read_differences()
     print(columns(versions))
-    found = problems(versions, ours, differences) + check_readme(options.write)
+    found = problems(versions, ours, differences) + check_page(options.write)
     found += roll_all_over({name: python for name, python in pythons.items() if name != ours})
     listed = sum(len(entry.rows) for entry in differences)
     print(

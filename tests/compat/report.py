@@ -1,4 +1,4 @@
-"""The outcomes side by side, what of them is not listed in differences.toml, and the README's table of that file."""
+"""The outcomes side by side, what of them is not listed in differences.toml, and the table of that file as Markdown."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from tests.compat.rows import ROWS
 
-__all__ = ["Difference", "cells", "check_list", "columns", "problems", "read_differences", "readme_table", "with_table"]
+__all__ = ["Difference", "cells", "check_list", "columns", "problems", "read_differences", "table_of", "with_table"]
 
 FILE = Path(__file__).with_name("differences.toml")
 BEGIN, END = "<!-- differences:begin -->\n", "<!-- differences:end -->\n"
@@ -70,17 +70,17 @@ def _fit(cell: str) -> str:
     return (cell if len(cell) <= WIDTH else cell[: WIDTH - 3] + "...").ljust(WIDTH)
 
 
-def readme_table(differences: list[Difference]) -> str:
+def table_of(differences: list[Difference]) -> str:
     """The Markdown table."""
     lines = ["| 0.2 and 0.6.3 | this version | why |", "|---|---|---|"]
     lines += [f"| {entry.published} | {entry.ours} | {entry.reason} |" for entry in differences]
     return "\n".join(lines) + "\n"
 
 
-def with_table(readme: str, table: str) -> str:
-    """The README with that table in its place. Raises ValueError if the marks of the place are missing."""
-    before, begin, rest = readme.partition(BEGIN)
+def with_table(page: str, table: str) -> str:
+    """The page with that table in its place. Raises ValueError if the marks of the place are missing."""
+    before, begin, rest = page.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
-        raise ValueError(f"the README has no {BEGIN.strip()} and {END.strip()}")
+        raise ValueError(f"the page has no {BEGIN.strip()} and {END.strip()}")
     return f"{before}{begin}\n{table}\n{end}{after}"

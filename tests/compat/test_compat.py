@@ -16,7 +16,7 @@ from tests.compat.report import (
     columns,
     problems,
     read_differences,
-    readme_table,
+    table_of,
     with_table,
 )
 from tests.compat.rows import ROWS
@@ -45,16 +45,16 @@ def test_the_list_of_differences() -> None:
     assert check_list(read_differences()) == []
 
 
-def test_the_readme_has_the_table_of_the_list() -> None:
-    assert command.check_readme(write=False) == []
+def test_the_page_has_the_table_of_the_list() -> None:
+    assert command.check_page(write=False) == []
 
 
 @pytest.mark.parametrize("line", ["| 0.2 and 0.6.3 | this version | why |", "| isolation that is real |"])
 def test_the_table(line: str) -> None:
-    assert line.split("|")[-2] in readme_table(read_differences())
+    assert line.split("|")[-2] in table_of(read_differences())
 
 
-def test_a_readme_without_a_place_for_the_table() -> None:
+def test_a_page_without_a_place_for_the_table() -> None:
     with pytest.raises(ValueError, match="differences:begin"):
         with_table("nothing", "table")
     assert with_table("a\n<!-- differences:begin -->\nold\n<!-- differences:end -->\nb", "new").count("new") == 1
