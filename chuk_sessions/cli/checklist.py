@@ -1,4 +1,4 @@
-"""The production checklist of the README, against a server that runs: one finding each, and what to do about it.
+"""The checklist of docs/operate/production.md, against a server that runs: one finding each, and what to do about it.
 
 What the server does not tell (hosted ones often refuse CONFIG) is said to be unknown, and is no failure.
 """
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Finding", "Level", "check"]
 
 OLDEST = (6, 2)
-LISTPACK, INDEX_LISTPACK = 512, 128  # bytes: the values of the README
+LISTPACK, INDEX_LISTPACK = 512, 128  # bytes: as in docs/operate/production.md
 FULL = 0.8  # of maxmemory: from here on somebody should look
 PINGS = 200
 SLOW = 2.0  # milliseconds of a median round trip: within a data centre it is under one

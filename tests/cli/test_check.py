@@ -13,7 +13,7 @@ from chuk_sessions.cli import main as cli
 from chuk_sessions.cli.checklist import Finding, Level, check
 from chuk_sessions.redis_client.client import Client
 from tests.support.helpers import eventually
-from tests.support.pages import README
+from tests.support.pages import page
 from tests.support.servers import RedisServer
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ async def test_a_user_that_lacks_a_command(denied: str) -> None:
 
 async def test_the_user_of_the_readme() -> None:
     """A user with rights for sessions alone has all that it needs."""
-    rules = re.search(r"user app on >password ([^`\n]+)\n", README.text())
+    rules = re.search(r"user app on >password ([^`\n]+)\n", page("docs/operate/production.md").text())
     assert rules
     with RedisServer(*GOOD, f"user app on >password {rules.group(1)}") as server:
         found = await findings_of(server.url_for("app", "password"))
@@ -151,9 +151,9 @@ async def test_the_user_of_the_readme() -> None:
 
 
 async def test_a_user_that_may_not_look_for_published_sessions(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With SESSION_LEGACY_READ, the rights of the README's user are too few: old sessions would be logged out."""
+    """With SESSION_LEGACY_READ, the rights of the documented user are too few: old sessions would be logged out."""
     monkeypatch.setenv("SESSION_LEGACY_READ", "1")
-    rules = re.search(r"user app on >password ([^`\n]+)\n", README.text())
+    rules = re.search(r"user app on >password ([^`\n]+)\n", page("docs/operate/production.md").text())
     assert rules
     with RedisServer(*GOOD, f"user app on >password {rules.group(1)}") as server:
         url = server.url_for("app", "password")

@@ -43,8 +43,8 @@ OWN_PROVIDER = "README.md#your-own-provider"
 ON_ONE_STORE = {
     "README.md#memory": "memory",
     OWN_PROVIDER: "memory",
-    "README.md#redis": "redis",
-    "README.md#passwords-that-change": "redis",
+    "docs/operate/redis.md#redis": "redis",
+    "docs/operate/redis.md#passwords-that-change": "redis",
 }
 PYTEST_EXAMPLE = "README.md#testing"
 VARIABLE = re.compile(r"(?:SESSION|CHUK|REDIS)_[A-Z_]+")
@@ -189,7 +189,9 @@ def test_defaults_in_the_configuration_table(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_deployment_examples_set_only_what_exists() -> None:
-    variables = {name for block in README.blocks("yaml") for name in VARIABLE.findall(block.text)}
+    variables = {
+        name for block in page("docs/operate/production.md").blocks("yaml") for name in VARIABLE.findall(block.text)
+    }
     assert variables
     assert variables <= {row[0] for row in README.table("Configuration")}
 

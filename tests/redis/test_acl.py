@@ -1,4 +1,4 @@
-"""The rights that the README names are enough for all that we send, and none of them is there without need."""
+"""The rights in docs/operate/production.md are enough for all that we send, and none of them is there without need."""
 
 from __future__ import annotations
 
@@ -23,27 +23,29 @@ from chuk_sessions.redis_client.slots import slot_of
 from tests.support import published
 from tests.support.cluster_servers import ClusterServers
 from tests.support.meddler import Meddler
-from tests.support.pages import README
+from tests.support.pages import page
 from tests.support.places import ClusterPlace
 from tests.support.sentinel_servers import SentinelServers
 from tests.support.servers import Server, login_part
 
 pytestmark = pytest.mark.redis
 
+PRODUCTION = page("docs/operate/production.md").text()
 
-def readme(pattern: str) -> list[str]:
-    """The rules that a pattern finds in the README."""
-    found = re.search(pattern, README.text())
+
+def rules(pattern: str) -> list[str]:
+    """The rules that a pattern finds in docs/operate/production.md."""
+    found = re.search(pattern, PRODUCTION)
     assert found is not None, pattern
     return found[1].split()
 
 
-RULES = readme(r"\n  user app on >password (.+)\n")
-SENTINEL_RULES = readme(r"Add `([^`]+)` with Sentinel")
-CLUSTER_RULES = readme(r"with Sentinel,\s+`([^`]+)` with Cluster")
-PROVIDER_RULES = readme(r"with Cluster, and `([^`]+)` and your own key patterns for the provider")
-LEGACY_RULES = readme(r"`SESSION_LEGACY_READ` needs `([^`]+)` besides")
-RULES_AT_SENTINELS = readme(r"The login at the\s+Sentinels needs `([^`]+)`")
+RULES = rules(r"\n  user app on >password (.+)\n")
+SENTINEL_RULES = rules(r"Add `([^`]+)` with Sentinel")
+CLUSTER_RULES = rules(r"with Sentinel,\s+`([^`]+)` with Cluster")
+PROVIDER_RULES = rules(r"with Cluster, and `([^`]+)` and your own key patterns for the provider")
+LEGACY_RULES = rules(r"`SESSION_LEGACY_READ` needs `([^`]+)` besides")
+RULES_AT_SENTINELS = rules(r"The login at the\s+Sentinels needs `([^`]+)`")
 OPTIONAL = "+ping"
 
 

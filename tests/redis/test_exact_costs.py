@@ -78,7 +78,7 @@ def test_a_session_on_the_server_weighs_what_it_did(redis_server: Server) -> Non
 
 
 def test_the_only_session_of_a_user_on_the_server_weighs_what_it_did(redis_server: Server) -> None:
-    """The index of its user is not shared then; most of that is saved by a setting that the README names."""
+    """The index of its user is not shared then; a setting in docs/operate/production.md saves most of that."""
     assert on_server(redis_server, users=20)["bytes_per_session"] <= SERVER_BYTES_OF_A_USER
     with RedisServer(_compact_index(redis_server)) as compact:
         assert on_server(compact, users=20)["bytes_per_session"] <= SERVER_BYTES

@@ -29,7 +29,7 @@ from chuk_sessions import (
     factory_for_env,
 )
 from chuk_sessions.redis_client.url import parse_url
-from tests.support.pages import README
+from tests.support.pages import page
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -150,7 +150,7 @@ def supply_credentials() -> Namespace:
 async def check_urls(names: Namespace) -> None:
     config = parse_url(names["url"])
     assert (config.username, config.password, config.host) == ("user", "p@ss/50%", "host")
-    assert f"`{names['url']}`" in README.text(), "as encoded by hand above"
+    assert f"`{names['url']}`" in page("docs/operate/redis.md").text(), "as encoded by hand above"
 
 
 async def check_credentials(example: Namespace) -> None:
@@ -278,7 +278,7 @@ async def check_error_handling(example: Namespace) -> None:
 
 SUPPLIED: dict[str, Callable[[], Namespace]] = {
     "README.md#web-application": supply_web_application,
-    "README.md#passwords-that-change": supply_credentials,
+    "docs/operate/redis.md#passwords-that-change": supply_credentials,
     "README.md#caching": supply_caching,
     "README.md#error-handling": supply_error_handling,
 }
@@ -290,9 +290,9 @@ CHECKS: dict[str, Callable[[Namespace], Coroutine[Any, Any, None]]] = {
     "README.md#all-sessions-of-a-user": check_user_sessions,
     "README.md#grid-paths": check_grid,
     "README.md#memory": check_memory,
-    "README.md#redis": check_redis,
-    "README.md#urls": check_urls,
-    "README.md#passwords-that-change": check_credentials,
+    "docs/operate/redis.md#redis": check_redis,
+    "docs/operate/redis.md#urls": check_urls,
+    "docs/operate/redis.md#passwords-that-change": check_credentials,
     "README.md#your-own-provider": check_custom_provider,
     "README.md#web-application": check_web_application,
     "README.md#mcp-server": check_mcp_server,
