@@ -1,4 +1,4 @@
-"""What an example must have done: a check per Python block of the README, and of other pages where there is one.
+"""What an example must have done: a check per Python block that each store must be able to run.
 
 By the page and the anchor of the heading above the block.
 
@@ -277,27 +277,27 @@ async def check_error_handling(example: Namespace) -> None:
 
 
 SUPPLIED: dict[str, Callable[[], Namespace]] = {
-    "README.md#web-application": supply_web_application,
+    "docs/guide/recipes.md#web-application": supply_web_application,
     "docs/operate/redis.md#passwords-that-change": supply_credentials,
-    "README.md#caching": supply_caching,
-    "README.md#error-handling": supply_error_handling,
+    "docs/guide/values.md#caching": supply_caching,
+    "docs/guide/errors.md#error-handling": supply_error_handling,
 }
 
 CHECKS: dict[str, Callable[[Namespace], Coroutine[Any, Any, None]]] = {
     "README.md#quick-start": check_quick_start,
-    "README.md#the-two-apis": check_two_apis,
-    "README.md#sessions-in-detail": check_detail,
-    "README.md#all-sessions-of-a-user": check_user_sessions,
-    "README.md#grid-paths": check_grid,
-    "README.md#memory": check_memory,
+    "docs/guide/values.md#the-provider-api": check_two_apis,
+    "docs/guide/sessions.md#in-detail": check_detail,
+    "docs/guide/users.md#all-sessions-of-a-user": check_user_sessions,
+    "docs/guide/grid.md#grid-paths": check_grid,
+    "docs/guide/storage.md#memory": check_memory,
     "docs/operate/redis.md#redis": check_redis,
     "docs/operate/redis.md#urls": check_urls,
     "docs/operate/redis.md#passwords-that-change": check_credentials,
-    "README.md#your-own-provider": check_custom_provider,
-    "README.md#web-application": check_web_application,
-    "README.md#mcp-server": check_mcp_server,
-    "README.md#api-gateway": check_api_gateway,
-    "README.md#multi-tenant-application": check_multi_tenant,
-    "README.md#caching": check_caching,
-    "README.md#error-handling": check_error_handling,
+    "docs/extend/provider.md#a-provider-of-your-own": check_custom_provider,
+    "docs/guide/recipes.md#web-application": check_web_application,
+    "docs/guide/recipes.md#mcp-server": check_mcp_server,
+    "docs/guide/recipes.md#api-gateway": check_api_gateway,
+    "docs/guide/recipes.md#multi-tenant-application": check_multi_tenant,
+    "docs/guide/values.md#caching": check_caching,
+    "docs/guide/errors.md#error-handling": check_error_handling,
 }
