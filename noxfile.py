@@ -197,7 +197,7 @@ def compat(session: nox.Session) -> None:
 
 @nox.session
 def report(session: nox.Session) -> None:
-    """Write the pages and plots of results/ and docs/performance.md from the JSON there; `-- --check` compares."""
+    """Write all tables and plots from the JSON in results/; `-- --check` only compares."""
     session.install("-e", ".")
     session.run("python", "-m", "benchmarks.report", *session.posargs)
 

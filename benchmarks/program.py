@@ -82,7 +82,7 @@ def run_and_publish(
     publish(name, results, folder)
     print(f"\n{publication(name).text(results)}\nWritten to {folder} in {results['seconds']:.0f} s.")
     if folder == RESULTS:
-        print("nox -s report puts these tables into docs/performance.md.")
+        print("nox -s report puts these tables into README.md and docs/performance.md.")
     return 0
 
 

@@ -1,5 +1,4 @@
-"""From ``results/*.json`` to pages and plots beside them, and to the parts of the page of performance
-between markers.
+"""From ``results/*.json`` to pages and plots beside them, and to docs/performance.md and a table of the README.
 
 ``python -m benchmarks.report`` writes them all; with ``--check`` it writes nothing and fails if one differs from the
 JSON that it is made of, or is made of none.
@@ -13,11 +12,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.bench.speed_table import in_six_rows
 from benchmarks.measure.processes import RESULTS, ROOT
 from benchmarks.pages.markdown import MarkersMissing, between_markers
 from benchmarks.pages.publications import PUBLICATIONS, publication
 from benchmarks.pages.results_file import ReportError, read
 
+README = ROOT / "README.md"
 PERFORMANCE = ROOT / "docs" / "performance.md"
 
 
@@ -33,7 +34,7 @@ def found_in(folder: Path) -> dict[str, dict[str, Any]]:
     }
 
 
-def documents(folder: Path, performance: Path) -> dict[Path, str]:
+def documents(folder: Path, performance: Path, readme: Path) -> dict[Path, str]:
     """Every document and what it has to say."""
     results = found_in(folder)
     wanted = {
@@ -42,14 +43,21 @@ def documents(folder: Path, performance: Path) -> dict[Path, str]:
         if kind.name in results
         for name, text in kind.documents(results[kind.name]).items()
     }
-    content = performance.read_text(encoding="utf-8")
-    for kind in PUBLICATIONS:
-        if kind.in_short is not None:
-            try:
-                content = between_markers(content, kind.part(results.get(kind.name)), kind.name)
-            except MarkersMissing as error:
-                raise ReportError(f"{performance}: {error}") from error
-    return wanted | {performance: content}
+    parts = {kind.name: kind.part(results.get(kind.name)) for kind in PUBLICATIONS if kind.in_short is not None}
+    wanted[performance] = filled(performance, parts)
+    wanted[readme] = filled(readme, {"speed": in_six_rows(results["bench"])})
+    return wanted
+
+
+def filled(page: Path, parts: dict[str, str]) -> str:
+    """The page with each part between the markers of its name."""
+    content = page.read_text(encoding="utf-8")
+    for name, text in parts.items():
+        try:
+            content = between_markers(content, text, name)
+        except MarkersMissing as error:
+            raise ReportError(f"{page}: {error}") from error
+    return content
 
 
 def outdated(wanted: dict[Path, str]) -> list[Path]:
@@ -69,9 +77,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="write nothing; fail if a document differs")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the JSON files")
     parser.add_argument("--performance", type=Path, default=PERFORMANCE, help="the page of performance")
+    parser.add_argument("--readme", type=Path, default=README)
     options = parser.parse_args(arguments)
     try:
-        wanted = documents(options.results, options.performance)
+        wanted = documents(options.results, options.performance, options.readme)
     except ReportError as error:
         print(error, file=sys.stderr)
         return 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from benchmarks.bench.goals import GOALS, Goal, Measured, Results, Speed
 from benchmarks.measure import placement
-from benchmarks.pages.markdown import Table
+from benchmarks.pages.markdown import Table, grid
 from benchmarks.pages.units import NOTHING, times
 
 METHOD = (
@@ -13,6 +13,14 @@ METHOD = (
     "processes' medians lie apart. *At least* compares speed, *at most* time or size. Sessions are allocated for user "
     "alice with the quick start's role, department and permissions, 1,000 at a time. redis-py may open as many "
     "connections as there are callers."
+)
+HEADLINES = (
+    "memory GET",
+    "manager on memory: validate",
+    "manager on memory: allocate",
+    "Redis GET, 50 callers, asyncio",
+    "manager on Redis: validate, one caller",
+    "manager on Redis: validate, 50 callers",
 )
 PEER_LIBRARIES = {"0.2": ("chuk-sessions", "redis", "hiredis"), "redis-py": ("redis", "hiredis")}
 
@@ -23,6 +31,14 @@ def speed(results: Results) -> Table:
     caption = f"{METHOD} {_churn(results)} {placement.TEXT[results['placement']]} {_versions(results)}"
     header = ("Work", "Beside", "Needed", "Measured", "", "Ours", "Theirs", "Spread")
     return Table("Speed to reach", caption, header, rows)
+
+
+def in_six_rows(results: Results) -> str:
+    """For the README: how many times as fast, in the work that most programs do."""
+    goals = {goal.work: goal for goal in GOALS}
+    found = [(goals[work], goals[work].measure(results)) for work in HEADLINES]
+    rows = [(goal.work, goal.peer, times(measured.ratio if measured else None)) for goal, measured in found]
+    return grid(("Work", "Beside", "Times as fast"), rows)
 
 
 def _goal_row(goal: Goal, measured: Measured | None, results: Results) -> tuple[str, ...]:

@@ -25,7 +25,7 @@ def environment() -> dict[str, Any]:
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": _git("rev-parse", "HEAD") or "unknown",
-        "dirty": bool(_git("status", "--porcelain", "--", ".", ":!results", ":!docs/performance.md")),
+        "dirty": bool(_git("status", "--porcelain", "--", ".", ":!results", ":!README.md", ":!docs/performance.md")),
         "machine": machine(),
         "python": f"{platform.python_implementation()} {platform.python_version()} ({platform.python_compiler()})",
         "versions": {"chuk-sessions": __version__, **versions(LIBRARIES)},

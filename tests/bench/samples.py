@@ -95,9 +95,16 @@ def latency_results() -> dict[str, Any]:
     return {"schema": 1, "runs": [run], **SHARED}
 
 
+def options(folder: Path, pages: Path | None = None) -> list[str]:
+    """Of the program: results of that folder, and its own page and README or those of another folder."""
+    at = pages or folder
+    given = {"--results": folder, "--performance": at / "performance.md", "--readme": at / "README.md"}
+    return [text for name, path in given.items() for text in (name, str(path))]
+
+
 def report_on(folder: Path, *arguments: str) -> int:
-    """The exit code of the program, on that folder with results and a page of performance."""
-    return report.main([*arguments, "--results", str(folder), "--performance", str(folder / "performance.md")])
+    """The exit code of the program, on that folder with results, a page of performance and a README."""
+    return report.main([*arguments, *options(folder)])
 
 
 class Opener:

@@ -17,11 +17,12 @@ from benchmarks.pages.markdown import MarkersMissing, Table, between_markers, gr
 from benchmarks.pages.publications import publication, publish
 from benchmarks.pages.results_file import dumped
 from benchmarks.workloads.registry import WORKLOADS
-from tests.bench.samples import bench_results, case, report_on
+from tests.bench.samples import bench_results, case, options, report_on
 
 BENCH = publication("bench")
 BEGIN, END = markers("bench")
 OTHERS = "\n".join(line for name in ("compare", "latency") for line in markers(name))
+README = "\n".join(markers("speed"))
 PAGE = f"# Title\n\n{BEGIN}\nold\n{END}\n{OTHERS}\n\nThe end.\n"
 
 
@@ -30,6 +31,7 @@ def folder(tmp_path: Path) -> Path:
     """Results and a page of their own."""
     (tmp_path / BENCH.json_name).write_text(json.dumps(bench_results()))
     (tmp_path / "performance.md").write_text(PAGE)
+    (tmp_path / "README.md").write_text(README)
     return tmp_path
 
 
@@ -161,8 +163,9 @@ def test_check_notices_an_edited_page_and_newer_results(folder: Path, capsys: py
 
 def test_check_notices_a_page_without_results(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Nobody knows where its figures come from."""
-    (folder / "performance.md").rename(folder.parent / "performance.md")
-    arguments = ["--results", str(folder), "--performance", str(folder.parent / "performance.md")]
+    for name in ("performance.md", "README.md"):
+        (folder / name).rename(folder.parent / name)
+    arguments = options(folder, folder.parent)
     assert report.main(arguments) == 0
     assert report.main([*arguments, "--check"]) == 0
     (folder / "COMPARE.md").write_text("| this version | 1 ns |\n")
@@ -176,6 +179,7 @@ def test_check_notices_a_page_without_results(folder: Path, capsys: pytest.Captu
         (BENCH.json_name, None, "run nox -s bench first"),
         (BENCH.json_name, '{"schema": 99}', "schema 99"),
         ("performance.md", "no markers", "there must be one"),
+        ("README.md", "no markers", "there must be one"),
     ],
 )
 def test_what_cannot_be_reported_is_said(
@@ -195,6 +199,17 @@ def test_a_list_of_figures_is_one_line_of_the_json() -> None:
     found = {"text": "[1, 2]", "blocks": [[1.5, 2e-05, -3], []], "more": [{"a": 1}]}
     assert "[1.5,2e-05,-3]" in dumped(found)
     assert json.loads(dumped(found)) == found
+
+
+def test_the_readme_has_six_rows(folder: Path) -> None:
+    """Of the speed to reach; what was not measured is a dash."""
+    assert report_on(folder) == 0
+    lines = [line for line in (folder / "README.md").read_text().splitlines() if line.startswith("|")]
+    assert len(lines) == 2 + 6
+    assert "| memory GET                             | 0.2      |         3.05x |" in lines
+    assert lines[-1].endswith("|             - |")
+    (folder / "README.md").write_text(README)
+    assert report_on(folder, "--check") == 1
 
 
 @pytest.mark.parametrize("document", ["", BEGIN, f"{END}{BEGIN}", f"{BEGIN}{BEGIN}{END}"])

@@ -31,6 +31,7 @@ BLOCKS = {block.name: block for _, block in CHECKED}
 QUICK_START = "README.md#quick-start"
 OWN_PROVIDER = "docs/extend/provider.md#a-provider-of-your-own"
 ON_ONE_STORE = {
+    "README.md#in-a-web-application": "memory",
     "docs/guide/storage.md#memory": "memory",
     OWN_PROVIDER: "memory",
     "docs/operate/redis.md#redis": "redis",

@@ -22,6 +22,11 @@ def test_first_screen_has_the_two_commands() -> None:
     assert first.line < 20
 
 
+def test_it_is_one_screen() -> None:
+    """What is longer belongs into docs/."""
+    assert len(README.text().splitlines()) <= 200
+
+
 def test_all_nox_commands_exist() -> None:
     mentioned = re.findall(r"nox -s ([\w.-]+(?: \w+)*)", README.text() + page("CONTRIBUTING.md").text())
     names = {name for group in mentioned for name in group.split()}

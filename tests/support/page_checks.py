@@ -74,6 +74,18 @@ async def check_quick_start(example: Namespace) -> None:
     assert os.environ["CHUK_SANDBOX_ID"] == "shop"
 
 
+async def check_readme_web_application(example: Namespace) -> None:
+    """A login gives the browser a session, under a name that only this site can set."""
+    from starlette.testclient import TestClient
+
+    browser = TestClient(example["app"], base_url="https://testserver")
+    assert browser.post("/login").json() == "alice"
+    session_id = browser.cookies["__Host-session"]
+    info = await example["manager"].open_session(session_id, owner="alice")
+    assert info["sandbox_id"] == "shop"
+    assert browser.post("/login", headers={"Sec-Fetch-Site": "cross-site"}).status_code == 403
+
+
 async def check_two_apis(example: Namespace) -> None:
     assert (example["code"], example["gone"]) == ("4711", None)
     async with factory_for_env()() as store:
@@ -285,6 +297,7 @@ SUPPLIED: dict[str, Callable[[], Namespace]] = {
 
 CHECKS: dict[str, Callable[[Namespace], Coroutine[Any, Any, None]]] = {
     "README.md#quick-start": check_quick_start,
+    "README.md#in-a-web-application": check_readme_web_application,
     "docs/guide/values.md#the-provider-api": check_two_apis,
     "docs/guide/sessions.md#in-detail": check_detail,
     "docs/guide/users.md#all-sessions-of-a-user": check_user_sessions,
