@@ -184,4 +184,4 @@ def page(name: str) -> Page:
 
 README = page("README.md")
 DOCS = [Page(path) for path in sorted((REPOSITORY / "docs").rglob("*.md"))]
-PAGES = [README, page("CONTRIBUTING.md"), page("CHANGELOG.md"), *DOCS]
+PAGES = [README, page("CONTRIBUTING.md"), page("CHANGELOG.md"), page("examples/README.md"), *DOCS]
