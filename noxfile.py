@@ -203,6 +203,15 @@ def report(session: nox.Session) -> None:
 
 
 @nox.session
+def docs(session: nox.Session) -> None:
+    """The site, with an API reference from the docstrings, to site/; a warning fails."""
+    session.install("-e", ".[docs]")
+    options = ["-b", "html", "-W", "--keep-going", "-q", "-E", "-d", session.create_tmp()]
+    session.run("python", "-m", "sphinx", *options, "-c", "docs", ".", "site", *session.posargs)
+    session.log("open site/index.html")
+
+
+@nox.session
 def latency(session: nox.Session) -> None:
     """Percentiles, closed loop and open loop, to results/. Nine minutes; `-- --quick` for a look."""
     run_benchmarks(session, "benchmarks.latency")

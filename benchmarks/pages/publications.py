@@ -45,7 +45,8 @@ class Publication:
     def page(self, results: Mapping[str, Any]) -> str:
         """The page, without the plots."""
         made = "" if self.says_how_made else f"Made from {self.json_name} by `nox -s report`; do not edit.\n\n"
-        return f"# {self.title}\n\n{made}{self.text(results)}"
+        text = self.text(results).replace("\n### ", "\n## ")  # the tables are a level deeper where they are a part
+        return f"# {self.title}\n\n{made}{text}"
 
     def documents(self, results: Mapping[str, Any]) -> dict[str, str]:
         """File names and contents of the page and the plots."""

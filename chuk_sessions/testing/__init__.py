@@ -1,6 +1,7 @@
 """What tests of sessions need: a clock to move, and the contract of stores as a pytest class.
 
-``Clock`` needs nothing. ``StoreContract`` needs pytest and pytest-asyncio, which are loaded when it is first asked for:
+``Clock`` needs nothing. ``StoreContract`` needs pytest and pytest-asyncio, which are loaded when it
+is first asked for::
 
     class TestMyStore(StoreContract):
         @pytest.fixture

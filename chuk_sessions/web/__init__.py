@@ -1,5 +1,7 @@
 """Sessions for web applications: one middleware for every ASGI framework, and what belongs to it.
 
+For example::
+
     from chuk_sessions import SessionManager
     from chuk_sessions.web import SessionMiddleware
 
