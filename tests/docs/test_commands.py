@@ -1,0 +1,52 @@
+"""The shell blocks: commands of this package run as they are written, on a server of the tests; extras exist."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import tomllib
+
+import pytest
+
+from chuk_sessions.cli.main import main
+from tests.support.pages import PAGES, REPOSITORY
+
+PROGRAM = ["python", "-m", "chuk_sessions"]
+URL = re.compile(r"redis://\S+")
+
+
+def commands() -> list[tuple[str, list[str]]]:
+    """Each command line of a shell block with its page."""
+    lines = [(block, line) for each in PAGES for block in each.blocks("bash") for line in block.text.splitlines()]
+    return [(block.name, shlex.split(line, comments=True)) for block, line in lines]
+
+
+def ours() -> list[object]:
+    found = {tuple(words[3:]) for _, words in commands() if words[:3] == PROGRAM}
+    return [pytest.param(list(words), id=" ".join(words)) for words in sorted(found)]
+
+
+@pytest.mark.redis
+@pytest.mark.parametrize("words", ours())
+def test_the_command_runs(words: list[str], redis_url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """On an empty server there may be something to do (1); it is never a wrong use (2)."""
+    urls = iter([redis_url, redis_url])
+    arguments = [URL.sub(lambda _: next(urls), word) for word in words]
+    assert main(arguments) in (0, 1), capsys.readouterr()
+
+
+def test_pip_installs_only_extras_that_there_are() -> None:
+    extras = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["optional-dependencies"].keys()
+    text = "".join(each.text() for each in PAGES)
+    named = {
+        name
+        for names in re.findall(r"(?:chuk-sessions|pip install '\.)\[([\w,]+)\]", text)
+        for name in names.split(",")
+    }
+    assert {"cli", "redis"} <= named <= set(extras)
+
+
+def test_every_program_of_a_shell_block_is_known() -> None:
+    """So that a new one is either run here or listed with where it is."""
+    programs = {words[0] for _, words in commands() if words}
+    assert programs == {"nox", "pip", "python"}
