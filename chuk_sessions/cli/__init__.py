@@ -1,1 +1,1 @@
-"""What ``python -m chuk_sessions`` does: ``migrate``, ``inspect`` and ``check``. Nothing else imports this."""
+"""What ``chuk-sessions`` and ``python -m chuk_sessions`` do: see ``main``. Nothing else imports this."""

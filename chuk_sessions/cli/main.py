@@ -16,9 +16,10 @@ import sys
 import traceback
 from contextlib import suppress
 from dataclasses import asdict
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
-from chuk_sessions import grid
+from chuk_sessions import __version__, grid
 from chuk_sessions.cli.checklist import Level, check
 from chuk_sessions.cli.migrate import BATCH, Counts, migrate
 from chuk_sessions.cli.progress import show_progress
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
+SCRIPT = "chuk-sessions"  # of pyproject.toml
 QUIET = logging.NullHandler()
 INTERRUPTED = 130
 OUTPUT_CLOSED = 141  # as a shell says of a program that SIGPIPE ended
@@ -93,8 +95,14 @@ async def _to_end(run: Awaitable[int]) -> int:
     return await run
 
 
+def _program() -> str:
+    """What this was started as, for usage texts."""
+    return SCRIPT if PurePath(sys.argv[0]).stem == SCRIPT else "python -m chuk_sessions"
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m chuk_sessions", description="Tools for sessions on Redis.")
+    parser = argparse.ArgumentParser(prog=_program(), description="Tools for sessions on Redis.")
+    parser.add_argument("--version", action="version", version=f"chuk-sessions {__version__}")
     commands = parser.add_subparsers(required=True, metavar="{migrate,inspect,check,reindex}")
     _add_migrate(commands)
     _add_inspect(commands)

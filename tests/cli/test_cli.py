@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from chuk_sessions import __version__
 from chuk_sessions.cli import main as cli
 from chuk_sessions.cli.migrate import Counts
 from chuk_sessions.cli.progress import show_progress
@@ -35,6 +36,30 @@ def test_the_module_runs() -> None:
     result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     assert "migrate" in result.stdout
     assert result.stderr == ""
+
+
+def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["--version"])
+    assert caught.value.code == 0
+    assert capsys.readouterr().out == f"chuk-sessions {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("started", "name"),
+    [
+        ("/usr/bin/chuk-sessions", "chuk-sessions"),
+        ("chuk-sessions.exe", "chuk-sessions"),
+        ("/site-packages/chuk_sessions/__main__.py", "python -m chuk_sessions"),
+    ],
+)
+def test_usage_names_the_program_as_it_was_started(
+    started: str, name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", [started])
+    with pytest.raises(SystemExit):
+        cli.main(["check"])
+    assert capsys.readouterr().err.startswith(f"usage: {name} check ")
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["check"]])

@@ -11,7 +11,7 @@ import pytest
 from chuk_sessions.cli.main import main
 from tests.support.pages import PAGES, REPOSITORY
 
-PROGRAM = ["python", "-m", "chuk_sessions"]
+PROGRAM = "chuk-sessions"
 URL = re.compile(r"redis://\S+")
 
 
@@ -22,7 +22,7 @@ def commands() -> list[tuple[str, list[str]]]:
 
 
 def ours() -> list[object]:
-    found = {tuple(words[3:]) for _, words in commands() if words[:3] == PROGRAM}
+    found = {tuple(words[1:]) for _, words in commands() if words[:1] == [PROGRAM]}
     return [pytest.param(list(words), id=" ".join(words)) for words in sorted(found)]
 
 
@@ -49,4 +49,4 @@ def test_pip_installs_only_extras_that_there_are() -> None:
 def test_every_program_of_a_shell_block_is_known() -> None:
     """So that a new one is either run here or listed with where it is."""
     programs = {words[0] for _, words in commands() if words}
-    assert programs == {"nox", "pip", "python"}
+    assert programs == {"nox", "pip", PROGRAM}

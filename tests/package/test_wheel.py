@@ -17,6 +17,7 @@ import pytest
 import redis
 
 from benchmarks.measure.processes import ROOT
+from chuk_sessions import __version__
 
 NEEDED = (".py", ".lua", ".typed")
 USE = """
@@ -134,6 +135,12 @@ def test_the_installed_wheel_serves_sessions(installed: Path, redis_url: str, tm
     """In another folder, from the files that were installed; every module can be imported."""
     place = Path(run(installed, "-I", "-W", "error", "-c", USE, redis_url, cwd=tmp_path).strip())
     assert place.is_relative_to(installed.parents[1])
+
+
+def test_the_installed_wheel_has_a_command(installed: Path, tmp_path: Path) -> None:
+    """Beside ``python -m chuk_sessions``."""
+    command = installed.with_name("chuk-sessions" + installed.suffix)
+    assert run(command, "--version", cwd=tmp_path) == f"chuk-sessions {__version__}\n"
 
 
 def test_the_tests_of_stores_run_from_the_installed_wheel(installed: Path, tmp_path: Path) -> None:
