@@ -28,6 +28,7 @@ include_patterns = ["*.md", "docs/**.md", "docs/api.rst", "results/*.md", "bench
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinxcontrib.mermaid"]
 myst_heading_anchors = 4
 myst_fence_as_directive = ["mermaid"]
+mermaid_fullscreen = False
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
@@ -37,6 +38,8 @@ napoleon_numpy_docstring = False
 
 html_theme = "furo"
 html_title = f"chuk-sessions {__version__}"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 html_copy_source = False
 html_show_sphinx = False
 
