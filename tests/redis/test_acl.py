@@ -40,7 +40,7 @@ def rules(pattern: str) -> list[str]:
     return found[1].split()
 
 
-RULES = rules(r"\n  user app on >password (.+)\n")
+RULES = rules(r"\nuser app on >password (.+)\n")
 SENTINEL_RULES = rules(r"Add `([^`]+)` with Sentinel")
 CLUSTER_RULES = rules(r"with Sentinel,\s+`([^`]+)` with Cluster")
 PROVIDER_RULES = rules(r"with Cluster, and `([^`]+)` and your own key patterns for the provider")
