@@ -49,4 +49,4 @@ def test_pip_installs_only_extras_that_there_are() -> None:
 def test_every_program_of_a_shell_block_is_known() -> None:
     """So that a new one is either run here or listed with where it is."""
     programs = {words[0] for _, words in commands() if words}
-    assert programs == {"nox", "pip", PROGRAM}
+    assert programs == {"pip", PROGRAM}

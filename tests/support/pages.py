@@ -184,4 +184,8 @@ def page(name: str) -> Page:
 
 README = page("README.md")
 DOCS = [Page(path) for path in sorted((REPOSITORY / "docs").rglob("*.md"))]
-PAGES = [README, page("CONTRIBUTING.md"), page("CHANGELOG.md"), page("examples/README.md"), *DOCS]
+PAGES = [
+    README,
+    *map(page, ("CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "examples/README.md")),
+    *DOCS,
+]
