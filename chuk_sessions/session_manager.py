@@ -50,39 +50,50 @@ REPORT_INTERVAL = 10.0  # seconds between two log lines about a failing store
 
 
 class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
-    """Sessions of one sandbox: allocate, validate, read, update, extend, delete; and their grid paths.
+    """Keep the sessions of one sandbox: allocate, validate, read, update, extend and delete them, and name their files.
 
-    ``sandbox_id`` isolates tenants: nothing done through a manager reaches a session of another sandbox. It is the
-    argument, else ``CHUK_SANDBOX_ID``, else ``CHUK_HOST_SANDBOX_ID``, else a random one, and is left in
-    ``CHUK_SANDBOX_ID`` if that is unset. ``session_factory`` is a provider factory; the default is
-    ``factory_for_env()``. ``default_ttl_hours`` is how long a session lives unless told otherwise; fractions work.
+    A manager is made once and shared. Nothing that is done through it reaches a session of another sandbox.
 
-    When the storage fails, ``allocate_session`` and the calls that 0.2 did not have raise StorageError with the cause;
-    the others log it and return what they return for a session that is not found, so that old code runs on. With
-    ``strict=True`` they all raise: an outage can then be told from a logout.
-
-    Validating writes the time of last access; ``touch_interval`` (seconds, default 0) writes it at most that often,
-    which makes validation on Redis one plain read most of the time.
-
-    ``max_sessions_per_user`` (at least 1) is how many live sessions a user may have: one more ends the oldest, in the
-    step that creates it, also when several processes log the same user in. Sessions without a user are not counted.
-
-    ``idle_ttl_minutes`` ends a session that was not touched for so long, beside its lifetime (OWASP ASVS 5.0, 7.3.1);
-    never earlier, and later by at most the longest ``touch_interval`` of the managers that use it, which must be at
-    most half of it for this one and counts as that for others. It is written into the session when it is created, and
-    ``get_session_info`` then has ``idle_expires_at``.
-
-    ``opaque_ids`` leaves user and time out of the ids made here, so that an id has no meaning (OWASP ASVS 5.0, 7.2.3):
-    ``sess-`` and 38 hexadecimal digits, 32 of them random. The last six are the tag, which is the same for all sessions
-    of a user in a sandbox: a hash, by which who can guess a user id can check the guess. A renewed session gets such an
-    id too, also from a manager without this option if it had one; ids of your own choice stay as they are.
-
-    Raises ValueError for a sandbox that is no path segment, for hours, an interval or a limit out of range, TypeError
-    for ones that are no number, for an ``opaque_ids`` that is no bool and for what is no factory, ProviderError for an
-    unknown ``SESSION_PROVIDER``.
+    When the storage fails, ``allocate_session`` and the calls that 0.2 did not have raise StorageError, with the cause
+    as its ``__cause__``. The other calls log a warning and return what they return for a session that is not found, so
+    that old code runs on. With ``strict=True`` all calls raise: an outage can then be told from a logout.
 
     ``sandbox_id``, ``session_factory``, ``default_ttl_hours`` and ``strict`` are attributes that may be set, under the
     same rules; the calls after that go by them.
+
+    Example:
+        >>> sessions = SessionManager("shop", idle_ttl_minutes=30)
+        >>> session_id = await sessions.allocate_session(user_id="alice")
+
+    Args:
+        sandbox_id: The tenant or application, one path segment. The default is ``CHUK_SANDBOX_ID``, else
+            ``CHUK_HOST_SANDBOX_ID``, else a random one. What was chosen is left in ``CHUK_SANDBOX_ID`` if that is
+            unset.
+        session_factory: Where the sessions are: a provider factory, or anything with ``session_store(sandbox_id)``. The
+            default is ``factory_for_env()``.
+        default_ttl_hours: How many hours a session lives unless its allocation says otherwise; fractions work.
+        strict: Whether every call raises StorageError when the storage fails. A strict manager also refuses to allocate
+            an id that is live under another user.
+        touch_interval: Seconds. A validation writes the time of last access at most that often, which makes it one
+            plain read on Redis most of the time.
+        max_sessions_per_user: How many live sessions a user may have, at least 1. One more ends the oldest, in the step
+            that creates the new one, also when several processes log the same user in. Sessions without a user are not
+            counted.
+        idle_ttl_minutes: How long a session lives without a touch, beside its lifetime (OWASP ASVS 5.0, 7.3.1). It
+            never ends earlier. It ends later by at most the longest ``touch_interval`` of the managers that use it:
+            that of this manager must be at most half of the idle time, that of others counts as no more. The idle time
+            is written into the session when it is created; ``get_session_info`` then has ``idle_expires_at``.
+        opaque_ids: Whether the ids made here leave out user and time (OWASP ASVS 5.0, 7.2.3): ``sess-`` and 38
+            hexadecimal digits, 32 of them random. The last six are the slot tag, which is the same for all sessions of
+            a user in a sandbox: a hash, by which whoever can guess a user id can check the guess. A renewed session
+            gets such an id too, also from a manager without this option if it had one. Ids of your own choice stay as
+            they are.
+
+    Raises:
+        ValueError: The sandbox is no path segment, or hours, an interval or a limit are out of range.
+        TypeError: Hours, an interval or a limit are no number, ``opaque_ids`` is no bool, or ``session_factory`` is no
+            factory.
+        ProviderError: ``SESSION_PROVIDER`` names no provider.
     """
 
     def __init__(
@@ -118,18 +129,28 @@ class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
         ttl_hours: float | None = None,
         custom_metadata: dict[str, Any] | None = None,
     ) -> str:
-        """Create a session and return its id; a live session with the given ``session_id`` is touched and returned.
+        """Create a session, or touch the live one that has ``session_id``; return its id.
 
-        ``ttl_hours`` is over 0 and up to 100 years, fractions included; None means ``default_ttl_hours``.
-        ``custom_metadata`` is a dict of what JSON can hold, of UUIDs and of Enum members; it reads back equal to
-        ``json.loads(json.dumps(custom_metadata))``. Of an existing session, user, deadline and metadata stay as they
-        are.
+        The user, the deadline and the metadata of a session that is live already stay as they are.
 
-        Raises ValueError for hours out of range, for a ``session_id`` that is empty, ``.`` or ``..``, has a ``/`` or is
-        over 1 KiB, and for a ``user_id`` over 64 KiB; TypeError for ids that are no str and hours that are no number;
-        MetadataError for metadata that cannot be stored; StorageError if the storage fails; when strict,
-        SessionTakenError if the live session belongs to another user. Nothing is stored then, unless the cause is
-        OutcomeUnknown.
+        Args:
+            session_id: An id of your own choice, one path segment of at most 1 KiB. None makes a random one.
+            user_id: Whose session it is, at most 64 KiB; None if it is nobody's.
+            ttl_hours: How many hours it lives: over 0 and up to 100 years, fractions included. None means
+                ``default_ttl_hours``.
+            custom_metadata: A dict of what JSON can hold, of UUIDs and of Enum members. It reads back equal to
+                ``json.loads(json.dumps(custom_metadata))``.
+
+        Returns:
+            The id.
+
+        Raises:
+            ValueError: Hours or an id are out of range, or ``session_id`` is empty, ``.`` or ``..``, or has a ``/``.
+            TypeError: An id is no str, or hours are no number.
+            MetadataError: The metadata holds what cannot be stored.
+            SessionTakenError: The manager is strict, and the live session belongs to another user.
+            StorageError: The storage failed, whether the manager is strict or not. Nothing was stored unless the cause
+                is OutcomeUnknown.
         """
         lifetime = self._default_lifetime if ttl_hours is None else seconds_of("ttl_hours", ttl_hours)
         if user_id is not None and type(user_id) is not str:
@@ -153,9 +174,17 @@ class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
         return session_id
 
     async def validate_session(self, session_id: str) -> bool:
-        """Whether the session lives; touches it. False for an unknown, expired or deleted one.
+        """Tell whether a session lives, and touch it.
 
-        Raises ValueError for an id over 1 KiB. A failing storage: see the class.
+        Args:
+            session_id: Its id, or an alias of it.
+
+        Returns:
+            True if it lives; False if it is unknown, expired or deleted.
+
+        Raises:
+            ValueError: The id is over 1 KiB.
+            StorageError: The storage failed and the manager is strict.
         """
         if type(session_id) is not str:
             session_id = grid.plain(session_id)
@@ -165,14 +194,23 @@ class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
             return self._failed(exc, "validate", session_id, False)
 
     async def open_session(self, session_id: str, *, owner: str | None = None) -> dict[str, Any] | None:
-        """Touch a session and tell what is known of it, as ``get_session_info`` does; None if it is not found.
+        """Touch a session and return what is known of it, as ``get_session_info`` does.
 
         On Redis that is one round trip: for each request of a web application, and for a handle that a client sends
-        with each call. With ``owner``, a user id, the session must be that user's: None for the session of another and
-        of nobody, and it is not touched then. ``touch_interval`` holds as for ``validate_session``.
+        with each call. ``touch_interval`` holds as for ``validate_session``.
 
-        Raises TypeError for ids that are no str, ValueError for an id over 1 KiB and an ``owner`` over 64 KiB;
-        StorageError if the storage fails, strict or not.
+        Args:
+            session_id: Its id, or an alias of it.
+            owner: A user id, at most 64 KiB: the session must be that user's. A session of another user, or of nobody,
+                is not found then, and is not touched.
+
+        Returns:
+            The dict of ``get_session_info``; None if the session is not found.
+
+        Raises:
+            TypeError: An id is no str.
+            ValueError: ``session_id`` is over 1 KiB, or ``owner`` over 64 KiB.
+            StorageError: The storage failed, whether the manager is strict or not.
         """
         session_id = check_id("session_id", session_id)
         if owner is not None:
@@ -184,11 +222,19 @@ class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
         return None if record is None else session_info(session_id, self._sandbox_id, record)
 
     async def get_session_info(self, session_id: str) -> dict[str, Any] | None:
-        """What is known of a session, without touching it; None for an unknown, expired or deleted one.
+        """Return what is known of a session, without touching it.
 
-        Keys: ``session_id`` (the id that is valid now, also if asked for under an alias), ``sandbox_id``, ``user_id``,
-        ``created_at``, ``expires_at``, ``status``, ``last_accessed`` (ISO-8601 in UTC) and ``custom_metadata``, a copy.
-        Raises ValueError for an id over 1 KiB. A failing storage: see the class.
+        Args:
+            session_id: Its id, or an alias of it.
+
+        Returns:
+            A dict with ``session_id`` (the id that is valid now), ``sandbox_id``, ``user_id``, ``created_at``,
+            ``expires_at``, ``status``, ``last_accessed`` (times as ISO-8601 in UTC) and ``custom_metadata``, a copy;
+            with an idle time also ``idle_expires_at``. None if the session is unknown, expired or deleted.
+
+        Raises:
+            ValueError: The id is over 1 KiB.
+            StorageError: The storage failed and the manager is strict.
         """
         if type(session_id) is not str:
             session_id = grid.plain(session_id)
@@ -202,10 +248,17 @@ class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
         return session_info(session_id, self._sandbox_id, record)
 
     async def get_session_metadata(self, session_id: str) -> SessionMetadata | None:
-        """What ``get_session_info`` tells, as an object; None for an unknown, expired or deleted session.
+        """Return what ``get_session_info`` tells as an object, without touching the session.
 
-        Does not touch the session. Raises ValueError for an id over 1 KiB, StorageError if the storage fails, strict or
-        not.
+        Args:
+            session_id: Its id, or an alias of it.
+
+        Returns:
+            A ``SessionMetadata``; None if the session is unknown, expired or deleted.
+
+        Raises:
+            ValueError: The id is over 1 KiB.
+            StorageError: The storage failed, whether the manager is strict or not.
         """
         if type(session_id) is not str:
             session_id = grid.plain(session_id)
@@ -221,14 +274,25 @@ class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
     async def update_session_metadata(
         self, session_id: str, custom_metadata: dict[str, Any], merge: bool = True, remove: Iterable[str] = NO_KEYS
     ) -> bool:
-        """Set and remove top-level keys of a session's metadata, in one atomic step, and touch it.
+        """Set and remove top-level keys of a session's metadata, in one atomic step, and touch the session.
 
-        Returns False if the session is not found. ``custom_metadata`` has the keys to set, with their values, and
-        ``remove`` the keys to drop, if they are there. All others stay, so that concurrent updates of different keys
-        all take effect. With ``merge=False`` the metadata becomes exactly ``custom_metadata``, whatever ``remove``
-        has. Raises MetadataError for metadata that cannot be stored, ValueError for a key that is in both and for an
-        id over 1 KiB, TypeError for a ``remove`` that is no iterable of keys, a str included; nothing changes then. A
-        failing storage: see the class.
+        All other keys stay, so that concurrent updates of different keys all take effect.
+
+        Args:
+            session_id: Its id, or an alias of it.
+            custom_metadata: The keys to set, with their values; as for ``allocate_session``.
+            merge: False makes the metadata exactly ``custom_metadata``, whatever ``remove`` has.
+            remove: The keys to drop, if they are there.
+
+        Returns:
+            True if the session was updated; False if it is not found.
+
+        Raises:
+            MetadataError: The metadata holds what cannot be stored; nothing was changed.
+            ValueError: A key is in both ``custom_metadata`` and ``remove``, or the id is over 1 KiB; nothing was
+                changed.
+            TypeError: ``remove`` is a str, or no iterable of keys; nothing was changed.
+            StorageError: The storage failed and the manager is strict.
         """
         if type(session_id) is not str:
             session_id = grid.plain(session_id)
@@ -242,13 +306,25 @@ class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
             return self._failed(exc, "update", session_id, False)
 
     async def increment_session_metadata(self, session_id: str, field: str, amount: int = 1) -> int | None:
-        """Add ``amount`` to one top-level key of a session's metadata, in one atomic step, and touch the session.
+        """Add to one top-level key of a session's metadata, in one atomic step, and touch the session.
 
-        Returns the new value, None if the session is not found. A missing key counts as 0; values and ``amount`` are
-        signed integers of 64 bits, as HINCRBY of Redis takes them. Raises MetadataError, and changes nothing, if the
-        key holds anything else (a float, a bool, null) or the sum would leave that range; ValueError for an
-        ``amount`` out of range, TypeError for one that is no int and for an id or a ``field`` that is no str. Raises
-        StorageError if the storage fails, strict or not: after OutcomeUnknown it may have been counted.
+        Values are signed integers of 64 bits, as HINCRBY of Redis takes them. A missing key counts as 0.
+
+        Args:
+            session_id: Its id, or an alias of it.
+            field: The key.
+            amount: What to add, a signed integer of 64 bits.
+
+        Returns:
+            The new value; None if the session is not found.
+
+        Raises:
+            MetadataError: The key holds anything else (a float, a bool, null), or the sum is out of range; nothing was
+                changed.
+            ValueError: ``amount`` is out of range, or the id is over 1 KiB.
+            TypeError: ``amount`` is no int, or an id or a ``field`` is no str.
+            StorageError: The storage failed, whether the manager is strict or not. If the cause is OutcomeUnknown, it
+                may have been counted.
         """
         session_id, amount = check_id("session_id", session_id), check_count(amount)
         key = text_key(grid.check_text("field", field))
@@ -258,11 +334,20 @@ class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
             raise _storage_error("count in", session_id, exc) from exc
 
     async def extend_session_ttl(self, session_id: str, additional_hours: float) -> bool:
-        """Move the deadline later by ``additional_hours`` and touch the session; False if it is not found.
+        """Move the deadline of a session later, and touch the session.
 
-        Raises ValueError for hours that are not over 0 and up to 100 years, for a deadline beyond the year 9999 and for
-        an id over 1 KiB, TypeError for hours that are no number; nothing changes then. A failing storage: see the
-        class.
+        Args:
+            session_id: Its id, or an alias of it.
+            additional_hours: How much later: over 0 and up to 100 years, fractions included.
+
+        Returns:
+            True if the deadline was moved; False if the session is not found.
+
+        Raises:
+            ValueError: Hours are out of range, the deadline would be beyond the year 9999, or the id is over 1 KiB;
+                nothing was changed.
+            TypeError: Hours are no number; nothing was changed.
+            StorageError: The storage failed and the manager is strict.
         """
         lifetime = seconds_of("additional_hours", additional_hours)
         if type(session_id) is not str:
@@ -273,14 +358,23 @@ class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
             return self._failed(exc, "extend", session_id, False)
 
     async def set_session_ttl(self, session_id: str, ttl_hours: float) -> bool:
-        """Give a session a deadline ``ttl_hours`` from now, and touch it; False if it is not found.
+        """Give a session a deadline that counts from now, and touch the session.
 
         The deadline may be earlier than it was, or later. Where there is an idle time, the session ends at this
         deadline however often it is touched.
 
-        Raises ValueError for hours that are not over 0 and up to 100 years, for a deadline beyond the year 9999 and
-        for an id over 1 KiB, TypeError for hours that are no number and for an id that is no str; nothing changes
-        then. Raises StorageError if the storage fails, strict or not.
+        Args:
+            session_id: Its id, or an alias of it.
+            ttl_hours: How long it lives from now: over 0 and up to 100 years, fractions included.
+
+        Returns:
+            True if it was done; False if the session is not found.
+
+        Raises:
+            ValueError: Hours are out of range, the deadline would be beyond the year 9999, or the id is over 1 KiB;
+                nothing was changed.
+            TypeError: Hours are no number, or the id is no str; nothing was changed.
+            StorageError: The storage failed, whether the manager is strict or not.
         """
         lifetime = seconds_of("ttl_hours", ttl_hours)
         session_id = check_id("session_id", session_id)
@@ -290,9 +384,17 @@ class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
             raise _storage_error("set the lifetime of", session_id, exc) from exc
 
     async def delete_session(self, session_id: str) -> bool:
-        """End a session for every process, at once; False if it is not found.
+        """End a session for every process, at once.
 
-        Raises ValueError for an id over 1 KiB. A failing storage: see the class.
+        Args:
+            session_id: Its id, or an alias of it.
+
+        Returns:
+            True if there was a session to end, else False.
+
+        Raises:
+            ValueError: The id is over 1 KiB.
+            StorageError: The storage failed and the manager is strict.
         """
         if type(session_id) is not str:
             session_id = grid.plain(session_id)
@@ -309,23 +411,33 @@ class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
         user_id: str | None = None,
         custom_metadata: dict[str, Any] | None = None,
     ) -> str | None:
-        """Give a session a new id, with the same data and deadline, and touch it; the new id, None if not found.
-
-        With ``user_id`` the session of nobody becomes that user's in the same step, as at a login: it is listed and
-        ended with that user's sessions, and ``max_sessions_per_user`` ends the oldest of the others. A session that is
-        the user's already keeps its place. ``custom_metadata`` is merged into the metadata in the same step.
+        """Give a session a new id, with the same data and deadline, and touch it.
 
         Without a grace all ids that anybody knew have ended when this returns, aliases included: use that at a login
-        (OWASP ASVS 5.0, 7.2.4). With ``grace_seconds`` (up to 100 years) the old id answers as an alias for so long,
-        for requests that are under way with it: deleting it deletes the session, renewing it with a grace gives the
-        new id once more. Of two renewals at the same time the later gets None without a grace, and the same new id
-        with one.
+        (OWASP ASVS 5.0, 7.2.4). With a grace the old id answers as an alias for so long, for requests that are under
+        way with it: deleting it deletes the session, and renewing it with a grace gives the new id once more. Of two
+        renewals at the same time the later gets None without a grace, and the same new id with one.
 
-        Raises SessionTakenError, strict or not, and changes nothing, if the session is another user's; ValueError for
-        a grace that is negative or out of range and for a ``user_id`` over 64 KiB, TypeError for one that is no number
-        and for ids that are no str; MetadataError for metadata that cannot be stored; StorageError if the storage
-        fails, strict or not; NotSupportedError on a custom provider. After OutcomeUnknown the session has the old id or
-        the new one, never both; in a cluster, where giving it to a user takes several steps, it may have ended.
+        Args:
+            session_id: Its id, or an alias of it.
+            grace_seconds: How long the old id stays an alias, up to 100 years.
+            user_id: Binds a session of nobody to this user in the same step, as at a login: it is listed and ended with
+                that user's sessions, and ``max_sessions_per_user`` ends the oldest of the others. A session that is the
+                user's already keeps its place.
+            custom_metadata: Keys to merge into the metadata in the same step.
+
+        Returns:
+            The new id; None if the session is not found.
+
+        Raises:
+            SessionTakenError: The session is another user's, whether the manager is strict or not; nothing was changed.
+            ValueError: The grace is negative or out of range, or an id is too long.
+            TypeError: The grace is no number, or an id is no str.
+            MetadataError: The metadata holds what cannot be stored; nothing was changed.
+            StorageError: The storage failed, whether the manager is strict or not. If the cause is OutcomeUnknown, the
+                session has the old id or the new one, never both; in a cluster, where giving it to a user takes several
+                steps, it may have ended.
+            NotSupportedError: A custom provider cannot do this.
         """
         grace = check_interval(grace_seconds, "grace_seconds")
         session_id = check_id("session_id", session_id)
@@ -346,10 +458,18 @@ class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
             raise _storage_error("renew", session_id, exc) from exc
 
     async def list_user_sessions(self, user_id: str) -> list[dict[str, Any]]:
-        """What is known of each live session of a user, oldest first, as ``get_session_info`` gives it; touches none.
+        """List all live sessions of a user, without touching them.
 
-        An empty list if there are none. Raises TypeError for a ``user_id`` that is no str, StorageError if the storage
-        fails, strict or not; NotSupportedError on a custom provider.
+        Args:
+            user_id: The user.
+
+        Returns:
+            The dicts of ``get_session_info``, oldest session first; an empty list if there are none.
+
+        Raises:
+            TypeError: ``user_id`` is no str.
+            StorageError: The storage failed, whether the manager is strict or not.
+            NotSupportedError: A custom provider cannot do this.
         """
         user_id = check_user("user_id", user_id)
         try:
@@ -364,13 +484,23 @@ class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
         return infos
 
     async def iter_user_sessions(self, user_id: str, batch: int = 500) -> AsyncIterator[dict[str, Any]]:
-        """All live sessions of a user, in no order, as ``get_session_info`` gives them; touches none.
+        """Go through all live sessions of a user, in no order, without touching them.
 
-        For users with so many that a list would be large: about ``batch`` (1 to 10,000) are read at a time. A session
-        that lives all the while comes at least once; one that is allocated, ended, given a new id or an earlier
-        deadline meanwhile may or may not come. Raises TypeError for a ``user_id`` that is no str, ValueError for a
-        ``batch`` out of range, TypeError for one that is no int; StorageError if the storage fails, strict or not;
-        NotSupportedError on a custom provider.
+        This is for users with so many sessions that a list would be large. A session that lives all the while comes at
+        least once. One that is allocated, ended, given a new id or an earlier deadline meanwhile may or may not come.
+
+        Args:
+            user_id: The user.
+            batch: About how many sessions are read at a time, 1 to 10,000.
+
+        Yields:
+            The dict of ``get_session_info`` of each session.
+
+        Raises:
+            TypeError: ``user_id`` is no str, or ``batch`` no int.
+            ValueError: ``batch`` is out of range.
+            StorageError: The storage failed, whether the manager is strict or not.
+            NotSupportedError: A custom provider cannot do this.
         """
         user_id, batch = check_user("user_id", user_id), check_batch(batch)
         store = self._store if can(self._store, UserPaged) else StoreWrapper(self._store)
@@ -384,16 +514,25 @@ class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
     async def delete_user_sessions(
         self, user_id: str, keep: str | Iterable[str] | None = None, *, thorough: bool = False
     ) -> int:
-        """End all sessions of a user but those in ``keep``, an id or several; how many were ended.
+        """End all sessions of a user, but those that are to be kept.
 
         When it returns, every session of that user that was allocated before the call has ended for every process
-        (OWASP ASVS 5.0, 7.4.3). On Redis they are found by an index. Should the server evict keys (it must not), a
-        session may live on that the index has lost: with ``thorough`` all sessions of the sandbox are gone through
-        too, which takes as long as ``iter_sessions``.
+        (OWASP ASVS 5.0, 7.4.3). On Redis they are found by an index.
 
-        Raises TypeError, before anything ends, for a ``user_id`` that is no str and for a ``keep`` that is no id, no
-        ids and not None; StorageError if the storage fails, strict or not: some sessions may have ended then, so call
-        again; NotSupportedError on a custom provider.
+        Args:
+            user_id: The user.
+            keep: An id or several: these sessions stay.
+            thorough: Whether to go through all sessions of the sandbox too, which takes as long as ``iter_sessions``.
+                It finds sessions that the index has lost because the server evicted keys, which it must not do.
+
+        Returns:
+            How many sessions were ended.
+
+        Raises:
+            TypeError: ``user_id`` is no str, or ``keep`` is no id, no ids and not None; no session was ended.
+            StorageError: The storage failed, whether the manager is strict or not. Some sessions may have ended: call
+                again.
+            NotSupportedError: A custom provider cannot do this.
         """
         user_id, kept = check_user("user_id", user_id), check_keep(keep)
         try:
@@ -407,12 +546,22 @@ class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
             raise _storage_error("end the sessions of a user", None, exc) from exc
 
     async def iter_sessions(self, batch: int = 500) -> AsyncIterator[dict[str, Any]]:
-        """All live sessions of this sandbox, in no order, as ``get_session_info`` gives them; touches none.
+        """Go through all live sessions of this sandbox, in no order, without touching them.
 
-        About ``batch`` (1 to 10,000) are read at a time, so that memory stays bounded. A session that lives all the
-        while comes at least once, more often if servers changed meanwhile; one that is allocated, ended or given a new
-        id meanwhile may or may not come. Raises ValueError for a ``batch`` out of range, TypeError for one that is no
-        int; StorageError if the storage fails, strict or not; NotSupportedError on a custom provider.
+        Memory stays bounded. A session that lives all the while comes at least once, more often if servers changed
+        meanwhile. One that is allocated, ended or given a new id meanwhile may or may not come.
+
+        Args:
+            batch: About how many sessions are read at a time, 1 to 10,000.
+
+        Yields:
+            The dict of ``get_session_info`` of each session.
+
+        Raises:
+            ValueError: ``batch`` is out of range.
+            TypeError: ``batch`` is no int.
+            StorageError: The storage failed, whether the manager is strict or not.
+            NotSupportedError: A custom provider cannot do this.
         """
         try:
             async for page in self._store.pages(check_batch(batch)):
@@ -422,10 +571,14 @@ class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
             raise _storage_error("go through the sessions", None, exc) from exc
 
     async def count_sessions(self) -> int:
-        """How many sessions of this sandbox live; on Redis by looking at all keys, so not for every request.
+        """Count the live sessions of this sandbox; on Redis by looking at all keys, so not for every request.
 
-        Exact while nothing changes. Raises StorageError if the storage fails, strict or not; NotSupportedError on a
-        custom provider.
+        Returns:
+            How many there are; exact while nothing changes.
+
+        Raises:
+            StorageError: The storage failed, whether the manager is strict or not.
+            NotSupportedError: A custom provider cannot do this.
         """
         try:
             return await self._store.count()
@@ -436,7 +589,7 @@ class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
         """Give up what this manager holds: its store, and its cache of grid prefixes. May be called again.
 
         A store of your own is closed by its ``aclose``. Connections to Redis and the memory store are shared by all
-        managers of the process, and stay open for them: a connection closes with its event loop.
+        managers of the process and stay open for them: a connection closes with its event loop.
         """
         self._prefixes.clear()
         await self._store.aclose()
@@ -448,9 +601,15 @@ class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
         await self.aclose()
 
     async def cleanup_expired_sessions(self) -> int:
-        """Remove expired sessions of this sandbox now; how many there were.
+        """Remove the expired sessions of this sandbox now.
 
-        Memory does this by itself in the background, and Redis on the server: there it is always 0.
+        There is no need to: memory does it by itself in the background, and Redis on the server.
+
+        Returns:
+            How many were removed; always 0 on Redis.
+
+        Raises:
+            StorageError: The storage failed and the manager is strict.
         """
         try:
             return 0 if self._in_process is None else await self._in_process.sweep()
@@ -458,10 +617,12 @@ class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
             return self._failed(exc, "clean up sessions", None, 0)
 
     def get_cache_stats(self) -> dict[str, Any]:
-        """``cached_sessions``, ``max_cache_size``, ``sandbox_id`` and ``default_ttl_hours``.
+        """Return some figures of this manager and of what it keeps in this process.
 
-        The first two are the live sessions in this process and how many it may hold: ``sys.maxsize`` on memory
-        without a bound, both 0 on Redis, where there is no cache.
+        Returns:
+            A dict with ``cached_sessions``, the live sessions in this process, and ``max_cache_size``, how many it may
+            hold (``sys.maxsize`` on memory without a bound); both are 0 on Redis, where there is no cache. Also
+            ``sandbox_id`` and ``default_ttl_hours``.
         """
         return {
             "cached_sessions": 0 if self._in_process is None else self._in_process.cached(),
