@@ -36,11 +36,20 @@ class ManyAtOnce:
         raise NotImplementedError
 
     async def allocate_sessions(self, requests: Iterable[Mapping[str, Any]]) -> list[str | Exception]:
-        """``allocate_session`` for each of ``requests``, the arguments of one call by name.
+        """Allocate many sessions; on Redis in one round trip for some hundred of them.
 
-        On Redis that is one round trip for some hundred of them. Per request, in order: the id, or the exception that
-        the call would have raised; TypeError for one that is no dict. What one of them does has no bearing on the
-        others. Several requests for a user at the limit end sessions of each other.
+        What one of the requests does has no bearing on the others. Several requests for a user at the limit end
+        sessions of each other.
+
+        Args:
+            requests: For each session the arguments of ``allocate_session``, by name.
+
+        Returns:
+            For each request, in order: the id, or the exception that ``allocate_session`` would have raised. TypeError
+                for a request that is no dict.
+
+        Raises:
+            TypeError: ``requests`` is no iterable of dicts.
         """
         results: list[str | Exception] = []
         for some in slices(check_several("requests", requests, "dicts of arguments"), SLICE):
@@ -56,10 +65,17 @@ class ManyAtOnce:
             return exc
 
     async def validate_sessions(self, session_ids: Iterable[str]) -> list[bool | Exception]:
-        """``validate_session`` for each id, on Redis in one round trip per server for some hundred of them.
+        """Validate and touch many sessions; on Redis in one round trip per server for some hundred of them.
 
-        Per id, in order: whether the session lives; StorageError if the storage failed, strict or not; TypeError for
-        what is no str, and ValueError for an id over 1 KiB.
+        Args:
+            session_ids: Their ids.
+
+        Returns:
+            For each id, in order: whether the session lives. StorageError if the storage failed, whether the manager is
+                strict or not; TypeError for what is no str, and ValueError for an id over 1 KiB.
+
+        Raises:
+            TypeError: ``session_ids`` is no iterable of ids.
         """
         touch, interval = self._store.touch, self._touch_interval
         results: list[bool | Exception] = []
@@ -70,10 +86,19 @@ class ManyAtOnce:
         return results
 
     async def delete_sessions(self, session_ids: Iterable[str]) -> list[bool | Exception]:
-        """``delete_session`` for each id, on Redis in one round trip per server for some hundred of them.
+        """End many sessions; on Redis in one round trip per server for some hundred of them.
 
-        Per id: whether there was one to end, else as ``validate_sessions``. It is as if one id came after the other: of
-        several ids of one session the first has ended it.
+        It is as if one id came after the other: of several ids of one session the first has ended it.
+
+        Args:
+            session_ids: Their ids.
+
+        Returns:
+            For each id, in order: whether there was a session to end, or an exception as ``validate_sessions`` gives
+                it.
+
+        Raises:
+            TypeError: ``session_ids`` is no iterable of ids.
         """
         results: list[bool | Exception] = []
         for some in slices(check_several("session_ids", session_ids, "ids"), SLICE):
