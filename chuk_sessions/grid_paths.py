@@ -17,9 +17,17 @@ class GridPaths:
     _prefixes: dict[str, str]
 
     def get_canonical_prefix(self, session_id: str) -> str:
-        """``grid/{sandbox}/{session}/``; existence is not checked.
+        """Return how the paths of a session begin: ``grid/{sandbox}/{session}/``. The session need not exist.
 
-        Raises ValueError for an id that is no path segment or over 1 KiB, TypeError for one that is no str.
+        Args:
+            session_id: Its id, one path segment of at most 1 KiB.
+
+        Returns:
+            The prefix, with a ``/`` at the end.
+
+        Raises:
+            ValueError: The id is no path segment, or over 1 KiB.
+            TypeError: The id is no str.
         """
         if type(session_id) is not str:
             session_id = check_new_id("session_id", session_id)
@@ -32,10 +40,19 @@ class GridPaths:
         return prefix
 
     def generate_artifact_key(self, session_id: str, artifact_id: str) -> str:
-        """``grid/{sandbox}/{session}/{artifact}``; ``artifact_id`` may hold several segments.
+        """Return the path of an artifact: ``grid/{sandbox}/{session}/{artifact}``. Neither has to exist.
 
-        Raises ValueError for a session id that is no path segment or over 1 KiB and for an artifact id that is empty or
-        has an empty, ``.`` or ``..`` segment; TypeError for either if it is no str. Neither has to exist.
+        Args:
+            session_id: The session, one path segment of at most 1 KiB.
+            artifact_id: The artifact: one or more segments with ``/`` between them.
+
+        Returns:
+            The path.
+
+        Raises:
+            ValueError: The session id is no path segment or over 1 KiB, or the artifact id is empty or has an empty,
+                ``.`` or ``..`` segment.
+            TypeError: An id is no str.
         """
         try:
             if "/" not in artifact_id and artifact_id not in grid.DOT_PARTS:
@@ -48,9 +65,20 @@ class GridPaths:
         return self.get_canonical_prefix(session_id) + artifact_id
 
     def parse_grid_key(self, grid_key: str) -> dict[str, str] | None:
-        """``sandbox_id``, ``session_id`` and ``artifact_id`` of a grid path of any sandbox; None for anything else."""
+        """Take a path apart, of any sandbox.
+
+        Args:
+            grid_key: What ``generate_artifact_key`` made, or anything else.
+
+        Returns:
+            A dict with ``sandbox_id``, ``session_id`` and ``artifact_id``; None if it is no such path.
+        """
         return grid.parse(grid_key)
 
     def get_session_prefix_pattern(self) -> str:
-        """``grid/{sandbox}/``: what the paths of all sessions of this sandbox start with."""
+        """Return how the paths of all sessions of this sandbox begin.
+
+        Returns:
+            ``grid/{sandbox}/``.
+        """
         return f"{grid.ROOT}/{self._sandbox_id}/"
