@@ -36,9 +36,17 @@ class ModelMethods:
         return ((field.name, getattr(self, field.name)) for field in fields(self))  # type: ignore[arg-type]
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """A copy with the fields of ``update``, which are not checked; ``deep``: of what is in the metadata too.
+        """Return a copy with other values in some fields.
 
-        Raises AttributeError for a name that is no field.
+        Args:
+            update: The fields to change, with their values, which are not checked.
+            deep: Whether what is in the metadata is copied too.
+
+        Returns:
+            The copy.
+
+        Raises:
+            AttributeError: A name in ``update`` is no field.
         """
         copied = copy.deepcopy(self) if deep else copy.copy(self)
         for name, value in (update or {}).items():
@@ -54,10 +62,20 @@ class ModelMethods:
         by_alias: bool | None = None,
         exclude_none: bool = False,
     ) -> dict[str, Any]:
-        """``to_dict``: all fields, or those of ``include``, without those of ``exclude`` and, if told so, without None.
+        """Return the fields as a dict, as ``to_dict`` does, or some of them.
 
-        ``mode`` and ``by_alias`` make no difference: all is what JSON has, and no field has an alias. Raises TypeError
-        if ``include`` or ``exclude`` is a str or a mapping, by which pydantic reaches into a field.
+        Args:
+            mode: Makes no difference: all is what JSON has.
+            include: The names of the fields to take; None takes all.
+            exclude: The names of the fields to leave out.
+            by_alias: Makes no difference: no field has an alias.
+            exclude_none: Whether fields that are None are left out.
+
+        Returns:
+            The fields by name.
+
+        Raises:
+            TypeError: ``include`` or ``exclude`` is a str or a mapping, by which pydantic reaches into a field.
         """
         for names in (include, exclude):
             if isinstance(names, str | Mapping):
@@ -71,19 +89,37 @@ class ModelMethods:
         }
 
     def model_dump_json(self, *, indent: int | None = None, **options: Any) -> str:
-        """``model_dump`` with the same options as JSON in ASCII, compact or indented by so many spaces.
+        """Return ``model_dump`` as JSON in ASCII.
 
-        NaN and Infinity are written as ``json.dumps`` does, so that they read back. Raises TypeError or ValueError for
-        metadata that JSON cannot hold, which a stored session never has.
+        NaN and Infinity are written as ``json.dumps`` does, so that they read back.
+
+        Args:
+            indent: By how many spaces; None for compact JSON.
+            **options: Those of ``model_dump``.
+
+        Returns:
+            The JSON.
+
+        Raises:
+            TypeError: The metadata holds what JSON cannot, which a stored session never has.
+            ValueError: Likewise, where the metadata refers to itself.
         """
         separators = (",", ":") if indent is None else None
         return json.dumps(self.model_dump(**options), indent=indent, separators=separators)
 
     @classmethod
     def model_validate(cls, obj: Any) -> Self:
-        """``obj`` itself if it is one, else ``from_dict`` of a dict whose fields have the right types.
+        """Make an object of a dict whose fields have the right types.
 
-        Raises ValueError that names the first field that is missing or wrong, and does not show what it holds.
+        Args:
+            obj: The dict; or an object, which is returned itself.
+
+        Returns:
+            The object.
+
+        Raises:
+            ValueError: A field is missing or wrong. The message names the first such field and does not show what it
+                holds.
         """
         if isinstance(obj, cls):
             return obj
@@ -99,7 +135,17 @@ class ModelMethods:
 
     @classmethod
     def model_validate_json(cls, json_data: str | bytes | bytearray) -> Self:
-        """``model_validate`` of JSON. Raises ValueError as that does, and for a text that is no JSON."""
+        """Make an object of JSON, as ``model_validate`` does of a dict.
+
+        Args:
+            json_data: The JSON.
+
+        Returns:
+            The object.
+
+        Raises:
+            ValueError: It is no JSON, or as ``model_validate``.
+        """
         try:
             return cls.model_validate(json.loads(json_data))
         except RecursionError:
