@@ -68,13 +68,20 @@ def _now() -> str:
 
 @dataclass(slots=True)
 class SessionMetadata(ModelMethods):
-    """A session as applications see it; timestamps are ISO-8601 in UTC, as in ``get_session_info``.
+    """Hold what is known of a session, as an object.
 
-    Without ``created_at`` and ``last_accessed`` both are the time of the call; without ``expires_at`` it never expires.
-    A ``status`` that ``SessionStatus`` knows becomes its member, which equals the text; another is kept as it is.
+    It is a dataclass, so that it can be a field of a pydantic model. Iteration and the ``model_*`` methods are for code
+    written against 0.6, where it was such a model itself. Times are ISO-8601 in UTC, as in ``get_session_info``.
 
-    A dataclass, so that it can be a field of a pydantic model; iteration and the ``model_*`` methods are for code
-    written against 0.6, where it was such a model itself.
+    Args:
+        session_id: The id.
+        sandbox_id: The sandbox.
+        user_id: Whose session it is; None if it is nobody's.
+        created_at: When it was created; by default now.
+        expires_at: When it ends; None: never.
+        status: One that ``SessionStatus`` knows becomes its member, which equals the text. Another is kept as it is.
+        last_accessed: When it was last touched; by default ``created_at``.
+        custom_metadata: The metadata.
     """
 
     session_id: str
@@ -93,7 +100,14 @@ class SessionMetadata(ModelMethods):
             self.status = SessionStatus(self.status)
 
     def is_expired(self) -> bool:
-        """Whether ``expires_at`` has passed. Raises ValueError if it is no ISO-8601 time."""
+        """Tell whether ``expires_at`` has passed. A time without a zone is taken as UTC.
+
+        Returns:
+            True if it has; False if it has not, or there is none.
+
+        Raises:
+            ValueError: ``expires_at`` is no ISO-8601 time.
+        """
         if not self.expires_at:
             return False
         expires = datetime.fromisoformat(self.expires_at)
@@ -104,11 +118,25 @@ class SessionMetadata(ModelMethods):
         self.last_accessed = _now()
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields as a new dict, ``status`` as plain text."""
+        """Return the fields as a new dict.
+
+        Returns:
+            All fields by name, ``status`` as plain text.
+        """
         return {**asdict(self), "status": str(self.status)}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> SessionMetadata:
-        """The inverse of ``to_dict``; unknown keys are ignored. Raises TypeError if an id is missing."""
+        """Make an object of what ``to_dict`` or ``get_session_info`` gave.
+
+        Args:
+            data: The fields by name; unknown keys are ignored.
+
+        Returns:
+            The object.
+
+        Raises:
+            TypeError: An id is missing.
+        """
         known = {f.name for f in fields(cls)}
         return cls(**{key: value for key, value in data.items() if key in known})
