@@ -25,13 +25,27 @@ class Provider(Protocol):
     """
 
     async def setex(self, key: str, ttl: int, value: str) -> Any:
-        """Store ``value`` for ``ttl`` seconds, over whatever the key had."""
+        """Store a value over whatever the key had.
+
+        Args:
+            key: The key.
+            ttl: How many seconds it lives.
+            value: The value.
+        """
 
     async def get(self, key: str) -> Any:
-        """The value, or None."""
+        """Return the value of a key; None if there is none, or it has expired.
+
+        Args:
+            key: The key.
+        """
 
     async def delete(self, key: str) -> Any:
-        """Remove the key."""
+        """Remove a key, if it is there.
+
+        Args:
+            key: The key.
+        """
 
     async def close(self) -> Any:
         """Give back what this session of the provider holds."""
