@@ -31,13 +31,18 @@ BUILT_IN = {
 
 
 def factory_for_env() -> Factory:
-    """The factory of the provider that ``SESSION_PROVIDER`` names; memory if it is unset or blank.
+    """Return the factory of the provider that ``SESSION_PROVIDER`` names; memory if it is unset or blank.
 
     The name is one of ``memory``, ``mem``, ``inmemory``, ``redis``, ``redis_store``, ``valkey``, ``valkey_store``, in
-    any case; or a module of ``chuk_sessions.providers``; or the dotted path of any importable module. The module's
-    ``factory()`` is called and what it returns is returned; if that is an asynchronous context manager, ``factory``
-    itself is. Raises UnknownProvider (a ProviderError and a ModuleNotFoundError) if there is no such module or no
-    usable ``factory`` in it; whatever goes wrong inside the module is not hidden.
+    any case; or a module of ``chuk_sessions.providers``; or the dotted path of any importable module. Whatever goes
+    wrong inside that module is not hidden.
+
+    Returns:
+        What ``factory()`` of the module returned; if that is an asynchronous context manager, ``factory`` itself.
+
+    Raises:
+        UnknownProvider: There is no such module, or no usable ``factory`` in it. Also a ProviderError and a
+            ModuleNotFoundError.
     """
     name = variable("SESSION_PROVIDER")
     if not name and variable("SESSION_REDIS_URL"):
