@@ -217,8 +217,16 @@ class StackedFactory:
 def stack(factory: Factory | SessionStoreFactory, *wrappers: Callable[[CompleteStore], SessionStore]) -> StackedFactory:
     """Make a factory whose stores are wrapped, the last wrapper outermost: it sees each call first.
 
-    A wrapper is called with the store to wrap, once for each store that is opened: a subclass of ``StoreWrapper``, or
-    a function that gives one. Raises TypeError if ``factory`` is neither kind of factory.
+    Args:
+        factory: A provider factory, or anything with ``session_store(sandbox_id)``.
+        *wrappers: Each is called with the store to wrap, once for each store that is opened: a subclass of
+            ``StoreWrapper``, or a function that gives one.
+
+    Returns:
+        What ``SessionManager(session_factory=...)`` takes.
+
+    Raises:
+        TypeError: ``factory`` is neither kind of factory.
     """
     if not callable(factory) and not opens_stores(factory):
         raise TypeError(f"the factory to wrap must be a provider factory, got {type(factory).__name__}")
