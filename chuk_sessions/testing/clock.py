@@ -32,7 +32,11 @@ class Clock:
         return f"{type(self).__name__}({self.now!r})"
 
     def move(self, seconds: float) -> None:
-        """Let so many seconds pass; a negative number sets the clock back."""
+        """Let some time pass.
+
+        Args:
+            seconds: How much; a negative number sets the clock back.
+        """
         self.now += seconds
 
 
