@@ -25,17 +25,32 @@ class _OpenMap(ProviderSession[ExpiringMap]):
 
 
 class MemoryFactory:
-    """Gives the values of a store (call it) and the sessions of a sandbox (``session_store``)."""
+    """Open what a memory store keeps: its values (call the factory) and the sessions of a sandbox.
+
+    Args:
+        store: The store.
+    """
 
     def __init__(self, store: MemoryStore) -> None:
         self._store = store
 
     def __call__(self) -> ProviderSession[ExpiringMap]:
-        """A context manager that gives the shared map of values, a ``Provider``."""
+        """Open the values.
+
+        Returns:
+            An asynchronous context manager that gives the shared map of values, a ``Provider``.
+        """
         return _OpenMap(self._store.values)
 
     def session_store(self, sandbox_id: str) -> MemorySessionStore:
-        """The sessions of one sandbox."""
+        """Open the sessions of one sandbox.
+
+        Args:
+            sandbox_id: The sandbox.
+
+        Returns:
+            A ``SessionStore``.
+        """
         if self._store.locked:
             from chuk_sessions.providers.memory.locked_store import LockedSessionStore
 
@@ -58,11 +73,20 @@ if hasattr(os, "register_at_fork"):
 
 
 def factory(store: MemoryStore | None = None) -> MemoryFactory:
-    """A factory on ``store``, or on the one that the whole process shares.
+    """Make a factory on a memory store, or on the one that the whole process shares.
 
-    The shared store is made by the first call and takes ``SESSION_MEMORY_MAX_ITEMS`` (default: no bound) and
-    ``SESSION_DEFAULT_TTL`` (what ``set`` gives, default: 3600 seconds) from the environment. Raises ProviderError if
-    the one is no whole number of at least 1, or the other no number over 0.
+    The shared store is made by the first call. It takes ``SESSION_MEMORY_MAX_ITEMS`` (default: no bound) and
+    ``SESSION_DEFAULT_TTL`` (what ``set`` gives, default: 3600 seconds) from the environment.
+
+    Args:
+        store: The store; None for the shared one.
+
+    Returns:
+        What ``SessionManager(session_factory=...)`` takes.
+
+    Raises:
+        ProviderError: ``SESSION_MEMORY_MAX_ITEMS`` is no whole number of at least 1, or ``SESSION_DEFAULT_TTL`` no
+            number over 0.
     """
     global _shared
     if store is None:

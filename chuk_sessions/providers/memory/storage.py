@@ -29,15 +29,25 @@ class Opened:
 
 
 class MemoryStore:
-    """What one process keeps: a map of values, and one map of sessions per sandbox.
+    """Keep values, and the sessions of each sandbox, in the memory of this process.
 
-    ``clock`` (seconds from zero up, monotonic) rules expiry, ``wall_clock`` (seconds since the epoch) the
-    timestamps of sessions; the defaults are what ``time.monotonic`` and ``time.time`` are when the store is made, so
-    that a library which replaces these in a test moves the time of the stores made there. ``max_items`` bounds the
-    values and each sandbox's sessions, each for itself: one more evicts what would expire first. Expired items are
-    removed while an event loop runs that wrote or opened the store, idle or not. A sandbox that nobody has open takes
-    no memory once its last session has gone. Event loops of several threads may share the store; on a Python without
-    a GIL its operations take locks. A forked child has a copy of it, whatever threads of the parent were doing.
+    Expired items are removed while an event loop runs that wrote or opened the store, idle or not. A sandbox that
+    nobody has open takes no memory once its last session has gone. Event loops of several threads may share the store;
+    on a Python without a GIL its operations take locks. A forked child has a copy of it, whatever threads of the parent
+    were doing.
+
+    Args:
+        max_items: How many values, and for themselves how many sessions of each sandbox, it may hold. One more evicts
+            what would expire first. None: no bound.
+        default_ttl: How many seconds ``set`` gives a value.
+        clock: Rules expiry: gives seconds from zero up, and never runs backwards. The default is what
+            ``time.monotonic`` is when the store is made, so that a library which replaces that in a test moves the time
+            of the stores made there.
+        wall_clock: Rules the timestamps of sessions: gives seconds since the epoch. The default is ``time.time``,
+            likewise.
+
+    Raises:
+        ValueError: ``max_items`` is below 1.
     """
 
     def __init__(
@@ -59,14 +69,28 @@ class MemoryStore:
         _stores.add(self)
 
     def sessions(self, sandbox_id: str) -> Sandbox:
-        """The map of the sessions of one sandbox, which user has which, and the ids that are aliases for a while."""
+        """Return what holds the sessions of one sandbox.
+
+        Args:
+            sandbox_id: The sandbox.
+
+        Returns:
+            The map of its sessions, which user has which, and the ids that are aliases for a while.
+        """
         with self._opening:
             if sandbox_id not in self._sessions:
                 self._sessions[sandbox_id] = self._new_sandbox(sandbox_id)
             return self._sessions[sandbox_id]
 
     def open(self, sandbox_id: str) -> tuple[Sandbox, Opened]:
-        """What ``sessions`` gives, and what must be held for as long as it is used."""
+        """Return what holds the sessions of one sandbox, for somebody who goes on using it.
+
+        Args:
+            sandbox_id: The sandbox.
+
+        Returns:
+            What ``sessions`` gives, and what must be held for as long as that is used.
+        """
         with self._opening:
             sandbox = self.sessions(sandbox_id)
             opened = self._who_has(sandbox_id)
