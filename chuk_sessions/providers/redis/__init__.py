@@ -22,7 +22,13 @@ ON, OFF = ("1", "true", "yes", "on"), ("", "0", "false", "no", "off")
 
 
 class RedisFactory:
-    """Gives the values of a database (call it) and the sessions of a sandbox (``session_store``)."""
+    """Open what a database keeps: its values (call the factory) and the sessions of a sandbox.
+
+    Args:
+        client: The way to the server.
+        default_ttl: How many seconds ``set`` gives a value.
+        legacy: Whether sessions of 0.2 to 0.6 are taken over.
+    """
 
     def __init__(self, client: Client, default_ttl: float = DEFAULT_TTL, legacy: bool = False) -> None:
         self._client = client
@@ -30,20 +36,32 @@ class RedisFactory:
         self._legacy = legacy
 
     def __call__(self) -> ProviderSession[RedisSession]:
-        """A context manager that gives a ``RedisSession``."""
+        """Open the values.
+
+        Returns:
+            An asynchronous context manager that gives a ``RedisSession``.
+        """
         return ProviderSession(RedisSession(self._client, self._default_ttl))
 
     def stats(self) -> dict[str, float]:
-        """Numbers of this process and URL, over all its event loops.
+        """Return numbers of this process and URL, over all its event loops.
 
-        Now: commands ``in_flight`` (written and not answered), ``bytes_in_flight`` of these, commands ``waiting`` to
-        be written. So far: ``mean_batch`` (commands per write), ``keys_per_script`` (validations, and sessions opened,
-        per script), ``reconnects``, ``timeouts`` and ``redirects``.
+        Returns:
+            A dict. Now: commands ``in_flight`` (written and not answered), ``bytes_in_flight`` of these, commands
+                ``waiting`` to be written. So far: ``mean_batch`` (commands per write), ``keys_per_script``
+                (validations, and sessions opened, per script), ``reconnects``, ``timeouts`` and ``redirects``.
         """
         return self._client.stats()
 
     def session_store(self, sandbox_id: str) -> CompleteStore:
-        """The sessions of one sandbox; with ``SESSION_LEGACY_READ=1`` also those that published versions stored."""
+        """Open the sessions of one sandbox.
+
+        Args:
+            sandbox_id: The sandbox.
+
+        Returns:
+            A ``SessionStore``; with ``SESSION_LEGACY_READ=1`` one that also takes over legacy sessions.
+        """
         store = RedisSessionStore(self._client, sandbox_id)
         if not self._legacy:
             return store
@@ -64,15 +82,25 @@ _shared = SharedClients()
 
 
 def factory(url: str | Url | None = None, credentials: Credentials | None = None) -> RedisFactory:
-    """A factory for ``url``; without one for ``SESSION_REDIS_URL``, else ``REDIS_URL``, else the local server.
+    """Make a factory for a Redis server, a Sentinel deployment or a cluster.
 
-    The environment is read now: a ``SESSION_DEFAULT_TTL`` (what ``set`` gives) that is no number over 0 and a
-    ``SESSION_LEGACY_READ`` that is neither on (1, true, yes, on) nor off (0, false, no, off, blank) are a
-    ProviderError. The URL, a str or one of pydantic, is parsed and the server contacted at the first call, which raises
-    ProviderError if that fails; ``parse_url`` describes its forms. ``credentials`` is called, without arguments, each
-    time a connection is made, for passwords that change: it returns a password or a pair of user and password, or an
-    awaitable of one of these. All factories of one URL and function share their connections, and so do those of one
-    URL and one method of one object. TypeError if ``url`` is no URL or ``credentials`` is no function.
+    The environment is read now. The URL is parsed and the server contacted at the first call, which raises
+    ProviderError if that fails. All factories of one URL and function share their connections, and so do those of one
+    URL and one method of one object.
+
+    Args:
+        url: A str, or a URL of pydantic. None for ``SESSION_REDIS_URL``, else ``REDIS_URL``, else the local server.
+            ``parse_url`` describes its forms.
+        credentials: For passwords that change: called without arguments each time a connection is made. It returns a
+            password or a pair of user and password, or an awaitable of one of these.
+
+    Returns:
+        What ``SessionManager(session_factory=...)`` takes.
+
+    Raises:
+        TypeError: ``url`` is no URL, or ``credentials`` no function.
+        ProviderError: ``SESSION_DEFAULT_TTL`` (what ``set`` gives) is no number over 0, or ``SESSION_LEGACY_READ`` is
+            neither on (1, true, yes, on) nor off (0, false, no, off, blank).
     """
     text = next(filter(None, map(variable, URL_VARIABLES)), DEFAULT_URL) if url is None else url_text(url)
     if credentials is not None and not callable(credentials):

@@ -14,10 +14,14 @@ __all__ = ["RedisSession"]
 
 
 class RedisSession:
-    """Keys with values that expire, on the server; a ``Provider``.
+    """Keep keys with values that expire on the server; a ``Provider``.
 
     Keys and values are str or bytes (anything else is a TypeError); values read back as str. Methods raise
     ProviderError if the server cannot be reached or says no; see ``Client.call`` for the kinds.
+
+    Args:
+        client: The way to the server.
+        default_ttl: How many seconds ``set`` gives a value.
     """
 
     __slots__ = ("_call", "_default_ttl")
@@ -27,7 +31,14 @@ class RedisSession:
         self._default_ttl = default_ttl
 
     async def get(self, key: str | bytes) -> str | None:
-        """The value, or None. Raises ProviderError if it is not UTF-8."""
+        """Return the value of a key; None if there is none, or it has expired.
+
+        Args:
+            key: The key.
+
+        Raises:
+            ProviderError: The value is not UTF-8.
+        """
         if not isinstance(key, (str, bytes)):
             raise _wrong_type("key", key)
         value: bytes | None = await self._call(b"GET", key, replay=Replay.READ)
@@ -41,14 +52,25 @@ class RedisSession:
             raise ProviderError("the value of this key is not UTF-8, so it cannot be read as a str") from None
 
     async def set(self, key: str | bytes, value: str | bytes) -> None:
-        """Store ``value`` for ``SESSION_DEFAULT_TTL`` seconds, as it was when the factory was made; default 3600."""
+        """Store a value for as long as ``SESSION_DEFAULT_TTL`` said when the factory was made, by default 3600 seconds.
+
+        Args:
+            key: The key.
+            value: The value.
+        """
         await self.setex(key, self._default_ttl, value)
 
     async def setex(self, key: str | bytes, ttl: float, value: str | bytes) -> None:
-        """Store ``value`` for ``ttl`` seconds, to the millisecond; with zero or less the key is gone at once.
+        """Store a value for some time, over whatever the key had.
 
-        Raises ValueError for a ttl that is NaN, infinite or over 3,000 years, TypeError for one that is no number;
-        nothing changes then.
+        Args:
+            key: The key.
+            ttl: How many seconds it lives, to the millisecond. With zero or less the key is gone at once.
+            value: The value.
+
+        Raises:
+            ValueError: ``ttl`` is NaN, infinite or over 3,000 years; nothing was changed.
+            TypeError: ``ttl`` is no number; nothing was changed.
         """
         if not isinstance(key, (str, bytes)):
             raise _wrong_type("key", key)
@@ -66,13 +88,20 @@ class RedisSession:
             await self._call(b"SET", key, value, b"PX", milliseconds)
 
     async def delete(self, key: str | bytes) -> bool:
-        """Remove the key; True if it was there."""
+        """Remove a key.
+
+        Args:
+            key: The key.
+
+        Returns:
+            True if it was there.
+        """
         if not isinstance(key, (str, bytes)):
             raise _wrong_type("key", key)
         return bool(await self._call(b"UNLINK", key))
 
     async def close(self) -> None:
-        """Does nothing: the connection is shared; it closes with its event loop."""
+        """Do nothing: the connection is shared, and closes with its event loop."""
 
 
 def _wrong_type(what: str, value: object) -> TypeError:
