@@ -460,6 +460,8 @@ class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
     async def list_user_sessions(self, user_id: str) -> list[dict[str, Any]]:
         """List all live sessions of a user, without touching them.
 
+        On Redis it takes no longer than any call for up to 500 sessions; each 500 more may take that long once more.
+
         Args:
             user_id: The user.
 
@@ -517,7 +519,8 @@ class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
         """End all sessions of a user, but those that are to be kept.
 
         When it returns, every session of that user that was allocated before the call has ended for every process
-        (OWASP ASVS 5.0, 7.4.3). On Redis they are found by an index.
+        (OWASP ASVS 5.0, 7.4.3). On Redis they are found by an index. For how long a call may take see
+        ``list_user_sessions``.
 
         Args:
             user_id: The user.

@@ -133,7 +133,8 @@ async def use_the_lifecycle(url: str) -> None:
 
 async def begin_and_die(url: str, sandbox: str) -> None:
     """What a process leaves that goes between the two steps of an allocation."""
-    await UserIndex(Client(url), sandbox)._file(session_key(sandbox, "lost"), "alice", 60_000_000, 0)
+    client = Client(url)
+    await UserIndex(client, sandbox)._file(session_key(sandbox, "lost"), "alice", 60_000_000, 0, client.begin())
 
 
 def url_of(server: Server, options: str = "client_name=shop") -> str:

@@ -88,7 +88,8 @@ async def write_everything(place: ClusterPlace, url: str, monkeypatch: pytest.Mo
     for session_id in made:
         assert await manager.increment_session_metadata(session_id, "n") == 1
         assert await manager.renew_session(session_id, 60)
-    await UserIndex(Client(url), "box")._file(keys.session_key("box", "lost"), "alice", 60_000_000, 0)
+    client = Client(url)
+    await UserIndex(client, "box")._file(keys.session_key("box", "lost"), "alice", 60_000_000, 0, client.begin())
     await manager.delete_user_sessions("alice")
     for name in ("moved", "used", "ended"):
         published.put(place, name)

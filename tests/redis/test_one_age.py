@@ -6,13 +6,18 @@ Each reply is late by a part of the timeout, so that each step is in time by its
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from chuk_sessions import NotSent, OutcomeUnknown, ProviderError, SessionManager, StorageError
 from chuk_sessions.providers import redis
+from chuk_sessions.providers.redis import index as index_module
+from chuk_sessions.providers.redis import store as store_module
 from chuk_sessions.providers.redis.index import UserIndex
+from chuk_sessions.providers.redis.legacy import store as legacy_module
+from chuk_sessions.providers.redis.pages import read_page
 from chuk_sessions.providers.redis.patience import BUSY, Patience
 from chuk_sessions.redis_client.client import Client
 from tests.support import published
@@ -123,6 +128,81 @@ async def test_what_reads_published_sessions_adds_nothing(proxy: Proxy, redis_se
     published.put(redis_server, "new", user_id="bob")
     proxy.delay = 0.6 * TIMEOUT
     await is_in_time(lambda: CALLS[name](manager))
+
+
+MANY: dict[str, Callable[[SessionManager], Awaitable[Any]]] = {
+    "list": lambda manager: manager.list_user_sessions("alice"),
+    "end all": lambda manager: manager.delete_user_sessions("alice"),
+    "log in at a limit": lambda manager: manager.allocate_session(user_id="alice"),
+    "file at a limit": lambda manager: manager.allocate_session("new", "alice"),
+}
+
+
+async def log_in(url: str, made_here: int, chosen: int) -> None:
+    """So many sessions of a user, with ids made here and with others."""
+    manager = SessionManager("box", redis.factory(url), strict=True)
+    ids = [f"my-{number}" for number in range(chosen)]
+    requests = [{"user_id": "alice"}] * made_here + [{"session_id": each, "user_id": "alice"} for each in ids]
+    assert all(isinstance(each, str) for each in await manager.allocate_sessions(requests))
+
+
+@pytest.mark.parametrize("legacy", [False, True], ids=["plain", "legacy read"])
+@pytest.mark.parametrize("name", MANY)
+async def test_all_steps_for_a_user_with_hundreds_of_sessions_have_one_deadline(
+    proxy: Proxy, redis_url: str, name: str, legacy: bool, request: pytest.FixtureRequest
+) -> None:
+    if legacy:
+        request.getfixturevalue("legacy_read")
+    await log_in(redis_url, 250, 200)
+    url = f"{proxy.url}?socket_timeout={TIMEOUT:g}"
+    manager = SessionManager("box", redis.factory(url), strict=True, max_sessions_per_user=3)
+    await MANY[name](SessionManager("other", redis.factory(url), strict=True, max_sessions_per_user=3))
+    proxy.delay = 0.2 * TIMEOUT
+    await is_in_time(lambda: MANY[name](manager))
+
+
+@pytest.fixture
+def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user with over ten sessions is a large one."""
+    for module in (index_module, store_module, legacy_module):
+        monkeypatch.setattr(module, "PAGE", 10)
+    monkeypatch.setattr(index_module, "read_page", partial(read_page, size=10))
+
+
+@pytest.mark.usefixtures("small_pages")
+@pytest.mark.parametrize("name", MANY)
+async def test_what_is_done_for_a_large_user_ends_though_the_server_is_slow(
+    proxy: Proxy, redis_url: str, name: str
+) -> None:
+    """Each page has the time of a call: all together takes longer than that."""
+    await log_in(redis_url, 20, 15)
+    url = f"{proxy.url}?socket_timeout={TIMEOUT:g}"
+    manager = SessionManager("box", redis.factory(url), strict=True, max_sessions_per_user=3)
+    await MANY[name](SessionManager("other", redis.factory(url), strict=True, max_sessions_per_user=3))
+    proxy.delay = 0.2 * TIMEOUT
+    clock = asyncio.get_running_loop().time
+    begun = clock()
+    await MANY[name](manager)
+    assert clock() - begun > 1.1 * TIMEOUT
+
+
+@pytest.mark.usefixtures("small_pages")
+@pytest.mark.parametrize("replies", [2, 5])
+@pytest.mark.parametrize("name", MANY)
+async def test_a_server_that_stalls_amid_a_large_user_is_given_up_in_time(
+    proxy: Proxy, redis_url: str, name: str, replies: int
+) -> None:
+    """From the last reply on the call takes no longer than any."""
+    await log_in(redis_url, 20, 15)
+    url = f"{proxy.url}?socket_timeout={TIMEOUT:g}"
+    manager = SessionManager("box", redis.factory(url), strict=True, max_sessions_per_user=3)
+    await MANY[name](SessionManager("other", redis.factory(url), strict=True, max_sessions_per_user=3))
+    proxy.swallow_after = replies
+    clock = asyncio.get_running_loop().time
+    with Lateness() as lateness, pytest.raises(StorageError):
+        await MANY[name](manager)
+    assert proxy.swallowed_at is not None
+    assert clock() - proxy.swallowed_at <= lateness.allow(1.1 * TIMEOUT + SLACK)
 
 
 def is_clean(url: str) -> Callable[[], Awaitable[bool]]:

@@ -13,7 +13,7 @@ class Proxy:
     """Forwards bytes both ways, in one of these ways:
 
     * `passing` bytes of replies more are let through; then come the bytes of `garbage`, or else the connection is cut;
-    * replies are dropped while `swallowing`;
+    * replies are dropped while `swallowing`, which begins after `swallow_after` more, at `swallowed_at`;
     * requests pass at `rate` bytes a second, on each connection;
     * connections that are open at `forget` lead nowhere from then on, and nobody is told; new ones work;
     * replies wait while `holding`, until `release` lets some bytes through;
@@ -30,6 +30,8 @@ class Proxy:
         self.passing: int | None = None
         self.garbage = b""
         self.swallowing = False
+        self.swallow_after: int | None = None
+        self.swallowed_at: float | None = None  # by the clock of the loop
         self.holding = False
         self.delay = 0.0
         self.cut_after: int | None = None
@@ -115,6 +117,11 @@ class Proxy:
         self, link: asyncio.Task[None], replies: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         while data := await replies.read(65536):
+            if self.swallow_after is not None:
+                self.swallow_after -= 1
+                if self.swallow_after == 0:
+                    self.swallowing, self.swallow_after = True, None
+                    self.swallowed_at = asyncio.get_running_loop().time()
             if self.swallowing or link in self._forgotten:
                 continue
             if self.holding:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from os import urandom
@@ -83,7 +83,9 @@ MIN_FILED, MAX_FILED = 86_400_000_000, 9_000_000_000_000_000  # microseconds tha
 class UserIndex:
     """The users of one sandbox and their sessions. Errors are those of ``Client.call``.
 
-    ``call`` is the one that a method is a part of, whose age all commands have; some may be calls of their own.
+    ``call`` is the one that a method is a part of, whose age all commands have, for users with up to a page of
+    sessions. With more, what is done for each page has the time of a call: so the work for a large user ends, and a
+    server that stalls in between is given up as soon as in any call.
     """
 
     def __init__(self, client: Client, sandbox_id: str) -> None:
@@ -97,18 +99,22 @@ class UserIndex:
 
     async def members(self, user_id: str, call: Call | None = None) -> tuple[int, list[Member]]:
         """The time on the index's server, and the live sessions of a user, oldest first."""
-        now, _, members = await self._all(call or self._client.begin(), user_id)
+        _, now, _, members = await self._all(call or self._client.begin(), user_id)
         return now, members
 
-    async def _all(self, call: Call, user_id: str) -> tuple[int, int, list[Member]]:
-        """The time, how many live sessions of other users are in the index, and those of this one, oldest first."""
+    async def _all(self, call: Call, user_id: str) -> tuple[Call, int, int, list[Member]]:
+        """The sessions of a user, oldest first, after the call for what comes next, the time, and the others' number.
+
+        These are the live sessions of other users in the index.
+        """
         page = await self.page(call, user_id)
         now, others, found = page.now, page.seen - len(page.members), {each.raw: each for each in page.members}
-        while page.next is not None:  # each page has the whole time of a call
-            page = await self.page(self._client.begin(), user_id, page.next)
+        while page.next is not None:
+            call = self._client.begin()
+            page = await self.page(call, user_id, page.next)
             others += page.seen - len(page.members)
             found.update((each.raw, each) for each in page.members)
-        return now, others, sorted(found.values(), key=lambda member: member.born)
+        return call, now, others, sorted(found.values(), key=lambda member: member.born)
 
     async def with_room(self, call: Call, script: Script, keys: tuple[str, ...], args: tuple[Argument, ...]) -> Reply:
         """Run a script that adds to the index, the last key; again with what must be ended to make room.
@@ -122,8 +128,11 @@ class UserIndex:
         patience, limit = Patience(self._client, call), int(args[3])
         mark = cast(bytes, args[2])
         while isinstance(reply, list) and reply and reply[0] == 0:
-            call = await patience.pause()
-            victims, most = await self._make_room(call, keys[-1], mark[mark.index(b":") + 1 :], limit, reply)
+            before = await patience.pause()
+            user = mark[mark.index(b":") + 1 :]
+            call, victims, most = await self._make_room(before, keys[-1], user, limit, reply)
+            if call is not before:
+                patience = Patience(self._client, call)
             reply = await script.step(call, keys + victims, (*args[:3], -most, *args[4:]))
         if isinstance(reply, list) and len(reply) > 1 and reply[0] == DOOMED:
             await self._end_doomed(call, keys[-1], reply[2:])
@@ -132,36 +141,39 @@ class UserIndex:
 
     async def _make_room(
         self, call: Call, index: str, user: bytes, limit: int, reply: list[Any], apart: bool = False
-    ) -> tuple[tuple[str, ...], int]:
+    ) -> tuple[Call, tuple[str, ...], int]:
         """The keys that the script may end itself, and how many entries the index may have at most.
 
-        What has ended, and the script cannot see it, is taken out now. The oldest end now if they are many, and if the
-        script cannot end them: one that is ``apart`` ends none, and none can end those in other slots.
+        Before these the call for what comes next: another one if the user has more than a page of sessions. What has
+        ended, and the script cannot see it, is taken out now. The oldest end now if they are many, and if the script
+        cannot end them: one that is ``apart`` ends none, and none can end those in other slots.
         """
         if len(reply) < 2 or not all(isinstance(each, int) for each in reply[:3]):
             raise unknown_shape("the script that makes room")
         excess, condemned, *raw = reply[1:] if len(reply) > 2 else (-1, 0)
         if excess < 0 or excess >= MAX_VICTIMS:
-            return (), limit + await self._reduce(call, index, to_text(user), limit - 1)
+            call, others = await self._reduce(call, index, to_text(user), limit - 1)
+            return call, (), limit + others
         members = [parse_member(member) for member in raw]
         left, live = members[:condemned], members[condemned:]
         must = apart or any(member.elsewhere for member in live[:excess])
         if must or len(live) >= MAX_VICTIMS or any(member.elsewhere for member in live):
-            await self._reduce(call, index, to_text(user), limit - 1 if must else None)
+            call, _ = await self._reduce(call, index, to_text(user), limit - 1 if must else None)
         if any(member.elsewhere for member in left):
             in_background(partial(self._end_later, index, [member for member in left if member.elsewhere]))
-        return tuple(self._key(member) for member in members if not member.elsewhere), limit
+        return call, tuple(self._key(member) for member in members if not member.elsewhere), limit
 
-    async def _reduce(self, call: Call, index: str, user_id: str, most: int | None = None) -> int:
+    async def _reduce(self, call: Call, index: str, user_id: str, most: int | None = None) -> tuple[Call, int]:
         """Take out what nobody touched and so has ended unseen, and end the oldest until there are ``most``.
 
-        Returns how many live sessions other users have in the index.
+        Returns the call for what comes next, and how many live sessions other users have in the index.
         """
-        now, others, members = await self._all(call, user_id)
+        call, now, others, members = await self._all(call, user_id)
+        large = len(members) > PAGE
         stands: list[bool] = []
-        for part in slices(members, SLICE):
-            stands += await asyncio.gather(*(self._stands(call, member) for member in part))
-            call = self._call_after(call, part)
+        for each_call, page in self._by_pages(call, members):
+            for part in slices(page, SLICE):
+                stands += await asyncio.gather(*(self._stands(each_call, member) for member in part))
         pairs = list(zip(members, stands, strict=True))
         births = {each.born for each, there in pairs if there}  # a session that is being renewed has two entries
 
@@ -169,15 +181,19 @@ class UserIndex:
             return not each.elsewhere or now - each.filed > UNDER_WAY or each.born in births
 
         gone = {each.raw for each, there in pairs if not there and is_over(each)}
+        call = self._client.begin() if large else call
         await self._end(call, index, [each for each in members if each.raw in gone], unseen=True)
         left = [each for each in members if each.raw not in gone]
         if most is not None and len(left) > most:
+            call = self._client.begin() if large else call
             await self._end(call, index, left[: len(left) - most])
-        return others
+        return self._client.begin() if large else call, others
 
-    def _call_after(self, call: Call, part: Sequence[object]) -> Call:
-        """The call for what comes after a part: one that is full has taken its time, and more may come."""
-        return call if len(part) < SLICE else self._client.begin()
+    def _by_pages(self, call: Call, members: Sequence[Member]) -> Iterator[tuple[Call, Sequence[Member]]]:
+        """A page of the members at a time, with the call for what is done for it."""
+        for page in slices(members, PAGE):
+            yield call, page
+            call = self._client.begin()
 
     async def _end_doomed(self, call: Call, index: str, raw: list[bytes]) -> None:
         """End sessions that a script condemned; if this fails they are ended later."""
@@ -206,7 +222,7 @@ class UserIndex:
         reply = await VISIT.step(call, (key,), (VERSION,))
         if reply != ABSENT:
             return reply
-        incarnation = await self._file(key, user_id, lifetime, limit, call)
+        incarnation, call = await self._file(key, user_id, lifetime, limit, call)
         member = self._member(key, user_id, incarnation)
         args: tuple[Argument, ...] = (VERSION, lifetime, b"", 0, idle, incarnation, *fields)
         try:
@@ -236,7 +252,7 @@ class UserIndex:
         patience = Patience(self._client, call)
         while True:
             there = (await step(call, b"HMGET", key, b"inc", replay=Replay.READ))[0]
-            member = self._member(key, user_id, there or await self._file(key, user_id, lifetime, 0, call))
+            member = self._member(key, user_id, there or (await self._file(key, user_id, lifetime, 0, call))[0])
             try:
                 outcome = await adopt(member.incarnation)
             except BaseException:
@@ -262,17 +278,21 @@ class UserIndex:
     def _member(self, key: str, user_id: str, incarnation: bytes) -> Member:
         return parse_member(raw_member(key, to_bytes(user_id), incarnation))
 
-    async def _file(self, key: str, user_id: str, lifetime: int, limit: int, call: Call | None = None) -> bytes:
-        index, digits, call = self._of(user_id), urandom(8).hex(), call or self._client.begin()
+    async def _file(self, key: str, user_id: str, lifetime: int, limit: int, call: Call) -> tuple[bytes, Call]:
+        """The incarnation that is in the index now, and the call for what comes next."""
+        index, digits = self._of(user_id), urandom(8).hex()
         args = (to_bytes(user_id), digits, key, lifetime + CLOCK_SLACK, limit)
         reply = await self._try_to_file(call, key, user_id, digits, args)
         patience = Patience(self._client, call) if reply[0] == 0 else None
         while patience is not None and reply[0] == 0:
             call = await patience.pause()
-            _, most = await self._make_room(call, index, to_bytes(user_id), limit, reply, apart=True)
+            before = call
+            call, _, most = await self._make_room(before, index, to_bytes(user_id), limit, reply, apart=True)
+            if call is not before:
+                patience = Patience(self._client, call)
             reply = await self._try_to_file(call, key, user_id, digits, (*args[:4], -most))
         await self._end_doomed(call, index, reply[1:])
-        return reply[0]  # type: ignore[no-any-return]
+        return reply[0], call
 
     async def _try_to_file(
         self, call: Call, key: str, user_id: str, digits: str, args: tuple[Argument, ...]
@@ -427,7 +447,7 @@ class UserIndex:
         keep, births = keep.union(name for name, _ in kept), {born for _, born in kept}
         births.update(each.born for each in page.members if each.session_id in keep)
         cutoff, ended, seen, found = page.now, 0, set[bytes](), True
-        members = page.members
+        members, large = page.members, False
         while found:  # one that moved to a new id while the others were ended is as old as it was
             found = False
             while True:
@@ -437,10 +457,11 @@ class UserIndex:
                 ended += await self._end(call, index, going)
                 if page.next is None:
                     break
-                call = self._client.begin()  # each page has the whole time of a call
+                large, call = True, self._client.begin()
                 page = await read_page(call, index, user, page.next, condemned=True)
                 members = [each for each in page.members if each.born <= cutoff and each.raw not in seen]
             if found:
+                call = self._client.begin() if large else call
                 page = await read_page(call, index, user, condemned=True)
                 members = [each for each in page.members if each.born <= cutoff and each.raw not in seen]
         return ended
@@ -448,16 +469,15 @@ class UserIndex:
     async def _end(self, call: Call, index: str, members: list[Member], unseen: bool = False) -> int:
         """End these sessions, wherever they are; how many there were. ``unseen``: those that still do not exist."""
         ended = 0
-        for some in slices([member for member in members if member.elsewhere], SLICE):
-            ended += await self._kill(call, some, unseen)
-            call = self._call_after(call, some)
-        for part in slices([member for member in members if not member.elsewhere], ENDED):
-            keys = (index, *(self._key(member) for member in part))
-            reply = await END.step(call, keys, tuple(member.raw for member in part))
-            if not isinstance(reply, int):
-                raise unknown_shape("the script that ends sessions")
-            ended += reply
-            call = self._call_after(call, part)
+        for each_call, page in self._by_pages(call, members):
+            for some in slices([member for member in page if member.elsewhere], SLICE):
+                ended += await self._kill(each_call, some, unseen)
+            for part in slices([member for member in page if not member.elsewhere], ENDED):
+                keys = (index, *(self._key(member) for member in part))
+                reply = await END.step(each_call, keys, tuple(member.raw for member in part))
+                if not isinstance(reply, int):
+                    raise unknown_shape("the script that ends sessions")
+                ended += reply
         return ended
 
     async def _kill(self, call: Call, members: Iterable[Member], unseen: bool = False) -> int:

@@ -354,11 +354,16 @@ class RedisSessionStore:
                 new_id = renewed_id(session_id, time.time(), opaque=is_opaque(new_id))
 
     async def list_user(self, user_id: str, call: Call | None = None) -> list[tuple[str, SessionRecord]]:
+        """See ``SessionStore``; the first page has the age of ``call``, and each further one the time of a call."""
         found: dict[str, tuple[Member, SessionRecord]] = {}
-        async for some in self._user_pages(user_id, PAGE, call):
+        call, place = call or self._client.begin(), BEGINNING
+        while True:
+            page, some = await self._user_page(call, user_id, place, PAGE)
             found.update((member.session_id, (member, record)) for member, record in some)
+            if page.next is None:
+                break
+            call, place = self._client.begin(), page.next
         newest = {member.born: member for member, _ in found.values()}
-        call = self._client.begin()
         for member, _ in list(found.values()) if len(newest) < len(found) else ():
             # A session that was given a new id meanwhile may have come under both: of one age, the one that came last.
             if newest[member.born] is not member and await self._read(call, member.session_id, False) is None:
@@ -367,19 +372,13 @@ class RedisSessionStore:
         return [(member.session_id, record) for member, record in pairs]
 
     async def user_pages(self, user_id: str, batch: int) -> AsyncIterator[list[tuple[str, SessionRecord]]]:
-        async for some in self._user_pages(user_id, batch):
-            yield [(member.session_id, record) for member, record in some]
-
-    async def _user_pages(
-        self, user_id: str, batch: int, call: Call | None = None
-    ) -> AsyncIterator[list[tuple[Member, SessionRecord]]]:
-        """The live sessions of a user, a page at a time; each page has the whole time of a call."""
+        """See ``UserPaged``; each page has the time of a call."""
         place: Place | None = BEGINNING
         while place is not None:
-            page, pairs = await self._user_page(call or self._client.begin(), user_id, place, batch)
-            if pairs:
-                yield pairs
-            call, place = None, page.next
+            page, some = await self._user_page(self._client.begin(), user_id, place, batch)
+            if some:
+                yield [(member.session_id, record) for member, record in some]
+            place = page.next
 
     async def _user_page(
         self, call: Call, user_id: str, place: Place, batch: int

@@ -19,7 +19,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Any
 
-from chuk_sessions.batches import batch, in_order
+from chuk_sessions.batches import batch, in_order, slices
 from chuk_sessions.exceptions import MetadataError, OutOfMemoryError, ProviderError
 from chuk_sessions.providers.redis.entries import entry_in, target_of
 from chuk_sessions.providers.redis.index import UserIndex
@@ -33,6 +33,7 @@ from chuk_sessions.providers.redis.keys import (
 )
 from chuk_sessions.providers.redis.legacy import document as legacy
 from chuk_sessions.providers.redis.lua import load
+from chuk_sessions.providers.redis.pages import PAGE
 from chuk_sessions.providers.redis.record import VERSION, in_microseconds
 from chuk_sessions.providers.redis.transfer.adopt import was_ended
 from chuk_sessions.providers.redis.transfer.move import DROP, Move
@@ -43,7 +44,7 @@ from chuk_sessions.stores.adoption import Adoption
 from chuk_sessions.stores.wrapper import StoreWrapper
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from chuk_sessions.codec import Metadata
     from chuk_sessions.models import SessionRecord
@@ -86,7 +87,7 @@ class LegacyReadingStore(StoreWrapper):
         call = self._client.begin()
         await self._import(call, session_id)
         if options.get("limit") and user_id is not None:
-            await self._keep_out_oldest(call, session_id, user_id, options["limit"])
+            call = await self._keep_out_oldest(call, session_id, user_id, options["limit"])
         return await self.store.create(session_id, user_id, lifetime, metadata, call=call, **options)
 
     async def read(self, session_id: str) -> SessionRecord | None:
@@ -187,30 +188,36 @@ class LegacyReadingStore(StoreWrapper):
         if user_id is None or (record is not None and record.user_id in (None, user_id)):
             await self._keep_out(call, session_id)
             if options.get("limit") and record is not None and record.user_id is None:
-                await self._keep_out_oldest(call, new_id, options["user_id"], options["limit"])
+                call = await self._keep_out_oldest(call, new_id, options["user_id"], options["limit"])
         return await self.store.renew(session_id, new_id, grace, **options, call=call)
 
     async def delete_user(self, user_id: str, keep: frozenset[str]) -> int:
         """Their published copies too; of what was never taken over nobody knows here whose it is."""
         call = self._client.begin()
         ending = [session_id for session_id, _ in await self.store.list_user(user_id, call) if session_id not in keep]
-        await asyncio.gather(*(self._keep_out(call, session_id) for session_id in ending))
+        call = await self._for_each(self._keep_out, call, ending)
         ended = await self.store.delete_user(user_id, keep, call)
-        await asyncio.gather(
-            *(self._import(call, session_id) for session_id in ending)
-        )  # which removes what is kept out
+        await self._for_each(self._import, call, ending)  # which removes what is kept out
         return ended
+
+    async def _for_each(
+        self, step: Callable[[Call, str], Awaitable[object]], call: Call, session_ids: Sequence[str]
+    ) -> Call:
+        """Take a step for each session; the call for what comes next. Each page of many has the time of a call."""
+        for page in slices(session_ids, PAGE):
+            call = call if len(session_ids) <= PAGE else self._client.begin()
+            await asyncio.gather(*(step(call, session_id) for session_id in page))
+        return call if len(session_ids) <= PAGE else self._client.begin()
 
     async def _keep_out(self, call: Call, session_id: str) -> None:
         await KEEP_OUT.step(call, self._keys(session_id), (GRACE,))
 
-    async def _keep_out_oldest(self, call: Call, session_id: str, user_id: str, limit: int) -> None:
-        """What allocating that one is about to end."""
+    async def _keep_out_oldest(self, call: Call, session_id: str, user_id: str, limit: int) -> Call:
+        """What allocating that one is about to end; the call for what comes next."""
         _, members = await UserIndex(self._client, self._sandbox_id).members(user_id, call)
         names = list(dict.fromkeys(member.session_id for member in members))
-        if session_id not in names:
-            oldest = names[: max(0, len(names) - limit + 1)]
-            await asyncio.gather(*(self._keep_out(call, name) for name in oldest))
+        oldest = () if session_id in names else names[: max(0, len(names) - limit + 1)]
+        return await self._for_each(self._keep_out, call, oldest)
 
     async def _import(self, call: Call, session_id: str) -> bool:
         """Take the session over if it is there; whether our layout may have it now."""
