@@ -8,7 +8,7 @@ Rules this file keeps:
 * A connection that has been quiet is in ``Doubt`` with the next command: what may be sent again is sent over it, what
   may not be waits until it has answered. Nothing overtakes what waits. One that is used does not pay for this.
 * A connection is in doubt after half a timeout of ticks without a byte while commands wait for it, and dead after a
-  full one: a tick before those are given up, so that they are sent again.
+  full one: a tick before those are given up, so that they are sent again. Silence is counted as their age is.
 * A command whose reply was lost with its connection is sent again only if ``Replay`` allows it, once; it
   keeps its age.
 """
@@ -95,7 +95,7 @@ class Node(Numbers):
         self._lane = Lane(make_lane)
         self._waiting: deque[Command] = deque()
         self._many = MANY  # waiting commands: more are looked through for those that were given up
-        self._silent_ticks = 0
+        self._heard = 0  # the tick of the watchdog at which there last was no silence
         self._renew_pause = 0.0
         self._login_lost = float("-inf")  # when the server last asked for a login again
         self._refused = False  # over the present connection, what another server might do
@@ -286,7 +286,7 @@ class Node(Numbers):
 
     def on_up(self, connection: Connection) -> None:
         """There is a connection: send what waits."""
-        self._silent_ticks = 0
+        self._heard = self._watchdog.tick
         self._refused = False
         self._connection = connection
         self._written -= connection.commands_written  # the handshake is not counted
@@ -386,14 +386,14 @@ class Node(Numbers):
         if idle and not self._waiting:
             self._trusted = None
         if idle or connection.moves() or heard:
-            self._silent_ticks = 0
+            self._heard = self._watchdog.tick
             return
-        self._silent_ticks += 1
-        if self._silent_ticks == TICKS // 2 and doubt is not None:
+        silent = self._watchdog.age(self._heard)
+        if silent >= TICKS:
+            connection.abort(f"not a byte within {self._config.timeout:g} s")
+        elif silent >= TICKS // 2 and doubt is not None:
             doubt.begin()
             self._trusted = None
-        elif self._silent_ticks >= TICKS:
-            connection.abort(f"not a byte within {self._config.timeout:g} s")
 
 
 def tell(node: Node, command: Command, error: ServerError) -> None:

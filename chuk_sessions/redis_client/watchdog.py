@@ -88,6 +88,11 @@ class Watchdog:
             finally:
                 self._go_on()
 
+    def age(self, born: int) -> int:
+        """How many ticks ago a tick was, as deadlines count it: without a leap that began with it."""
+        leap = next((end - start for start, end in self._leaps if start == born), 0)
+        return self.tick - born - leap
+
     def _tick_for_deadlines(self) -> int:
         """Now; or the one before, for as long as a leap does not count for what was made just before it."""
         leaps, born = self._leaps, self.tick - TICKS

@@ -153,6 +153,26 @@ async def test_a_loop_that_is_often_busy_has_the_same_deadlines(own_server: Redi
 
 
 @pytest.mark.alone
+async def test_on_a_busy_loop_a_dead_connection_is_found_before_its_calls_are_given_up(proxy: Proxy) -> None:
+    """Silence is counted as fast as the age of the calls, so that reads are sent again while there is time."""
+    client = Client(f"{proxy.url}?socket_timeout=0.4&heartbeat=0")
+
+    async def work() -> None:
+        while True:
+            time.sleep(0.05)  # noqa: ASYNC251 - the fault itself
+            await asyncio.sleep(0.05)
+
+    worker = asyncio.create_task(work())
+    try:
+        for _ in range(3):
+            await client.call(b"PING", replay=Replay.READ)
+            proxy.forget()
+            assert await client.call(b"PING", replay=Replay.READ) == b"PONG"
+    finally:
+        worker.cancel()
+
+
+@pytest.mark.alone
 async def test_timers_of_a_millisecond_add_nothing_to_the_shortest_timeout(own_server: RedisServer) -> None:
     with Lateness() as lateness:
         found = await give_up_times(own_server, 0.05, 20)
