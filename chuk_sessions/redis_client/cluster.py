@@ -35,7 +35,7 @@ from chuk_sessions.redis_client.commands import (
 from chuk_sessions.redis_client.config import Address, RedisConfig
 from chuk_sessions.redis_client.node import Node
 from chuk_sessions.redis_client.open_batches import SlotBatches, Tally
-from chuk_sessions.redis_client.outcomes import settle, settle_with_error
+from chuk_sessions.redis_client.outcomes import hand_on, settle, settle_with_error
 from chuk_sessions.redis_client.replies import redirected_to
 from chuk_sessions.redis_client.slot_map import SlotMap
 from chuk_sessions.redis_client.slots import key_of, slot_of
@@ -192,17 +192,19 @@ class Cluster:
         self._retry = None
         self.dispatch([])
 
-    def dispatch(self, commands: list[Command]) -> None:
-        """Send what waits here, and these, by the map as it is now."""
-        left = deque((*self._waiting, *commands))
-        self._waiting.clear()
+    def dispatch(self, nodes: list[Node]) -> None:
+        """Send what waits here, and at these masters, by the map as it is now."""
+        for node in nodes:
+            node.move_waiting(self._waiting)
+        left, self._waiting = self._waiting, deque()
         try:
-            while left:
-                if not left[0][0].done():
-                    self._dispatch(left[0])
-                left.popleft()
+            hand_on(left, self._dispatch_wanted)
         finally:
             self._waiting.extend(left)  # none but after an exception
+
+    def _dispatch_wanted(self, command: Command) -> None:
+        if not command[0].done():
+            self._dispatch(command)
 
     def fail_waiting(self, reason: str) -> None:
         """Settle what waits here."""

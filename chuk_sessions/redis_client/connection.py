@@ -28,7 +28,7 @@ from typing import cast
 
 import hiredis
 
-from chuk_sessions.exceptions import OutcomeUnknown, ServerError
+from chuk_sessions.exceptions import ServerError
 from chuk_sessions.redis_client.backlog import WORTH_A_LOOK, backlog
 from chuk_sessions.redis_client.commands import (
     ASKING_ITSELF,
@@ -44,7 +44,7 @@ from chuk_sessions.redis_client.commands import (
     pack,
 )
 from chuk_sessions.redis_client.config import MAX_IN_FLIGHT
-from chuk_sessions.redis_client.outcomes import settle, settle_with_error
+from chuk_sessions.redis_client.outcomes import hand_on, settle, settle_with_error
 from chuk_sessions.redis_client.replies import server_error
 
 __all__ = ["Connection"]
@@ -59,7 +59,9 @@ MAX_WRITE = 1 << 20  # bytes; joining more at once would hold up the loop
 
 
 class Connection(asyncio.BufferedProtocol):
-    """A pipelined connection. ``on_lost`` gets the connection, the commands written and the others, once.
+    """A pipelined connection. ``on_lost`` gets the connection, the commands written and the others, at its end.
+
+    It is called once, but again if it raised, and must bear that.
 
     ``on_error`` gets each command that still waits and that the server answered with an error, and the error.
     """
@@ -222,19 +224,21 @@ class Connection(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Called by the loop when the connection has ended: give all commands back."""
         self._transport = None
-        if exc is not None:
-            self.reason = str(exc) or type(exc).__name__
-        sent, unsent = list(self._sent), list(self._unsent)
-        self._sent.clear()
-        self._unsent.clear()
+        try:
+            if exc is not None:
+                self.reason = str(exc) or type(exc).__name__
+            self._give_back()
+        except BaseException:  # nobody else knows these commands, nor that the connection has ended
+            self._loop.call_soon(self._give_back)
+            raise
+
+    def _give_back(self) -> None:
+        """Hand over all commands; once more if an exception came amid that, which ``on_lost`` allows."""
         if not self.lost.done():
             self.lost.set_result(None)
-        try:
-            self._on_lost(self, sent, unsent)
-        except BaseException:  # nobody else knows these commands
-            for command in sent + unsent:
-                settle(command, OutcomeUnknown(self.reason))
-            raise
+        self._on_lost(self, list(self._sent), list(self._unsent))
+        self._sent.clear()
+        self._unsent.clear()
 
     def _schedule_flush(self) -> None:
         self._loop.call_soon(self._flush)
@@ -299,9 +303,8 @@ class Connection(asyncio.BufferedProtocol):
 
     def _divert(self, large: deque[Command]) -> None:
         try:
-            while large and self.divert is not None:
-                self.divert(large[0])
-                large.popleft()
+            if self.divert is not None:
+                hand_on(large, self.divert)
         finally:
             self._unsent.extendleft(reversed(large))  # none but after an exception
 

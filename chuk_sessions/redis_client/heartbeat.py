@@ -52,6 +52,13 @@ class Heartbeat:
         return self._loop.call_at(due, self._beat, due, context=self._context)
 
     def _beat(self, due: float) -> None:
+        try:
+            self._look(due)
+        except BaseException:  # the next time comes all the same
+            self._timer = self._after(self._period)
+            raise
+
+    def _look(self, due: float) -> None:
         connection = self._connection
         if self._question is not None and not self._question.done():
             self._wait_on(due)

@@ -8,6 +8,7 @@ under way, so that an error reply is that command's, also if the server hangs up
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -44,9 +45,10 @@ class Lane:
         """Whether there are commands."""
         return self._node is not None and self._node.is_waiting()
 
-    def take_waiting(self) -> list[Command]:
-        """See ``Node.take_waiting``."""
-        return [] if self._node is None else self._node.take_waiting()
+    def move_waiting(self, to: deque[Command]) -> None:
+        """See ``Node.move_waiting``."""
+        if self._node is not None:
+            self._node.move_waiting(to)
 
     def end(self, reason: str) -> None:
         """End the connection. The next command makes another one."""
@@ -54,9 +56,8 @@ class Lane:
         if node is None:
             return
         node.end(reason)
-        for name in SO_FAR:
-            self._past[name] += getattr(node, name)
-        self._node = None
+        past = {name: self._past[name] + getattr(node, name) for name in SO_FAR}
+        self._past, self._node = past, None
 
     async def close(self, reason: str) -> None:
         """End the connection and settle every command."""

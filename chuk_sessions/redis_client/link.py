@@ -113,12 +113,11 @@ class Link:
 
     def end(self, reason: str) -> None:
         """Begin to close: there will be no connection any more."""
-        if self.state is State.CLOSED:
-            return
-        self._enter(State.CLOSED)
-        self.reason = reason
+        if self.state is not State.CLOSED:
+            self.reason = reason
+            self._enter(State.CLOSED)
         self._stop_grace()
-        if self._connecting is not None:
+        if self._connecting is not None and not self._connecting.cancelling():
             self._connecting.cancel()
         if self._connection is not None:
             self._connection.abort(reason)
@@ -138,17 +137,26 @@ class Link:
             most = MAX_PAUSE if self.state is State.DOWN else MAX_PAUSE_IN_GRACE
             self._pause = min(max(FIRST_PAUSE, 2 * self._pause), most)
             try:
-                connection = await self._open(self._lost)
-                if self._is_wanted():
-                    await self._replace(connection)
-                    self._use(connection)
+                if await self._take(await self._open(self._lost)):
                     return
-                connection.abort("it is not needed any more")
-                await asyncio.wait([connection.lost])
             except Exception as exc:  # whatever it is, the next attempt may succeed
                 if self._is_closed():
                     return
                 self._failed(exc)
+
+    async def _take(self, connection: Connection) -> bool:
+        """Use a new connection, in the place of the one in doubt if there is one, or end it; whether it is used."""
+        try:
+            if self._is_wanted():
+                await self._replace(connection)
+                self._use(connection)
+                return True
+            connection.abort("it is not needed any more")
+            await asyncio.wait([connection.lost])
+            return False
+        except BaseException:
+            connection.abort("connecting was given up")
+            raise
 
     def _is_closed(self) -> bool:
         return self.state is State.CLOSED
@@ -171,12 +179,8 @@ class Link:
         silent = self._connection
         if silent is None:
             return
-        try:
-            silent.abort("it was quiet, and did not answer while another one did")
-            await asyncio.wait([silent.lost])
-        except BaseException:
-            connection.abort("connecting was given up")
-            raise
+        silent.abort("it was quiet, and did not answer while another one did")
+        await asyncio.wait([silent.lost])
         if connection.lost.done():
             raise NotSent(connection.reason)
 
@@ -208,8 +212,8 @@ class Link:
         self.doubt = Doubt(loop, connection, config.timeout, self._owner.on_proven, self._compare)
         if config.heartbeat:
             self._heartbeat = Heartbeat(loop, connection, config.heartbeat, config.timeout, self.doubt.answered)
-        self._owner.on_up(connection)
         self._enter(State.UP, "" if self._config.master is None else f", at {connection.peer}")
+        self._owner.on_up(connection)
 
     # Outages
 
@@ -218,13 +222,12 @@ class Link:
             for command in sent + unsent:
                 settle(command, NotSent(connection.reason))
             return
-        self._connection = None
-        doubt, self.doubt = self.doubt, None
+        # If an exception comes amid this, all of it is done once more: see ``Connection``.
+        doubt = self.doubt
         if doubt is not None:
             doubt.end()
         if self._heartbeat is not None:
             self._heartbeat.stop()
-            self._heartbeat = None
         self.reason = f"the connection to Redis at {self._config.address} was lost: {connection.reason}"
         if self._loop.time() - self.up_since > MAX_PAUSE:
             self._pause = 0.0  # it was of use: no reason to hesitate
@@ -232,11 +235,14 @@ class Link:
         if self.state is State.CLOSED:
             self._owner.fail_waiting(self.reason)
         elif not (sent or unsent) and (not self._lasting or self._was_idle(connection, doubt)):
-            self._enter(State.IDLE)
+            if self.state is State.UP:
+                self._enter(State.IDLE)
         else:
-            self._enter(State.RECONNECTING)
+            if self.state is State.UP:  # else it was lost in the moment that it was to be used
+                self._enter(State.RECONNECTING)
             self.begin()
             self._owner.on_trouble()
+        self._connection = self.doubt = self._heartbeat = None
 
     def _was_idle(self, connection: Connection, doubt: Doubt | None) -> bool:
         """Whether the connection was closed because nobody used it, as servers and proxies do."""

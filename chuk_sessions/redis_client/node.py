@@ -43,7 +43,7 @@ from chuk_sessions.redis_client.lane import Lane
 from chuk_sessions.redis_client.link import Connect, Link
 from chuk_sessions.redis_client.numbers import Numbers
 from chuk_sessions.redis_client.open_batches import OneBatch, Tally
-from chuk_sessions.redis_client.outcomes import SecondTry, settle
+from chuk_sessions.redis_client.outcomes import INTERRUPTED, SecondTry, hand_on, settle
 from chuk_sessions.redis_client.replies import REPLICA_CODES
 from chuk_sessions.redis_client.states import FAILING, Hook, State
 from chuk_sessions.redis_client.watchdog import TICKS, Watchdog
@@ -214,9 +214,8 @@ class Node(Numbers):
 
     def _trust(self, connection: Connection) -> None:
         """The connection leads somewhere: send what waits for that."""
-        while self._waiting:
-            connection.send(self._waiting[0])
-            self._waiting.popleft()
+        if self._waiting:
+            hand_on(self._waiting, connection.send)
         if not self._watchdog.asleep:  # whose ticks see that it is quiet
             self._trusted = connection
 
@@ -225,13 +224,18 @@ class Node(Numbers):
         if len(self._waiting) > self._many:
             self._many = clear_given_up(self._waiting)
 
-    def take_waiting(self) -> list[Command]:
-        """Hand over the commands that wait for a connection; those that are for this server alone stay."""
+    def move_waiting(self, to: deque[Command]) -> None:
+        """Move the commands that wait for a connection to another queue; those that are for this server alone stay."""
         taken = [command for command in self._waiting if not command[0].done() and command[4] != NO_SLOT]
-        kept = [command for command in self._waiting if command[4] == NO_SLOT]
-        self._waiting.clear()
-        self._waiting.extend(kept)
-        return taken + self._lane.take_waiting()
+        kept = deque(command for command in self._waiting if command[4] == NO_SLOT)
+        try:
+            to.extend(taken)
+            self._waiting = kept
+        except BaseException:  # they may be in both queues, and must not be sent twice
+            for command in taken:
+                settle(command, NotSent(INTERRUPTED))
+            raise
+        self._lane.move_waiting(to)
 
     def leave(self, command: Command, reason: str) -> None:
         """The server answered that it did not run ``command``: end the connection, and send it on the next one."""
@@ -302,18 +306,22 @@ class Node(Numbers):
 
     def on_lost(self, connection: Connection, reason: str, sent: list[Command], unsent: list[Command]) -> None:
         """The connection has ended: what must not be sent again is settled, the rest waits for the next one."""
-        self._connection = self._trusted = None
-        self._written += connection.commands_written
-        self._writes += connection.writes
-        again: list[Command] = []
+        if connection is not self._connection:
+            return
+        again: deque[Command] = deque()
         for command in sent:
             if command[3] is Replay.NEVER:
                 settle(command, OutcomeUnknown(f"{reason}, before the reply came"))
             elif not command[0].done():
                 waiter, packed, born, replay, slot = command
                 again.append((SecondTry(waiter, replay, reason), packed, born, Replay.NEVER, slot))
-        again += (command for command in unsent if not command[0].done())
-        self._waiting.extendleft(reversed(again))  # they were made before those that wait
+        again.extend(command for command in unsent if not command[0].done())
+        again.extend(self._waiting)  # which were made after them
+        # No call from here on: an exception leaves either all as it was or all as it is to be.
+        self._written += connection.commands_written
+        self._writes += connection.writes
+        self._connection = self._trusted = None
+        self._waiting = again
 
     def _on_reply(self, command: Command, error: ServerError) -> None:
         # It ran nothing: not a command, but the connection, has lost its login.

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Callable
+
 from chuk_sessions.exceptions import NotSent, OutcomeUnknown, ProviderError, ServerError
 from chuk_sessions.redis_client.commands import Command, Replay, Reply, Waiter
 from chuk_sessions.redis_client.replies import MissingScriptError
 
-__all__ = ["SecondTry", "settle", "settle_with_error"]
+__all__ = ["INTERRUPTED", "SecondTry", "hand_on", "settle", "settle_with_error"]
+
+INTERRUPTED = "an exception came amid the sending"
 
 
 def settle(command: Command, error: ProviderError) -> None:
@@ -18,6 +23,22 @@ def settle(command: Command, error: ProviderError) -> None:
 def settle_with_error(command: Command, error: ServerError) -> None:
     """What an owner does with an error reply unless it knows better: the caller gets it."""
     command[0].set_exception(error)
+
+
+def hand_on(commands: deque[Command], send: Callable[[Command], None]) -> None:
+    """Hand the commands on, from one queue to the next, in order.
+
+    If an exception comes amid that, the first that is left may be in both queues. Its caller is told: nothing is
+    written in the same turn of the loop, nor at all once nobody waits for it. The others stay.
+    """
+    try:
+        while commands:
+            send(commands[0])
+            commands.popleft()
+    except BaseException:
+        if commands:
+            settle(commands[0], NotSent(INTERRUPTED))
+        raise
 
 
 class SecondTry:

@@ -44,8 +44,8 @@ class Traffic(Protocol):
     def is_waiting(self) -> bool:
         """Whether commands wait for the map to become right."""
 
-    def dispatch(self, commands: list[Command]) -> None:
-        """The map is new: send what waits for it, and these, whose master could not be reached."""
+    def dispatch(self, nodes: list[Node]) -> None:
+        """The map is new: send what waits for it, and for these masters, which cannot be reached."""
 
     def fail_waiting(self, reason: str) -> None:
         """The map will not become right soon: settle what waits for it."""
@@ -252,11 +252,12 @@ class SlotMap:
         if self.reason:
             logger.warning("%s answers", self._config.address)
         self._known, self.reason = True, ""
-        self.owners[:] = [None] * SLOTS
+        by_slot: list[Node | None] = [None] * SLOTS
         for first, last, address in ranges:
-            self.owners[first : last + 1] = [self.node_at(address)] * (last + 1 - first)
+            by_slot[first : last + 1] = [self.node_at(address)] * (last + 1 - first)
+        self.owners[:] = by_slot
         troubled = [node for node in self.nodes.values() if not node.is_well]
-        self._traffic.dispatch([command for node in troubled for command in node.take_waiting()])
+        self._traffic.dispatch(troubled)
         owners = set(self.owners)
         for node in troubled:
             if node.is_in_doubt and node not in owners:
@@ -268,11 +269,10 @@ class SlotMap:
         owners = set(self.owners)
         for address, node in list(self.nodes.items()):
             if node not in owners and not node.is_waiting():
-                del self.nodes[address]
-                for name in self._past:
-                    self._past[name] += getattr(node, name)
                 node.end("it has no slots any more")  # at once: a task could be cancelled before it begins
                 self._leaving.add(node)
+                self._past = {name: number + getattr(node, name) for name, number in self._past.items()}
+                del self.nodes[address]
                 closing = self._loop.create_task(node.close())
                 closing.add_done_callback(lambda _, node=node: self._leaving.discard(node))  # type: ignore[misc]
         if any(node not in owners for node in self.nodes.values()):

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from contextlib import suppress
-from typing import TYPE_CHECKING
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
 from chuk_sessions.exceptions import NotSent, OutcomeUnknown, ProviderError
 from chuk_sessions.redis_client.batch import BatchScript
 from chuk_sessions.redis_client.client import Client
+from chuk_sessions.redis_client.cluster import Cluster
 from chuk_sessions.redis_client.commands import Command, Replay, clear_given_up
 from chuk_sessions.redis_client.connection import Connection
+from chuk_sessions.redis_client.link import Link
+from chuk_sessions.redis_client.node import Node
+from chuk_sessions.redis_client.slot_map import SlotMap
+from chuk_sessions.redis_client.slots import SlotRange
 from chuk_sessions.redis_client.watchdog import Watchdog
-from tests.support.interruptions import interruptions
+from tests.support.helpers import eventually
+from tests.support.interruptions import Interruption, interruptions
 from tests.support.proxy import Proxy
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 
     from tests.support.servers import Server
 
@@ -50,6 +56,19 @@ async def go_on(client: Client) -> None:
         assert await asyncio.gather(*echoes) == [name.encode() for name in names]
 
 
+def goes_on(client: Client) -> Callable[[], Awaitable[bool]]:
+    """Whether calls are answered; an attempt to connect may have failed."""
+
+    async def ask() -> bool:
+        try:
+            await go_on(client)
+        except ProviderError:
+            return False
+        return True
+
+    return ask
+
+
 async def meet_the_deadline(client: Client, proxy: Proxy) -> None:
     proxy.swallowing = True
     async with asyncio.timeout(SOON):
@@ -64,14 +83,13 @@ async def test_a_command_that_is_sent(proxy: Proxy, connected: bool, awake: bool
     for interruption in interruptions():
         client = Client(f"{proxy.url}?socket_timeout=0.05&socket_connect_timeout=5")
         if connected:
-            await go_on(client)
+            await eventually(goes_on(client))
         if not awake:
             client.deployment()
             await asyncio.sleep(0.02)
         with interruption:
             _ = client.call(b"ECHO", "lost")
-        with suppress(ProviderError):  # the connection may take longer than the timeout
-            await go_on(client)
+        await eventually(goes_on(client))  # the connection may take longer than the timeout
         await meet_the_deadline(client, proxy)
 
 
@@ -115,6 +133,144 @@ async def test_what_the_loop_calls(redis_url: str, monkeypatch: pytest.MonkeyPat
         assert all(isinstance(error, ProviderError) for error in errors)
         for number, outcome in enumerate(outcomes):
             assert outcome == str(number % 10).encode() or isinstance(outcome, ProviderError), outcome
+
+
+class Counting:
+    """Calls that count one up each, of which some may be interrupted: none is lost, none is carried out twice."""
+
+    def __init__(self, client: Client, keys: Sequence[str] = ("n",)) -> None:
+        self._client = client
+        self._keys = keys
+        self._calls: list[asyncio.Future[object]] = []
+
+    def begin(self) -> None:
+        for number in range(4):
+            self._calls += [self._client.call(b"INCR", key) for key in self._keys]
+            self._calls += [self._client.call(b"ECHO", str(number), replay=Replay.READ)]
+            if number % 2:
+                self._calls += [asyncio.ensure_future(NAMES.run(self._client, key, ())) for key in self._keys]
+
+    async def end(self, control: Client) -> None:
+        """Every call ends, and what the server counted is what the outcomes say."""
+        async with asyncio.timeout(SOON):
+            outcomes = await asyncio.gather(*self._calls, return_exceptions=True)
+        assert all(isinstance(each, bytes | int | ProviderError) for each in outcomes), outcomes
+        certain = sum(isinstance(each, int) for each in outcomes)
+        unknown = sum(isinstance(each, OutcomeUnknown) for each in outcomes)
+        counted = 0
+        for key in self._keys:
+            counted += int(await control.call(b"GETDEL", key) or 0)
+        assert certain <= counted <= certain + unknown, outcomes
+
+
+@contextmanager
+def interrupted_once(
+    monkeypatch: pytest.MonkeyPatch,
+    kind: type,
+    name: str,
+    interruption: Any,
+    raised: type[BaseException] | None = None,
+) -> Iterator[None]:
+    """The next call of that method is interrupted; it raises ``raised`` then, nothing if that is None."""
+    original = getattr(kind, name)
+
+    def once(self: object, *args: object) -> None:
+        monkeypatch.setattr(kind, name, original)
+        ended = False
+        with interruption:
+            original(self, *args)
+            ended = True
+        if not ended and raised is not None:
+            raise raised
+
+    monkeypatch.setattr(kind, name, once)
+    yield
+    monkeypatch.setattr(kind, name, original)
+
+
+def cut(client: Client) -> None:
+    """End the connection to a lone server: seen in the next turn of the loop."""
+    connection = cast(Node, client.deployment())._connection
+    assert connection is not None
+    connection.abort("a test")
+
+
+@pytest.mark.parametrize("written", [True, False])
+async def test_a_connection_that_is_lost(
+    proxy: Proxy, redis_url: str, monkeypatch: pytest.MonkeyPatch, written: bool
+) -> None:
+    control = Client(redis_url)
+    for interruption in interruptions():
+        client = Client(f"{proxy.url}?reconnect_grace=30")
+        await go_on(client)
+        counting = Counting(client)
+        proxy.holding = True
+        with interrupted_once(monkeypatch, Connection, "connection_lost", interruption):
+            counting.begin()
+            if written:
+                await eventually(lambda: client.stats()["in_flight"] > 8)  # noqa: B023
+                proxy.cut()
+            else:
+                cut(client)
+            proxy.holding = False
+            proxy.drop_held()
+            await counting.end(control)
+        await go_on(client)
+
+
+@pytest.mark.parametrize("raised", [MemoryError, Interruption])
+@pytest.mark.parametrize("first", [True, False])
+async def test_a_connection_that_comes(
+    proxy: Proxy, redis_url: str, monkeypatch: pytest.MonkeyPatch, first: bool, raised: type[BaseException]
+) -> None:
+    control = Client(redis_url)
+    for interruption in interruptions():
+        client = Client(f"{proxy.url}?reconnect_grace=30")
+        if not first:
+            await go_on(client)
+            cut(client)
+            await asyncio.sleep(0)
+            assert not client.deployment().is_up(0)
+        with interrupted_once(monkeypatch, Link, "_use", interruption, raised):
+            counting = Counting(client)
+            counting.begin()
+            await counting.end(control)
+        await eventually(goes_on(client))
+
+
+async def test_a_deadline_that_passes(proxy: Proxy, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    control = Client(redis_url)
+    for interruption in interruptions():
+        client = Client(f"{proxy.url}?socket_timeout=0.05&socket_connect_timeout=5")
+        await eventually(goes_on(client))
+        proxy.swallowing = True
+        with interrupted_once(monkeypatch, Node, "on_tick", interruption):
+            counting = Counting(client)
+            counting.begin()
+            await counting.end(control)
+        proxy.swallowing = False
+
+
+async def test_slots_that_get_another_master(cluster_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What waits for a master that cannot be reached goes to the new one."""
+    keys = [f"{{{number}}}" for number in range(6)]
+    control = Client(cluster_url)
+    ranges = await cast(Cluster, control.deployment())._map._ask()
+
+    async def told(_: SlotMap) -> list[SlotRange]:
+        return ranges
+
+    monkeypatch.setattr(SlotMap, "_ask", told)
+    for interruption in interruptions():
+        client = Client(cluster_url)
+        cluster = cast(Cluster, client.deployment())
+        cluster._map._install(ranges)
+        counting = Counting(client, keys)
+        counting.begin()
+        assert client.stats()["waiting"] > len(keys)
+        with interrupted_once(monkeypatch, SlotMap, "_install", interruption, MemoryError):
+            cluster._map.refresh()
+            await counting.end(control)
 
 
 async def test_clearing_away_what_was_given_up() -> None:

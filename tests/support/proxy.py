@@ -62,6 +62,10 @@ class Proxy:
         """Have new connections go there, as a name does that was changed; those that are open stay."""
         self._target = (host, port)
 
+    def drop_held(self) -> None:
+        """Forget the bytes that wait."""
+        self._held.clear()
+
     def cut(self) -> None:
         """End every connection."""
         for link in self._links:
