@@ -64,7 +64,7 @@ class Exchange:
             self._started = self._stored.closed = True
             message = self._with_headers(message)
         else:
-            message = await self._begin(message, message["status"])
+            message = await self.begin(message, message["status"])
             if self._muted:
                 return
         await self._send(message)
@@ -79,7 +79,7 @@ class Exchange:
             and self._scope.get(self._settings.scope_key) is session
         )
 
-    async def _begin(self, message: Message, status: int) -> Message:
+    async def begin(self, message: Message, status: int = 0) -> Message:
         """Write the session, and return the first message of the response with its headers."""
         if status >= SERVER_ERROR and not self._settings.save_on_5xx:
             self._spoiled = True

@@ -14,7 +14,6 @@ from chuk_sessions.web.cookies import Cookie
 from chuk_sessions.web.exchange import Exchange
 from chuk_sessions.web.origin import FORBIDDEN, TEXT, Origins, Paths
 from chuk_sessions.web.outage import OnOutage, Outage
-from chuk_sessions.web.session import Session
 from chuk_sessions.web.settings import ManagerSource, Settings, check_manager
 from chuk_sessions.web.stored import StoredSession, load
 from chuk_sessions.web.transports import Transport
@@ -114,7 +113,7 @@ class SessionMiddleware:
             await self.app(scope, receive, send)
             return
         source = settings.source
-        manager = source if isinstance(source, SessionManager) else await self._choose(scope)
+        manager = source if isinstance(source, SessionManager) else await self.choose(scope)
         if manager is None:
             await self.app(scope, receive, send)
         elif kind == "websocket" and settings.transport.ambient and not settings.origins.allow_socket(scope):
@@ -136,7 +135,7 @@ class SessionMiddleware:
                 return
             stored = StoredSession(manager, settings.max_bytes)
             stored.gone = True
-        scope[settings.scope_key] = session = Session(stored, data, settings)
+        scope[settings.scope_key] = session = settings.session_class(stored, data, settings)
         exchange = Exchange if scope["type"] == "http" else SocketExchange
         await exchange(settings, scope, receive, send, session).run(self.app)
 
@@ -155,9 +154,11 @@ class SessionMiddleware:
             f"scope[{key!r}] has a session of another middleware already: give this one a scope_key of its own"
         )
 
-    async def _choose(self, scope: Scope) -> SessionManager | None:
-        """The manager for a request. Raises TypeError and ValueError if it cannot serve browsers."""
+    async def choose(self, scope: Scope) -> SessionManager | None:
+        """The manager for a request; None if it has no session. Raises TypeError and ValueError for an unfit one."""
         source: Any = self.settings.source
+        if isinstance(source, SessionManager):
+            return source
         found = source(scope)
         if inspect.isawaitable(found):
             found = await found

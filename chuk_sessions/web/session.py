@@ -100,7 +100,7 @@ class Session(dict[str, Any]):
         """
         self._accessed = True
         self._check_open("login")
-        self._replace(await self._stored.log_in(self._plain(), user_id, data))
+        self._take(await self._stored.log_in(self._plain(), user_id, data))
 
     async def renew(self, grace_seconds: float = 0) -> bool:
         """Give the session a new id, and write what has changed; False if there is no such session any more.
@@ -149,7 +149,7 @@ class Session(dict[str, Any]):
     async def reload(self) -> None:
         """Read the session again; changes that were not stored are lost. It is empty if it ended meanwhile."""
         self._accessed = True
-        self._replace(await self._stored.reload())
+        self._take(await self._stored.reload())
 
     def flash(self, text: str, category: str = "message") -> None:
         """Leave a message for the next page. Each has a key of its own: two requests at once leave two messages."""
@@ -175,12 +175,16 @@ class Session(dict[str, Any]):
         return dict, (self._plain(),)
 
     def _plain(self) -> dict[str, Any]:
-        """A copy that is a plain dict; `dict.copy` would ask the methods that mark the session."""
+        """What is to be stored, as a plain dict; `dict.copy` would ask the methods that mark the session."""
         return dict(dict.items(self))
 
     def _adopt(self, data: dict[str, Any]) -> None:
         """Become equal to the dict that the application put in the place of this one."""
         self._replace(dict(data.items()))
+
+    def _take(self, data: dict[str, Any]) -> None:
+        """Hold what the store gave, in the form of `_plain`."""
+        self._replace(data)
 
     def _replace(self, data: dict[str, Any]) -> None:
         self._cleared = False

@@ -10,6 +10,7 @@ from chuk_sessions.session_manager import SessionManager
 from chuk_sessions.web.asgi import Scope
 from chuk_sessions.web.origin import Origins, Paths
 from chuk_sessions.web.outage import Outage
+from chuk_sessions.web.session import Session
 from chuk_sessions.web.transports import Transport
 
 __all__ = ["ManagerSource", "Settings", "check_manager"]
@@ -33,6 +34,7 @@ class Settings:
     recheck: float
     max_bytes: int
     origins: Origins
+    session_class: type[Session] = Session
     _warned: bool = field(default=False, init=False)
 
     def warn_of_http(self, scope: Scope) -> None:

@@ -68,7 +68,7 @@ class SocketExchange(Exchange):
                 raise SocketClosed(REASON)
             return
         if not self._started and kind in ("websocket.accept", "websocket.http.response.start"):
-            message = await self._begin(message, message.get("status", 0))
+            message = await self.begin(message, message.get("status", 0))
             if self._muted:
                 raise SocketClosed(REFUSED)
             if kind == "websocket.accept":

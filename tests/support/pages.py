@@ -17,7 +17,7 @@ import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import CodeType
+from types import CodeType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -59,10 +59,16 @@ class Block:
 
     def run(self, runner: asyncio.Runner, supplied: Namespace) -> Namespace:
         """Execute the block as a module that has the names in `supplied`; what it has in the end."""
-        namespace: Namespace = {"__name__": "example"} | supplied
-        result = eval(self.compile(), namespace)
-        if inspect.iscoroutine(result):
-            runner.run(result)
+        module = ModuleType("example")
+        namespace: Namespace = vars(module)
+        namespace |= supplied
+        sys.modules[module.__name__] = module  # where frameworks look for the names in annotations
+        try:
+            result = eval(self.compile(), namespace)
+            if inspect.iscoroutine(result):
+                runner.run(result)
+        finally:
+            del sys.modules[module.__name__]
         return namespace
 
     def functions(self) -> set[str]:

@@ -1,0 +1,263 @@
+"""For Litestar: its own session back end, so that ``SessionAuth``, ``exclude`` and ``skip_session`` work.
+
+sessions = SessionConfig(manager)
+app = Litestar(route_handlers=[...], on_app_init=[sessions.on_app_init])
+"""
+
+from __future__ import annotations
+
+try:
+    from litestar.config.app import AppConfig
+    from litestar.connection import ASGIConnection, Request
+    from litestar.datastructures import MutableScopeHeaders
+    from litestar.enums import MediaType, ScopeType
+    from litestar.middleware.base import DefineMiddleware
+    from litestar.middleware.session.base import BaseBackendConfig, BaseSessionBackend
+    from litestar.middleware.session.base import SessionMiddleware as LitestarMiddleware
+    from litestar.response import Response
+    from litestar.types import Empty, Scopes
+    from litestar.types import Message as LitestarMessage
+except ImportError as exc:
+    raise ImportError(
+        f"chuk_sessions.web.litestar needs Litestar, and {exc.name} cannot be imported:"
+        " pip install 'chuk-sessions[litestar]'"
+    ) from exc
+
+import json
+from typing import Any
+
+from chuk_sessions.exceptions import StorageError
+from chuk_sessions.session_manager import SessionManager
+from chuk_sessions.web.asgi import ASGIApp, Message, Receive, Scope, Send
+from chuk_sessions.web.cookies import Cookie
+from chuk_sessions.web.exchange import Exchange
+from chuk_sessions.web.middleware import SessionMiddleware
+from chuk_sessions.web.outage import TEXT
+from chuk_sessions.web.session import Session
+from chuk_sessions.web.settings import ManagerSource, Settings
+from chuk_sessions.web.stored import StoredSession, load
+from chuk_sessions.web.transports import Bearer, Header, Transport
+
+__all__ = ["LitestarSession", "SessionBackend", "SessionConfig", "session_of", "storage_unavailable"]
+
+UNAVAILABLE = 503
+BEGINNINGS = frozenset(("http.response.start", "websocket.accept", "websocket.http.response.start"))
+
+
+class LitestarSession(Session):
+    """A session that counts as true if somebody is logged in: ``SessionAuth`` takes a false one for a stranger's.
+
+    It counts as accessed if it is stored: a handler may return it, and what writes JSON looks into a dict unseen.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, stored: StoredSession, data: dict[str, Any] | None = None, home: object = None) -> None:
+        super().__init__(stored, data, home)
+        self._accessed = stored.session_id is not None
+
+    def __bool__(self) -> bool:
+        return len(self) > 0 or self.user_id is not None
+
+
+class SessionConfig(BaseBackendConfig["SessionBackend"]):
+    """Sessions of a manager as Litestar configures sessions.
+
+    Args:
+        manager: As for ``SessionMiddleware``: strict and with opaque ids, or a function of the scope that gives one.
+        transport: ``Cookie(...)``, the default, or ``Header(...)``, ``Bearer()``.
+        exclude: A pattern or patterns of paths without a session, as Litestar has them: regular expressions.
+        exclude_opt_key: The option of a route that has none either: ``@get("/", skip_session=True)``.
+        scopes: Where there are sessions; None: for HTTP and WebSocket.
+        **options: The other arguments of ``SessionMiddleware``: ``rolling``, ``on_outage``, ``max_bytes``, ...
+
+    Raises what ``SessionMiddleware`` raises for arguments out of range.
+    """
+
+    _backend_class: type[SessionBackend]  # given below, where it is known
+
+    def __init__(
+        self,
+        manager: ManagerSource,
+        *,
+        transport: Transport | None = None,
+        exclude: str | list[str] | None = None,
+        exclude_opt_key: str = "skip_session",
+        scopes: Scopes | None = None,
+        **options: Any,
+    ) -> None:
+        self.transport = Cookie() if transport is None else transport
+        self._manager, self._options = manager, options
+        self.exclude, self.exclude_opt_key = exclude, exclude_opt_key
+        self.scopes = scopes or {ScopeType.HTTP, ScopeType.WEBSOCKET}
+        self.settings = self.around(_nothing).settings
+        self._describe(self.transport)
+
+    def _describe(self, transport: Transport) -> None:
+        """Set what Litestar reads of a configuration: OpenAPI has the key, the rest is for whoever looks."""
+        cookie = transport if isinstance(transport, Cookie) else Cookie()
+        if isinstance(transport, Header):
+            self.key = "Authorization" if isinstance(transport, Bearer) else transport.name
+        else:
+            self.key = cookie.wire_name
+        self.max_age = cookie.max_age if isinstance(cookie.max_age, int) else 0
+        self.path, self.domain, self.secure, self.httponly = cookie.path, cookie.domain, cookie.secure, True
+        self.samesite = cookie.same_site
+
+    def around(self, app: ASGIApp) -> SessionMiddleware:
+        """The middleware of this package, with these settings."""
+        made = SessionMiddleware(app, self._manager, transport=self.transport, exclude=(), **self._options)
+        made.settings.session_class = LitestarSession
+        return made
+
+    @property
+    def middleware(self) -> DefineMiddleware:
+        """For a list of middlewares, on any layer. ``SessionAuth`` takes it by itself."""
+        return DefineMiddleware(_Middleware, backend=SessionBackend(self))
+
+    def on_app_init(self, app_config: AppConfig) -> AppConfig:
+        """Add the sessions, and a 503 for a ``StorageError`` that a handler raises, to an application."""
+        app_config.middleware.append(self.middleware)
+        app_config.exception_handlers = {StorageError: storage_unavailable, **app_config.exception_handlers}
+        return app_config
+
+    async def manager_of(self, scope: Scope) -> SessionManager:
+        """The manager of a request. Raises RuntimeError if it has none."""
+        found = await self.around(_nothing).choose(scope)
+        if found is None:
+            raise RuntimeError("this request has no manager, so no sessions")
+        return found
+
+
+def session_of(connection: ASGIConnection[Any, Any, Any, Any]) -> Session:
+    """The session of a request or WebSocket, with its type; what ``request.session`` is.
+
+    Raises RuntimeError if there is none.
+    """
+    session = connection.scope.get("session")
+    if not isinstance(session, Session):
+        raise RuntimeError(
+            "this request has no session of chuk_sessions: add SessionConfig, and do not skip this route"
+        )
+    return session
+
+
+class SessionBackend(BaseSessionBackend[SessionConfig]):
+    """Reads and writes one session outside the middleware: Litestar's test client does, for ``set_session_data``."""
+
+    def get_session_id(self, connection: ASGIConnection[Any, Any, Any, Any]) -> str | None:
+        """The id of the session that a connection has; None if it has none that is stored."""
+        session = connection.scope.get("session")
+        return session.id if isinstance(session, Session) else None
+
+    async def load_from_connection(self, connection: ASGIConnection[Any, Any, Any, Any]) -> dict[str, Any]:
+        """The session of a connection, by its cookie; an empty one if none lives."""
+        scope = _with_cookies(connection)
+        manager, settings = await self.config.manager_of(scope), self.config.settings
+        ids = settings.transport.ids(scope)
+        if not ids:
+            return LitestarSession(StoredSession(manager, settings.max_bytes), None, settings)
+        return LitestarSession(*await load(manager, ids, settings.max_bytes), settings)
+
+    async def store_in_message(
+        self, scope_session: Any, message: LitestarMessage, connection: ASGIConnection[Any, Any, Any, Any]
+    ) -> None:
+        """Make the session hold exactly that, and add its cookie to the message."""
+        scope: Scope = dict(connection.scope)
+        session = await self.load_from_connection(connection)
+        assert isinstance(session, Session)
+        scope["session"] = session
+        if scope_session is Empty:
+            session.clear()
+        else:
+            session._adopt(_as_dict(scope_session))
+        exchange = Exchange(self.config.settings, scope, _no_message, _discard, session)
+        headers = MutableScopeHeaders.from_message(message).headers
+        begun = await exchange.begin({"type": "http.response.start", "headers": list(headers)})
+        headers[:] = begun["headers"]
+
+
+SessionConfig._backend_class = SessionBackend
+
+
+class _Middleware(LitestarMiddleware[SessionBackend]):
+    """Litestar's middleware, which knows what to leave out, with ours in it."""
+
+    def __init__(self, app: Any, backend: SessionBackend) -> None:
+        super().__init__(app=app, backend=backend)
+        self._ours = backend.config.around(_settled(app, backend.config.settings))
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Serve one request or WebSocket."""
+        await self._ours(scope, receive, send)
+
+
+def _settled(app: Any, settings: Settings) -> ASGIApp:
+    """The application, behind what makes a dict of what ``clear_session`` and ``set_session`` leave in the scope."""
+    key = settings.scope_key
+
+    async def called(scope: Scope, receive: Receive, send: Send) -> None:
+        session = scope.get(key)
+        if not isinstance(session, Session):  # the manager of this request is None
+            scope.setdefault(key, {})
+            await app(scope, receive, send)
+            return
+
+        def settle() -> None:
+            current = scope.get(key)
+            if current is session:
+                return
+            scope[key] = session
+            if current is not Empty:
+                session._adopt(_as_dict(current))
+            elif session.id is not None:
+                session.clear()
+            else:  # nobody was there: another request's login may have set the cookie meanwhile
+                session._adopt({})
+
+        async def settled(message: Message) -> None:
+            if message["type"] in BEGINNINGS:
+                settle()
+            await send(message)
+
+        await app(scope, receive, settled)
+        settle()
+
+    return called
+
+
+def _with_cookies(connection: ASGIConnection[Any, Any, Any, Any]) -> Scope:
+    """The scope of a connection, with the cookies that Litestar's test client has in another place."""
+    scope: Scope = dict(connection.scope)
+    if not scope["headers"]:
+        text = "; ".join(f"{name}={value}" for name, value in connection.cookies.items())
+        scope["headers"] = [(b"cookie", text.encode("latin-1", "replace"))]
+    return scope
+
+
+def _as_dict(value: Any) -> dict[str, Any]:
+    """What ``set_session`` was given, a dict or a model, as a dict. Raises TypeError for anything else."""
+    if isinstance(value, dict):
+        return value
+    found: Any = json.loads(BaseSessionBackend.serialize_data(value))
+    if not isinstance(found, dict):
+        raise TypeError(f"the session was set to a {type(value).__name__}: it must be a dict or a model")
+    return found
+
+
+def storage_unavailable(request: Request[Any, Any, Any], error: Exception) -> Response[str]:
+    """The answer for a ``StorageError`` that a handler raised: 503. An exception handler of Litestar."""
+    headers = {"retry-after": "2", "cache-control": "no-store"}
+    return Response(TEXT, status_code=UNAVAILABLE, headers=headers, media_type=MediaType.TEXT)
+
+
+async def _nothing(scope: Scope, receive: Receive, send: Send) -> None:
+    """An application that is never called."""
+
+
+async def _no_message() -> Message:
+    return {"type": "http.disconnect"}
+
+
+async def _discard(message: Message) -> None:
+    """Take what nobody reads."""
