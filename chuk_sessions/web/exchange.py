@@ -86,7 +86,7 @@ class Exchange:
         else:
             try:
                 await self._commit()
-                if self._settings.rolling:
+                if self.session._is_rolling(self._settings.rolling):
                     await self._stored.prolong()
             except StorageError as error:
                 self._settings.outage.log(error)
@@ -125,7 +125,8 @@ class Exchange:
         headers: Headers = []
         stored = self._stored
         if stored.issued and not stored.gone and stored.session_id is not None:
-            self._settings.transport.issue(headers, stored.session_id, stored.seconds_left())
+            transport = self.session._transport(self._settings.transport)
+            transport.issue(headers, stored.session_id, stored.seconds_left())
             self._settings.warn_of_http(self._scope)
         elif stored.ended and stored.presented:
             self._settings.transport.clear(headers)

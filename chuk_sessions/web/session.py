@@ -8,6 +8,7 @@ from secrets import token_hex
 from typing import Any, NamedTuple
 
 from chuk_sessions.web.stored import StoredSession
+from chuk_sessions.web.transports import Transport
 
 __all__ = ["Flash", "Session"]
 
@@ -181,6 +182,14 @@ class Session(dict[str, Any]):
     def _adopt(self, data: dict[str, Any]) -> None:
         """Become equal to the dict that the application put in the place of this one."""
         self._replace(dict(data.items()))
+
+    def _transport(self, usual: Transport) -> Transport:
+        """How the id goes to the client; a subclass may know better than the middleware."""
+        return usual
+
+    def _is_rolling(self, usual: bool) -> bool:
+        """Whether each response gives the session its whole lifetime again."""
+        return usual
 
     def _take(self, data: dict[str, Any]) -> None:
         """Hold what the store gave, in the form of `_plain`."""
