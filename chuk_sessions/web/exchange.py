@@ -13,10 +13,12 @@ Rules this file keeps:
 from __future__ import annotations
 
 import logging
+from asyncio import CancelledError
 from typing import Any
 
 from chuk_sessions.exceptions import StorageError
 from chuk_sessions.web.asgi import ASGIApp, Headers, Message, Receive, Scope, Send, respond
+from chuk_sessions.web.late import write_late, write_later
 from chuk_sessions.web.session import Session
 from chuk_sessions.web.settings import Settings
 from chuk_sessions.web.stored import StoredSession
@@ -31,7 +33,18 @@ logger = logging.getLogger(__name__)
 class Exchange:
     """The ``send`` that the application of one request gets, and the end of that request."""
 
-    __slots__ = ("_muted", "_receive", "_scope", "_send", "_settings", "_spoiled", "_started", "_stored", "session")
+    __slots__ = (
+        "_left",
+        "_muted",
+        "_receive",
+        "_scope",
+        "_send",
+        "_settings",
+        "_spoiled",
+        "_started",
+        "_stored",
+        "session",
+    )
 
     def __init__(self, settings: Settings, scope: Scope, receive: Receive, send: Send, session: Session) -> None:
         self._settings = settings
@@ -39,6 +52,7 @@ class Exchange:
         self.session = session
         self._stored: StoredSession = session._stored
         self._started = False  # the response has begun
+        self._left = False  # the client has, while the response was under way
         self._muted = False  # we have answered: what the application sends is dropped
         self._spoiled = False  # nothing is written at the end, as the response tells of an error
 
@@ -46,8 +60,13 @@ class Exchange:
         """Serve the request: one commit when the response begins, and one at the end if something changed since."""
         try:
             await app(self._scope, self._receive, self.send)
+        except CancelledError:
+            self._write_later()
+            raise
         except Exception as error:
-            if await self._answer_failure(error):
+            if self._left and not self._spoiled:  # the client has left, which is no fault of the application
+                await self._late_commit()
+            elif await self._answer_failure(error):
                 return
             raise
         if self._started and not self._spoiled and not self._is_idle():
@@ -58,7 +77,11 @@ class Exchange:
         if self._muted:
             return
         if self._started or message["type"] != "http.response.start":
-            await self._send(message)
+            try:
+                await self._send(message)
+            except OSError:
+                self._left = self._started
+                raise
             return
         if self._is_idle():
             self._started = self._stored.closed = True
@@ -115,10 +138,12 @@ class Exchange:
                     " its id; set something before, or await session.save()"
                 )
             return
-        try:
-            await self._commit()
-        except StorageError as error:
-            self._settings.outage.log(error)
+        await write_late(self._commit, self._settings.outage.log)
+
+    def _write_later(self) -> None:
+        """Write what changed since the response began, though the server has cancelled the request."""
+        if self._started and not self._spoiled and self._stored.session_id is not None and self.session.modified:
+            write_later(self._commit, self._settings.outage.log)
 
     def _told(self) -> Headers:
         """What the client must be told of its session."""

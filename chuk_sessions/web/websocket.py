@@ -42,6 +42,9 @@ class SocketExchange(Exchange):
         """Serve the socket until the application returns."""
         try:
             await app(self._scope, self.receive, self.send)
+        except asyncio.CancelledError:
+            self._write_later()
+            raise
         except Exception as error:
             if self._muted:
                 return

@@ -1,0 +1,272 @@
+"""For aiohttp: a storage for ``aiohttp-session``.
+
+from aiohttp_session import get_session
+from chuk_sessions.web.aiohttp import ChukStorage, setup
+
+setup(app, ChukStorage(manager))
+"""
+
+from __future__ import annotations
+
+try:
+    from aiohttp import web
+    from aiohttp.typedefs import Handler
+    from aiohttp_session import SESSION_KEY, AbstractStorage, get_session
+    from aiohttp_session import Session as AiohttpSession
+    from aiohttp_session import setup as setup_sessions
+except ImportError as exc:
+    raise ImportError(
+        f"chuk_sessions.web.aiohttp needs aiohttp and aiohttp-session, and {exc.name} cannot be imported:"
+        " pip install 'chuk-sessions[aiohttp]'"
+    ) from exc
+
+import asyncio
+import logging
+import time
+from datetime import datetime
+from typing import Any, cast
+
+from chuk_sessions.exceptions import StorageError
+from chuk_sessions.session_manager import SessionManager
+from chuk_sessions.web.asgi import Headers, Scope
+from chuk_sessions.web.cookies import Cookie
+from chuk_sessions.web.late import write_late, write_later
+from chuk_sessions.web.middleware import DEFAULT_MAX_BYTES
+from chuk_sessions.web.outage import TEXT
+from chuk_sessions.web.session import Session
+from chuk_sessions.web.settings import check_manager
+from chuk_sessions.web.stored import StoredSession, load
+from chuk_sessions.web.transports import Transport
+
+__all__ = ["ChukSession", "ChukStorage", "session_of", "setup"]
+
+SERVER_ERROR = 500
+LOADED: Any = "chuk_sessions.web.aiohttp"  # of a request: the session that it came with
+if hasattr(web, "RequestKey"):
+    LOADED = web.RequestKey(LOADED, object)
+
+logger = logging.getLogger(__name__)
+
+
+class ChukSession(AiohttpSession):
+    """A session as aiohttp-session has them, and what a session of this package can do.
+
+    Changes are found, also inside lists and dicts: ``changed()`` is not needed. How long it lives is for the manager
+    to say, and not for ``max_age``. The awaitable methods raise StorageError if the storage fails.
+    """
+
+    def __init__(self, session: Session) -> None:
+        super().__init__(None, data=None, new=session._stored.is_new)
+        self._mapping = self.inner = session
+        self.told = False  # the headers of the response are complete
+
+    @property
+    def _changed(self) -> bool:
+        """True, so that it is always asked for what has changed: assigned to by the base class, and not needed."""
+        return True
+
+    @_changed.setter
+    def _changed(self, value: bool) -> None: ...
+
+    @property
+    def created(self) -> int:
+        """When the session was stored first, in seconds since 1970; now, as long as it is not."""
+        created = self.inner.created_at
+        return int(time.time() if created is None else datetime.fromisoformat(created).timestamp())
+
+    @property
+    def identity(self) -> str | None:
+        """The id of the session; None as long as nothing is stored. Whoever knows it has the session."""
+        return self.inner.id
+
+    def set_new_identity(self, identity: Any) -> None:
+        """Raise RuntimeError: ids are made by the manager."""
+        raise RuntimeError("the manager makes the ids of sessions: await session.renew()")
+
+    @property
+    def user_id(self) -> str | None:
+        """The user who logged in with ``login``; None if nobody did."""
+        return self.inner.user_id
+
+    async def login(self, user_id: str, **data: Any) -> None:
+        """Make it the session of a user, under a new id, and set ``data``. See ``Session.login``."""
+        await self.inner.login(user_id, **data)
+
+    async def renew(self, grace_seconds: float = 0) -> bool:
+        """Give the session a new id; False if it has ended. See ``Session.renew``."""
+        return await self.inner.renew(grace_seconds)
+
+    async def logout(self) -> None:
+        """End the session for everybody, at once, and empty it. ``invalidate`` does so when the response begins."""
+        await self.inner.invalidate()
+
+    async def save(self) -> None:
+        """Write now what has changed, whatever the response will be. See ``Session.save``."""
+        await self.inner.save()
+
+    async def increment(self, key: str, amount: int = 1) -> int | None:
+        """Add to one key in one atomic step; the new value. See ``Session.increment``."""
+        return await self.inner.increment(key, amount)
+
+    def invalidate(self) -> None:
+        """Empty the session; with nothing set after that it ends when the response begins."""
+        self.inner.clear()
+
+
+class ChukStorage(AbstractStorage):
+    """The sessions of a manager, for ``aiohttp-session``. Install it with ``setup`` of this module.
+
+    Args:
+        manager: A ``SessionManager`` with ``strict=True`` and ``opaque_ids=True``.
+        transport: ``Cookie(...)``, the default, or ``Header(...)``, ``Bearer()``.
+        max_bytes: How large the JSON of a session may be; a larger one is a MetadataError that names its largest keys.
+        retry_after: Seconds, for the header of that name in a 503.
+
+    Raises TypeError and ValueError for a manager that cannot serve browsers.
+    """
+
+    def __init__(
+        self,
+        manager: SessionManager,
+        *,
+        transport: Transport | None = None,
+        max_bytes: int = DEFAULT_MAX_BYTES,
+        retry_after: int = 2,
+    ) -> None:
+        self.transport: Transport = Cookie() if transport is None else transport
+        if isinstance(self.transport, Cookie):
+            super().__init__(cookie_name=self.transport.wire_name)
+        else:
+            super().__init__()
+        self._manager, self._max_bytes, self.retry_after = check_manager(manager), max_bytes, retry_after
+
+    async def new_session(self) -> AiohttpSession:
+        """An empty session."""
+        return ChukSession(Session(StoredSession(self._manager, self._max_bytes)))
+
+    async def load_session(self, request: web.Request) -> AiohttpSession:
+        """The session of a request, by its id; an empty one if none lives."""
+        ids = self.transport.ids(_scope(request))
+        session = Session(*await load(self._manager, ids, self._max_bytes)) if ids else None
+        found = ChukSession(session) if session is not None else cast("ChukSession", await self.new_session())
+        request[LOADED] = found
+        return found
+
+    async def save_session(self, request: web.Request, response: web.StreamResponse, session: AiohttpSession) -> None:
+        """Write what has changed, and tell the client; not into an answer of 500 and more."""
+        if not isinstance(session, ChukSession):
+            raise TypeError(f"this storage has sessions of its own, got {type(session).__name__}")
+        if session.told:
+            return
+        inner = session.inner
+        loaded: ChukSession | None = request.get(LOADED)
+        if response.status < SERVER_ERROR:
+            if loaded is not None and loaded is not session:  # new_session() was to begin anew, as at a login
+                await loaded.inner.invalidate()
+                inner._stored.presented = True
+                inner._stored.ended = not dict.__len__(inner)
+            await inner._commit()
+        self.tell(response, session)
+
+    def tell(self, response: web.StreamResponse, session: ChukSession) -> None:
+        """Add to a response what the client must be told of its session."""
+        session.told = session.inner._stored.closed = True
+        headers: Headers = []
+        stored = session.inner._stored
+        if stored.issued and not stored.gone and stored.session_id is not None:
+            self.transport.issue(headers, stored.session_id, stored.seconds_left())
+        elif stored.ended and stored.presented:
+            self.transport.clear(headers)
+        for name, value in headers:
+            response.headers.add(name.decode("latin-1").title(), value.decode("latin-1"))
+        if headers:
+            response.headers.setdefault("Cache-Control", "private, no-store")
+        if self.transport.ambient:
+            _vary_by_cookie(response)
+
+
+def setup(app: web.Application, storage: ChukStorage) -> None:
+    """Install the sessions in an application, for streams and WebSockets too.
+
+    What was set before ``prepare`` is stored there and its cookie goes out; what is set later is stored when the
+    handler returns. A StorageError that nobody catches is a 503. ``aiohttp_session.setup`` does nothing of this.
+    """
+
+    async def prepared(request: web.Request, response: web.StreamResponse) -> None:
+        session = request.get(SESSION_KEY)
+        if isinstance(session, ChukSession):
+            try:
+                await storage.save_session(request, response, session)
+            except StorageError:
+                _begin_anew(request.writer)
+                raise
+
+    @web.middleware
+    async def around(request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            response = await handler(request)
+        except asyncio.CancelledError:
+            session = request.get(SESSION_KEY)
+            if isinstance(session, ChukSession) and session.told and session.inner.modified:
+                write_later(session.inner._commit, _log_loss)
+            raise
+        except StorageError as error:
+            logger.error("%s", error)
+            if _begun(request):
+                raise
+            headers = {"Retry-After": str(storage.retry_after), "Cache-Control": "no-store"}
+            raise web.HTTPServiceUnavailable(text=TEXT, headers=headers) from error
+        session = request.get(SESSION_KEY)
+        if isinstance(session, ChukSession) and response.prepared and response.status < SERVER_ERROR:
+            await _write_late(session.inner)
+        return response
+
+    app.middlewares.append(around)
+    setup_sessions(app, storage)
+    app.on_response_prepare.append(prepared)
+
+
+def _begin_anew(writer: Any) -> None:
+    """Undo what the beginning of a response has set, as another will be sent: aiohttp leaves it set."""
+    writer.chunked, writer.length = False, None
+
+
+def _begun(request: web.Request) -> bool:
+    """Whether the client has got the headers of a response already."""
+    session = request.get(SESSION_KEY)
+    return isinstance(session, ChukSession) and session.told
+
+
+async def _write_late(session: Session) -> None:
+    """Write what has changed since the response began."""
+    if session._stored.session_id is not None or session._stored.gone:
+        await write_late(session._commit, _log_loss)
+    elif dict.__len__(session):
+        logger.warning(
+            "a new session was filled after the response had begun: it is dropped, as the client cannot get its id;"
+            " set something before prepare(), or await session.save()"
+        )
+
+
+def _log_loss(error: Exception) -> None:
+    logger.error("%s (changes after the beginning of a response are lost)", error)
+
+
+async def session_of(request: web.Request) -> ChukSession:
+    """The session of a request, with its type; what ``get_session`` gives. Raises RuntimeError if it is another's."""
+    session = await get_session(request)
+    if not isinstance(session, ChukSession):
+        raise RuntimeError("this session is of another storage: setup(app, ChukStorage(manager)) is missing")
+    return session
+
+
+def _scope(request: web.Request) -> Scope:
+    """What a transport reads of a request."""
+    return {"headers": [(name.lower(), value) for name, value in request.raw_headers]}
+
+
+def _vary_by_cookie(response: web.StreamResponse) -> None:
+    """Add ``Cookie`` to the Vary header, unless it is there."""
+    vary = response.headers.get("Vary", "")
+    if "cookie" not in vary.lower() and vary.strip() != "*":
+        response.headers["Vary"] = f"{vary}, Cookie" if vary else "Cookie"
