@@ -137,6 +137,16 @@ def faults(session: nox.Session) -> None:
     session.run(install_dev(session), "-m", "pytest", "--faults", "-m", "faults", *session.posargs, external=True)
 
 
+@nox.session
+def browser(session: nox.Session) -> None:
+    """The shop of examples/shop in a headless Chromium, where the machine has that and its driver. Half a minute."""
+    for names in (("chromium", "chromium-browser", "google-chrome"), ("chromedriver", "chromium.chromedriver")):
+        if not any(map(shutil.which, names)):
+            session.skip(f"no {names[0]} on the PATH (Debian: apt-get install chromium chromium-driver)")
+    session.install("-e", ".[browser]")
+    session.run("python", "-m", "pytest", "--redis", "tests/browser", *session.posargs)
+
+
 def python_beside(session: nox.Session, folder: Path) -> Path:
     """The interpreter of a further environment in that folder, of the same Python as the session's; made if missing."""
     python = python_in(folder)

@@ -1,0 +1,1 @@
+"""The shop of examples/shop in a real browser: `nox -s browser`."""
