@@ -140,11 +140,30 @@ def faults(session: nox.Session) -> None:
 @nox.session
 def browser(session: nox.Session) -> None:
     """The shop of examples/shop in a headless Chromium, where the machine has that and its driver. Half a minute."""
+    session.install("-e", ".[browser]")
     for names in (("chromium", "chromium-browser", "google-chrome"), ("chromedriver", "chromium.chromedriver")):
         if not any(map(shutil.which, names)):
             session.skip(f"no {names[0]} on the PATH (Debian: apt-get install chromium chromium-driver)")
-    session.install("-e", ".[browser]")
     session.run("python", "-m", "pytest", "--redis", "tests/browser", *session.posargs)
+
+
+@nox.session
+def judges(session: nox.Session) -> None:
+    """Starlette's own tests of its session middleware, from its sdist, with ours in its place. Some seconds."""
+    session.install("-e", ".", "starlette", "httpx2", "itsdangerous", "pytest", "trio")
+    ask = "from importlib.metadata import version; print(version('starlette'))"
+    version = str(session.run("python", "-c", ask, silent=True)).strip()
+    folder = Path(session.create_tmp()).resolve()
+    archive, tree = folder / f"starlette-{version}.tar.gz", folder / f"starlette-{version}"
+    if not archive.exists():
+        download = ["pip", "download", "-q", "--no-deps", "--no-binary", "starlette", "-d", str(folder)]
+        session.run("python", "-m", *download, f"starlette=={version}")
+    shutil.unpack_archive(archive, folder)
+    plugin = Path("tests", "judges").resolve()
+    with session.chdir(tree):
+        options = ["-p", "starlette_sessions", "-p", "no:cacheprovider", "-rs", "-c", os.devnull, "--rootdir", "."]
+        run = ["pytest", *options, "tests/middleware/test_session.py", *session.posargs]
+        session.run("python", "-m", *run, env={"PYTHONPATH": str(plugin)})
 
 
 def python_beside(session: nox.Session, folder: Path) -> Path:
