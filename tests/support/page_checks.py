@@ -299,7 +299,7 @@ CHECKS: dict[str, Callable[[Namespace], Coroutine[Any, Any, None]]] = {
     "README.md#quick-start": check_quick_start,
     "README.md#in-a-web-application": check_readme_web_application,
     "docs/guide/values.md#the-provider-api": check_two_apis,
-    "docs/guide/sessions.md#in-detail": check_detail,
+    "docs/guide/sessions.md#sessions": check_detail,
     "docs/guide/users.md#all-sessions-of-a-user": check_user_sessions,
     "docs/guide/grid.md#grid-paths": check_grid,
     "docs/guide/storage.md#memory": check_memory,
