@@ -96,11 +96,5 @@ def test_bench_markers_stand_alone() -> None:
     assert [line for line in lines if "<!-- bench" in line] == ["<!-- bench:begin -->", "<!-- bench:end -->"]
 
 
-def test_architecture_names_files_that_exist() -> None:
-    names = set(re.findall(r"`(\w+(?:\.py|/))`", page("docs/internals/architecture.md").section("Architecture")))
-    assert names
-    assert [name for name in names if not (REPOSITORY / "chuk_sessions" / name).exists()] == []
-
-
 def test_the_changelog_has_this_version() -> None:
     assert f"\n## {chuk_sessions.__version__} " in (REPOSITORY / "CHANGELOG.md").read_text()
