@@ -10,7 +10,8 @@ Rules this file keeps:
   is NotSent. A ``heartbeat`` shorter than ``QUIET`` is proof enough, and saves the round trip.
 * If nothing comes within ``LATE`` seconds, the connection is compared with a second one, which the ``Link`` makes. If
   that answers while this one is silent still, it takes its place: what may be sent again is sent over that, as is what
-  waited. If a server is merely slow, the second connection gets no answer either, and none is ended.
+  waited. If a server is merely slow, or lets writes wait, the second connection gets no answer either, and the first
+  is kept; the next time it has twice as long.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ class Doubt:
     ) -> None:
         self._loop = loop
         self._connection = connection
-        self._patience = min(LATE, timeout / 4)
+        self._patience, self._most = min(LATE, timeout / 4), timeout / 2
         self._on_proven = on_proven
         self._on_late = on_late
         self._context = contextvars.Context()  # empty: a timer must not keep the first caller's variables alive
@@ -84,6 +85,10 @@ class Doubt:
         if not self._asked:
             self._connection.request(b"PING").add_done_callback(self.answered)
             self._asked = True
+
+    def be_patient(self) -> None:
+        """A second connection was made and not needed: the server, or the way to it, is slow. Wait longer next time."""
+        self._patience = min(2 * self._patience, self._most)
 
     def prove(self, since: float) -> None:
         """Bytes have come, at ``since`` or later."""

@@ -91,6 +91,7 @@ class Link:
         self._grace: asyncio.TimerHandle | None = None
         self._heartbeat: Heartbeat | None = None  # of the connection
         self.doubt: Doubt | None = None  # likewise
+        self.is_comparing = False  # a second connection was answered, and waits for what the first one waits for
         self._pause = 0.0  # seconds at the most before the next attempt to connect
         self._context = contextvars.Context()  # empty: what runs on must not keep the first caller's variables alive
         self._log = LimitedLog(logger, loop.time)
@@ -147,10 +148,11 @@ class Link:
     async def _take(self, connection: Connection) -> bool:
         """Use a new connection, in the place of the one in doubt if there is one, or end it; whether it is used."""
         try:
-            if self._is_wanted():
-                await self._replace(connection)
+            if self._is_wanted() and await self._replaces(connection):
                 self._use(connection)
                 return True
+            if self.doubt is not None:
+                self.doubt.be_patient()
             connection.abort("it is not needed any more")
             await asyncio.wait([connection.lost])
             return False
@@ -174,15 +176,41 @@ class Link:
         self.begin()
         self._owner.on_trouble()
 
-    async def _replace(self, connection: Connection) -> None:
-        """End the connection that does not answer, as this one does. Raises NotSent if it was lost meanwhile."""
+    async def _replaces(self, connection: Connection) -> bool:
+        """Whether to use this one; the connection that does not answer, as this one does, is ended.
+
+        It must answer a script: a server that lets writes wait (CLIENT PAUSE, a failover in good order) answers all
+        else. That takes a round trip, in which the other connection has its last chance, too. Raises NotSent if there
+        is no answer, or if this one was lost meanwhile.
+        """
         silent = self._connection
-        if silent is None:
-            return
-        silent.abort("it was quiet, and did not answer while another one did")
-        await asyncio.wait([silent.lost])
+        if silent is not None:
+            await self._compare_scripts(connection, silent)
+            if not silent.lost.done():
+                if not self._is_wanted():
+                    return False
+                silent.abort("it was quiet, and did not answer while another one did")
+                await asyncio.wait([silent.lost])
         if connection.lost.done():
             raise NotSent(connection.reason)
+        return True
+
+    async def _compare_scripts(self, connection: Connection, silent: Connection) -> None:
+        """Wait for the answer to a script. Raises NotSent if there is none."""
+        self.is_comparing = True
+        question = connection.request(b"EVAL", b"return 1", 0)
+        try:
+            either = [question, silent.lost]
+            await asyncio.wait(either, timeout=self._config.timeout, return_when=asyncio.FIRST_COMPLETED)
+            if question.done():
+                question.exception()  # a refusal is an answer too
+            elif not silent.lost.done():
+                raise NotSent("a second connection got no answer to a script either")
+            if connection.lost.done():
+                raise NotSent(connection.reason)
+        finally:
+            question.cancel()
+            self.is_comparing = False
 
     def _failed(self, exc: Exception) -> None:
         if self._connection is not None:  # in doubt: it may still answer, and its owner knows how long to wait

@@ -8,7 +8,8 @@ Rules this file keeps:
 * A connection that has been quiet is in ``Doubt`` with the next command: what may be sent again is sent over it, what
   may not be waits until it has answered. Nothing overtakes what waits. One that is used does not pay for this.
 * A connection is in doubt after half a timeout of ticks without a byte while commands wait for it, and dead after a
-  full one: a tick before those are given up, so that they are sent again. Silence is counted as their age is.
+  full one: a tick before those are given up, so that they are sent again. Silence is counted as their age is. One to
+  a server that lets writes wait is not dead: calls that are younger may still be answered.
 * A command whose reply was lost with its connection is sent again only if ``Replay`` allows it, once; it
   keeps its age.
 """
@@ -397,7 +398,7 @@ class Node(Numbers):
             self._heard = self._watchdog.tick
             return
         silent = self._watchdog.age(self._heard)
-        if silent >= TICKS:
+        if silent >= TICKS and not self._link.is_comparing:
             connection.abort(f"not a byte within {self._config.timeout:g} s")
         elif silent >= TICKS // 2 and doubt is not None:
             doubt.begin()
