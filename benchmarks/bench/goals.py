@@ -97,10 +97,18 @@ def _redis_get(loop: str) -> list[Goal]:
 
 
 def _deployed() -> list[Goal]:
-    wanted = {"TLS": "redis-tls.get.50", "Cluster of 3 masters": "redis-cluster.get.50"}
+    match, get = "TLS and Cluster", "redis-cluster.get.50"
+    wanted = {"TLS": "redis-tls.get.50", "Cluster of 3 masters": get}
+    users = {"random users": "manager.redis-cluster.validate.50", "10 users": "manager.redis-cluster.validate-hot.50"}
     return [
-        Speed(f"Redis GET, 50 callers, {what}", "redis-py", 4, False, "TLS and Cluster", name, "redis-py")
-        for what, name in wanted.items()
+        *[
+            Speed(f"Redis GET, 50 callers, {what}", "redis-py", 4, False, match, name, "redis-py")
+            for what, name in wanted.items()
+        ],
+        *[
+            Speed(f"validate, 50 callers, Cluster, {who}", "redis-py's GET", 4, False, match, name, "redis-py", get)
+            for who, name in users.items()
+        ],
     ]
 
 

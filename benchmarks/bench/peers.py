@@ -28,6 +28,7 @@ TITLES: dict[SideName, str] = {
 PROVIDER = [f"memory.{call}" for call in ("get", "set-new", "set-over", "delete")]
 MANAGER = [f"manager.memory.{call}" for call in ("validate", "allocate", "update", "info")]
 DEPLOYED_GET = ["redis-tls.get.50", "redis-cluster.get.50"]
+CLUSTER_VALIDATE = [f"manager.redis-cluster.validate{name}.50" for name in ("", "-hot")]
 REDIS_GET = ["redis.get", "redis.get.50", "redis.get.500"]
 REDIS_VALIDATE = ["manager.redis.validate", "manager.redis.validate.50"]
 OPENING = ["open", "validate-and-info"]
@@ -58,7 +59,13 @@ MATCHES = (
     ),
     Match("Redis on asyncio", "asyncio", {"ours": REDIS_GET, "redis-py": REDIS_GET}, redis=True),
     Match("Redis on uvloop", "uvloop", {"ours": REDIS_GET, "redis-py": REDIS_GET}, redis=True),
-    Match("TLS and Cluster", "asyncio", {"ours": DEPLOYED_GET, "redis-py": DEPLOYED_GET}, redis=True, deployed=True),
+    Match(
+        "TLS and Cluster",
+        "asyncio",
+        {"ours": [*DEPLOYED_GET, *CLUSTER_VALIDATE], "redis-py": DEPLOYED_GET},
+        redis=True,
+        deployed=True,
+    ),
     Match("index of users", "asyncio", {"ours": [name for name in INDEX if ".redis." in name]}, redis=True),
     Match(
         "index of users in a cluster",
