@@ -66,6 +66,8 @@ def _number(name: str, value: Any, unit: str) -> float:
 
 def check_user(name: str, value: Any, alternative: str = "") -> str:
     """A user id as a plain str. Raises TypeError for anything else, ValueError for one over 64 KiB."""
+    if type(value) is str and len(value) <= MAX_USER_BYTES // 4:
+        return value
     user_id = grid.check_text(name, value, alternative)
     check_size(name, user_id, MAX_USER_BYTES)
     return user_id
@@ -73,6 +75,8 @@ def check_user(name: str, value: Any, alternative: str = "") -> str:
 
 def check_id(name: str, value: Any) -> str:
     """A session id as a plain str. Raises TypeError for anything else, ValueError for one over 1 KiB."""
+    if type(value) is str and len(value) <= MAX_ID_BYTES // 4:  # a character takes four bytes at most
+        return value
     session_id = grid.check_text(name, value)
     check_size(name, session_id, MAX_ID_BYTES)
     return session_id
