@@ -218,7 +218,9 @@ class KeyValueStore:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 raise
-            raise ProviderError("the custom provider cancelled a call that nobody had given up") from exc
+            raise ProviderError(
+                "the custom provider raised CancelledError although the calling task was not cancelled"
+            ) from exc
         except (ProviderError, SessionError, DeadlineError):
             raise
         except Exception as exc:

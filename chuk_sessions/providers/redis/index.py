@@ -8,8 +8,8 @@ several steps, each safe to be the last one:
   not there, never the other way round.
 * What is filed is an incarnation: the time by the index's clock and random digits, also in the record. Only that
   incarnation is ended or taken out, so that a session allocated anew under the same id is another one.
-* Whoever ends one that is filed and not there leaves a marker for the create that may be under way; see
-  ``lua/kill.lua``.
+* If a session is in the index but its key does not exist, another process may still be creating it. Whoever ends it
+  writes a marker key; the pending create sees the marker and stops. See ``lua/kill.lua``.
 """
 
 from __future__ import annotations
