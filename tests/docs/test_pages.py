@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support import page_checks
-from tests.support.pages import DOCS, PAGES, README, REPOSITORY, Page, called_functions, is_promised
+from tests.support.pages import DOCS, PAGES, README, REPOSITORY, Page, called_functions, is_promised, page
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -127,6 +127,13 @@ def test_every_page_can_be_reached() -> None:
         linked = [(page.path.parent / link).resolve() for link in links if link.endswith(".md")]
         pending += [Page(path) for path in linked if path not in found]
     assert {page.path for page in DOCS} <= found
+
+
+def test_the_index_has_every_page() -> None:
+    """The side bar of the site is made of it: a page that is missing there is a warning of `nox -s docs`."""
+    index = page("docs/index.md")
+    linked = [(index.path.parent / link).resolve() for link in index.links()]
+    assert sorted(each.path for each in DOCS if each != index) == sorted(set(linked) & {each.path for each in DOCS})
 
 
 def test_the_store_that_the_page_builds_is_the_example() -> None:
