@@ -28,6 +28,10 @@ def test_it_is_one_screen() -> None:
 
 
 def test_all_nox_commands_exist() -> None:
+    """And each has its row in the table of CONTRIBUTING.md; `nox` alone runs `quick`."""
+    rows = " ".join(row[0] for row in page("CONTRIBUTING.md").table("The sessions of nox"))
+    missing = {name for name in nox_sessions() if not re.search(rf"\b{name.partition('-')[0]}\b", rows)}
+    assert missing <= {"quick"}
     mentioned = re.findall(r"nox -s ([\w.-]+(?: \w+)*)", README.text() + page("CONTRIBUTING.md").text())
     names = {name for group in mentioned for name in group.split()}
     assert {"bench", "tests"} <= names <= nox_sessions()
