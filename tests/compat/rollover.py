@@ -129,7 +129,7 @@ async def _ended(old: OldProcess, url: str, failures: _Failures) -> None:
 
 
 async def _ended_there(old: OldProcess, url: str, failures: _Failures) -> None:
-    """A logout in an old process ends nothing that was taken over, as the README says; a logout here does."""
+    """A logout in an old process ends nothing that was taken over (docs/upgrade/moving.md); a logout here does."""
     session_id = _allocate(old, user_id="alice")["session_id"]
     failures.unless(await _manager(url).validate_session(session_id), "a session does not validate")
     failures.unless(not old.call("delete_session", session_id=session_id), "the old key is still there")

@@ -1,4 +1,4 @@
-"""A user's own provider, as the README tells users to write one: setex, get, delete, close and nothing else."""
+"""A user's own provider, as in docs/extend/provider.md: setex, get, delete, close and nothing else."""
 
 from __future__ import annotations
 
