@@ -23,7 +23,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from chuk_sessions.exceptions import NotSent, ProviderError, ServerError
-from chuk_sessions.redis_client.commands import Command
+from chuk_sessions.redis_client.commands import Argument, Command
 from chuk_sessions.redis_client.config import RedisConfig
 from chuk_sessions.redis_client.connect import OnLost, open_connection
 from chuk_sessions.redis_client.connection import Connection
@@ -39,6 +39,7 @@ logger = logging.getLogger(f"{__package__}.node")  # a name that applications kn
 
 FIRST_PAUSE = 0.05  # seconds between attempts at the most, doubled each time
 MAX_PAUSE = 1.0
+QUESTIONS: tuple[tuple[Argument, ...], ...] = ((b"EVAL", b"return 1", 0), (b"PING",))
 MAX_PAUSE_IN_GRACE = 0.25  # callers wait then: a server that is back before they are told must be found before that
 
 Connect = Callable[[OnLost], Awaitable[Connection]]
@@ -180,12 +181,17 @@ class Link:
         """Whether to use this one; the connection that does not answer, as this one does, is ended.
 
         It must answer a script: a server that lets writes wait (CLIENT PAUSE, a failover in good order) answers all
-        else. That takes a round trip, in which the other connection has its last chance, too. Raises NotSent if there
-        is no answer, or if this one was lost meanwhile.
+        else. When such a pause ends, either connection may be the first to be answered: so it is asked once more.
+        Raises NotSent if there is no answer, or if this one was lost meanwhile.
         """
         silent = self._connection
         if silent is not None:
-            await self._compare_scripts(connection, silent)
+            self.is_comparing = True
+            try:
+                for question in QUESTIONS:
+                    await self._must_answer(connection, silent, question)
+            finally:
+                self.is_comparing = False
             if not silent.lost.done():
                 if not self._is_wanted():
                     return False
@@ -195,22 +201,20 @@ class Link:
             raise NotSent(connection.reason)
         return True
 
-    async def _compare_scripts(self, connection: Connection, silent: Connection) -> None:
-        """Wait for the answer to a script. Raises NotSent if there is none."""
-        self.is_comparing = True
-        question = connection.request(b"EVAL", b"return 1", 0)
+    async def _must_answer(self, connection: Connection, silent: Connection, command: tuple[Argument, ...]) -> None:
+        """Wait for an answer, or for the end of the silent one. Raises NotSent if neither comes."""
+        question = connection.request(*command)
         try:
             either = [question, silent.lost]
             await asyncio.wait(either, timeout=self._config.timeout, return_when=asyncio.FIRST_COMPLETED)
             if question.done():
                 question.exception()  # a refusal is an answer too
             elif not silent.lost.done():
-                raise NotSent("a second connection got no answer to a script either")
+                raise NotSent("a second connection got no answer either")
             if connection.lost.done():
                 raise NotSent(connection.reason)
         finally:
             question.cancel()
-            self.is_comparing = False
 
     def _failed(self, exc: Exception) -> None:
         if self._connection is not None:  # in doubt: it may still answer, and its owner knows how long to wait
