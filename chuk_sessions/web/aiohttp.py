@@ -24,7 +24,7 @@ import asyncio
 import logging
 import time
 from datetime import datetime
-from typing import Any, cast
+from typing import Any
 
 from chuk_sessions.exceptions import StorageError
 from chuk_sessions.session_manager import SessionManager
@@ -35,7 +35,7 @@ from chuk_sessions.web.middleware import DEFAULT_MAX_BYTES
 from chuk_sessions.web.outage import TEXT
 from chuk_sessions.web.session import Session
 from chuk_sessions.web.settings import check_manager
-from chuk_sessions.web.stored import StoredSession, load
+from chuk_sessions.web.stored import StoredSession
 from chuk_sessions.web.transports import Transport
 
 __all__ = ["ChukSession", "ChukStorage", "session_of", "setup"]
@@ -146,9 +146,9 @@ class ChukStorage(AbstractStorage):
 
     async def load_session(self, request: web.Request) -> AiohttpSession:
         """The session of a request, by its id; an empty one if none lives."""
+        stored = StoredSession(self._manager, self._max_bytes)
         ids = self.transport.ids(_scope(request))
-        session = Session(*await load(self._manager, ids, self._max_bytes)) if ids else None
-        found = ChukSession(session) if session is not None else cast("ChukSession", await self.new_session())
+        found = ChukSession(Session(stored, await stored.load(ids) if ids else None))
         request[LOADED] = found
         return found
 

@@ -108,13 +108,28 @@ class Cookie:
 
     def ids(self, scope: Scope) -> Sequence[str]:
         """The ids in the cookies of our name, at most two: another path or domain may have set one as well."""
-        found: list[str] = []
+        found: Sequence[str] = ()
         for name, value in scope["headers"]:
-            if name == b"cookie" and self._needle in value and not self._expires_at_once:
-                for match in self._pattern.finditer(value):
-                    found += (each for each in own_ids([match[1]]) if each not in found)
-                    if len(found) == MOST_IDS:
-                        return found
+            if name == b"cookie" and self._needle in value:
+                found = [*found, *self._ids_in(value)] if found else self._ids_in(value)
+        if len(found) < MOST_IDS:
+            return found
+        return list(dict.fromkeys(found))[:MOST_IDS]
+
+    def _ids_in(self, value: bytes) -> Sequence[str]:
+        """Those in one header, in which the name is somewhere; the first two, and others of no use."""
+        if self._expires_at_once:
+            return ()
+        first = self._pattern.search(value)
+        if first is None:
+            return ()
+        if value.find(self._needle, first.end()) < 0:  # as it usually is
+            return own_ids((first[1],))
+        found: list[str] = []
+        for match in self._pattern.finditer(value):
+            found += (each for each in own_ids((match[1],)) if each not in found)
+            if len(found) == MOST_IDS:
+                break
         return found
 
     def issue(self, headers: Headers, session_id: str, seconds_left: float) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import logging
 from asyncio import CancelledError
+from collections.abc import Awaitable
 from typing import Any
 
 from chuk_sessions.exceptions import StorageError
@@ -33,28 +34,17 @@ logger = logging.getLogger(__name__)
 class Exchange:
     """The ``send`` that the application of one request gets, and the end of that request."""
 
-    __slots__ = (
-        "_left",
-        "_muted",
-        "_receive",
-        "_scope",
-        "_send",
-        "_settings",
-        "_spoiled",
-        "_started",
-        "_stored",
-        "session",
-    )
+    _started = False  # the response has begun
+    _idle = False  # and nothing was stored by then, so that nothing can be stored any more
+    _left = False  # the client has, while the response was under way
+    _muted = False  # we have answered: what the application sends is dropped
+    _spoiled = False  # nothing is written at the end, as the response tells of an error
 
     def __init__(self, settings: Settings, scope: Scope, receive: Receive, send: Send, session: Session) -> None:
         self._settings = settings
         self._scope, self._receive, self._send = scope, receive, send
         self.session = session
         self._stored: StoredSession = session._stored
-        self._started = False  # the response has begun
-        self._left = False  # the client has, while the response was under way
-        self._muted = False  # we have answered: what the application sends is dropped
-        self._spoiled = False  # nothing is written at the end, as the response tells of an error
 
     async def run(self, app: ASGIApp) -> None:
         """Serve the request: one commit when the response begins, and one at the end if something changed since."""
@@ -69,28 +59,43 @@ class Exchange:
             elif await self._answer_failure(error):
                 return
             raise
-        if self._started and not self._spoiled and not self._is_idle():
+        if self._started and not self._spoiled and not self._is_as_it_was():
             await self._late_commit()
 
-    async def send(self, message: Message) -> None:
-        """Pass a message on; the first of a response with the headers of the session, after it was written."""
+    def send(self, message: Message) -> Awaitable[None]:
+        """Pass a message on; the first of a response with the headers of the session, after it was written.
+
+        What is only passed on is given to the server as it is, without a coroutine of ours around it.
+        """
         if self._muted:
-            return
-        if self._started or message["type"] != "http.response.start":
-            try:
-                await self._send(message)
-            except OSError:
-                self._left = self._started
-                raise
-            return
-        if self._is_idle():
-            self._started = self._stored.closed = True
-            message = self._with_headers(message)
-        else:
-            message = await self.begin(message, message["status"])
-            if self._muted:
-                return
-        await self._send(message)
+            return _drop()
+        if not self._started:
+            if message["type"] != "http.response.start":
+                return self._send(message)
+            if not self._is_idle():
+                return self._begin_and_send(message)
+            self._started = self._idle = self._stored.closed = True
+            return self._send(self._with_headers(message) if self.session.accessed else message)
+        return self._send(message) if self._idle else self._pass_on(message)
+
+    async def _begin_and_send(self, message: Message) -> None:
+        message = await self.begin(message, message["status"])
+        if not self._muted:
+            await self._send(message)
+
+    async def _pass_on(self, message: Message) -> None:
+        try:
+            await self._send(message)
+        except OSError:
+            self._left = True
+            raise
+
+    def _is_as_it_was(self) -> bool:
+        """Whether nothing is to be written at the end of the request, and no warning is due."""
+        session = self.session
+        if self._scope.get(self._settings.scope_key) is not session:
+            return False
+        return not dict.__len__(session) if self._stored.session_id is None else session._is_stored()
 
     def _is_idle(self) -> bool:
         """Whether there is no session, and nothing to make one of."""
@@ -199,6 +204,10 @@ class Exchange:
     def _told_in_outage(self) -> Headers:
         """The new id of a session that has one; a cookie is never cleared while nobody knows what is stored."""
         return self._told() if self._stored.issued else []
+
+
+async def _drop() -> None:
+    """Send nothing."""
 
 
 def _vary_by_cookie(headers: list[tuple[Any, Any]]) -> None:

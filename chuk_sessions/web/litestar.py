@@ -35,7 +35,7 @@ from chuk_sessions.web.middleware import SessionMiddleware
 from chuk_sessions.web.outage import TEXT
 from chuk_sessions.web.session import Session
 from chuk_sessions.web.settings import ManagerSource, Settings
-from chuk_sessions.web.stored import StoredSession, load
+from chuk_sessions.web.stored import StoredSession
 from chuk_sessions.web.transports import Bearer, Header, Transport
 
 __all__ = ["LitestarSession", "SessionBackend", "SessionConfig", "session_of", "storage_unavailable"]
@@ -154,10 +154,9 @@ class SessionBackend(BaseSessionBackend[SessionConfig]):
         """The session of a connection, by its cookie; an empty one if none lives."""
         scope = _with_cookies(connection)
         manager, settings = await self.config.manager_of(scope), self.config.settings
+        stored = StoredSession(manager, settings.max_bytes)
         ids = settings.transport.ids(scope)
-        if not ids:
-            return LitestarSession(StoredSession(manager, settings.max_bytes), None, settings)
-        return LitestarSession(*await load(manager, ids, settings.max_bytes), settings)
+        return LitestarSession(stored, await stored.load(ids) if ids else None, settings)
 
     async def store_in_message(
         self, scope_session: Any, message: LitestarMessage, connection: ASGIConnection[Any, Any, Any, Any]

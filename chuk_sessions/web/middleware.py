@@ -15,7 +15,7 @@ from chuk_sessions.web.exchange import Exchange
 from chuk_sessions.web.origin import FORBIDDEN, TEXT, Origins, Paths
 from chuk_sessions.web.outage import OnOutage, Outage
 from chuk_sessions.web.settings import ManagerSource, Settings, check_manager
-from chuk_sessions.web.stored import StoredSession, load
+from chuk_sessions.web.stored import StoredSession
 from chuk_sessions.web.transports import Transport
 from chuk_sessions.web.websocket import SocketExchange
 
@@ -23,6 +23,7 @@ __all__ = ["SessionMiddleware"]
 
 DEFAULT_MAX_BYTES = 256 * 1024
 DEFAULT_RECHECK = 60.0
+KINDS = frozenset(("http", "websocket"))
 UNSET: Any = object()
 
 N = TypeVar("N", int, float)
@@ -109,44 +110,37 @@ class SessionMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request or WebSocket."""
         kind, settings = scope["type"], self.settings
-        if kind not in ("http", "websocket") or settings.exclude.has(scope) or self._is_there(scope):
+        if kind not in KINDS or settings.exclude.has(scope) or (settings.scope_key in scope and self._is_there(scope)):
             await self.app(scope, receive, send)
             return
         source = settings.source
         manager = source if isinstance(source, SessionManager) else await self.choose(scope)
         if manager is None:
             await self.app(scope, receive, send)
-        elif kind == "websocket" and settings.transport.ambient and not settings.origins.allow_socket(scope):
+            return
+        if kind == "websocket" and settings.transport.ambient and not settings.origins.allow_socket(scope):
             await refuse_socket(scope, receive, send, FORBIDDEN, TEXT)
-        else:
-            await self._serve(scope, receive, send, manager)
-
-    async def _serve(self, scope: Scope, receive: Receive, send: Send, manager: SessionManager) -> None:
-        settings, data = self.settings, None
-        try:
-            if ids := settings.transport.ids(scope):
-                stored, data = await load(manager, ids, settings.max_bytes)
-            else:
-                stored = StoredSession(manager, settings.max_bytes)
-        except StorageError as error:
-            settings.outage.log(error)
-            if not settings.outage.goes_on:
-                await settings.outage.answer(scope, receive, send, [])
-                return
-            stored = StoredSession(manager, settings.max_bytes)
-            stored.gone = True
+            return
+        stored, data = StoredSession(manager, settings.max_bytes), None
+        if ids := settings.transport.ids(scope):
+            try:
+                data = await stored.load(ids)
+            except StorageError as error:
+                settings.outage.log(error)
+                if not settings.outage.goes_on:
+                    await settings.outage.answer(scope, receive, send, [])
+                    return
+                stored.gone = True
         scope[settings.scope_key] = session = settings.session_class(stored, data, settings)
-        exchange = Exchange if scope["type"] == "http" else SocketExchange
+        exchange = Exchange if kind == "http" else SocketExchange
         await exchange(settings, scope, receive, send, session).run(self.app)
 
     def _is_there(self, scope: Scope) -> bool:
-        """Whether a middleware further out has put the same session there.
+        """Whether what is there is the same session, put there by a middleware further out.
 
-        Raises RuntimeError if something else is there: the two would write over each other.
+        Raises RuntimeError if it is something else: the two would write over each other.
         """
         key = self.settings.scope_key
-        if key not in scope:
-            return False
         outer = getattr(scope[key], "_home", None)
         if isinstance(outer, Settings) and _are_one(outer, self.settings):
             return True

@@ -30,7 +30,7 @@ from chuk_sessions.web.middleware import SessionMiddleware
 from chuk_sessions.web.outage import TEXT
 from chuk_sessions.web.session import Session
 from chuk_sessions.web.settings import ManagerSource
-from chuk_sessions.web.stored import StoredSession, load
+from chuk_sessions.web.stored import StoredSession
 from chuk_sessions.web.transports import Transport
 
 __all__ = ["ChukSessions", "QuartSession", "cookie_of", "session"]
@@ -80,6 +80,9 @@ class QuartSession(Session):
 
     def _plain(self) -> dict[str, Any]:
         return {key: serializer.tag(value) for key, value in dict.items(self)}
+
+    def _is_stored(self) -> bool:
+        return not self._cleared and self._stored.holds(self._plain().items())
 
     def _take(self, data: dict[str, Any]) -> None:
         self._replace(_untagged(data))
@@ -207,10 +210,9 @@ class _Interface(SessionInterface):
         manager = await self._middleware.choose(scope)
         if manager is None:
             return None
-        if ids := settings.transport.ids(scope):
-            session = QuartSession(*await load(manager, ids, settings.max_bytes), settings)
-        else:
-            session = QuartSession(StoredSession(manager, settings.max_bytes), None, settings)
+        stored = StoredSession(manager, settings.max_bytes)
+        ids = settings.transport.ids(scope)
+        session = QuartSession(stored, await stored.load(ids) if ids else None, settings)
         session._is_apart = True
         return session
 

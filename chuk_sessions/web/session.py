@@ -168,12 +168,18 @@ class Session(dict[str, Any]):
             if not dict.__len__(self) and not self._stored.gone:
                 await self._stored.end()
                 return
-        if dict.__len__(self) or self._stored.session_id is not None:
+        if (dict.__len__(self) or self._stored.session_id is not None) and not self._is_stored():
             await self._stored.commit(self._plain())
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         """A copy, and what is read from a pickle, is a plain dict: there is one session for a request."""
         return dict, (self._plain(),)
+
+    def _is_stored(self) -> bool:
+        """Whether the store holds exactly what is in it; while nobody has looked into it, nothing can have changed."""
+        return not self._cleared and (
+            (not self._accessed and self._stored.session_id is not None) or self._stored.holds(dict.items(self))
+        )
 
     def _plain(self) -> dict[str, Any]:
         """What is to be stored, as a plain dict; `dict.copy` would ask the methods that mark the session."""
@@ -181,6 +187,7 @@ class Session(dict[str, Any]):
 
     def _adopt(self, data: dict[str, Any]) -> None:
         """Become equal to the dict that the application put in the place of this one."""
+        self._accessed = True
         self._replace(dict(data.items()))
 
     def _transport(self, usual: Transport) -> Transport:

@@ -6,6 +6,7 @@ inside them. A scalar is kept as it is and compared by type and value; anything 
 
 from __future__ import annotations
 
+from collections.abc import ItemsView
 from typing import Any
 
 from orjson import dumps
@@ -13,11 +14,12 @@ from orjson import dumps
 from chuk_sessions.codec import ANY_DEPTH, FAITHFUL, REFUSALS, encode_fields, encode_value, text_key
 from chuk_sessions.exceptions import MetadataError
 
-__all__ = ["Saved", "changes", "check_size", "freeze", "freeze_all"]
+__all__ = ["Saved", "are_same", "changes", "check_size", "freeze", "freeze_all"]
 
 Saved = dict[str, Any]
 
 SCALARS = frozenset((str, int, float, bool, type(None)))
+MISSING: Any = object()
 MOST_NAMED = 3  # of the largest keys, in an error
 LONGEST_NAME = 40  # characters of a key, in an error
 
@@ -39,6 +41,17 @@ def _json(value: Any) -> bytes:
 def freeze_all(data: dict[str, Any]) -> Saved:
     """Each value of what was read from a store, frozen."""
     return {key: value if type(value) in SCALARS else _json(value) for key, value in data.items()}
+
+
+def are_same(saved: Saved, items: ItemsView[Any, Any]) -> bool:
+    """Whether nothing is different; what `changes` would say of it, in the time that most requests have for that."""
+    if len(items) != len(saved):
+        return False
+    for key, value in items:
+        old = saved.get(key, MISSING)
+        if old is not value and not _same(old, value):
+            return False
+    return True
 
 
 def changes(saved: Saved, data: dict[Any, Any]) -> tuple[dict[str, Any], list[str]]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import ItemsView, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,9 +21,9 @@ from chuk_sessions.arguments import check_count, check_user
 from chuk_sessions.exceptions import MetadataError, SessionTakenError
 from chuk_sessions.models import iso_timestamp
 from chuk_sessions.session_manager import SessionManager
-from chuk_sessions.web.snapshot import Saved, changes, check_size, freeze, freeze_all
+from chuk_sessions.web.snapshot import Saved, are_same, changes, check_size, freeze, freeze_all
 
-__all__ = ["StoredSession", "load"]
+__all__ = ["StoredSession"]
 
 logger = logging.getLogger(__name__)
 
@@ -44,24 +44,34 @@ class StoredSession:
         closed: Whether the response has begun, so that the client can be told nothing more.
     """
 
-    __slots__ = (
-        *("_manager", "_max_bytes", "_saved", "closed", "created_at", "ended", "expires_at", "gone", "is_new"),
-        *("issued", "presented", "session_id", "user_id"),
-    )
+    # Most requests change none of these, so they are set where they change, and not for each request.
+    session_id: str | None = None
+    user_id: str | None = None
+    created_at: str | None = None
+    expires_at: str | None = None
+    is_new = True
+    presented = issued = ended = gone = closed = False
+    _saved: Saved = {}  # noqa: RUF012 (replaced, before anything is put into it)
 
-    def __init__(self, manager: SessionManager, max_bytes: int, *, presented: bool = False) -> None:
+    def __init__(self, manager: SessionManager, max_bytes: int) -> None:
         self._manager = manager
         self._max_bytes = max_bytes
-        self.presented = presented
-        self.issued = self.ended = self.gone = self.closed = False
-        self._forget()
+
+    async def load(self, ids: Sequence[str]) -> dict[str, Any] | None:
+        """Become the first of these sessions that lives, and return its data; None if none does.
+
+        Raises StorageError.
+        """
+        self.presented = True
+        for session_id in ids:
+            info = await self._manager.open_session(session_id)
+            if info is not None:
+                return self.found(info)
+        return None
 
     def _forget(self) -> None:
-        self.session_id: str | None = None
-        self.user_id: str | None = None
-        self.created_at: str | None = None
-        self.expires_at: str | None = None
-        self._saved: Saved = {}
+        self.session_id = self.user_id = self.created_at = self.expires_at = None
+        self._saved = {}
         self.is_new = True
         self.issued = False
 
@@ -84,6 +94,10 @@ class StoredSession:
         if self.expires_at is None:
             return 0.0
         return max(0.0, (datetime.fromisoformat(self.expires_at) - datetime.now(UTC)).total_seconds())
+
+    def holds(self, items: ItemsView[str, Any]) -> bool:
+        """Whether the store holds exactly these keys with these values, as far as this request knows."""
+        return self.session_id is not None and are_same(self._saved, items)
 
     def is_changed(self, data: dict[str, Any]) -> bool:
         """Whether ``data`` is something else than what the store holds, as far as this request knows."""
@@ -113,7 +127,7 @@ class StoredSession:
         now = time.time()
         self.user_id, self.created_at = user_id, iso_timestamp(now)
         self.expires_at = iso_timestamp(now + self._manager.default_ttl_hours * SECONDS_AN_HOUR)
-        self.issued, self.gone = True, False
+        self.issued, self.gone, self._saved = True, False, {}
         self._keep(data, [])
 
     async def _write(self, data: dict[str, Any], changed: dict[str, Any], removed: Sequence[str]) -> None:
@@ -225,18 +239,3 @@ def _sum(key: str, value: Any, amount: int) -> int:
     if type(value) is not int:
         raise MetadataError(f"{key!r} cannot be counted on: it holds no integer of 64 bits; nothing was stored")
     return value + check_count(amount)
-
-
-async def load(
-    manager: SessionManager, ids: Sequence[str], max_bytes: int
-) -> tuple[StoredSession, dict[str, Any] | None]:
-    """The first of these sessions that lives, with its data; a new one with None if none does.
-
-    Raises StorageError.
-    """
-    stored = StoredSession(manager, max_bytes, presented=True)
-    for session_id in ids:
-        info = await manager.open_session(session_id)
-        if info is not None:
-            return stored, stored.found(info)
-    return stored, None

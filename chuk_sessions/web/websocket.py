@@ -29,8 +29,6 @@ class SocketExchange(Exchange):
     application a ``websocket.disconnect`` with it, and a ``SocketClosed`` if it goes on sending.
     """
 
-    __slots__ = ("_connected", "_disconnected", "_over", "_pending", "_watcher")
-
     def __init__(self, settings: Settings, scope: Scope, receive: Receive, send: Send, session: Session) -> None:
         super().__init__(settings, scope, receive, send, session)
         self._over: asyncio.Future[None] | None = None
