@@ -185,9 +185,9 @@ def old_release(session: nox.Session, version: str = "0.2") -> str:
     return str(python)
 
 
-def run_benchmarks(session: nox.Session, program: str, *arguments: str) -> None:
+def run_benchmarks(session: nox.Session, program: str, *arguments: str, extras: str = "bench") -> None:
     """A program of benchmarks/, with what all of them need."""
-    session.install("-e", ".[bench]")
+    session.install("-e", f".[{extras}]")
     session.run("python", "-m", program, *arguments, *session.posargs)
 
 
@@ -270,4 +270,5 @@ def install_peers(session: nox.Session) -> Path:
 @nox.session
 def compare(session: nox.Session) -> None:
     """This library beside others from PyPI, each in its own environment, to results/. 25 minutes; `-- --quick`: two."""
-    run_benchmarks(session, "benchmarks.compare", "--environments", str(install_peers(session)))
+    peers = str(install_peers(session))
+    run_benchmarks(session, "benchmarks.compare", "--environments", peers, extras="bench,starlette")

@@ -25,7 +25,17 @@ from benchmarks.workloads.registry import WORKLOADS
 
 LIBRARIES = (
     *("chuk-sessions", "redis", "hiredis", "orjson", "uvloop"),
-    *("aiocache", "cachetools", "cashews", "coredis", "litestar", "moka-py", "starsessions", "valkey-glide"),
+    *(
+        "aiocache",
+        "cachetools",
+        "cashews",
+        "coredis",
+        "litestar",
+        "moka-py",
+        "starlette",
+        "starsessions",
+        "valkey-glide",
+    ),
 )
 TASKS = {  # by name the module and the function, loaded when asked for
     "blocks": (__name__, "blocks"),
@@ -33,6 +43,7 @@ TASKS = {  # by name the module and the function, loaded when asked for
     "footprint": ("benchmarks.bench.footprint", "of_items"),
     "session_footprint": ("benchmarks.bench.footprint", "of_sessions"),
     "latency": ("benchmarks.latency.run", "latency"),
+    "requests": ("benchmarks.web.driven", "requests"),
 }
 
 

@@ -9,14 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.compare.run import play, python_of
-from benchmarks.compare.sides import GROUPS, Contest, contests, environments
+from benchmarks.compare.sides import GROUPS, Contest, all_environments, contests
 from benchmarks.measure.event_loops import HERE
 from benchmarks.measure.placement import PLACEMENTS, possible
 from benchmarks.measure.scale import FULL, QUICK
 from benchmarks.program import parser_of, run_and_publish, run_program, servers_of
+from benchmarks.web import run as web
+from benchmarks.web.sides import duels
 from benchmarks.workloads.registry import WORKLOADS
 
 SCHEMA = 1
+REQUESTS = "Requests"  # for --only: all tables of requests
 
 
 def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -42,6 +45,8 @@ def measure(options: argparse.Namespace, results: dict[str, Any]) -> None:
     with servers_of(options) as running:
         results["servers"] = running.described()
         results["contests"] = play(chosen(options), pythons, running.urls, scale, options.placement)
+        requests = duels(options.no_redis) if not options.only or REQUESTS in options.only else []
+        results["web"] = web.play(requests, pythons, running.urls, scale, options.placement)
 
 
 def chosen(options: argparse.Namespace) -> list[Contest]:
@@ -58,7 +63,7 @@ def installed(folder: Path | None) -> dict[tuple[str, ...], str]:
     """The interpreter for each set of requirements; what is not installed is left out, and shown as that."""
     if folder is None:
         return {}
-    found = {requirements: python_of(folder / name) for requirements, name in environments().items()}
+    found = {requirements: python_of(folder / name) for requirements, name in all_environments().items()}
     return {requirements: python for requirements, python in found.items() if Path(python).exists()}
 
 

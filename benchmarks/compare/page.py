@@ -12,6 +12,7 @@ from benchmarks.measure.timing import spread, typical
 from benchmarks.pages.markdown import WIDTH, Table
 from benchmarks.pages.setting import setting
 from benchmarks.pages.units import NOTHING, callers, duration
+from benchmarks.web import page as web
 from benchmarks.workloads.registry import WORKLOADS
 
 METHOD = (
@@ -33,6 +34,8 @@ def text(results: Mapping[str, Any], every_loop: bool = True) -> str:
     for group in GROUPS:
         loops = [loop for loop in group.loops if _played(group, loop, results)]
         tables += [str(table(group, loop, results)) for loop in (loops if every_loop else loops[-1:])]
+    if every_loop:
+        tables += web.tables(results.get("web", ()))
     where = [placement.TEXT[results["placement"]]] if results["servers"] else []
     words = textwrap.fill(" ".join([METHOD, *where]), WIDTH, break_long_words=False, break_on_hyphens=False)
     return "\n\n".join([setting(results, _versions(results)), words, *tables]) + "\n"
@@ -86,6 +89,6 @@ def cell(entry: Mapping[str, Any] | None, ours: Mapping[str, Any] | None) -> str
 def _versions(results: Mapping[str, Any]) -> str:
     """What the sides really had."""
     found: dict[str, str] = {}
-    for entry in results["contests"]:
+    for entry in (*results["contests"], *results.get("web", ())):
         found |= {name: version for name, version in entry["versions"].items() if name != "chuk-sessions"}
     return "Compared: " + ", ".join(f"{name} {version}" for name, version in sorted(found.items()))

@@ -6,7 +6,7 @@ sort takes part. To add a library: an adapter, a line in ``SIDES``, and its name
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from benchmarks.workloads.case import Kind
@@ -120,19 +120,26 @@ def contests(groups: tuple[Group, ...] = GROUPS) -> Iterator[Contest]:
                     yield Contest(workload, loop, SIDES[name])
 
 
-def environments() -> dict[tuple[str, ...], str]:
+def environments(others: Iterable[tuple[str, ...]] = ()) -> dict[tuple[str, ...], str]:
     """What has to be installed: a folder name for each set of requirements."""
     found: dict[tuple[str, ...], str] = {}
-    for side in SIDES.values():
-        if side.requirements and side.requirements not in found:
-            first = side.requirements[0]
-            found[side.requirements] = "".join(letter if letter.isalnum() else "-" for letter in first)
+    for requirements in (*(side.requirements for side in SIDES.values()), *others):
+        if requirements and requirements not in found:
+            first = requirements[0]
+            found[requirements] = "".join(letter if letter.isalnum() else "-" for letter in first)
     return found
+
+
+def all_environments() -> dict[tuple[str, ...], str]:
+    """The same, and for those whose requests are compared."""
+    from benchmarks.web.sides import LIBRARIES
+
+    return environments(library.requirements for library in LIBRARIES)
 
 
 def main() -> None:
     """For nox: a line for each environment, its name and its requirements, tabs between."""
-    for requirements, name in environments().items():
+    for requirements, name in all_environments().items():
         print(name, *requirements, sep="\t")
 
 

@@ -1,0 +1,124 @@
+"""Clients that send requests to an application, in the process that serves them: the task ``requests`` of a worker."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from benchmarks.measure.placement import Placement, placed
+from benchmarks.measure.timing import quantile
+from benchmarks.web import applications
+
+HOST = (b"host", b"shop.example")
+SLOWEST = 0.99
+
+
+class Client:
+    """A browser: a cookie, and the requests that it sends one after another."""
+
+    def __init__(self, app: applications.Application) -> None:
+        self.app = app
+        self.headers: list[tuple[bytes, bytes]] = [HOST]
+        self.status = 0
+        self.is_sent = False
+        self.body = b""
+
+    def scope(self, path: str) -> dict[str, Any]:
+        """As a server makes it."""
+        return {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "http_version": "1.1",
+            "method": "GET",
+            "scheme": "http",
+            "path": path,
+            "raw_path": path.encode(),
+            "root_path": "",
+            "query_string": b"",
+            "headers": self.headers,
+            "client": ("127.0.0.1", 1),
+            "server": ("127.0.0.1", 80),
+            "state": {},
+        }
+
+    async def receive(self) -> Any:
+        """The whole request at once."""
+        if self.is_sent:
+            return {"type": "http.disconnect"}
+        self.is_sent = True
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(self, message: Any) -> None:
+        """Take the response, and its cookie."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            for name, value in message["headers"]:
+                if name == b"set-cookie":
+                    self.headers = [HOST, (b"cookie", value.partition(b";")[0])]
+        else:
+            self.body += message.get("body", b"")
+
+    async def get(self, path: str) -> None:
+        """One request."""
+        self.is_sent, self.body = False, b""
+        await self.app(self.scope(path), self.receive, self.send)
+
+    async def checked(self, path: str, body: bytes) -> None:
+        """The same; AssertionError if it was not answered as it should be."""
+        await self.get(path)
+        assert (self.status, self.body) == (200, body), f"{path} answered {self.status}: {self.body[:80]!r}"
+
+    async def many(self, path: str, count: int, times: list[int]) -> None:
+        """So many, with the nanoseconds of each."""
+        clock = time.perf_counter_ns
+        for _ in range(count):
+            start = clock()
+            await self.get(path)
+            times.append(clock() - start)
+        assert self.status == 200, f"{path} answered {self.status}"
+
+
+def requests(
+    *,
+    library: str,
+    path: str,
+    clients: int,
+    url: str | None,
+    loop: str,
+    placement: Placement,
+    count: int,
+    least: int,
+    most: int,
+    seconds: float,
+) -> Mapping[str, list[float]]:
+    """For each block of ``count`` requests, nanoseconds a request, and the 99th percentile of single ones."""
+    from benchmarks.worker import loop_factory
+
+    app = getattr(applications, library)(url)
+    with placed(placement), asyncio.Runner(loop_factory=loop_factory(loop)) as runner:
+        return runner.run(_blocks(app, path, clients, count, least, most, time.monotonic() + seconds))
+
+
+async def _blocks(
+    app: applications.Application, path: str, clients: int, count: int, least: int, most: int, deadline: float
+) -> Mapping[str, list[float]]:
+    browsers = [Client(app) for _ in range(clients)]
+    for browser in browsers:
+        await browser.checked("/nothing", b"x")
+        if path != "/nothing":
+            await browser.checked("/fill", b"x")
+            await browser.checked("/read", b"alice")
+    each = max(1, count // clients)
+    found: dict[str, list[float]] = {"ns": [], "p99": []}
+    await asyncio.gather(*[browser.many(path, max(1, each // 4), []) for browser in browsers])
+    while len(found["ns"]) < least or (len(found["ns"]) < most and time.monotonic() < deadline):
+        times: list[int] = []
+        start = time.perf_counter_ns()
+        await asyncio.gather(*[browser.many(path, each, times) for browser in browsers])
+        found["ns"].append(round((time.perf_counter_ns() - start) / (each * clients), 1))
+        found["p99"].append(quantile(times, SLOWEST))
+    if path != "/nothing":
+        await browsers[0].checked("/read", b"alice")
+    return found

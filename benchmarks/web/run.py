@@ -1,0 +1,71 @@
+"""Letting the libraries whose requests are compared take turns, each in fresh processes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from benchmarks.measure.placement import Placement, possible
+from benchmarks.measure.processes import WorkerFailed, ask
+from benchmarks.measure.scale import Scale
+from benchmarks.program import say
+from benchmarks.web.sides import COUNTS, Duel
+
+
+def play(
+    chosen: Sequence[Duel],
+    pythons: Mapping[tuple[str, ...], str],
+    urls: Mapping[str, str],
+    scale: Scale,
+    placement: Placement,
+) -> list[dict[str, Any]]:
+    """Nanoseconds a request and the 99th percentile, of every block of every process; or an error."""
+    found: list[dict[str, Any]] = [
+        {
+            **{"side": duel.library.name, "store": duel.store, "page": duel.page, "clients": duel.clients},
+            **{"versions": {}, "ns": [], "p99": []},
+        }
+        for duel in chosen
+    ]
+    order = list(zip(chosen, found, strict=True))
+    for launch in range(scale.launches):
+        for duel, entry in order if launch % 2 == 0 else reversed(order):
+            say(f"launch {launch + 1} of {scale.launches}: {duel.page}, {duel.store}, {duel.library.name}")
+            if "error" not in entry:
+                _launch(duel, entry, pythons, urls, scale, placement)
+    return found
+
+
+def _launch(
+    duel: Duel,
+    entry: dict[str, Any],
+    pythons: Mapping[tuple[str, ...], str],
+    urls: Mapping[str, str],
+    scale: Scale,
+    placement: Placement,
+) -> None:
+    python = pythons.get(duel.library.requirements)
+    on_redis = duel.store == "redis"
+    try:
+        if duel.library.requirements and python is None:
+            raise WorkerFailed("not installed")
+        reply = ask(
+            "requests",
+            python,
+            library=duel.library.function,
+            path=f"/{duel.page}",
+            clients=duel.clients,
+            url=urls["redis"] if on_redis else None,
+            loop="asyncio",
+            placement=possible(placement) if on_redis else "free",
+            count=COUNTS[duel.store],
+            least=scale.least_blocks,
+            most=scale.most_blocks,
+            seconds=scale.seconds,
+        )
+    except WorkerFailed as error:
+        entry["error"] = str(error).strip().splitlines()[-1][:120]
+        return
+    entry["versions"] = reply["versions"]
+    for name in ("ns", "p99"):
+        entry[name].append(reply["answer"][name])

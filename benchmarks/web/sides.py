@@ -1,0 +1,60 @@
+"""Who is compared over which requests."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from benchmarks.compare.sides import OURS, REDIS_PY
+
+Store = Literal["memory", "redis"]
+
+STARLETTE = ("starlette==1.10.0", "itsdangerous==2.2.0", "uvloop==0.23.0")
+BARE = "no sessions (floor)"
+COUNTS = {"memory": 2_000, "redis": 500}  # requests of a block
+CLIENTS = (1, 50)
+PAGES = {"nothing": "no cookie", "read": "read-only", "change": "one change"}
+
+
+@dataclass(frozen=True, slots=True)
+class Library:
+    """One of those compared: the function of ``applications`` that makes it, and what is installed for it."""
+
+    name: str
+    function: str
+    requirements: tuple[str, ...] = ()
+    stores: tuple[Store, ...] = ("memory", "redis")
+
+
+LIBRARIES = (
+    Library(OURS, "chuk"),
+    Library(BARE, "bare", stores=("memory",)),
+    Library("Starlette's, in the cookie", "starlette", STARLETTE, ("memory",)),
+    Library("starsessions", "starsessions", ("starsessions==2.2.1", *REDIS_PY)),
+    Library("Litestar's, on the server", "litestar", ("litestar==2.25.0", *REDIS_PY)),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Duel:
+    """Requests for one page, by so many clients at once, to one library on one store."""
+
+    library: Library
+    store: Store
+    page: str
+    clients: int
+
+
+def duels(no_redis: bool = False) -> list[Duel]:
+    """All of them, so that libraries over the same requests follow each other."""
+    stores: tuple[Store, ...] = ("memory",) if no_redis else ("memory", "redis")
+    return [
+        Duel(library, store, page, clients)
+        for store in stores
+        for page in PAGES
+        for clients in CLIENTS
+        for library in LIBRARIES
+        if store in library.stores
+        and (library.name != BARE or page == "nothing")
+        and (page != "nothing" or store == "memory")  # without a cookie no store is asked
+    ]
