@@ -81,7 +81,7 @@ class Exchange:
     async def _begin_and_send(self, message: Message) -> None:
         message = await self.begin(message, message["status"])
         if not self._muted:
-            await self._send(message)
+            await self._pass_on(message)
 
     async def _pass_on(self, message: Message) -> None:
         try:
@@ -182,8 +182,8 @@ class Exchange:
         """
         if self._muted or self._started:
             return False
-        if isinstance(error, StorageError) and not self._settings.outage.goes_on:
-            self._settings.outage.log(error)
+        if (failure := _outage_in(error)) is not None and not self._settings.outage.goes_on:
+            self._settings.outage.log(failure)
             await self._answer_outage()
             return True
         if told := self._told():
@@ -204,6 +204,13 @@ class Exchange:
     def _told_in_outage(self) -> Headers:
         """The new id of a session that has one; a cookie is never cleared while nobody knows what is stored."""
         return self._told() if self._stored.issued else []
+
+
+def _outage_in(error: Exception) -> StorageError | None:
+    """The failure of the storage that an exception is; task groups put theirs into a group."""
+    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error if isinstance(error, StorageError) else None
 
 
 async def _drop() -> None:

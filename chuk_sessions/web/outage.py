@@ -6,7 +6,7 @@ import logging
 import time
 from typing import Any, Literal
 
-from chuk_sessions.web.asgi import UNAVAILABLE, ASGIApp, Headers, Receive, Scope, Send, refuse_socket, respond
+from chuk_sessions.web.asgi import UNAVAILABLE, ASGIApp, Headers, Message, Receive, Scope, Send, refuse_socket, respond
 
 __all__ = ["OnOutage", "Outage"]
 
@@ -45,10 +45,21 @@ class Outage:
             logger.error("%s (more such failures are not logged for %d s)", error, REPORT_INTERVAL)
 
     async def answer(self, scope: Scope, receive: Receive, send: Send, headers: Headers) -> None:
-        """Answer in the place of the application; ``headers`` go with a response of ours."""
+        """Answer in the place of the application; ``headers`` go with the response."""
         if self._app is not None:
-            await self._app(scope, receive, send)
+            await self._app(scope, receive, _with_headers(send, headers) if headers else send)
         elif scope["type"] == "websocket":
             await refuse_socket(scope, receive, send, UNAVAILABLE, TEXT, [*headers, *self._headers])
         else:
             await respond(send, UNAVAILABLE, TEXT, [*headers, *self._headers, (b"cache-control", b"no-store")])
+
+
+def _with_headers(send: Send, headers: Headers) -> Send:
+    """The same, which adds these to the response that begins."""
+
+    async def added(message: Message) -> None:
+        if message["type"].endswith("response.start"):
+            message = {**message, "headers": [*message.get("headers", ()), *headers]}
+        await send(message)
+
+    return added

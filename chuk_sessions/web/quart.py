@@ -95,6 +95,7 @@ class QuartSession(Session):
         return usual or (self._refreshes and bool(dict.get(self, PERMANENT)))
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        self._accessed = True
         return dict, (dict(dict.items(self)),)
 
 

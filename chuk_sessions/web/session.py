@@ -173,6 +173,7 @@ class Session(dict[str, Any]):
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         """A copy, and what is read from a pickle, is a plain dict: there is one session for a request."""
+        self._accessed = True
         return dict, (self._plain(),)
 
     def _is_stored(self) -> bool:

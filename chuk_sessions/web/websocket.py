@@ -74,7 +74,11 @@ class SocketExchange(Exchange):
                 raise SocketClosed(REFUSED)
             if kind == "websocket.accept":
                 self._watch()
-        await self._send(message)
+        try:
+            await self._send(message)
+        except OSError:
+            self._disconnected = True
+            raise
 
     async def receive(self) -> Message:
         """The next message of the client, or a disconnect once the session has ended."""

@@ -154,3 +154,20 @@ async def test_a_late_write_that_is_cancelled(web_manager: SessionManager, kind:
     await asyncio.wait([task])
     assert task.cancelled()
     assert await keys_of(web_manager, session_id, "late") == {"late"}
+
+
+async def test_a_client_that_leaves_a_socket(web_manager: SessionManager) -> None:
+    """Its server says so by an OSError from `send`, without a disconnect: what was set is there."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "websocket.accept"})
+        scope["session"]["greeted"] = True
+        await send({"type": "websocket.send", "text": "one"})
+        await send({"type": "websocket.send", "text": "two"})
+
+    session_id = await web_manager.allocate_session()
+    middleware = SessionMiddleware(app, web_manager)
+    scope = Browser(middleware, **{"__Host-session": session_id}).scope("websocket", "/", {})
+    with pytest.raises(OSError, match="has left"):
+        await middleware(scope, nothing, Cut().send)
+    assert set(await data_of(web_manager, session_id)) == {"greeted"}

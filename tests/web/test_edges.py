@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import math
 import uuid
 from collections.abc import Callable
@@ -171,3 +172,53 @@ async def test_helpers_with_a_transport_of_ones_own(web_manager: SessionManager)
     client = SimpleNamespace(headers={}, cookies=None, base_url=None)
     with pytest.raises(TypeError, match="must be a Cookie, Header or Bearer"):
         await logged_in(client, web_manager, "alice", transport=SimpleNamespace())
+
+
+WAYS: dict[str, Callable[[Session], list[Any]]] = {
+    "item": lambda session: session["l"],
+    "get": lambda session: session.get("l", []),
+    "values": lambda session: next(iter(session.values())),
+    "items": lambda session: next(iter(session.items()))[1],
+    "setdefault": lambda session: session.setdefault("l", []),
+    "copy": lambda session: session.copy()["l"],
+    "copy.copy": lambda session: copy.copy(session)["l"],
+    "dict": lambda session: dict(session)["l"],
+    "unpacked": lambda session: {**session}["l"],
+    "arguments": lambda session: (lambda **data: data)(**session)["l"],
+    "united": lambda session: (session | {})["l"],
+    "united from the right": lambda session: ({} | session)["l"],
+    "updated": lambda session: updated(session)["l"],
+    "matched": lambda session: matched(session),
+}
+
+
+def updated(session: Session) -> dict[str, Any]:
+    plain: dict[str, Any] = {}
+    plain.update(session)
+    return plain
+
+
+def matched(session: Session) -> list[Any]:
+    match session:
+        case {"l": list(found)}:
+            return found
+    raise AssertionError
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_list_is_changed_however_it_was_got(open_browser: Open, way: str) -> None:
+    """Only a session that nobody has looked into is taken to be as it was."""
+
+    async def change(session: Session, scope: Scope) -> Any:
+        WAYS[way](session).append(2)
+
+    async def fill(session: Session, scope: Scope) -> Any:
+        session["l"] = [1]
+
+    async def show(session: Session, scope: Scope) -> Any:
+        return session["l"]
+
+    browser = open_browser(fill=fill, change=change, index=show)
+    await browser.get("/fill")
+    await browser.get("/change")
+    assert (await browser.get()).json() == [1, 2]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -237,3 +238,94 @@ async def test_a_storage_of_ones_own_that_fails(error: Exception) -> None:
     assert (await browser.get("/fill")).status == 503
     browser.cookies.clear()
     assert (await browser.get("/fill")).status == 503
+
+
+ACTS: dict[str, Callable[[Session], Awaitable[Any]]] = {
+    "login": lambda session: session.login("alice"),
+    "renew": lambda session: session.renew(),
+    "invalidate": lambda session: session.invalidate(),
+    "increment": lambda session: session.increment("n"),
+    "reload": lambda session: session.reload(),
+    "save": lambda session: session.save(),
+}
+
+
+@pytest.mark.parametrize("act", ACTS)
+@pytest.mark.parametrize("grouped", [False, True], ids=["alone", "in a task group"])
+async def test_down_in_each_act(own_server: RedisServer, act: str, grouped: bool) -> None:
+    """503, no word about the cookie; back, the session is as it was."""
+    own_server.restart("appendonly yes")
+
+    async def fail(session: Session, scope: Scope) -> Any:
+        session["b"] = 2
+        own_server.kill()
+        if not grouped:
+            return await ACTS[act](session)
+        async with asyncio.TaskGroup() as group:
+
+            async def inside() -> None:
+                await ACTS[act](session)
+
+            group.create_task(inside())
+        return None
+
+    browser = Browser(SessionMiddleware(application(fill=fill, fail=fail, index=show), manager_on(own_server)))
+    await browser.get("/fill")
+    answer = await browser.get("/fail")
+    assert (answer.status, answer.set_cookie) == (503, None)
+    own_server.restart()
+    await eventually(lambda: is_back(browser))
+    assert (await browser.get()).json() == {"a": 1}
+
+
+async def test_down_when_a_rolling_session_is_prolonged(own_server: RedisServer, monkeypatch: Any) -> None:
+    """The changes are stored by then; the client hears 503, and may ask again."""
+    own_server.restart("appendonly yes")
+    manager = manager_on(own_server)
+    prolong = manager.set_session_ttl
+
+    async def killed(session_id: str, ttl_hours: float) -> bool:
+        own_server.kill()
+        return await prolong(session_id, ttl_hours)
+
+    browser = Browser(SessionMiddleware(application(fill=fill, index=show), manager, rolling=True))
+    await browser.get("/fill")
+    with monkeypatch.context() as patched:
+        patched.setattr(manager, "set_session_ttl", killed)
+        assert (await browser.get()).status == 503
+    own_server.restart()
+    await eventually(lambda: is_back(browser))
+    assert (await browser.get()).json() == {"a": 1}
+
+
+async def test_a_server_that_hangs(own_server: RedisServer) -> None:
+    """It answers nothing, neither when the session is read nor when it is written: 503 after the timeout."""
+
+    async def hang(session: Session, scope: Scope) -> Any:
+        session["b"] = 2
+        own_server.pause()
+
+    app = application(fill=fill, hang=hang, index=show)
+    browser = Browser(SessionMiddleware(app, manager_on(own_server)))
+    await browser.get("/fill")
+    assert [(await browser.get(path)).status for path in ("/hang", "/index")] == [503, 503]
+    own_server.resume()
+    await eventually(lambda: is_back(browser))
+    assert (await browser.get()).json()["a"] == 1
+
+
+async def test_an_application_of_ones_own_answers_after_a_login(own_server: RedisServer) -> None:
+    """The login has happened, so the new id goes out with its answer too."""
+
+    async def sorry(scope: Scope, receive: Receive, send: Send) -> None:
+        await reply(send, 503, b"sorry")
+
+    async def login(session: Session, scope: Scope) -> Any:
+        await session.login("alice")
+        session["b"] = 2
+        own_server.kill()
+
+    browser = Browser(SessionMiddleware(application(login=login), manager_on(own_server), on_outage=sorry))
+    answer = await browser.get("/login")
+    assert answer.body == b"sorry"
+    assert (answer.set_cookie or "").startswith(f"{NAME}=sess-")
