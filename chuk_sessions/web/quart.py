@@ -35,7 +35,7 @@ from chuk_sessions.web.transports import Transport
 
 __all__ = ["ChukSessions", "QuartSession", "cookie_of", "session"]
 
-UNAVAILABLE = 503
+SERVER_ERROR, UNAVAILABLE = 500, 503
 PERMANENT = "_permanent"
 SECONDS_AN_HOUR = 3600
 
@@ -83,6 +83,12 @@ class QuartSession(Session):
 
     def _is_stored(self) -> bool:
         return not self._cleared and self._stored.holds(self._plain().items())
+
+    def _check(self) -> None:
+        """Raise MetadataError if it differs from what is stored and cannot be stored."""
+        data = self._plain()
+        if self._accessed and self._stored.is_changed(data):
+            self._stored.check(data)
 
     def _take(self, data: dict[str, Any]) -> None:
         self._replace(_untagged(data))
@@ -218,13 +224,24 @@ class _Interface(SessionInterface):
         return session
 
     async def save_session(self, app: Quart, session: Any, response: Any) -> None:
-        """Write a session that a test has opened; the middleware does it for all others."""
-        if session._is_apart and response is not None:
-            scope: Scope = {"type": "http", "scheme": "https", self._settings.scope_key: session}
-            exchange = Exchange(self._settings, scope, _no_message, _discard, session)
-            begun = await exchange.begin({"type": "http.response.start", "headers": []})
-            for name, value in begun["headers"]:
-                response.headers.add(name.decode(), value.decode("latin-1"))
+        """Raise MetadataError for what cannot be stored, while the application can still answer 500 in its own way.
+
+        It is the middleware that writes, when the response begins.
+        """
+        if response is None:
+            return
+        if session._is_apart:
+            await self._save_apart(session, response)
+        elif response.status_code < SERVER_ERROR:
+            session._check()
+
+    async def _save_apart(self, session: QuartSession, response: Any) -> None:
+        """Write a session that a test has opened, with its cookie."""
+        scope: Scope = {"type": "http", "scheme": "https", self._settings.scope_key: session}
+        exchange = Exchange(self._settings, scope, _no_message, _discard, session)
+        begun = await exchange.begin({"type": "http.response.start", "headers": []})
+        for name, value in begun["headers"]:
+            response.headers.add(name.decode(), value.decode("latin-1"))
 
 
 def _unavailable(retry_after: int) -> Callable[[Exception], Awaitable[Response]]:

@@ -106,6 +106,10 @@ class StoredSession:
         except MetadataError:
             return True
 
+    def check(self, data: dict[str, Any]) -> None:
+        """Raise MetadataError for what cannot be stored, and for a session over ``max_bytes``."""
+        check_size(data, self._max_bytes)
+
     async def commit(self, data: dict[str, Any]) -> None:
         """Write what is different in ``data``: nothing, one creation, or one update.
 

@@ -222,3 +222,34 @@ async def test_a_list_is_changed_however_it_was_got(open_browser: Open, way: str
     await browser.get("/fill")
     await browser.get("/change")
     assert (await browser.get()).json() == [1, 2]
+
+
+ID = f"sess-{7:038x}"
+HOSTILE = {
+    "10,000 cookies": "; ".join(f"c{n}={n}" for n in range(10_000)),
+    "10,000 of our name": "; ".join(f"__Host-session={n}" for n in range(10_000)),
+    "1 MB": f"__Host-session={'x' * 1_000_000}",
+    "1 MB of names": "__Host-session" * 70_000,
+    "control bytes": f"__Host-session={ID[:-1]}\x00; \r\n\x7f=\x1b",
+    "not ASCII": f"__Host-session={ID[:-1]}\xe9; na\xefve=\xff",
+    "names twice": f"__Host-session=a; __Host-session={ID}; __Host-session=b; __Host-session={ID}",
+    "nothing": "",
+    "only signs": ';;;===,,,"""',
+}
+
+
+@pytest.mark.parametrize("header", HOSTILE.values(), ids=HOSTILE)
+async def test_a_hostile_header_is_a_visitors(
+    open_browser: Open, web_manager: SessionManager, header: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Neither an error nor a session; what is set then is in one of its own, and nothing of the header is logged."""
+
+    async def put(session: Session, scope: Scope) -> Any:
+        assert (session.is_new, dict(session)) == (True, {})
+        session["a"] = 1
+
+    answer = await open_browser(put=put).get("/put", cookie=header)
+    assert answer.status == 200
+    assert ID not in (answer.set_cookie or "")
+    assert await web_manager.count_sessions() == 1
+    assert caplog.text == ""

@@ -217,6 +217,32 @@ async def test_an_outage() -> None:
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "7")
 
 
+async def test_what_cannot_be_stored_reaches_the_error_handlers(manager: SessionManager) -> None:
+    """Of the status 500; nothing is stored then."""
+    app = app_of(manager, SECURE | {"PROPAGATE_EXCEPTIONS": False}, max_bytes=100)
+
+    @app.post("/large")
+    async def large() -> str:
+        session["x"] = "x" * 200
+        return "x"
+
+    @app.post("/odd")
+    async def odd() -> str:
+        session["x"] = object()
+        return "x"
+
+    @app.errorhandler(500)
+    async def sorry(error: Any) -> tuple[str, int]:
+        return str(error.original_exception), 500
+
+    client = app.test_client()
+    for path, text in (("/large", "'x' (203 bytes)"), ("/odd", "object")):
+        answer = await client.post(path)
+        assert answer.status_code == 500
+        assert text in await answer.get_data(as_text=True)
+    assert await manager.count_sessions() == 0
+
+
 def test_the_configuration() -> None:
     """Says what the cookie is like; a transport is instead of it."""
     app = Quart(__name__)
