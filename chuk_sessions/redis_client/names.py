@@ -2,7 +2,9 @@
 
 The loop's executor is the application's: names that are not answered would fill it, and one that is full would keep us
 from connecting. One thread at a time asks for a name, for whoever waits for it in any event loop, and goes on if nobody
-does any more, as the system cannot be told to stop. ``MAX_THREADS`` ask at the same time; further names wait for one.
+does any more, as the system cannot be told to stop. ``MAX_THREADS`` ask at the same time, and further names wait for
+one; a thread that has waited for ``PATIENCE`` seconds counts no more, so that names that are not answered do not keep
+others from being asked for. There are at most ``MOST_THREADS`` in all.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import asyncio
 import os
 import socket
 import threading
+import time
 from collections import deque
 from contextlib import suppress
 from itertools import chain, zip_longest
@@ -20,13 +23,15 @@ __all__ = ["THREAD_NAME", "Place", "addresses_of"]
 
 THREAD_NAME = "chuk_sessions names"
 MAX_THREADS = 8  # while DNS is out; else an answer takes milliseconds
+MOST_THREADS = 64
+PATIENCE = 0.5  # seconds: less than a connection may take
 
 Name = tuple[str, int]
 Place = tuple[int, int, tuple[str, int] | tuple[str, int, int, int]]  # family, protocol, address
 
 _asking: dict[Name, list[asyncio.Future[list[Place]]]] = {}  # who waits for an answer
 _queue: deque[Name] = deque()  # nobody asks for these yet
-_threads = 0
+_begun: list[float] = []  # when each thread began to ask, by time.monotonic()
 _lock = threading.Lock()  # of all three
 
 
@@ -44,26 +49,40 @@ async def addresses_of(host: str, port: int) -> list[Place]:
         return [(socket.AF_INET6, socket.IPPROTO_TCP, (host, port, 0, 0))]
     future: asyncio.Future[list[Place]] = asyncio.get_running_loop().create_future()
     _ask((host, port), future)
-    return await future
+    try:
+        while not (await asyncio.wait([future], timeout=PATIENCE))[0]:
+            _relieve()
+        return future.result()
+    finally:
+        future.cancel()
 
 
 def _ask(name: Name, future: asyncio.Future[list[Place]]) -> None:
-    global _threads
     with _lock:
         if name in _asking:
             _asking[name].append(future)
-            return
-        if _threads < MAX_THREADS:
-            threading.Thread(target=_answer, args=(name,), name=THREAD_NAME, daemon=True).start()
-            _threads += 1
         else:
             _queue.append(name)
-        _asking[name] = [future]
+            _asking[name] = [future]
+    _relieve()
 
 
-def _answer(name: Name | None) -> None:
-    """Ask for a name, and then for those that wait for a thread."""
-    global _threads
+def _relieve() -> None:
+    """Begin to ask for names that wait, if there may be another thread."""
+    with _lock:
+        now = time.monotonic()
+        while _queue and len(_begun) < MOST_THREADS and sum(now - each < PATIENCE for each in _begun) < MAX_THREADS:
+            _begun.append(now)
+            try:
+                threading.Thread(target=_answer, args=(_queue[0], now), name=THREAD_NAME, daemon=True).start()
+            except BaseException:
+                _begun.remove(now)
+                raise
+            _queue.popleft()
+
+
+def _answer(name: Name | None, begun: float) -> None:
+    """Ask for a name, and then for those that wait for a thread. ``begun`` is in the list for the first one."""
     while name is not None:
         places, error = None, None
         try:
@@ -72,8 +91,12 @@ def _answer(name: Name | None) -> None:
             error = exc.with_traceback(None)  # which would hold this frame, and this frame it
         with _lock:
             waiting = _asking.pop(name, [])
+            with suppress(ValueError):  # it was taken for one that could not be started
+                _begun.remove(begun)
             name = _queue.popleft() if _queue else None
-            _threads -= name is None
+            if name is not None:
+                begun = time.monotonic()
+                _begun.append(begun)
         for future in waiting:
             with suppress(RuntimeError):  # its loop is closed: nobody waits any more
                 future.get_loop().call_soon_threadsafe(_settle, future, places, error)
@@ -98,8 +121,9 @@ def _look_up(host: str, port: int) -> list[Place]:
 
 def _after_fork_in_child() -> None:
     """The threads of the parent are not here, and one of them may have had the lock."""
-    global _lock, _threads
-    _lock, _threads = threading.Lock(), 0
+    global _lock
+    _lock = threading.Lock()
+    _begun.clear()
     _asking.clear()
     _queue.clear()
 

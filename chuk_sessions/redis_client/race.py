@@ -32,23 +32,35 @@ Begin = Callable[[], Coroutine[None, None, Connection]]
 
 async def first_of(openings: Iterable[tuple[Attempt, Begin]]) -> Connection:
     """The connection of the first that succeeds; the others are given up. Raises what the last to fail has raised."""
-    loop = asyncio.get_running_loop()
     running: set[asyncio.Task[Connection]] = set()
-    error: BaseException | None = None
     try:
-        for attempt, begin in openings:
-            running.add(loop.create_task(begin()))
-            await _give_time(running, attempt)
-            error = _take_failed(running) or error
-            if winner := _winner(running):
-                return winner
-        while running:
-            await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-            error = _take_failed(running) or error
-            if winner := _winner(running):
-                return winner
-    finally:
+        winner = await _race(openings, running)
+    except BaseException:
         await give_up(running)
+        raise
+    try:
+        await give_up(running)
+    except BaseException:  # nobody will use it
+        winner.abort("connecting was given up")
+        raise
+    return winner
+
+
+async def _race(openings: Iterable[tuple[Attempt, Begin]], running: set[asyncio.Task[Connection]]) -> Connection:
+    """The first to succeed, which is not among ``running`` any more."""
+    loop = asyncio.get_running_loop()
+    error: BaseException | None = None
+    for attempt, begin in openings:
+        running.add(loop.create_task(begin()))
+        await _give_time(running, attempt)
+        error = _take_failed(running) or error
+        if winner := _winner(running):
+            return winner
+    while running:
+        await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+        error = _take_failed(running) or error
+        if winner := _winner(running):
+            return winner
     assert error is not None
     try:
         raise error

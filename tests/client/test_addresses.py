@@ -20,6 +20,8 @@ import pytest
 from chuk_sessions.exceptions import NotSent
 from chuk_sessions.redis_client import names
 from chuk_sessions.redis_client.client import Client
+from chuk_sessions.redis_client.transport import open_connection
+from chuk_sessions.redis_client.url import parse_url
 from tests.support.helpers import eventually, time_passes, wait_until
 from tests.support.lateness import Lateness
 from tests.support.servers import RedisServer
@@ -152,6 +154,42 @@ def test_of_many_addresses_one_connection_is_left(
     runner.run(main())
 
 
+def test_whoever_gives_up_while_the_others_are_ended_leaves_no_connection(
+    own_server: RedisServer, resolve: Callable[[Mapping[str, list[str]]], None], runner: asyncio.Runner
+) -> None:
+    """One has succeeded, and another takes its time to end."""
+    resolve({NAME: [ALIVE, "127.0.0.2"]})
+    own_server.command("CONFIG", "SET", "bind", "0.0.0.0")
+    logins = 0
+
+    async def main() -> None:
+        ending, go_on = asyncio.Event(), asyncio.Event()
+
+        async def log_in() -> tuple[str, str]:
+            nonlocal logins
+            logins += 1
+            if logins == 1:
+                try:
+                    await asyncio.sleep(30)
+                finally:
+                    ending.set()
+                    await go_on.wait()
+            return "app", "password"
+
+        own_server.command("ACL", "SETUSER", "app", "on", ">password", "+@all")
+        config = parse_url(f"redis://{NAME}:{own_server.port}?client_name=several", log_in)
+        connecting = asyncio.ensure_future(open_connection(config, asyncio.get_running_loop(), lambda *_: None))
+        await ending.wait()
+        connecting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await connecting
+        go_on.set()
+        await eventually(lambda: "name=several" not in str(own_server.command("CLIENT", "LIST")))
+        await eventually(lambda: asyncio.all_tasks() == {asyncio.current_task()})
+
+    runner.run(main())
+
+
 def test_tls_by_a_name_with_a_dead_address(
     tmp_path: Path, resolve: Callable[[Mapping[str, list[str]]], None], runner: asyncio.Runner
 ) -> None:
@@ -171,9 +209,12 @@ class Outage:
     def __init__(self) -> None:
         self.over = threading.Event()
         self.asked: list[str] = []
+        self.known = ""  # a name that it answers all the same
         self.real = socket.getaddrinfo
 
     def getaddrinfo(self, host: str, port: int, *args: Any, **options: Any) -> list[Any]:
+        if host == self.known:
+            return self.real(ALIVE, port, *args, **options)
         self.asked.append(host)
         self.over.wait(30)
         return self.real(ALIVE, port, *args, **options)
@@ -221,7 +262,8 @@ def test_names_are_resolved_by_threads_of_our_own(
     runner.run(main())
 
 
-async def test_no_more_threads_than_allowed(outage: Outage) -> None:
+async def test_no_more_threads_than_allowed(outage: Outage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(names, "PATIENCE", 60)
     asking = [asyncio.ensure_future(names.addresses_of(f"{i}.test", i + 1)) for i in range(3 * names.MAX_THREADS)]
     await eventually(lambda: len(outage.asked) == names.MAX_THREADS)
     assert len(resolving()) == names.MAX_THREADS
@@ -229,6 +271,26 @@ async def test_no_more_threads_than_allowed(outage: Outage) -> None:
     found = await asyncio.gather(*asking)
     assert [places[0][2] for places in found] == [(ALIVE, i + 1) for i in range(3 * names.MAX_THREADS)]
     assert len(outage.asked) == 3 * names.MAX_THREADS
+
+
+async def test_names_that_are_not_answered_do_not_keep_others_waiting(
+    outage: Outage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not for as long as they are not answered; but there is an end to the threads."""
+    monkeypatch.setattr(names, "PATIENCE", 0.05)
+    monkeypatch.setattr(names, "MOST_THREADS", 2 * names.MAX_THREADS)
+    asking = [asyncio.ensure_future(names.addresses_of(f"{i}.test", 1)) for i in range(names.MAX_THREADS)]
+    await eventually(lambda: len(outage.asked) == names.MAX_THREADS)
+    outage.known = "known.test"
+    for _ in range(3):  # the thread that was added serves the next one, too
+        assert (await names.addresses_of("known.test", 1))[0][2] == (ALIVE, 1)
+    assert not any(each.done() for each in asking)
+    asking += [asyncio.ensure_future(names.addresses_of(f"{i}.test", 2)) for i in range(3 * names.MAX_THREADS)]
+    await eventually(lambda: len(resolving()) == names.MOST_THREADS)
+    await time_passes(0.2)
+    assert len(resolving()) == names.MOST_THREADS
+    outage.over.set()
+    assert len(await asyncio.gather(*asking)) == 4 * names.MAX_THREADS
 
 
 async def test_a_name_that_does_not_exist_is_everybodys_error(monkeypatch: pytest.MonkeyPatch) -> None:
