@@ -19,6 +19,7 @@ from chuk_sessions.redis_client.node import Node
 from chuk_sessions.redis_client.open_batches import Tally
 from chuk_sessions.redis_client.replies import SHAPES, unknown_shape
 from chuk_sessions.redis_client.sentinel import Sentinels, leave_a_replica
+from chuk_sessions.redis_client.server_clock import ServerClock
 from chuk_sessions.redis_client.tls import insecure_from_env
 from chuk_sessions.redis_client.url import Url, parse_url, url_text
 from chuk_sessions.redis_client.watchdog import Watchdog
@@ -53,6 +54,9 @@ class Deployment(Protocol):
 
     def node_of(self, key: Argument) -> Node | None:
         """The server that commands for ``key`` go to now; None if that is not known."""
+
+    def clock_of(self, key: Argument) -> ServerClock:
+        """The clock of the server that has ``key``; those of a cluster may differ."""
 
     def is_up(self, slot: int) -> bool:
         """Whether commands for that slot go to a connection now."""

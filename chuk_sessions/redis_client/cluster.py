@@ -37,6 +37,7 @@ from chuk_sessions.redis_client.node import Node
 from chuk_sessions.redis_client.open_batches import SlotBatches, Tally
 from chuk_sessions.redis_client.outcomes import hand_on, settle, settle_with_error
 from chuk_sessions.redis_client.replies import redirected_to
+from chuk_sessions.redis_client.server_clock import ServerClock
 from chuk_sessions.redis_client.slot_map import SlotMap
 from chuk_sessions.redis_client.slots import key_of, slot_of
 from chuk_sessions.redis_client.watchdog import TICKS, Watchdog
@@ -68,6 +69,7 @@ class Cluster:
         self._context = contextvars.Context()
         self._timeouts = 0
         self.redirects = 0
+        self._no_clock = ServerClock()
         self.open_batches = SlotBatches()
         self.tally = Tally()
         self.guard: object = None  # closes this at the end of the loop; must live as long as the connection
@@ -105,6 +107,11 @@ class Cluster:
     def node_of(self, key: Argument) -> Node | None:
         """The master that commands for ``key`` go to now; None if that is not known."""
         return self._owners[slot_of(key)]
+
+    def clock_of(self, key: Argument) -> ServerClock:
+        """The clock of the master that has ``key``, of which nothing is known if that master is not."""
+        owner = self._owners[slot_of(key)]
+        return self._no_clock if owner is None else owner.clock
 
     def is_up(self, slot: int) -> bool:
         """Whether commands for ``slot`` go to a connection now."""

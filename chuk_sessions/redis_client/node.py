@@ -46,6 +46,7 @@ from chuk_sessions.redis_client.numbers import Numbers
 from chuk_sessions.redis_client.open_batches import OneBatch, Tally
 from chuk_sessions.redis_client.outcomes import INTERRUPTED, SecondTry, hand_on, settle
 from chuk_sessions.redis_client.replies import REPLICA_CODES
+from chuk_sessions.redis_client.server_clock import ServerClock
 from chuk_sessions.redis_client.states import FAILING, Hook, State
 from chuk_sessions.redis_client.watchdog import TICKS, Watchdog
 
@@ -101,6 +102,7 @@ class Node(Numbers):
         self._login_lost = float("-inf")  # when the server last asked for a login again
         self._refused = False  # over the present connection, what another server might do
         self._written = self._writes = 0  # with connections that are gone
+        self.clock = ServerClock()
         self.open_batches: OneBatch = [None]
         self.tally = Tally()
         self._timeouts = 0
@@ -150,6 +152,10 @@ class Node(Numbers):
     def node_of(self, key: Argument) -> Node:
         """Itself."""
         return self
+
+    def clock_of(self, key: Argument) -> ServerClock:
+        """The clock of the server that has ``key``: known once something told it, until there is another connection."""
+        return self.clock
 
     def is_up(self, slot: int) -> bool:
         """Whether commands go to a connection now."""
@@ -292,6 +298,7 @@ class Node(Numbers):
     def on_up(self, connection: Connection) -> None:
         """There is a connection: send what waits."""
         self._heard = self._watchdog.tick
+        self.clock.forget()
         self._refused = False
         self._connection = connection
         self._written -= connection.commands_written  # the handshake is not counted

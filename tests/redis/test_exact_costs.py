@@ -17,10 +17,10 @@ from benchmarks.workloads.manager_bodies import METADATA, UPDATE, USER
 from chuk_sessions import SessionManager
 from chuk_sessions.ids import user_tag
 from chuk_sessions.providers import memory, redis
-from chuk_sessions.providers.redis.server_clock import moment
 from chuk_sessions.providers.redis.store import RedisSessionStore
 from chuk_sessions.redis_client.client import Client
 from chuk_sessions.redis_client.cluster import Cluster
+from chuk_sessions.redis_client.server_clock import moment
 from tests.support.servers import RedisServer, Server
 from tests.support.wire import Wire, run_without_suspending
 
@@ -194,6 +194,12 @@ async def test_large_sessions_that_are_opened_at_once_do_not_hold_the_server(wir
     assert wire.commands == ["EVALSHA"]
 
 
+def learn(manager: SessionManager, told: float) -> None:
+    """It is that time on the server."""
+    store: Any = manager._store
+    store._client.deployment().clock_of("any").learn(told, moment())
+
+
 async def test_touch_interval_makes_opening_a_plain_read(wire: Wire, redis_url: str) -> None:
     """For the owner and for others; the first call after the interval is one script."""
     manager = SessionManager(SANDBOX, redis.factory(redis_url), touch_interval=60)
@@ -202,8 +208,7 @@ async def test_touch_interval_makes_opening_a_plain_read(wire: Wire, redis_url: 
     assert await manager.open_session(session_id)
     assert await manager.open_session(session_id, owner="mallory") is None
     assert (wire.commands, len(wire.writes)) == (["HGETALL"] * 2, 2)
-    store: Any = manager._store
-    store._server_clock.learn(time.time() + 61, moment())
+    learn(manager, time.time() + 61)
     wire.clear()
     assert await manager.open_session(session_id)
     assert (wire.commands, len(wire.writes)) == (["HGETALL", "EVALSHA"], 2)
@@ -246,8 +251,7 @@ async def test_a_clock_of_the_server_that_was_read_late_costs_no_script(wire: Wi
     """The reply that told it waited in a busy loop; a session made since then looks as if it were from the future."""
     manager = SessionManager(SANDBOX, redis.factory(redis_url), touch_interval=60)
     session_id = await one_session(manager)
-    store: Any = manager._store
-    store._server_clock.learn(time.time() - 0.5, moment())
+    learn(manager, time.time() - 0.5)
     wire.clear()
     assert await manager.validate_session(session_id)
     assert (wire.commands, len(wire.writes)) == (["HMGET"], 1)

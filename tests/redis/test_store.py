@@ -12,12 +12,11 @@ import pytest
 from chuk_sessions import ProviderError, SessionManager, StorageError
 from chuk_sessions.ids import quote_part, session_key, user_tag
 from chuk_sessions.providers.redis import factory as redis_factory
-from chuk_sessions.providers.redis import server_clock
 from chuk_sessions.providers.redis.index import UserIndex
 from chuk_sessions.providers.redis.keys import index_key
 from chuk_sessions.providers.redis.pages import BEGINNING, Page, Place
-from chuk_sessions.providers.redis.server_clock import moment
 from chuk_sessions.providers.redis.store import RedisSessionStore
+from chuk_sessions.redis_client import server_clock
 from chuk_sessions.redis_client.client import Call
 from tests.support.helpers import eventually
 from tests.support.servers import RedisServer
@@ -239,8 +238,8 @@ async def test_a_touch_is_written_when_the_clock_of_the_server_has_moved_on(
     assert await store.touch("id", 60)
     accessed = int(fields(redis_server)["accessed"]) - 61_000_000
     redis_server.command("HSET", KEY, "accessed", str(accessed))
-    store._server_clock.learn(time.time() - 61, moment())  # as it was then
+    store._client.deployment().clock_of(KEY).learn(time.time() - 61, server_clock.moment())  # as it was then
     later = attrgetter(clock)(server_clock)() + 61
-    monkeypatch.setattr(f"chuk_sessions.providers.redis.server_clock.{clock}", lambda: later)
+    monkeypatch.setattr(f"chuk_sessions.redis_client.server_clock.{clock}", lambda: later)
     assert await store.touch("id", 60)
     assert int(fields(redis_server)["accessed"]) > accessed

@@ -59,10 +59,10 @@ from chuk_sessions.providers.redis.scripts import (
     UPDATE,
     VISIT,
 )
-from chuk_sessions.providers.redis.server_clock import ServerClock, moment
 from chuk_sessions.redis_client.client import Call, Client
 from chuk_sessions.redis_client.commands import Argument, Replay
 from chuk_sessions.redis_client.replies import SHAPES, unknown_shape
+from chuk_sessions.redis_client.server_clock import moment
 from chuk_sessions.stores.contract import NO_INTEGER, TOO_LARGE, DeadlineError, Existing, cannot_count, taken
 
 __all__ = ["RedisSessionStore"]
@@ -72,7 +72,7 @@ logger = logging.getLogger(__name__)
 LISTINGS = 10  # of a user's sessions, while they are given new ids again and again
 READS = 200  # records that are under way at once: others are served in between
 COUNT_BATCH = 1000  # keys that the server looks at before it serves others
-AHEAD = 1.0  # seconds by which the clocks of two masters may differ
+AHEAD = 1.0  # seconds by which a session may have been touched in the future: it came from another master
 USUAL = (b"v", b"accessed", b"expires", b"alias")  # fields that tell whether a session was touched lately;
 WITH_IDLE = (*USUAL, b"idle", b"end")  # and of a record of version 1+
 ALWAYS = (VERSION, 0)  # to touch however lately it was
@@ -90,7 +90,6 @@ class RedisSessionStore:
         self._sandbox_id = sandbox_id
         self._sandbox = quote_part(sandbox_id)
         self._users = UserIndex(client, sandbox_id)
-        self._server_clock = ServerClock()  # known once something was touched with an interval
         self._fields: tuple[bytes, ...] = USUAL  # to ask for
         self._reported = False
 
@@ -175,7 +174,7 @@ class RedisSessionStore:
                 asked = moment()
                 reply = await TOUCH.step(call, key, (VERSION, in_microseconds(interval)), Replay.READ)
                 if type(reply) is int and reply > 0:
-                    self._server_clock.learn(reply / MICROSECONDS, asked)
+                    call[0].clock_of(key).learn(reply / MICROSECONDS, asked)
             else:
                 reply = await TOUCH.step(call, key, ALWAYS, Replay.READ)
             if type(reply) is int:
@@ -188,11 +187,11 @@ class RedisSessionStore:
         call = call or self._client.begin()
         asked, whose = session_id, b"" if owner is None else b"=" + to_bytes(owner)
         args = (VERSION, in_microseconds(interval)) if interval else ALWAYS
-        by_script = not interval or self._server_clock.now() is None
-        sent = moment() if interval else (0.0, 0.0)
+        by_script, sent = not interval, moment() if interval else (0.0, 0.0)
         try:
             while True:
                 key = self._key(session_id)
+                by_script = by_script or call[0].clock_of(key).now() is None
                 if by_script:
                     reply = await OPEN.step(call, key, args, Replay.READ, whose)
                 else:
@@ -206,7 +205,7 @@ class RedisSessionStore:
                     session_id = alias
                     continue
                 record = decode_record(reply)
-                if by_script or self._is_recent(record, interval):
+                if by_script or self._is_recent(record, interval, call[0].clock_of(key).now()):
                     break
                 by_script, sent = True, moment()
         except OversizedError:
@@ -217,7 +216,7 @@ class RedisSessionStore:
         except SHAPES as exc:
             raise unknown_shape("the script that opens a session") from exc
         if by_script and interval:
-            self._server_clock.learn(int(reply[-1]) / MICROSECONDS, sent)
+            call[0].clock_of(key).learn(int(reply[-1]) / MICROSECONDS, sent)
         if owner is not None and record.user_id != owner:
             return None
         if session_id is not asked:
@@ -462,7 +461,8 @@ class RedisSessionStore:
 
     async def _is_fresh(self, call: Call, key: str, interval: float) -> bool | None:
         """By one plain read: True if the session lives and needs no touch, False if absent, None if a script must."""
-        if self._server_clock.now() is None:
+        clock = call[0].clock_of(key)
+        if clock.now() is None:
             return None
         try:
             fields = await call[0].call((b"HMGET", key, *self._fields), Replay.READ, call[1])
@@ -474,7 +474,7 @@ class RedisSessionStore:
             if version != VERSION and len(fields) == len(USUAL):
                 self._fields = WITH_IDLE  # from now on: one session with an idle time seldom is alone
                 return None
-            now = self._server_clock.now() or 0.0
+            now = clock.now() or 0.0  # nothing is known of a server that has come meanwhile
             ends, idle = in_seconds(expires, DEADLINE_DIGITS), 0.0
             if None not in fields[len(USUAL) :] and version != VERSION:
                 idle = min(in_seconds(fields[4]), in_seconds(fields[5], DEADLINE_DIGITS) - now)
@@ -483,9 +483,8 @@ class RedisSessionStore:
         except (WrongTypeError, ValueError):
             return None
 
-    def _is_recent(self, record: SessionRecord, interval: float) -> bool:
+    def _is_recent(self, record: SessionRecord, interval: float, now: float | None) -> bool:
         """Whether a session that was read needs no touch; as ``_is_fresh``."""
-        now = self._server_clock.now()
         if now is None:
             return False
         ends = record.expires if record.idle_expires is None else record.idle_expires

@@ -10,7 +10,7 @@ __all__ = ["ServerClock", "moment"]
 
 
 class ServerClock:
-    """The clock of a server, in seconds since the epoch. It knows nothing before ``learn`` is called.
+    """The clock of one server, in seconds since the epoch. It knows nothing before ``learn`` is called.
 
     Two clocks of this machine count what has passed since, and the one that counts more is believed: the one may stand
     still while a virtual machine is paused, the other may be set back.
@@ -25,6 +25,10 @@ class ServerClock:
     def learn(self, told: float, asked: tuple[float, float]) -> None:
         """The server said ``told`` at some moment after ``asked``, which ``moment`` gave before the question."""
         self._ahead, self._wall_ahead = told - asked[0], told - asked[1]
+
+    def forget(self) -> None:
+        """Know nothing: it may be another server from now on."""
+        self._ahead = None
 
     def now(self) -> float | None:
         """The time there, or somewhat later: by at most what the last answer took. None if nothing is known."""
