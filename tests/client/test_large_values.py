@@ -84,6 +84,25 @@ async def test_others_do_not_wait_for_a_large_value_on_a_slow_link(own_server: R
         large.cancel()
 
 
+async def test_a_large_reply_is_apart_from_the_calls_of_another_factory(own_server: RedisServer) -> None:
+    """On one connection the others get theirs after it; a URL that differs is a connection that differs."""
+    async with Proxy(own_server.host, own_server.port) as proxy:
+        url = f"{proxy.url}?socket_timeout=20"
+        client, apart = Client(url), Client(f"{url}&client_name=large")
+        await client.call(b"SET", "large", b"x" * 4_000_000)
+        await client.call(b"SET", "k", "v")
+        await apart.call(b"PING")
+        proxy.delay = 0.02  # for each piece of 64 KB
+        large = apart.call(b"GET", "large")
+        assert await client.call(b"GET", "k") == b"v"
+        assert not large.done()
+        assert len(await large) == 4_000_000
+        large, behind = client.call(b"GET", "large"), client.call(b"GET", "k")
+        assert await behind == b"v"
+        assert large.done()
+        assert (client.stats()["reconnects"], client.stats()["timeouts"]) == (0, 0)
+
+
 async def test_bytes_that_leave_are_no_silence(own_server: RedisServer) -> None:
     """A timeout is over many times until the last byte has gone; the caller is told, and the connection goes on."""
     async with Proxy(own_server.host, own_server.port, rate=SLOW) as proxy:
