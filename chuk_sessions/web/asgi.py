@@ -39,7 +39,7 @@ async def respond(
     if not any(name == b"cache-control" for name, _ in named):
         named.append((b"cache-control", b"no-store"))
     await send({"type": f"{prefix}.response.start", "status": status, "headers": named})
-    await send({"type": f"{prefix}.response.body", "body": body})
+    await send({"type": f"{prefix}.response.body", "body": body, "more_body": False})
 
 
 async def refuse_socket(

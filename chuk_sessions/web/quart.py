@@ -78,6 +78,15 @@ class QuartSession(Session):
     def modified(self, value: bool) -> None:
         """Do nothing, as changes are found by comparison."""
 
+    @property
+    def accessed(self) -> bool:
+        """Whether the application looked at the session. Quart sets it for ``quart.session``."""
+        return self._accessed
+
+    @accessed.setter
+    def accessed(self, value: bool) -> None:
+        self._accessed = value
+
     def _plain(self) -> dict[str, Any]:
         return {key: serializer.tag(value) for key, value in dict.items(self)}
 
