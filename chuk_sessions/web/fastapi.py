@@ -4,8 +4,7 @@
 async def cart(session: SessionDep, user: UserDep) -> list[str]: ...
 """
 
-from __future__ import annotations
-
+# Annotations are not postponed here: older FastAPI does not find the names in those of objects and classes.
 try:
     from fastapi import Depends, HTTPException
     from fastapi.openapi.models import APIKey, APIKeyIn

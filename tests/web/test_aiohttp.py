@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -25,7 +25,8 @@ from tests.support.failing_provider import failing_factory
 from tests.web.conftest import on_memory
 
 PLAIN = Cookie(secure=False)
-Client = TestClient[web.Request, web.Application]
+if TYPE_CHECKING:  # older ones are no generics
+    Client = TestClient[web.Request, web.Application]
 
 routes = web.RouteTableDef()
 

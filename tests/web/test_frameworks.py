@@ -242,3 +242,9 @@ def test_without_the_middleware(manager: SessionManager) -> None:
 
     with pytest.raises(RuntimeError, match="add SessionMiddleware"):
         client_of(app).get("/")
+
+
+def test_annotations_are_what_they_name() -> None:
+    """FastAPI 0.115 does not look for the names in postponed annotations of objects and classes."""
+    for called in (RequireUser.__call__, TypedSession.__init__):
+        assert called.__annotations__["connection"] is HTTPConnection
