@@ -118,6 +118,20 @@ async def test_a_socket_is_closed_when_its_session_ends_elsewhere(web_manager: S
     assert await web_manager.count_sessions() == 0, "what it had set is not brought back"
 
 
+async def test_a_socket_is_closed_by_a_login_in_another_tab(web_manager: SessionManager) -> None:
+    """Its id is worth nothing then; the next socket is the user's."""
+    browser = Browser(SessionMiddleware(app_of(), web_manager, websocket_recheck=0.02))
+    async with browser.socket() as first:
+        await first.ask("nobody yet")  # a visitor who has nothing, and so no session to look at
+    await browser.get("/fill")
+    async with browser.socket() as socket:
+        await browser.get("/fill")
+        last = await socket.until(2)
+    assert (last["type"], last["code"]) == ("websocket.close", 4401)
+    async with browser.socket() as socket:
+        assert await socket.ask("hello") == "ok"
+
+
 async def test_a_socket_that_only_sends_learns_of_it(web_manager: SessionManager) -> None:
     """By an OSError, as after a client has left; closing is no error."""
     ended: list[bool] = []
