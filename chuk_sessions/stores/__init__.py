@@ -1,9 +1,9 @@
 """What the author of a store needs: the contract, wrappers, and the encoding of metadata.
 
-``SessionStore`` says what every store promises; ``chuk_sessions.testing.StoreContract`` checks it. A factory with
-``session_store(sandbox_id)`` is what ``SessionManager(session_factory=...)`` takes. ``StoreWrapper`` and ``stack`` put
-behaviour around any store. ``encode_document`` and ``decode_document`` turn metadata into one JSON text and back,
-``encode_fields`` and ``decode_fields`` into a text per top-level key.
+``SessionStore`` states the promises of every store; ``chuk_sessions.testing.StoreContract`` checks them.
+``SessionManager(session_factory=...)`` takes a factory with ``session_store(sandbox_id)``. ``StoreWrapper`` and
+``stack`` put behaviour around any store. ``encode_document`` and ``decode_document`` turn metadata into one JSON text
+and back, ``encode_fields`` and ``decode_fields`` into a text per top-level key.
 """
 
 from __future__ import annotations

@@ -1,32 +1,33 @@
-"""The contract between ``SessionManager`` and what sessions are kept in.
+"""The contract between ``SessionManager`` and the stores that keep its sessions.
 
-What every store promises, and ``chuk_sessions.testing.StoreContract`` checks:
+Every store keeps these promises, and ``chuk_sessions.testing.StoreContract`` checks them:
 
 * An operation is atomic, also between processes where the storage is shared.
-* A session that is missing, has expired or was deleted is not found: False or None, never an error. Errors
-  (``ProviderError``) are for faults of the storage.
-* No operation but ``create`` brings a session into being: a deleted one stays deleted.
+* A session that is missing, has expired or was deleted is not found: the operation returns False or None and raises
+  nothing. Errors (``ProviderError``) are for faults of the storage.
+* Only ``create`` makes a session: a deleted session stays deleted.
 * A session is never stored without its deadline.
 * ``accessed`` never runs backwards.
-* Metadata is encoded by ``codec`` before anything else happens: what it refuses (MetadataError) changes nothing.
-* A record that cannot be decoded counts as absent, is logged once, and is left alone; only ``delete`` removes it, so
+* Metadata is encoded by ``codec`` before anything else happens: metadata that the codec refuses (MetadataError) changes
+  nothing.
+* A record that cannot be decoded counts as absent, is logged once, and is left alone. Only ``delete`` removes it, so
   that a logout holds while two versions of this package serve.
 
-``SessionStore`` is what every store must have. The rest are capabilities: a store has all methods of one or none, and
-``SessionManager`` raises NotSupportedError from the calls that need a capability which its store lacks.
+Every store must have the methods of ``SessionStore``. The other protocols are capabilities: a store has all methods of
+a capability or none of them. ``SessionManager`` raises NotSupportedError from a call that needs a missing capability.
 
 | capability | methods | for |
 |---|---|---|
-| ``Openable`` | ``open`` | touch and read in one step; without it there are three |
+| ``Openable`` | ``open`` | touch and read in one step; without it the call takes three steps |
 | ``UserIndexed`` | ``list_user``, ``delete_user`` | list and end the sessions of a user, limit their number |
-| ``UserPaged`` | ``user_pages`` | the sessions of a user by pages; without it ``list_user`` gives all |
+| ``UserPaged`` | ``user_pages`` | the sessions of a user by pages; without it ``list_user`` reads all of them |
 | ``Renewable`` | ``renew`` | a new id at a login |
 | ``Walkable`` | ``pages``, ``count`` | all sessions of a sandbox |
 | ``DeletingMany`` | ``delete_all`` | several deletions at once; without it ``delete`` is called for each |
 | ``InProcess`` | ``sweep``, ``cached``, ``capacity`` | figures of this process; a store elsewhere has none |
 
-Another way to do what an operation does is an option of it and no capability, such as ``extend`` with ``from_now``: so
-a wrapper that overrides the operation, to drop a cached copy for instance, sees the call too, and none passes it by.
+A variant of an operation, such as ``extend`` with ``from_now``, is an option of that operation and no capability. So a
+wrapper that overrides the operation, for instance to drop a cached copy, sees every call of every variant.
 """
 
 from __future__ import annotations
@@ -67,13 +68,13 @@ __all__ = [
 
 C = TypeVar("C")
 
-INT64 = range(-(2**63), 2**63)  # what a counter may hold: the integers of Redis
+INT64 = range(-(2**63), 2**63)  # the values of a counter: the integers of Redis
 LAST_DEADLINE = 253_402_300_799.0  # 9999-12-31T23:59:59Z: a later time cannot be written in ISO 8601
 NO_INTEGER, TOO_LARGE = "is no integer of 64 bits", "would leave the range of 64 bits"
 
 
 class Existing(NamedTuple):
-    """The live session that ``create`` found in the place of a new one."""
+    """The live session that ``create`` found under the id of the new session."""
 
     user_id: str | None
 
@@ -84,12 +85,12 @@ def not_supported(what: str) -> NotSupportedError:
 
 
 def cannot_count(field: str, reason: str) -> MetadataError:
-    """Make the error that ``increment`` raises when the field cannot be counted on."""
+    """Make the error that ``increment`` raises when it cannot add to the value of the field."""
     return MetadataError(f"custom_metadata[{field!r}] {reason}; nothing was changed")
 
 
 def counted(metadata: Metadata, field: str, amount: int) -> int:
-    """Return what ``increment`` makes of that field. Raises MetadataError as it does."""
+    """Return the value of the field after ``increment``. Raises MetadataError where ``increment`` must."""
     value = metadata.get(field, 0)
     if type(value) is not int or value not in INT64:
         raise cannot_count(field, NO_INTEGER)
@@ -99,7 +100,7 @@ def counted(metadata: Metadata, field: str, amount: int) -> int:
 
 
 def taken(session_id: str) -> SessionTakenError:
-    """Make the error that ``renew`` raises for a session of another user."""
+    """Make the error that ``renew`` raises if the session belongs to another user."""
     return SessionTakenError(f"session {fingerprint(session_id)} belongs to another user; nothing was changed")
 
 
@@ -111,7 +112,7 @@ class DeadlineError(ValueError):
 
 
 def postponed(expires: float, lifetime: float) -> float:
-    """Return a deadline that is so much later. Raises DeadlineError as ``extend`` does."""
+    """Return the deadline ``lifetime`` after ``expires``. Raises DeadlineError where ``extend`` must."""
     if expires + lifetime > LAST_DEADLINE:
         raise DeadlineError
     return expires + lifetime
@@ -130,61 +131,64 @@ class SessionStore(Protocol):
         limit: int = 0,
         idle: float = 0,
     ) -> Existing | None:
-        """Store a new session and return None; a live one with this id is only touched, and returned.
+        """Store a new session and return None; touch and return a live session that already has this id.
 
-        Options come by keyword, and only those that are in use, so that a store need not know one that is new.
+        Options come by keyword, and only when they are in use, so that a store need not know a newer option.
 
-        With ``idle`` over 0 the session ends so many seconds after it was last touched, if that is before ``lifetime``
+        With ``idle`` over 0 the session ends ``idle`` seconds after its last touch, but at the latest when ``lifetime``
         has passed: every touch that is written moves its deadline. With ``limit`` over 0 the oldest sessions of
-        ``user_id`` are ended first, so that there are at most so many; it is given to ``UserIndexed`` stores only.
+        ``user_id`` are ended first, so that the user has at most ``limit`` sessions. Only ``UserIndexed`` stores get
+        a ``limit``.
         """
 
     async def read(self, session_id: str) -> SessionRecord | None:
-        """Return a copy of the session, not touched; None if not found.
+        """Return a copy of the session without touching it; None if not found.
 
-        ``current_id`` of the record is set if ``session_id`` is an alias; only ``Renewable`` stores have aliases.
+        If ``session_id`` is an alias, the record has the session's id as ``current_id``. Only ``Renewable`` stores have
+        aliases.
         """
 
     async def touch(self, session_id: str, interval: float) -> bool:
-        """Tell whether the session lives; ``accessed`` is set to now if it is at least ``interval`` old.
+        """Tell whether the session lives; set ``accessed`` to now if it is at least ``interval`` old.
 
-        A session with ``idle`` must not end early because a touch was not written. So one that is written moves its
-        deadline ``interval`` further, up to half of ``idle``; and it is written, whatever ``interval`` says, if the
-        session would end before ``idle`` has passed from now.
+        A session with ``idle`` must not end early because a touch was not written. So a touch that is written moves the
+        deadline ``interval`` further than ``idle``, but at most half of ``idle`` further. A touch is written
+        whatever ``interval`` says if the session would otherwise end sooner than ``idle`` seconds from now.
         """
 
     async def update(self, session_id: str, metadata: Metadata, replace: bool, *, remove: Collection[str] = ()) -> bool:
-        """Set the keys of ``metadata`` and touch; with ``replace`` drop all others. False if not found.
+        """Set the keys of ``metadata`` and touch; with ``replace`` drop all other keys. False if not found.
 
-        ``remove``, an option as those of ``create``, has keys to drop in the same step, each as ``codec.text_key``
-        gives it: none is a key of ``metadata``, and one that the session does not have is no error. It comes without
-        ``replace`` only, which drops them anyway.
+        ``remove``, an option like those of ``create``, has keys to drop in the same step, each as ``codec.text_key``
+        gives it. None of them is a key of ``metadata``. A key that the session does not have is no error. ``remove``
+        never comes together with ``replace``, which drops these keys anyway.
         """
 
     async def increment(self, session_id: str, field: str, amount: int) -> int | None:
-        """Add ``amount`` to one key of the metadata and touch; the new value, None if not found.
+        """Add ``amount`` to one key of the metadata and touch. Return the new value; None if not found.
 
-        A missing key counts as 0. Raises MetadataError, and changes nothing, if its value is no integer of 64 bits or
-        the sum would be none. ``field`` is as ``codec.text_key`` gives it, ``amount`` in ``INT64``.
+        A missing key counts as 0. Raises MetadataError, and changes nothing, if the value or the sum is no integer of
+        64 bits. ``field`` is as ``codec.text_key`` gives it, ``amount`` in ``INT64``.
         """
 
     async def extend(self, session_id: str, lifetime: float, *, from_now: bool = False) -> bool:
         """Move the deadline ``lifetime`` later and touch. False if not found.
 
-        With ``from_now``, an option as those of ``create``, the deadline is ``lifetime`` from now instead, be it later
-        or earlier than before. An idle deadline is never later than that, and only moves earlier to be so.
+        With ``from_now``, an option like those of ``create``, the new deadline is ``lifetime`` from now. It may be
+        later or earlier than the old deadline. The idle deadline is never later than the new deadline; it moves earlier
+        for this reason only.
 
-        Raises DeadlineError, and changes nothing, if it would be after ``LAST_DEADLINE``.
+        Raises DeadlineError, and changes nothing, if the deadline would be after ``LAST_DEADLINE``.
         """
 
     async def delete(self, session_id: str) -> bool:
         """End the session. False if not found."""
 
     async def aclose(self) -> None:
-        """Give back what this store object holds; the sessions stay. It may be called again.
+        """Release the resources of this store object; the sessions stay. A second call does nothing.
 
-        Whoever opened the store calls it: the manager, for the store that its factory gave it. What several stores
-        share, such as a pool of connections, stays open.
+        The opener of the store calls it: the manager, for the store that its factory gave it. A resource that several
+        stores share, such as a pool of connections, stays open.
         """
 
 
@@ -193,9 +197,9 @@ class Openable(Protocol):
     """A store that touches and reads a session in one step."""
 
     async def open(self, session_id: str, interval: float, owner: str | None) -> SessionRecord | None:
-        """Do ``touch``, then ``read``: the record as it is after the touch, None if not found.
+        """Do ``touch``, then ``read``. Return the record as it is after the touch; None if not found.
 
-        With an ``owner``, a user id, the session of anybody else and of nobody is not found, and is not touched.
+        With an ``owner``, a user id, a session of another user or of nobody is not found, and is not touched.
         """
 
 
@@ -207,7 +211,10 @@ class UserIndexed(Protocol):
         """Return all live sessions of a user with their ids, oldest first."""
 
     async def delete_user(self, user_id: str, keep: frozenset[str]) -> int:
-        """End every session of a user that was created before the call, but those in ``keep``; how many."""
+        """End every session of a user that was created before the call, except the ids in ``keep``.
+
+        Return how many sessions it ended.
+        """
 
 
 @runtime_checkable
@@ -215,7 +222,10 @@ class UserPaged(Protocol):
     """A store that can read the sessions of a user a page at a time."""
 
     def user_pages(self, user_id: str, batch: int) -> AsyncIterator[list[tuple[str, SessionRecord]]]:
-        """Give the live sessions of a user, about ``batch`` at a time: each that lives all the while at least once."""
+        """Give the live sessions of a user, about ``batch`` at a time.
+
+        A session that lives from the first page to the last comes at least once.
+        """
 
 
 @runtime_checkable
@@ -232,28 +242,34 @@ class Renewable(Protocol):
         metadata: Metadata | None = None,
         limit: int = 0,
     ) -> str | None:
-        """Give the session a new id and touch it; that id, None if not found. Options come as those of ``create``.
+        """Give the session a new id and touch it. Return the new id; None if not found.
 
-        With ``grace`` over 0 the old id becomes an alias: all operations find the session under it for so many seconds
-        more, as long as the session lives. If ``session_id`` is an alias already, nothing is renamed, and the id that
-        the session has is returned.
+        Options come like those of ``create``.
 
-        With ``grace`` 0 the session gets ``new_id`` also if ``session_id`` is an alias, or another new id if ``new_id``
-        does not have the form of its user's ids: afterwards it is found under no id that anybody knew before.
+        With ``grace`` over 0 the old id becomes an alias: all operations find the session under the old id for
+        ``grace`` seconds more, as long as the session lives. If ``session_id`` is already an alias, the session is not
+        renamed again; its current id is returned.
 
-        With ``metadata`` its keys are set in the same step. With ``user_id`` the session of nobody becomes that user's
-        in the same step; ``new_id`` has the form of that user's ids then, and the store may return another new one. A
-        session that is the user's already is only renewed. Raises SessionTakenError, and changes nothing, for that of
-        another user. ``limit`` is as in ``create``: the session that is given to the user is none of those that end.
+        With ``grace`` 0 the session is renamed also if ``session_id`` is an alias. It gets ``new_id``, or another new
+        id if ``new_id`` does not have the form of its user's ids. Afterwards no id that was known before finds it.
+
+        With ``metadata`` its keys are set in the same step. With ``user_id`` a session of nobody becomes that user's
+        session in the same step. ``new_id`` then has the form of that user's ids, and the store may return another new
+        id. A session that already belongs to the user is only renewed. Raises SessionTakenError, and changes nothing,
+        if the session belongs to another user. ``limit`` is as in ``create``; the session that is given to the user is
+        never ended by it.
         """
 
 
 @runtime_checkable
 class Walkable(Protocol):
-    """A store whose sessions can be gone through."""
+    """A store that can list and count all its sessions."""
 
     def pages(self, batch: int) -> AsyncIterator[list[tuple[str, SessionRecord]]]:
-        """Give all live sessions, about ``batch`` at a time: each that lives all the while at least once."""
+        """Give all live sessions, about ``batch`` at a time.
+
+        A session that lives from the first page to the last comes at least once.
+        """
 
     async def count(self) -> int:
         """Count the live sessions."""
@@ -261,12 +277,13 @@ class Walkable(Protocol):
 
 @runtime_checkable
 class DeletingMany(Protocol):
-    """A store that may be asked to end several sessions at once, and whose deletions may overtake each other."""
+    """A store whose deletions may overtake each other; it can be asked to end several sessions in one call."""
 
     async def delete_all(self, session_ids: Sequence[str]) -> list[bool | Exception]:
-        """Do ``delete`` for each id at once; what each gave or raised, as if one came after the other.
+        """Do ``delete`` for all ids at once. Return the result or the error of each.
 
-        So of an alias and the id of its session, the one that stands first has found it.
+        The results are those of deletions one after the other. So if an alias and the id of its session are both in
+        ``session_ids``, the first of the two finds the session and the second does not.
         """
 
 
@@ -275,17 +292,20 @@ class InProcess(Protocol):
     """A store that holds its sessions in this process."""
 
     async def sweep(self) -> int:
-        """Reclaim expired sessions; how many."""
+        """Reclaim the memory of expired sessions. Return how many they were."""
 
     def cached(self) -> int:
         """Return how many live sessions this process holds."""
 
     def capacity(self) -> int:
-        """Return how many sessions this process may hold; ``sys.maxsize`` without a bound."""
+        """Return how many sessions this process may hold; ``sys.maxsize`` if there is no bound."""
 
 
 class CompleteStore(SessionStore, Openable, UserIndexed, Renewable, Walkable, Protocol):
-    """A store that can do everything; ``wrapper.complete`` makes one of any store, which refuses what that lacks."""
+    """A store that can be asked for everything.
+
+    ``wrapper.complete`` turns any store into a complete store, which refuses the operations that the store lacks.
+    """
 
 
 @runtime_checkable
@@ -297,17 +317,21 @@ class SessionStoreFactory(Protocol):
 
 
 def can(store: object, capability: type[C]) -> TypeGuard[C]:
-    """Tell whether a store has a capability: all methods of that protocol, of its class or passed on by a proxy.
+    """Tell whether a store has a capability: all methods of that protocol, from its class or passed on by a proxy.
 
-    ``isinstance`` would not do: since Python 3.12 it does not see what a ``__getattr__`` passes on, before that it sees
-    everything in a mock, and looking into an instance makes a dict of it that slows every attribute from then on.
+    ``isinstance`` would not do. Since Python 3.12 it does not see methods that a ``__getattr__`` passes on. Before 3.12
+    it sees every method in a mock. Looking into an instance makes a dict for it, which slows every later attribute
+    access.
     """
     names = (name for name in vars(capability) if not name.startswith("_"))
     return all(hasattr(type(store), name) or isinstance(getattr(store, name, None), MethodType) for name in names)
 
 
 def opens_stores(factory: object) -> TypeGuard[SessionStoreFactory]:
-    """Tell whether a factory has a store of its own. A mock has every attribute, and only those that it is given."""
+    """Tell whether a factory opens session stores.
+
+    A mock answers for every attribute; only an attribute that was set on it counts.
+    """
     if getattr_static(factory, "session_store", None) is not None:
         return True
-    return isinstance(getattr(factory, "session_store", None), MethodType)  # of what a proxy stands for
+    return isinstance(getattr(factory, "session_store", None), MethodType)  # the method of the object behind a proxy

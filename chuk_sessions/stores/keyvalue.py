@@ -1,4 +1,4 @@
-"""Sessions over a user's own provider, which need only have get, setex and delete."""
+"""Sessions over a provider of the user's own, which needs only get, setex and delete."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ _turns = Turns()  # of all managers of this process, by storage and key
 
 
 def storage_of(factory: Factory) -> str:
-    """A name that all factories of one storage have: that of the function, or the class, which they come from.
+    """Return a name that is equal for all factories of one storage: the name of the function or class they come from.
 
-    Each call of a module's ``factory()`` may give another object, and nothing tells that both lead to one storage. So
-    what comes from one function or class counts as one. Where it is not, two sessions with the same id in the same
-    sandbox wait for each other without need.
+    Each call of a module's ``factory()`` may give a new object, and nothing shows that two such objects lead to one
+    storage. So all factories from one function or class count as one storage. If they are really several storages, two
+    sessions with the same id in the same sandbox wait for each other without need.
     """
     while isinstance(factory, partial):
         factory = factory.func
@@ -49,10 +49,9 @@ def storage_of(factory: Factory) -> str:
 class KeyValueStore:
     """The sessions of one sandbox as one JSON document each; see ``SessionStore``.
 
-    Operations on one session take turns among all that use its storage in this process, in whatever event loop and
-    thread (see ``storage_of``). Between processes they cannot: get, setex and delete leave a gap in which another
-    process may write, whatever is done here. The provider gets whole seconds, rounded up; the deadline in the document
-    rules.
+    Operations on one session take turns within this process, across all event loops, threads and managers of one
+    storage (see ``storage_of``). Between processes they cannot take turns: between its get and its setex, another
+    process may write. The provider gets the lifetime in whole seconds, rounded up; the deadline in the document rules.
     """
 
     def __init__(self, factory: Factory, sandbox_id: str, wall_clock: Callable[[], float] | None = None) -> None:
@@ -91,7 +90,7 @@ class KeyValueStore:
         return await self._in_turn(session_id, run)
 
     async def adopt(self, session_id: str, record: SessionRecord, left: float) -> Adoption:
-        """Put a session that exists elsewhere here, to live ``left`` seconds; what became of it."""
+        """Take over a session of another storage, to live ``left`` seconds more. Return the outcome."""
         metadata = decode_document(encode_document(record.metadata, ANY_DEPTH))
 
         async def run(provider: Provider, key: str) -> Adoption:
@@ -100,7 +99,7 @@ class KeyValueStore:
                 return Adoption.EXPIRED
             if text is not None and here is None:
                 return Adoption.UNREADABLE
-            expires = min(self._wall_clock() + left, LAST_DEADLINE)  # later ones could not be read again
+            expires = min(self._wall_clock() + left, LAST_DEADLINE)  # a later deadline would make the record unreadable
             coming = dataclasses.replace(record, metadata=metadata, expires=expires)
             if here is None:
                 await self._save(provider, key, coming)
@@ -113,7 +112,10 @@ class KeyValueStore:
         return await self._in_turn(session_id, run)
 
     async def undo(self, session_id: str, record: SessionRecord, unused: bool) -> bool:
-        """Remove what ``adopt`` has put here of ``record``; ``unused``: only if it is as it was put. Whether it was."""
+        """Remove the session that ``adopt`` made of ``record``. Return whether it was removed.
+
+        With ``unused`` remove it only if it has not changed since ``adopt``.
+        """
         put = dataclasses.replace(record, metadata=decode_document(encode_document(record.metadata, ANY_DEPTH)))
 
         async def run(provider: Provider, key: str) -> bool:
@@ -188,7 +190,7 @@ class KeyValueStore:
         return await self._in_turn(session_id, run)
 
     async def aclose(self) -> None:
-        """Nothing is held between two operations: each opens the provider and closes it."""
+        """Do nothing: the store holds nothing between two operations. Each opens the provider and closes it."""
 
     async def _change(self, session_id: str, change: Callable[[SessionRecord], None]) -> bool:
         async def run(provider: Provider, key: str) -> bool:
@@ -201,7 +203,7 @@ class KeyValueStore:
         return await self._in_turn(session_id, run)
 
     async def _in_turn(self, session_id: str, run: Callable[[Provider, str], Awaitable[T]]) -> T:
-        """Run one operation alone; whatever the provider raises, or hides, becomes a ProviderError."""
+        """Run one operation in its session's turn. An error that the provider raises or hides becomes ProviderError."""
         key = session_key(self._sandbox, session_id)
         done: list[T] = []
         turn = await _turns.begin((self._storage, key))
@@ -234,7 +236,10 @@ class KeyValueStore:
         return done[0]
 
     async def _load(self, provider: Provider, key: str) -> tuple[Any, SessionRecord | None]:
-        """What is stored, None if nothing or expired, and the record in it, None if it cannot be read."""
+        """Return the stored text and the record in it.
+
+        Both are None if there is no text or the record has expired; the record is None if it cannot be read.
+        """
         text = await provider.get(key)
         if text is None:
             return None, None
@@ -247,7 +252,7 @@ class KeyValueStore:
         return text, record
 
     def _is_due(self, record: SessionRecord, interval: float) -> bool:
-        """Whether a touch must be written."""
+        """Tell whether a touch must be written."""
         now = self._wall_clock()
         return now - record.accessed >= interval or _end(record) < min(record.expires, now + record.idle)
 
@@ -289,7 +294,7 @@ def _encode(record: SessionRecord) -> str:
         "expires": record.expires,
         "accessed": record.accessed,
         "status": record.status,
-        "metadata": encode_document(record.metadata, ANY_DEPTH),  # what was stored before may be deep
+        "metadata": encode_document(record.metadata, ANY_DEPTH),  # metadata of an earlier version may be deep
     }
     if record.idle:
         document |= {"idle": record.idle, "idle_expires": record.idle_expires}
@@ -297,7 +302,7 @@ def _encode(record: SessionRecord) -> str:
 
 
 def _decode(text: Any) -> SessionRecord | None:
-    """The record in a document of ours; None for anything else."""
+    """Decode a record that ``_encode`` made; return None for any other text."""
     try:
         document = read_json(text)
         if document["v"] != FORMAT_VERSION:

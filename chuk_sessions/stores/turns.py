@@ -1,8 +1,8 @@
 """Taking turns: one operation at a time under a name, for all event loops and threads of a process.
 
-A lock of ``asyncio`` is for one event loop; one of ``threading`` would stop a whole loop while one of its tasks waits.
-Here a task that waits leaves a future in the queue of the name. Whoever ends a turn wakes the first in the queue, in
-the loop of that one, and it has the turn from that moment on.
+A lock of ``asyncio`` works in one event loop only. A lock of ``threading`` would stop a whole loop while one of its
+tasks waits. Here a waiting task puts a future into the queue of the name. The task that ends a turn wakes the first
+waiting task, in that task's own loop; from that moment on the woken task has the turn.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Waiter = tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]
 
 
 class Turn:
-    """The turn under a name, which goes from one to the next: who waits for it, in order."""
+    """The turn under a name, and the tasks that wait for it, in order."""
 
     __slots__ = ("name", "waiters")
 
@@ -29,9 +29,9 @@ class Turn:
 
 
 class Turns:
-    """The turns that somebody has at the moment. A name that nobody uses takes no memory.
+    """The turns that tasks have at the moment. A name that no task uses takes no memory.
 
-    A forked child begins with none: those that had a turn, or waited for one, are not in the child.
+    A forked child begins without turns: the tasks that had a turn, or waited for it, are not in the child.
     """
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ class Turns:
         return len(self._turns)
 
     async def begin(self, name: Hashable) -> Turn:
-        """Wait for the turn under that name; ``end`` must be called with it."""
+        """Wait for the turn under that name and return it. The caller must pass it to ``end``."""
         with self._guard:
             turn = self._turns.get(name)
             if turn is None:
@@ -64,7 +64,7 @@ class Turns:
         return turn
 
     def _leave(self, turn: Turn, waiter: Waiter) -> None:
-        """Wait no more; if the turn has come meanwhile, pass it on."""
+        """Stop waiting; if the turn has come meanwhile, pass it on."""
         with self._guard:
             if waiter in turn.waiters:
                 turn.waiters.remove(waiter)
@@ -72,11 +72,11 @@ class Turns:
         self.end(turn)
 
     def end(self, turn: Turn) -> None:
-        """Give the turn to the next, if there is one."""
+        """Give the turn to the next waiting task, if there is one."""
         while True:
             with self._guard:
                 if self._turns.get(turn.name) is not turn:
-                    return  # of the process that this one was forked from
+                    return  # the turn belongs to the parent process, which this one was forked from
                 if not turn.waiters:
                     del self._turns[turn.name]
                     return

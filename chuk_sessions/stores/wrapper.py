@@ -1,7 +1,8 @@
-"""Stores around stores: the base class of everything that stands between the manager and a store.
+"""Stores around stores: the base class of every wrapper between the manager and a store.
 
-A wrapper sees each operation before the store does. It overrides what it cares about, and everything else is forwarded.
-``stack`` puts wrappers around what a factory opens, so that a manager gets them by ``session_factory`` alone:
+A wrapper sees each operation before the store does. It overrides the methods that it changes; all others are forwarded.
+``stack`` puts wrappers around the stores that a factory opens, so that a manager needs nothing but its
+``session_factory``:
 
     SessionManager(session_factory=stack(redis.factory(url), Audited))
 """
@@ -37,10 +38,10 @@ __all__ = ["StackedFactory", "StoreWrapper", "complete", "open_store", "stack"]
 
 
 class StoreWrapper:
-    """Forwards every operation to ``store``; what that lacks is NotSupportedError, and its figures are 0.
+    """Forwards every operation to ``store``.
 
-    Methods that only forward return the store's own awaitable, so that a wrapper costs one call for each operation that
-    it leaves alone.
+    An operation that the store lacks raises NotSupportedError. The figures of a store that is not in this process are
+    0. A method that only forwards returns the store's own awaitable, so that it costs one call.
     """
 
     def __init__(self, store: SessionStore) -> None:
@@ -57,7 +58,7 @@ class StoreWrapper:
     def create(
         self, session_id: str, user_id: str | None, lifetime: float, metadata: Metadata, **options: Any
     ) -> Coroutine[Any, Any, Existing | None]:
-        """See ``SessionStore``; a ``limit`` is refused if the store does not know the sessions of a user."""
+        """See ``SessionStore``; refuses a ``limit`` if the store does not know the sessions of a user."""
         if self._users is None and options.pop("limit", 0) and user_id is not None:
             raise not_supported("max_sessions_per_user")
         return self.store.create(session_id, user_id, lifetime, metadata, **options)
@@ -71,7 +72,7 @@ class StoreWrapper:
         return self.store.touch(session_id, interval)
 
     def open(self, session_id: str, interval: float, owner: str | None) -> Coroutine[Any, Any, SessionRecord | None]:
-        """See ``Openable``; by the wrapper's own ``read`` and ``touch``, if it has one of them."""
+        """See ``Openable``; calls ``read`` and ``touch`` of the wrapper if it overrides one of them."""
         as_it_is = type(self).read is StoreWrapper.read and type(self).touch is StoreWrapper.touch
         if as_it_is and self._openable is not None:
             return self._openable.open(session_id, interval, owner)
@@ -101,7 +102,7 @@ class StoreWrapper:
         return self.store.delete(session_id)
 
     def delete_all(self, session_ids: Sequence[str]) -> Coroutine[Any, Any, list[bool | Exception]]:
-        """See ``DeletingMany``; by the wrapper's own ``delete``, if it has one."""
+        """See ``DeletingMany``; calls ``delete`` of the wrapper for each id if the wrapper overrides it."""
         if type(self).delete is StoreWrapper.delete and can(self.store, DeletingMany):
             return self.store.delete_all(session_ids)
         return batch([self.delete(session_id) for session_id in session_ids])
@@ -117,7 +118,7 @@ class StoreWrapper:
         return self._users.list_user(user_id)
 
     async def user_pages(self, user_id: str, batch: int) -> AsyncIterator[list[tuple[str, SessionRecord]]]:
-        """See ``UserPaged``; by the wrapper's own ``list_user``, if it has one."""
+        """See ``UserPaged``; calls ``list_user`` of the wrapper if it overrides that."""
         if type(self).list_user is StoreWrapper.list_user and can(self.store, UserPaged):
             async for page in self.store.user_pages(user_id, batch):
                 yield page
@@ -132,7 +133,7 @@ class StoreWrapper:
         return self._users.delete_user(user_id, keep)
 
     def renew(self, session_id: str, new_id: str, grace: float, **options: Any) -> Coroutine[Any, Any, str | None]:
-        """See ``Renewable``; a ``limit`` is refused if the store does not know the sessions of a user."""
+        """See ``Renewable``; refuses a ``limit`` if the store does not know the sessions of a user."""
         if self._renewable is None:
             raise not_supported("renewing a session")
         if self._users is None and options.pop("limit", 0):
@@ -165,16 +166,16 @@ class StoreWrapper:
 
 
 def complete(store: SessionStore) -> CompleteStore:
-    """Return a store that can be asked for everything: itself, or a wrapper that refuses what the store lacks."""
+    """Return the store if it has all capabilities, else a wrapper that refuses the operations which the store lacks."""
     if all(can(store, capability) for capability in (Openable, UserIndexed, Renewable, Walkable)):
         return cast(CompleteStore, store)
     return StoreWrapper(store)
 
 
 def open_store(factory: Factory | SessionStoreFactory, sandbox_id: str) -> CompleteStore:
-    """Open the sessions of a sandbox: the factory's own store, else one over the provider that it gives.
+    """Open the sessions of a sandbox: the store that the factory opens, else a store over the factory's provider.
 
-    Raises TypeError for what is neither kind of factory, and whatever the factory raises.
+    Raises TypeError if ``factory`` is neither kind of factory. Errors of the factory pass through.
     """
     if opens_stores(factory):
         return complete(factory.session_store(sandbox_id))
@@ -184,7 +185,7 @@ def open_store(factory: Factory | SessionStoreFactory, sandbox_id: str) -> Compl
 
 
 class StackedFactory:
-    """A factory whose stores are wrapped; values and everything else are those of the factory within."""
+    """A factory whose stores are wrapped; all else, such as its provider API, comes from the inner factory."""
 
     def __init__(
         self,
@@ -195,19 +196,19 @@ class StackedFactory:
         self._wrappers = wrappers
 
     def __call__(self) -> Any:
-        """Open the provider API of the factory within. Raises TypeError if that has none."""
+        """Open the provider API of the inner factory. Raises TypeError if that has none."""
         if not callable(self._factory):
             raise TypeError(f"{type(self._factory).__name__} opens session stores only, and no provider")
         return self._factory()
 
     def __getattr__(self, name: str) -> Any:
-        """Give what the factory within has besides, such as ``stats``."""
+        """Return another attribute of the inner factory, such as ``stats``."""
         if name.startswith("__"):
             raise AttributeError(name)
         return getattr(self._factory, name)
 
     def session_store(self, sandbox_id: str) -> CompleteStore:
-        """Open the sessions of one sandbox, each wrapper around what stands before it."""
+        """Open the sessions of one sandbox: the inner factory's store in all wrappers, the last one outermost."""
         store = open_store(self._factory, sandbox_id)
         for wrap in self._wrappers:
             store = complete(wrap(store))
@@ -219,11 +220,11 @@ def stack(factory: Factory | SessionStoreFactory, *wrappers: Callable[[CompleteS
 
     Args:
         factory: A provider factory, or anything with ``session_store(sandbox_id)``.
-        *wrappers: Each is called with the store to wrap, once for each store that is opened: a subclass of
-            ``StoreWrapper``, or a function that gives one.
+        *wrappers: Subclasses of ``StoreWrapper``, or functions that return a store. Each is called with the store to
+            wrap, once for each store that is opened.
 
     Returns:
-        What ``SessionManager(session_factory=...)`` takes.
+        A factory for ``SessionManager(session_factory=...)``.
 
     Raises:
         TypeError: ``factory`` is neither kind of factory.
