@@ -1,7 +1,7 @@
-"""What tests of sessions need: a clock to move, and the contract of stores as a pytest class.
+"""Helpers for tests of sessions: a clock to move, and the contract of stores as a pytest class.
 
-``Clock`` needs nothing. ``StoreContract`` needs pytest and pytest-asyncio, which are loaded when it
-is first asked for::
+``Clock`` needs no other package. ``StoreContract`` needs pytest and pytest-asyncio; the first access to
+``StoreContract`` loads them::
 
     class TestMyStore(StoreContract):
         @pytest.fixture
@@ -22,7 +22,7 @@ __all__ = ["Clock", "StoreContract"]
 
 
 def __getattr__(name: str) -> Any:
-    """``StoreContract``. Raises ImportError that names what to install if pytest or its plugin is missing."""
+    """Load ``StoreContract``. If pytest or its plugin is missing, an ImportError names the packages to install."""
     if name == "StoreContract":
         from chuk_sessions.testing.contract import StoreContract
 

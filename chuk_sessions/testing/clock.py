@@ -1,4 +1,4 @@
-"""Time for tests: a clock that a test moves, and waiting for a condition where time cannot be moved."""
+"""Time for tests: a clock that a test moves, and functions that wait where time cannot be moved."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import Any
 
 __all__ = ["PATIENCE", "Clock", "eventually", "time_passes"]
 
-PATIENCE = 10.0  # seconds; only a test that fails waits so long
+PATIENCE = 10.0  # seconds; only a failing test waits so long
 PAUSE = 0.005  # seconds between two looks at a condition
 
 
 class Clock:
-    """Time that moves only when told to, in seconds; call it for the time.
+    """Hold a time in seconds that moves only when a test moves it; calling the clock returns the time.
 
-    For ``MemoryStore(clock=clock, wall_clock=clock)``, and for any store that takes its clock as an argument. ``now``
-    is the time, which may also be set.
+    Use it as ``MemoryStore(clock=clock, wall_clock=clock)``, or with any store that takes its clock as an argument. A
+    test may also set the time, the attribute ``now``.
     """
 
     def __init__(self, now: float = 1000.0) -> None:
@@ -41,7 +41,7 @@ class Clock:
 
 
 async def eventually(condition: Callable[[], Any], patience: float = PATIENCE) -> None:
-    """Return once ``condition()``, awaited if need be, is true. AssertionError after ``patience`` seconds."""
+    """Wait until ``condition()`` is true, awaiting its result if need be. AssertionError after ``patience`` seconds."""
     deadline = time.monotonic() + patience
     while True:
         result = condition()

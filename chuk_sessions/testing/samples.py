@@ -1,4 +1,4 @@
-"""Metadata that is easily harmed on its way through JSON or a storage, and how to compare what comes back."""
+"""Metadata that JSON or a storage easily damages, and the functions that compare it with what a store reads back."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ __all__ = ["SAMPLES", "as_json", "same"]
 
 
 class Level(IntEnum):
-    """A number that json writes."""
+    """An int that the json module accepts."""
 
     HIGH = 3
 
 
 class Name(StrEnum):
-    """A text that json writes."""
+    """A text that the json module accepts."""
 
     BOB = "bob"
 
 
 class Ratio(float, Enum):
-    """A fraction that json writes."""
+    """A float that the json module accepts."""
 
     HALF = 0.5
 
@@ -55,7 +55,7 @@ class Sequence(list[Any]):
 
 
 class Upper(dict[str, Any]):
-    """What json sees of a dict subclass is what ``items`` gives."""
+    """A dict subclass whose ``items`` gives other keys; the json module writes those."""
 
     def items(self) -> Any:
         """Give the keys in capitals."""
@@ -93,12 +93,15 @@ SAMPLES: dict[str, dict[Any, Any]] = {
 
 
 def as_json(value: Any) -> Any:
-    """What the standard library makes of ``value``: the measure of what a session gives back."""
+    """Send ``value`` through the json module and back: a session must give back an equal value."""
     return json.loads(json.dumps(value))
 
 
 def same(left: Any, right: Any) -> bool:
-    """Equal, types included (1 is not 1.0 or True), NaN equal to NaN, 0.0 unequal to -0.0, key order left out."""
+    """Tell whether two values and their types are equal: 1 is not 1.0 or True, 0.0 is not -0.0, NaN is NaN.
+
+    The order of keys does not matter.
+    """
     if type(left) is not type(right):
         return False
     if isinstance(left, dict):

@@ -1,7 +1,7 @@
-"""``StoreContract``: what every store promises, as a pytest class that the stores of this package run too.
+"""``StoreContract``: the promises of every store, as a pytest class that the stores of this package run too.
 
-One file for each subject, each with a class of tests; ``base`` has the fixtures that they share. A test needs a
-capability by asking for the fixture that gives a store which has it.
+Each subject has a file with a class of tests; ``base`` has the fixtures that they share. A test that needs a capability
+asks for the fixture of that capability, such as ``renewable_store``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ PARTS = (
     *("base", "concurrency", "counting", "deadlines", "figures", "idle", "life", "limit", "metadata", "renewal"),
     *("suite", "unreadable", "users", "walk"),
 )
-# Before they are imported: a failure in an installed package then shows the values that were compared.
+# Register these modules before they are imported: a failed assertion then shows the compared values.
 pytest.register_assert_rewrite(*(f"{__name__}.{part}" for part in PARTS))
 
 from chuk_sessions.testing.contract.suite import StoreContract  # noqa: E402 (see above)

@@ -1,4 +1,4 @@
-"""The fixtures of the contract: those that an author gives, and those that the tests use."""
+"""The fixtures of the contract: those that the author of a store overrides, and those that the tests use."""
 
 from __future__ import annotations
 
@@ -50,24 +50,24 @@ class InProcessStore(SessionStore, InProcess, Protocol):
 
 
 class Time:
-    """The time of the store under test: moved where there is a clock to move, else waited for."""
+    """The time of the store under test. It is moved if there is a clock to move; else the test waits."""
 
     def __init__(self, clock: Clock | None) -> None:
         self._clock = clock
 
     def now(self) -> float:
-        """Return the time in seconds since the epoch, or since whenever the clock of the test began."""
+        """Return the time in seconds since the epoch, or the time of the clock if there is one."""
         return real.time() if self._clock is None else self._clock()
 
     async def passes(self, seconds: float) -> None:
-        """Let so many seconds pass."""
+        """Let ``seconds`` pass."""
         if self._clock is None:
             await time_passes(seconds)
         else:
             self._clock.move(seconds)
 
     async def until(self, condition: Callable[[], Awaitable[object]], patience: float = PATIENCE) -> float:
-        """Let time pass until ``condition()`` is true, and return how much did. AssertionError after ``patience``."""
+        """Wait until ``condition()`` is true; return the seconds it took. AssertionError after ``patience`` seconds."""
         begin = self.now()
         while not await condition():
             assert self.now() < begin + patience, f"not within {patience} s"
@@ -76,16 +76,16 @@ class Time:
 
 
 class StoreFixtures:
-    """Fixtures: ``open_store`` must be overridden, ``clock`` and ``make_unreadable`` may be."""
+    """The fixtures. ``open_store`` must be overridden; ``clock`` and ``make_unreadable`` may be."""
 
     clock_skew: ClassVar[float] = 0.001
-    """Seconds by which the clock of the storage may differ from that of the tests, and the clocks of its servers."""
+    """Seconds by which the clocks of the storage's servers may differ from the tests' clock and from each other."""
 
     @pytest.fixture
     def open_store(self) -> OpenStore:
-        """Override this. Give a function that opens the store of a sandbox by its name.
+        """Override this: return a function that opens the store of a sandbox by the sandbox's name.
 
-        Within one test all stores that it opens share one storage, which is empty when the test begins.
+        Within one test all stores share one storage, which is empty when the test begins.
         """
         pytest.fail(
             f"{type(self).__name__} lacks the fixture open_store, which gives a function from a sandbox's name to the"
@@ -95,14 +95,14 @@ class StoreFixtures:
 
     @pytest.fixture
     def clock(self) -> Clock | None:
-        """Override this if the store takes a clock, so that time is moved. Without one the tests wait for it."""
+        """Override this if the store takes a clock: the tests then move it. Without a clock they wait."""
         return None
 
     @pytest.fixture
     def make_unreadable(self) -> MakeUnreadable | None:
-        """Override this if records are kept outside the process. Give a coroutine function ``(sandbox, session_id)``.
+        """Override this if records are kept outside the process: return a coroutine function ``(sandbox, session_id)``.
 
-        It changes the stored record into one that this version cannot read, such as one of a later version.
+        The function makes the stored record unreadable for this version, as a record of a later version is.
         """
         return None
 
@@ -113,14 +113,14 @@ class StoreFixtures:
 
     @pytest.fixture
     def moved(self, clock: Clock | None) -> Clock:
-        """The clock, for tests that time which is waited for would be too coarse for."""
+        """The clock, for tests that depend on an exact instant. They are skipped if the store has no clock."""
         if clock is None:
             pytest.skip("the time of the store cannot be moved")
         return clock
 
     @pytest_asyncio.fixture
     async def open_sandbox(self, open_store: OpenStore) -> AsyncIterator[OpenStore]:
-        """``open_store``; what it has opened is closed after the test."""
+        """``open_store``; its stores are closed after the test."""
         opened: list[SessionStore] = []
 
         def open_and_remember(sandbox_id: str) -> SessionStore:
@@ -138,7 +138,7 @@ class StoreFixtures:
 
     @pytest.fixture
     def open_user_indexed(self, open_sandbox: OpenStore) -> Callable[[str], CompleteStore]:
-        """``open_sandbox`` of a store that knows the sessions of a user."""
+        """``open_sandbox``, for stores that know the sessions of a user."""
         return _with_capability(open_sandbox, UserIndexed)
 
     @pytest.fixture
@@ -153,12 +153,12 @@ class StoreFixtures:
 
     @pytest.fixture
     def open_walkable(self, open_sandbox: OpenStore) -> Callable[[str], CompleteStore]:
-        """``open_sandbox`` of a store whose sessions can be gone through."""
+        """``open_sandbox``, for stores that can list all their sessions."""
         return _with_capability(open_sandbox, Walkable)
 
     @pytest.fixture
     def walkable_store(self, open_walkable: Callable[[str], CompleteStore]) -> CompleteStore:
-        """A store whose sessions can be gone through."""
+        """A store that can list all its sessions."""
         return open_walkable(BOX)
 
     @pytest.fixture
@@ -168,7 +168,7 @@ class StoreFixtures:
 
 
 def has(store: SessionStore, capability: type) -> bool:
-    """Tell whether a store has the capability; a wrapper has what the store within has."""
+    """Tell whether a store has the capability; a wrapper has the capabilities of the wrapped store."""
     while isinstance(store, StoreWrapper):
         store = store.store
     return can(store, capability)
@@ -181,7 +181,7 @@ def _with_capability(open_sandbox: OpenStore, capability: type) -> Callable[[str
 
 
 async def read(store: SessionStore, session_id: str = "id") -> SessionRecord:
-    """Return the session, which must be there."""
+    """Return the record of a session that must exist."""
     record = await store.read(session_id)
     assert record is not None
     return record
@@ -195,7 +195,7 @@ async def log_in(
     metadata: dict[str, Any] | None = None,
     **options: Any,
 ) -> str:
-    """Create a session, which must not be there yet; its id is by default of the form that ``SessionManager`` makes."""
+    """Create a session that must not exist yet; by default its id has the form that ``SessionManager`` gives ids."""
     if session_id is None:
         session_id = new_session_id(BOX, user_id, real.time())
     assert await store.create(session_id, user_id, lifetime, metadata or {}, **options) is None

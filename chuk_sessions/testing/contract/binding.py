@@ -1,4 +1,4 @@
-"""A session of nobody that is given to a user with its new id, as at a login; metadata that comes with a new id."""
+"""Binding: a session of nobody gets a user and a new id, as at a login. Metadata may come with the new id."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ UNKNOWN = ("unknown", "sess-1767225600-" + 38 * "0")
 async def bound(
     store: CompleteStore, session_id: str, user_id: str = "alice", grace: float = 0, **options: Any
 ) -> str | None:
-    """Give the session to a user, as ``SessionManager`` does; its new id, None if it is not found."""
+    """Give the session to a user, as ``SessionManager`` does. Return its new id; None if not found."""
     new_id = new_session_id(BOX, user_id, real.time())
     return await store.renew(session_id, new_id, grace, user_id=user_id, **options)
 
@@ -33,7 +33,7 @@ async def bound(
 async def bound_id(
     store: CompleteStore, session_id: str, user_id: str = "alice", grace: float = 0, **options: Any
 ) -> str:
-    """The same of a session that must be there."""
+    """Give a session that must exist to a user. Return its new id."""
     new_id = await bound(store, session_id, user_id, grace, **options)
     assert new_id is not None
     return new_id
@@ -44,7 +44,7 @@ class BindingTests(StoreFixtures):
 
     @pytest.fixture(params=IDS, ids=str)
     def chosen(self, request: pytest.FixtureRequest) -> str | None:
-        """The id of the session of nobody; None for one that is made here."""
+        """The id of the session of nobody; None for an id that this package makes."""
         chosen: str | None = request.param
         return chosen
 
@@ -52,7 +52,7 @@ class BindingTests(StoreFixtures):
     async def test_a_session_of_nobody_becomes_the_users(
         self, renewable_store: CompleteStore, time: Time, chosen: str | None, grace: float
     ) -> None:
-        """With its data and its deadline; metadata is merged."""
+        """It keeps its data and its deadline; metadata is merged."""
         store = renewable_store
         old_id = await log_in(store, None, chosen, metadata={"cart": ["book"], "seen": 1})
         before = await read(store, old_id)
@@ -78,7 +78,7 @@ class BindingTests(StoreFixtures):
 
     @pytest.mark.parametrize("user_id", ["", "a:b/{c}", "\0", "Ærøskøbing", "\ud800"], ids=repr)
     async def test_it_can_become_anybodys(self, renewable_store: CompleteStore, user_id: str) -> None:
-        """As any text is a user."""
+        """Any text is a user."""
         new_id = await bound_id(renewable_store, await log_in(renewable_store, None), user_id)
         assert (await read(renewable_store, new_id)).user_id == user_id
         await check_is_listed(renewable_store, user_id, new_id)
@@ -88,7 +88,7 @@ class BindingTests(StoreFixtures):
     async def test_a_session_of_that_user_is_renewed(
         self, renewable_store: CompleteStore, chosen: str | None, grace: float
     ) -> None:
-        """And has the metadata."""
+        """It gets the metadata too."""
         old_id = await log_in(renewable_store, "alice", chosen, metadata={"a": 1})
         before = await read(renewable_store, old_id)
         new_id = await bound_id(renewable_store, old_id, "alice", grace, metadata={"b": 2})
@@ -104,7 +104,7 @@ class BindingTests(StoreFixtures):
     async def test_the_session_of_another_user_is_refused(
         self, renewable_store: CompleteStore, chosen: str | None, owner: str, grace: float
     ) -> None:
-        """Nothing changes, the time of last access included; the error does not tell the id."""
+        """Nothing changes, not even the time of last access; the error does not contain the id."""
         store = renewable_store
         session_id = await log_in(store, owner, chosen, metadata={"a": 1})
         before = await read(store, session_id)
@@ -116,7 +116,7 @@ class BindingTests(StoreFixtures):
         await check_is_listed(store, "mallory")
 
     async def test_under_an_alias(self, renewable_store: CompleteStore) -> None:
-        """Without a grace no id that anybody knew is left; with one, what became of the session counts."""
+        """Without a grace no earlier id finds the session. With a grace, the current user of the session counts."""
         store = renewable_store
         first = await log_in(store, None)
         second = await renewed(store, first, 60)
@@ -131,7 +131,7 @@ class BindingTests(StoreFixtures):
         await check_is_listed(store, "alice", fourth)
 
     async def test_a_session_of_nobody_under_an_alias(self, renewable_store: CompleteStore) -> None:
-        """With a grace the aliases on the way stay."""
+        """With a grace the earlier aliases stay."""
         store = renewable_store
         first = await log_in(store, None)
         second = await renewed(store, first, 60)
@@ -143,7 +143,7 @@ class BindingTests(StoreFixtures):
 
     @pytest.mark.parametrize("grace", [0, 60])
     async def test_binding_no_session(self, renewable_store: CompleteStore, time: Time, grace: float) -> None:
-        """Unknown, deleted and expired ones: none comes into being."""
+        """Binding an unknown, deleted or expired session makes no session."""
         store = renewable_store
         await log_in(store, None, "deleted")
         await store.delete("deleted")
@@ -154,7 +154,7 @@ class BindingTests(StoreFixtures):
         await check_is_listed(store, "alice")
 
     async def test_a_bound_session_keeps_its_deadlines(self, renewable_store: CompleteStore, time: Time) -> None:
-        """Also in the storage: the whole lifetime, and the idle time that a touch moves."""
+        """It lives its whole lifetime, also in the storage, and a touch still moves its idle deadline."""
         store = renewable_store
         old_id = await log_in(store, None, lifetime=0.5)
         before = await read(store, old_id)
@@ -176,7 +176,7 @@ class BindingTests(StoreFixtures):
 
     @pytest.mark.parametrize("grace", [0, 60])
     async def test_refused_metadata_binds_nothing(self, renewable_store: CompleteStore, grace: float) -> None:
-        """The session is as it was."""
+        """The session does not change."""
         store = renewable_store
         old_id = await log_in(store, None, metadata={"a": 1})
         before = await read(store, old_id)
@@ -186,7 +186,7 @@ class BindingTests(StoreFixtures):
         assert await read(store, old_id) == before
 
     async def test_metadata_comes_with_a_new_id(self, renewable_store: CompleteStore, chosen: str | None) -> None:
-        """Also where the user stays: keys are merged, thousands if need be."""
+        """Keys are merged, even thousands of them, whether the session is a user's or nobody's."""
         store = renewable_store
         for user_id in (None, "alice"):
             old_id = await log_in(store, user_id, chosen, metadata={"a": 1, "b": 1})
@@ -201,7 +201,7 @@ class BindingTests(StoreFixtures):
 
     @pytest.mark.parametrize("grace", [0, 60])
     async def test_many_logins_of_one_session(self, renewable_store: CompleteStore, grace: float) -> None:
-        """Two users at the same time: it becomes one user's, and the other is refused or finds nothing."""
+        """Of two users who log in at the same time one gets the session; the other is refused or finds nothing."""
         store = renewable_store
         old_id = await log_in(store, None)
         users = ("alice", "bob") * 5
@@ -224,14 +224,14 @@ class BindingOfUsersTests(StoreFixtures):
 
     @pytest.fixture
     def binding_store(self, open_user_indexed: Callable[[str], CompleteStore]) -> CompleteStore:
-        """A store that can do both."""
+        """A store with both capabilities."""
         store = open_user_indexed(BOX)
         if not has(store, Renewable):
             pytest.skip("the store is not Renewable")
         return store
 
     async def test_a_bound_session_ends_with_the_users(self, binding_store: CompleteStore) -> None:
-        """By one call, or all but it; and it leaves the index when it is deleted."""
+        """Ending all sessions of the user ends it, unless it is kept. A deletion removes it from the index."""
         store = binding_store
         first, second = [await bound_id(store, await log_in(store, None)) for _ in range(2)]
         assert sorted(await ids_of(store)) == sorted([first, second])
@@ -246,7 +246,7 @@ class BindingOfUsersTests(StoreFixtures):
 
     @pytest.mark.parametrize("chosen", [None, "my-id"])
     async def test_binding_at_the_limit(self, binding_store: CompleteStore, time: Time, chosen: str | None) -> None:
-        """Ends the oldest of the user's other sessions, however old the one is that is bound."""
+        """The oldest of the user's other sessions ends, however old the bound session is."""
         store = binding_store
         anonymous = await log_in(store, None)
         ids: list[str] = []
@@ -261,7 +261,7 @@ class BindingOfUsersTests(StoreFixtures):
         assert await bound_id(store, last, limit=1) in await ids_of(store)
 
     async def test_a_bound_session_is_renewed_under_its_old_id(self, binding_store: CompleteStore) -> None:
-        """It stays its user's, whose other sessions have other ids than that of nobody; nobody knows the new id."""
+        """It stays its user's session, although its old id has the form of a session of nobody. All old ids end."""
         store = binding_store
         visitor = await log_in(store, None)
         second = await bound_id(store, visitor, grace=60)
@@ -280,7 +280,7 @@ class BindingOfUsersTests(StoreFixtures):
     async def test_sessions_of_nobody_are_bound_apart(
         self, open_sandbox: OpenStore, binding_store: CompleteStore
     ) -> None:
-        """Those of another sandbox, and of other users, stay."""
+        """Sessions of another sandbox and of other users stay as they are."""
         store = binding_store
         other = open_sandbox("other")
         await other.create("id", None, HOUR, {})

@@ -1,4 +1,4 @@
-"""Counting in the metadata of a session: 64 bits, and refused without a change."""
+"""Counting in the metadata of a session: integers of 64 bits; a refused call changes nothing."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class CountingTests(StoreFixtures):
     """``increment``."""
 
     async def test_counting(self, store: SessionStore) -> None:
-        """From 0 if the field is missing; other fields stay, and the value reads back as an int."""
+        """A missing field counts from 0. Other fields stay, and the value reads back as an int."""
         await store.create("id", None, HOUR, {"kept": [1], "used": 5})
         assert await store.increment("id", "used", 1) == 6
         assert await store.increment("id", "used", -10) == -4
@@ -32,7 +32,7 @@ class CountingTests(StoreFixtures):
         assert await store.increment("id", "used", 2) == 42
 
     async def test_counting_touches(self, store: SessionStore, time: Time) -> None:
-        """And moves no deadline."""
+        """It moves no deadline."""
         await store.create("id", "alice", HOUR, {})
         before = await read(store)
         await time.passes(0.01)
@@ -42,7 +42,7 @@ class CountingTests(StoreFixtures):
         assert (after.user_id, after.created, after.expires) == (before.user_id, before.created, before.expires)
 
     async def test_counting_in_no_session(self, store: SessionStore) -> None:
-        """None, and nothing comes into being; a deleted session is not revived."""
+        """The result is None, and no session is made; a deleted session stays deleted."""
         await store.create("id", None, HOUR, {})
         await store.delete("id")
         for missing in ("id", "unknown", ""):
@@ -51,7 +51,7 @@ class CountingTests(StoreFixtures):
 
     @pytest.mark.parametrize("value", NO_INTEGERS, ids=repr)
     async def test_what_is_no_integer_is_refused(self, store: SessionStore, value: Any, time: Time) -> None:
-        """Nothing changes, the time of last access included."""
+        """Nothing changes, not even the time of last access."""
         await store.create("id", None, HOUR, {"used": value})
         before = await read(store)
         await time.passes(0.002)
@@ -63,7 +63,7 @@ class CountingTests(StoreFixtures):
         ("start", "amount"), [(LARGEST, 1), (SMALLEST, -1), (2, LARGEST), (-2, SMALLEST)], ids=repr
     )
     async def test_overflow_is_refused(self, store: SessionStore, start: int, amount: int) -> None:
-        """Nothing changes then either."""
+        """Nothing changes."""
         await store.create("id", None, HOUR, {"used": start})
         before = await read(store)
         with pytest.raises(MetadataError, match="64 bits"):
@@ -71,7 +71,7 @@ class CountingTests(StoreFixtures):
         assert await read(store) == before
 
     async def test_all_64_bits(self, store: SessionStore) -> None:
-        """No digit is lost on the way, up to both ends."""
+        """No digit is lost, from the smallest to the largest integer."""
         await store.create("id", None, HOUR, {"up": LARGEST - 1, "down": SMALLEST + 1})
         assert await store.increment("id", "up", 1) == LARGEST
         assert await store.increment("id", "down", -1) == SMALLEST
@@ -82,7 +82,7 @@ class CountingTests(StoreFixtures):
         "field", ["", "v", "expires", "m:x", "a b", "ключ", "\0", "\ud83d\ude00", "\ud800"], ids=repr
     )
     async def test_any_text_is_a_field(self, store: SessionStore, field: str) -> None:
-        """It is the key that an update of that name sets."""
+        """The field is the key that an update under that name sets."""
         await store.create("id", None, HOUR, {field: 1})
         assert await store.increment("id", text_key(field), 1) == 2
         assert (await read(store)).metadata == {text_key(field): 2}

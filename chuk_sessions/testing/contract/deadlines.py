@@ -1,4 +1,4 @@
-"""When a session ends, and when it was last used."""
+"""The deadline of a session, and the time of its last access."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class DeadlineTests(StoreFixtures):
 
     @pytest.mark.parametrize("lifetime", [50.5, 200.25], ids=["earlier", "later"])
     async def test_a_deadline_from_now(self, store: SessionStore, time: Time, lifetime: float) -> None:
-        """Whatever the deadline was before; and it touches."""
+        """The new deadline does not depend on the old one. The call touches."""
         await store.create("id", "alice", 100, {"a": 1})
         old = await read(store)
         await time.passes(0.02)
@@ -30,7 +30,7 @@ class DeadlineTests(StoreFixtures):
         assert (new.user_id, new.created, new.metadata) == (old.user_id, old.created, old.metadata)
 
     async def test_a_session_ends_at_its_earlier_deadline(self, store: SessionStore, time: Time) -> None:
-        """It is not found from then on, though it was to live on; until then it is."""
+        """It is found until its new deadline and not afterwards, although its first deadline was later."""
         await store.create("id", "alice", HOUR, {"a": 1})
         assert await store.extend("id", 0.1, from_now=True) is True
         assert await store.touch("id", 0) is True
@@ -42,7 +42,7 @@ class DeadlineTests(StoreFixtures):
         assert (await read(store)).user_id == "bob"
 
     async def test_a_session_lives_to_its_later_deadline(self, store: SessionStore, time: Time) -> None:
-        """The storage keeps it past the deadlines that it had before, one of them nearer than the first."""
+        """The storage keeps it past its earlier deadlines, also past one that was set before the first one."""
         await store.create("id", "alice", 0.3, {})
         await store.extend("id", 0.2, from_now=True)
         await store.extend("id", HOUR, from_now=True)
@@ -53,7 +53,7 @@ class DeadlineTests(StoreFixtures):
         assert await store.touch("id", 0) is False
 
     async def test_a_deadline_of_no_session(self, store: SessionStore) -> None:
-        """None is found, and none comes into being."""
+        """No session is found, and none is made."""
         assert await store.extend("unknown", HOUR, from_now=True) is False
         await store.create("id", None, HOUR, {})
         await store.delete("id")
@@ -61,7 +61,7 @@ class DeadlineTests(StoreFixtures):
         await check_not_found(store)
 
     async def test_an_extension_counts_from_the_deadline_that_was_set(self, store: SessionStore) -> None:
-        """Not from the one before."""
+        """It does not count from the deadline before that."""
         await store.create("id", None, HOUR, {})
         await store.extend("id", 100, from_now=True)
         old = await read(store)
@@ -69,7 +69,7 @@ class DeadlineTests(StoreFixtures):
         assert (await read(store)).expires == pytest.approx(old.expires + 50, abs=1e-3)
 
     async def test_no_deadline_from_now_beyond_the_year_9999(self, store: SessionStore) -> None:
-        """Refused, and nothing changes."""
+        """The call is refused and changes nothing."""
         await store.create("id", "alice", HOUR, {"a": 1})
         before = await read(store)
         with pytest.raises(DeadlineError):
@@ -78,7 +78,7 @@ class DeadlineTests(StoreFixtures):
         assert await store.touch("id", 0) is True
 
     async def test_extend_counts_from_the_deadline(self, store: SessionStore, time: Time) -> None:
-        """Not from now; and it touches."""
+        """It does not count from now. The call touches."""
         await store.create("id", "alice", 100, {"a": 1})
         old = await read(store)
         await time.passes(0.02)
@@ -90,7 +90,7 @@ class DeadlineTests(StoreFixtures):
         assert (new.user_id, new.created, new.metadata) == (old.user_id, old.created, old.metadata)
 
     async def test_no_deadline_beyond_the_year_9999(self, store: SessionStore) -> None:
-        """Refused, and nothing changes: the session is as it was, and may be extended by less."""
+        """The call is refused and changes nothing; a shorter extension still succeeds."""
         century = 100 * 365.25 * 24 * HOUR
         await store.create("id", "alice", century, {"a": 1})
         fitting = int((LAST_DEADLINE - (await read(store)).expires) / century)
@@ -105,7 +105,7 @@ class DeadlineTests(StoreFixtures):
         assert (await read(store)).expires == pytest.approx(before.expires + 1, abs=1e-3)
 
     async def test_an_extended_session_lives_on(self, store: SessionStore, time: Time) -> None:
-        """The storage keeps it past its first deadline; touches and updates do not take the extension back."""
+        """The storage keeps it past its first deadline; touches and updates do not undo the extension."""
         await store.create("id", None, 0.2, {})
         await store.extend("id", HOUR)
         await store.touch("id", 0)
@@ -115,7 +115,7 @@ class DeadlineTests(StoreFixtures):
         assert (await read(store)).metadata == {"a": 1}
 
     async def test_an_extended_session_ends(self, store: SessionStore, time: Time) -> None:
-        """At its new deadline."""
+        """It ends at its new deadline."""
         await store.create("id", None, 0.05, {})
         assert await store.extend("id", 0.05) is True
         await time.passes(0.11)
@@ -123,7 +123,7 @@ class DeadlineTests(StoreFixtures):
         assert await store.touch("id", 0) is False
 
     async def test_touching_and_updating_do_not_lengthen_life(self, store: SessionStore, time: Time) -> None:
-        """A session in use ends at its deadline all the same."""
+        """A session in use ends at its deadline too."""
         await store.create("id", None, 0.2, {})
 
         async def ended() -> bool:
@@ -133,7 +133,7 @@ class DeadlineTests(StoreFixtures):
         await time.until(ended, 0.2 + 1)
 
     async def test_accessed_follows_the_clock(self, store: SessionStore, moved: Clock) -> None:
-        """To the number, for each operation that touches; reading does not."""
+        """Each operation that touches sets it to exactly the time of the clock; reading does not."""
         start = moved.now
         await store.create("id", None, HOUR, {})
         assert (await read(store)).accessed == start
@@ -156,7 +156,7 @@ class DeadlineTests(StoreFixtures):
         assert (await read(store)).accessed == start + 5
 
     async def test_accessed_never_runs_backwards(self, store: SessionStore, moved: Clock) -> None:
-        """A clock that is set back leaves it where it was, whatever the operation and the interval."""
+        """After the clock was set back no operation and no interval changes it."""
         await store.create("id", None, HOUR, {})
         before = (await read(store)).accessed
         moved.move(-500)
@@ -170,7 +170,7 @@ class DeadlineTests(StoreFixtures):
         assert (await read(store)).accessed == before
 
     async def test_touch_interval_to_the_second(self, store: SessionStore, moved: Clock) -> None:
-        """Written once ``accessed`` is at least the interval old, not before."""
+        """A touch is written once ``accessed`` is at least the interval old, not before."""
         start = moved.now
         await store.create("id", None, HOUR, {})
         moved.move(9.5)
@@ -181,7 +181,7 @@ class DeadlineTests(StoreFixtures):
         assert (await read(store)).accessed == start + 10
 
     async def test_expiry_to_the_instant(self, store: SessionStore, moved: Clock) -> None:
-        """Alive just before the deadline, not found at it."""
+        """A session is found just before its deadline, and not at it."""
         await store.create("id", None, 10.5, {})
         moved.move(10.25)
         assert await store.touch("id", 0) is True
@@ -194,7 +194,7 @@ class DeadlineTests(StoreFixtures):
         assert await store.delete("id") is False
 
     async def test_extension_to_the_instant(self, store: SessionStore, moved: Clock) -> None:
-        """The new deadline is the old one and the extension, whenever it is asked for."""
+        """The new deadline is the old deadline plus the extension, at whatever time the call comes."""
         await store.create("id", None, 10, {})
         moved.move(9)
         await store.extend("id", 5)

@@ -1,4 +1,4 @@
-"""Sessions that end because nobody used them."""
+"""The idle time: a session ends if it is not touched for that long."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class IdleTests(StoreFixtures):
     """``create`` with ``idle``."""
 
     async def test_the_two_deadlines(self, store: SessionStore) -> None:
-        """The idle deadline counts from the last touch, and is never later than the other."""
+        """The idle deadline counts from the last touch, and is never later than the deadline of the lifetime."""
         record = await read(store, await log_in(store, idle=600))
         assert record.idle == 600
         assert record.expires - record.created == pytest.approx(HOUR, abs=0.01 + self.clock_skew)
@@ -47,7 +47,7 @@ class IdleTests(StoreFixtures):
     async def test_it_ends_when_it_is_not_touched(
         self, store: SessionStore, time: Time, kind: tuple[str | None, str | None]
     ) -> None:
-        """Reading is no touch; and then no operation finds the session."""
+        """Reading is no touch. After the idle deadline no operation finds the session."""
         session_id = await log_in(store, kind[1], kind[0], idle=0.2)
         await time.passes(0.1)
         await read(store, session_id)
@@ -58,7 +58,7 @@ class IdleTests(StoreFixtures):
     async def test_every_touch_keeps_it(
         self, store: SessionStore, time: Time, name: str, kind: tuple[str | None, str | None]
     ) -> None:
-        """The idle deadline moves, the other one only by extending; also in the storage."""
+        """A touch moves the idle deadline, also in the storage. Only extending moves the other deadline."""
         session_id = await log_in(store, kind[1], kind[0], idle=0.3)
         before = await read(store, session_id)
         end = time.now() + 0.4
@@ -71,7 +71,7 @@ class IdleTests(StoreFixtures):
         assert (after.idle, after.user_id) == (before.idle, before.user_id)
 
     async def test_another_store_keeps_it(self, open_sandbox: OpenStore, time: Time) -> None:
-        """The idle time is a part of the session, not of the store that it was created by."""
+        """The idle time belongs to the session, not to the store that created it."""
         store, other = open_sandbox("box"), open_sandbox("box")
         session_id = await log_in(store, idle=0.3)
         end = time.now() + 0.4
@@ -82,7 +82,7 @@ class IdleTests(StoreFixtures):
         assert not await store.touch(session_id, 0)
 
     async def test_the_lifetime_ends_it_all_the_same(self, store: SessionStore, time: Time) -> None:
-        """However often the session is touched."""
+        """A touched session ends at the end of its lifetime too."""
         begin = time.now()
         session_id = await log_in(store, lifetime=0.3, idle=0.1)
 
@@ -96,7 +96,7 @@ class IdleTests(StoreFixtures):
     async def test_an_earlier_deadline_is_the_idle_one_too(
         self, store: SessionStore, time: Time, kind: tuple[str | None, str | None]
     ) -> None:
-        """However often the session is touched; a later one gives the idle time back."""
+        """A touch cannot move the idle deadline past the earlier deadline; after a later deadline it can again."""
         session_id = await log_in(store, kind[1], kind[0], idle=600)
         await store.extend(session_id, 0.3, from_now=True)
         record = await read(store, session_id)
@@ -114,7 +114,7 @@ class IdleTests(StoreFixtures):
         assert time.now() - begin >= 0.3 - 0.05
 
     async def test_a_touch_that_is_not_written_does_not_end_it(self, store: SessionStore, time: Time) -> None:
-        """It ends so many seconds after the last touch, written or not."""
+        """The idle time counts from the last touch, whether that was written or not."""
         session_id = await log_in(store, idle=0.3)
         used = 0.0
         for _ in range(3):
@@ -130,7 +130,7 @@ class IdleTests(StoreFixtures):
 
     @pytest.mark.parametrize("by", ["touch", "open"])
     async def test_a_long_interval_keeps_what_is_used(self, open_sandbox: OpenStore, time: Time, by: str) -> None:
-        """However long, and whatever other stores use the session too."""
+        """A session in use lives on with any touch interval, and with other stores that have other intervals."""
         often, seldom = open_sandbox("box"), open_sandbox("box")
         session_id = await log_in(often, idle=0.3)
         for stores in ([seldom], [often, seldom], [seldom]):
@@ -146,7 +146,7 @@ class IdleTests(StoreFixtures):
         assert await often.touch(session_id, 0)
 
     async def test_a_long_interval_does_not_keep_it_long(self, store: SessionStore, time: Time) -> None:
-        """By half of the idle time at most."""
+        """A touch interval moves the idle deadline later by at most half of the idle time."""
         session_id = await log_in(store, idle=0.3)
         await time.passes(0.02)
         assert await store.touch(session_id, HOUR)

@@ -1,4 +1,4 @@
-"""The life of a session: created, read, touched, deleted, and kept apart from all others."""
+"""The life of a session: it is created, read, touched and deleted, and is separate from all others."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RUNNING_TOGETHER = (("a", "b:c"), ("a:b", "c"), ("A", "b:c"), ("a%3Ab", "c"), ("
 
 
 async def check_not_found(store: SessionStore, session_id: str = "id") -> None:
-    """Assert that no operation finds the session, and that none brings it into being."""
+    """Assert that no operation finds the session, and that none makes it."""
     for _ in range(2):
         assert await store.read(session_id) is None
         assert await store.touch(session_id, 0) is False
@@ -35,7 +35,7 @@ class LifeTests(StoreFixtures):
     """``create``, ``read``, ``touch``, ``delete`` and ``aclose``."""
 
     async def test_create_and_read(self, store: SessionStore, time: Time) -> None:
-        """All parts come back; the times are those of the call."""
+        """All parts are read back; the times are those of the call."""
         before = time.now()
         assert await store.create("id", "alice", HOUR, {"role": "admin"}) is None
         after = time.now()
@@ -56,24 +56,24 @@ class LifeTests(StoreFixtures):
         assert await store.create("id", "other", HOUR, {}) == Existing(user_id)
 
     async def test_a_session_that_never_was(self, store: SessionStore) -> None:
-        """Not found is an answer, never an error, and no operation but ``create`` brings a session into being."""
+        """A session that is not found is no error, and only ``create`` makes a session."""
         await check_not_found(store)
 
     async def test_a_deleted_session_is_not_revived(self, store: SessionStore) -> None:
-        """It stays deleted, whatever is done with its id, until it is created again."""
+        """It stays deleted under all operations until it is created again."""
         await store.create("id", None, HOUR, {})
         assert await store.touch("id", 60) is True
         assert await store.delete("id") is True
         await check_not_found(store)
 
     async def test_an_expired_session_is_not_found(self, store: SessionStore, time: Time) -> None:
-        """Nor can it be touched, changed, extended or deleted."""
+        """It cannot be touched, changed, extended or deleted either."""
         await store.create("id", None, 0.05, {})
         await time.passes(0.06)
         await check_not_found(store)
 
     async def test_an_id_can_be_used_again(self, store: SessionStore, time: Time) -> None:
-        """A new session in the place of a deleted or an expired one has nothing of the old."""
+        """A new session under the id of a deleted or an expired session has no data of the old session."""
         await store.create("id", "old", HOUR, {"old": 1})
         await store.delete("id")
         assert await store.create("id", "short", 0.05, {"short": 1}) is None
@@ -83,7 +83,7 @@ class LifeTests(StoreFixtures):
         assert (record.user_id, record.metadata) == (None, {"new": 1})
 
     async def test_create_on_a_live_id_touches_only(self, store: SessionStore, time: Time) -> None:
-        """The session that is there is reported; user, deadline and metadata stay its own."""
+        """The existing session is returned; it keeps its user, its deadline and its metadata."""
         await store.create("id", "alice", HOUR, {"a": 1})
         old = await read(store)
         await time.passes(0.01)
@@ -94,7 +94,7 @@ class LifeTests(StoreFixtures):
         assert new == old
 
     async def test_the_deadline_of_create_on_a_live_id_stays(self, store: SessionStore, time: Time) -> None:
-        """Neither record nor storage takes the shorter lifetime."""
+        """Neither the record nor the storage takes over the shorter lifetime."""
         await store.create("id", None, HOUR, {})
         await store.create("id", None, 0.05, {})
         await time.passes(0.1)
@@ -109,7 +109,7 @@ class LifeTests(StoreFixtures):
         assert await read(store) == old
 
     async def test_touch(self, store: SessionStore, time: Time) -> None:
-        """Only the time of last access changes; in particular the deadline does not move."""
+        """Only the time of last access changes; the deadline does not move."""
         await store.create("id", "alice", HOUR, {"a": 1})
         old = await read(store)
         await time.passes(0.01)
@@ -120,7 +120,7 @@ class LifeTests(StoreFixtures):
         assert new == old
 
     async def test_touch_interval(self, store: SessionStore, time: Time) -> None:
-        """A session touched less than the interval ago is alive all the same, and is not written."""
+        """A session that was touched less than the interval ago is found, and is not written."""
         await store.create("id", None, HOUR, {})
         old = await read(store)
         await time.passes(0.02)
@@ -143,7 +143,7 @@ class LifeTests(StoreFixtures):
         assert (await read(store)).accessed >= old.accessed + 0.045
 
     async def test_touch_interval_and_deletion(self, open_sandbox: OpenStore) -> None:
-        """However long the interval, a session that another store deleted is not found at once."""
+        """A session that another store deleted is not found from that moment on, however long the interval is."""
         mine, theirs = open_sandbox("box"), open_sandbox("box")
         await mine.create("id", None, HOUR, {})
         assert await mine.touch("id", 60) is True
@@ -152,7 +152,7 @@ class LifeTests(StoreFixtures):
         assert await mine.touch("id", 60) is False
 
     async def test_what_is_read_is_a_copy(self, store: SessionStore) -> None:
-        """Neither changing the dict that was stored nor the one that was read changes the session."""
+        """Changing the dict that was stored, or the dict that was read, does not change the session."""
         metadata: dict[str, Any] = {"list": [1], "dict": {"a": 1}}
         await store.create("id", None, HOUR, metadata)
         metadata["list"].append(2)
@@ -164,7 +164,7 @@ class LifeTests(StoreFixtures):
         assert (await read(store)).user_id is None
 
     async def test_what_was_merged_is_a_copy(self, store: SessionStore) -> None:
-        """So is what an update gave."""
+        """Changing a dict that was given to an update does not change the session."""
         await store.create("id", None, HOUR, {})
         for replace in (False, True):
             metadata = {"list": [1]}
@@ -173,7 +173,7 @@ class LifeTests(StoreFixtures):
             assert (await read(store)).metadata == {"list": [1]}
 
     async def test_odd_ids_are_different_sessions(self, store: SessionStore) -> None:
-        """Any text is an id, and no two are taken for one."""
+        """Any text is an id, and two different texts are two different ids."""
         for number, session_id in enumerate(ODD_IDS):
             assert await store.create(session_id, None, HOUR, {"n": number}) is None
         for number, session_id in enumerate(ODD_IDS):
@@ -181,7 +181,7 @@ class LifeTests(StoreFixtures):
             assert await store.delete(session_id) is True
 
     async def test_sandboxes_are_apart(self, open_sandbox: OpenStore) -> None:
-        """The same id in two sandboxes, even with names that would run together, is two sessions."""
+        """The same id in two sandboxes is two sessions, even where sandbox and id, joined, give the same text."""
         for sandbox, session_id in RUNNING_TOGETHER:
             assert await open_sandbox(sandbox).create(session_id, sandbox, HOUR, {}) is None
         for sandbox, session_id in RUNNING_TOGETHER:
@@ -189,7 +189,7 @@ class LifeTests(StoreFixtures):
             assert await open_sandbox(sandbox).delete(session_id) is True
 
     async def test_no_operation_reaches_another_sandbox(self, open_sandbox: OpenStore) -> None:
-        """Whoever knows an id of another sandbox neither reads nor changes nor ends that session."""
+        """A caller with an id of another sandbox cannot read, change or end that session."""
         mine, theirs = open_sandbox("mine"), open_sandbox("theirs")
         await theirs.create("id", "bob", HOUR, {"secret": 1})
         old = await read(theirs)
@@ -199,7 +199,7 @@ class LifeTests(StoreFixtures):
         assert await read(theirs) == old
 
     async def test_closing_a_store_leaves_the_sessions(self, open_sandbox: OpenStore) -> None:
-        """Other stores of the storage notice nothing, and closing twice does no harm."""
+        """Other stores of the same storage still work, and a second close does nothing."""
         first, second = open_sandbox("box"), open_sandbox("box")
         await first.create("id", "alice", HOUR, {"a": 1})
         await first.aclose()

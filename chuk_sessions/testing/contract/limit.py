@@ -1,4 +1,4 @@
-"""At most so many sessions per user."""
+"""The limit: a user has at most so many sessions, and the oldest end."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class LimitTests(StoreFixtures):
 
     @pytest.fixture(params=["made here", "chosen", "mixed"])
     def name_of(self, request: pytest.FixtureRequest) -> NameOf:
-        """Which id to ask for at the n-th login."""
+        """Return the id to create at the n-th login; None for an id that this package makes."""
         kind = request.param
         return lambda number: f"my-{number}" if kind == "chosen" or (kind == "mixed" and number % 2) else None
 
     async def test_the_oldest_is_ended(self, user_store: CompleteStore, time: Time, name_of: NameOf) -> None:
-        """At each login beyond the limit, one; other users and sessions of nobody are not counted."""
+        """Each login beyond the limit ends one session. Other users and sessions of nobody do not count."""
         others = [await log_in(user_store, "bob", limit=3), await log_in(user_store, None, limit=3)]
         made: list[str] = []
         for number in range(8):
@@ -36,13 +36,13 @@ class LimitTests(StoreFixtures):
         assert all([await user_store.touch(each, 0) for each in made[-3:] + others])
 
     async def test_room_for_one(self, user_store: CompleteStore) -> None:
-        """The session that is created stays, also if nothing else can."""
+        """The created session stays, even if no other session can."""
         for number in range(4):
             session_id = await log_in(user_store, "alice", f"my-{number}" if number % 2 else None, limit=1)
             assert await ids_of(user_store) == [session_id]
 
     async def test_a_live_id_ends_no_other(self, user_store: CompleteStore) -> None:
-        """Creating what is there is a touch."""
+        """Creating a session that exists is a touch."""
         made = [await log_in(user_store, limit=2), await log_in(user_store, "alice", "my-id", limit=2)]
         for session_id in made:
             assert await user_store.create(session_id, "alice", HOUR, {}, limit=2) == Existing("alice")
@@ -58,7 +58,7 @@ class LimitTests(StoreFixtures):
         assert await ids_of(user_store) == [kept, new]
 
     async def test_a_limit_that_comes_later(self, user_store: CompleteStore, time: Time) -> None:
-        """One login brings a user with many sessions under it."""
+        """One login brings a user with many sessions down to the limit."""
         await asyncio.gather(*[log_in(user_store) for _ in range(250)])
         await time.passes(0.001)
         session_id = await log_in(user_store, limit=5)
@@ -69,7 +69,7 @@ class LimitTests(StoreFixtures):
     async def test_logins_at_the_same_time(
         self, open_user_indexed: Callable[[str], CompleteStore], name_of: NameOf
     ) -> None:
-        """Exactly so many are left, all of them listed."""
+        """As many sessions as the limit are left, and all of them are listed."""
         stores = [open_user_indexed("box") for _ in range(4)]
         made = await asyncio.gather(*[log_in(stores[n % 4], "alice", name_of(n), limit=3) for n in range(40)])
         alive = [session_id for session_id in made if await stores[0].touch(session_id, 0)]
@@ -77,7 +77,7 @@ class LimitTests(StoreFixtures):
         assert len(alive) == 3
 
     async def test_an_id_created_anew_counts_once(self, user_store: CompleteStore, time: Time) -> None:
-        """What its former session, which ended unseen, has left behind ends no other."""
+        """An index entry that an expired session left under the same id does not count, so no other session ends."""
         first = await log_in(user_store, limit=3, idle=0.05)
         await time.passes(0.06)
         await log_in(user_store, "alice", first, limit=3)
@@ -90,7 +90,7 @@ class LimitTests(StoreFixtures):
     async def test_what_ended_unseen_makes_room(
         self, user_store: CompleteStore, time: Time, idle: float, chosen: str | None, ended: str | None
     ) -> None:
-        """A session that nobody touched does not take the place of an older one that is in use, whatever its id."""
+        """An expired session does not count, whatever its id, so that no older session in use ends in its place."""
         oldest = await log_in(user_store, limit=2)
         ending = await log_in(user_store, "alice", ended, limit=2, idle=idle)
         if not idle:
@@ -101,7 +101,7 @@ class LimitTests(StoreFixtures):
         assert await user_store.touch(oldest, 0)
 
     async def test_what_ended_unseen_makes_room_among_hundreds(self, user_store: CompleteStore, time: Time) -> None:
-        """All of them are left, and none of those that ended."""
+        """All live sessions are left, and no expired session is listed."""
         made = await asyncio.gather(*[log_in(user_store, limit=210) for _ in range(205)])
         await time.passes(0.001)
         await asyncio.gather(*[log_in(user_store, idle=0.05) for _ in range(5)])

@@ -1,4 +1,4 @@
-"""What becomes of metadata: stored, merged, replaced, refused; it reads back as JSON would give it."""
+"""Metadata: stored, merged, replaced or refused. It reads back as it would after a way through JSON."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from chuk_sessions.testing.samples import SAMPLES, as_json, same
 
 __all__ = ["MetadataTests"]
 
-MANY = 10_000  # more than a call of a scripting language takes as arguments
+MANY = 10_000  # more arguments than one call in a scripting language such as Lua takes
 REFUSED = [{"a": ...}, {"a": {"b": {1, 2}}}, {("a",): 1}, ["a"], "a", None]
 
 
@@ -22,7 +22,7 @@ class MetadataTests(StoreFixtures):
     """``update``, and the metadata that ``create`` takes and ``read`` gives."""
 
     async def test_merge(self, store: SessionStore, time: Time) -> None:
-        """Given keys are set, others stay, values are replaced whole; and the session is touched."""
+        """The given keys are set and the others stay. A value is replaced as a whole. The session is touched."""
         await store.create("id", "alice", HOUR, {"a": 1, "b": {"x": 1}})
         old = await read(store)
         await time.passes(0.01)
@@ -33,7 +33,7 @@ class MetadataTests(StoreFixtures):
         assert (new.user_id, new.created, new.expires) == (old.user_id, old.created, old.expires)
 
     async def test_replace(self, store: SessionStore, time: Time) -> None:
-        """The metadata becomes exactly what is given; and the session is touched."""
+        """The session has exactly the given metadata afterwards, and is touched."""
         await store.create("id", "alice", HOUR, {"a": 1, "b": 2})
         old = await read(store)
         await time.passes(0.01)
@@ -45,7 +45,7 @@ class MetadataTests(StoreFixtures):
 
     @pytest.mark.parametrize("replace", [False, True], ids=["merge", "replace"])
     async def test_update_with_nothing(self, store: SessionStore, time: Time, replace: bool) -> None:
-        """Merging nothing changes nothing, replacing by nothing leaves nothing; both touch."""
+        """Merging an empty dict changes nothing; replacing with it leaves no key. Both touch."""
         await store.create("id", None, HOUR, {"a": 1})
         old = await read(store)
         await time.passes(0.01)
@@ -55,19 +55,19 @@ class MetadataTests(StoreFixtures):
         assert new.accessed > old.accessed
 
     async def test_merging_keys_that_are_no_text(self, store: SessionStore) -> None:
-        """A key is the text that JSON makes of it, also where it meets one that is stored."""
+        """A key becomes the text that JSON makes of it, and replaces a stored key with that text."""
         await store.create("id", None, HOUR, {"1": "old", 2: "old", "false": "old", None: "old", "0.5": "old"})
         await store.update("id", {1: "new", "2": "new", False: "new", "null": "new", 0.5: "new"}, False)
         assert (await read(store)).metadata == dict.fromkeys(("1", "2", "false", "null", "0.5"), "new")
 
     async def test_merging_two_keys_with_one_text(self, store: SessionStore) -> None:
-        """Of 1 and "1" in one update the later one counts, whatever was stored before."""
+        """Of 1 and "1" in one update the later key counts, whatever was stored before."""
         await store.create("id", None, HOUR, {"1": "old"})
         await store.update("id", {1: "first", "1": "second"}, False)
         assert (await read(store)).metadata == {"1": "second"}
 
     async def test_removing_keys(self, store: SessionStore, time: Time) -> None:
-        """Beside the keys that are set; others stay, with all that belongs to the session; and it is touched."""
+        """Keys are removed and set in one call; all else stays. The session is touched."""
         await store.create("id", "alice", HOUR, {"a": 1, "b": {"x": 1}, "c": "kept"})
         old = await read(store)
         await time.passes(0.01)
@@ -80,7 +80,7 @@ class MetadataTests(StoreFixtures):
         assert (await read(store)).metadata == {}
 
     async def test_removing_a_key_that_is_not_there(self, store: SessionStore, time: Time) -> None:
-        """No error: what is there goes, and the session is touched; but none is found that does not exist."""
+        """It is no error: the other keys are removed, and the session is touched. A missing session is not found."""
         await store.create("id", None, HOUR, {"a": 1, "b": 2})
         old = await read(store)
         await time.passes(0.01)
@@ -92,7 +92,7 @@ class MetadataTests(StoreFixtures):
         assert await store.read("unknown") is None
 
     async def test_any_text_is_a_key_to_remove(self, store: SessionStore) -> None:
-        """Names of a record's own fields too, which stay; what only looks like a key stays as well."""
+        """A key may have the name of a field of the record, which stays. A key with a similar name stays too."""
         names = dict.fromkeys(("", "\0", "*", "m:", "m:user", "user", "v", "expires", "1", "\ud800", "ключ"), 1)
         await store.create("id", "alice", HOUR, names | {"User": 2, "m:m:": 3})
         before = await read(store)
@@ -103,7 +103,7 @@ class MetadataTests(StoreFixtures):
         assert await store.touch("id", 0) is True
 
     async def test_removing_ten_thousand_keys(self, store: SessionStore) -> None:
-        """In the step that sets as many others."""
+        """They are removed in the step that sets as many other keys."""
         many = {f"key-{n}": n for n in range(MANY)}
         others = {f"other-{n}": n for n in range(MANY)}
         await store.create("id", None, HOUR, {**many, "kept": 1})
@@ -111,7 +111,7 @@ class MetadataTests(StoreFixtures):
         assert (await read(store)).metadata == {**others, "kept": 1}
 
     async def test_refused_metadata_removes_nothing(self, store: SessionStore) -> None:
-        """The refusal comes before anything is changed."""
+        """The call is refused before anything changes."""
         await store.create("id", None, HOUR, {"kept": 1})
         old = await read(store)
         for metadata in REFUSED:
@@ -121,7 +121,7 @@ class MetadataTests(StoreFixtures):
 
     @pytest.mark.parametrize("metadata", REFUSED, ids=repr)
     async def test_refused_metadata_changes_nothing(self, store: SessionStore, time: Time, metadata: Any) -> None:
-        """No session is made and none is touched; and a refusal comes before "not found"."""
+        """No session is made, and none is touched. Metadata is refused before the session is looked up."""
         with pytest.raises(MetadataError):
             await store.create("id", None, HOUR, metadata)
         for replace in (False, True):
@@ -140,7 +140,7 @@ class MetadataTests(StoreFixtures):
 
     @pytest.mark.parametrize("metadata", SAMPLES.values(), ids=SAMPLES)
     async def test_samples(self, store: SessionStore, metadata: dict[Any, Any]) -> None:
-        """Stored at once, merged into others, and in the place of others: it reads back as JSON gives it."""
+        """Created, merged or replaced with, each sample reads back as JSON gives it."""
         expected = as_json(metadata)
         await store.create("id", None, HOUR, metadata)
         assert same((await read(store)).metadata, expected)
@@ -152,7 +152,7 @@ class MetadataTests(StoreFixtures):
         assert same((await read(store)).metadata, expected)
 
     async def test_fixed_parts_cannot_be_shadowed(self, store: SessionStore) -> None:
-        """Metadata named like the fields of a record is metadata; the session stays alice's."""
+        """A key with the name of a record's field is metadata; the session stays alice's."""
         names = {"user": "mallory", "user_id": "mallory", "v": 0, "expires": 0, "created": 0, "status": "dead"}
         more = {"accessed": 0, "metadata": "{}", "m:user": "mallory", "idle": 1, "idle_expires": 0, "id": "x"}
         await store.create("id", "alice", HOUR, names)
@@ -163,7 +163,7 @@ class MetadataTests(StoreFixtures):
 
     @pytest.mark.parametrize("kind", [list, dict], ids=["lists", "dicts"])
     async def test_deep_nesting(self, store: SessionStore, kind: type) -> None:
-        """As deep as metadata may be: stored, merged and counted beside; deeper is refused, and nothing changes."""
+        """The deepest allowed metadata is stored and merged, and allows a count. Deeper metadata changes nothing."""
         value: Any = 1
         for _ in range(MAX_LEVELS - 1):
             value = [value] if kind is list else {"a": value}
@@ -176,7 +176,7 @@ class MetadataTests(StoreFixtures):
         assert (await read(store)).metadata == {"top": value, "other": value, "n": 1}
 
     async def test_ten_thousand_fields(self, store: SessionStore) -> None:
-        """Stored, joined and replaced by as many others, and dropped."""
+        """They are stored, merged with as many others, replaced by those, and dropped."""
         many = {f"key-{n}": n for n in range(MANY)}
         others = {f"other-{n}": n for n in range(MANY)}
         await store.create("id", None, HOUR, many)

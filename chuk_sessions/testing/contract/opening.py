@@ -1,4 +1,4 @@
-"""A touch and a read in one step, if need be only for the session's own user."""
+"""Opening: a touch and a read in one step, on request only for the session's own user."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ OTHERS = (("alice", "bob"), ("alice", ""), ("alice", "alic"), ("", "alice"), (No
 async def opened(
     store: SessionStore, session_id: str = "id", interval: float = 0, owner: str | None = None
 ) -> SessionRecord | None:
-    """Open a session, on a store that is not ``Openable`` as ``SessionManager`` does."""
+    """Open a session as ``SessionManager`` does, also on a store that is not ``Openable``."""
     return await complete(store).open(session_id, interval, owner)
 
 
 class OpeningTests(StoreFixtures):
-    """``Openable``; a store that is none is opened by its ``read`` and ``touch``."""
+    """``open``. A store that is not ``Openable`` is opened by its ``read`` and ``touch``."""
 
     @pytest.mark.parametrize("owner", [None, "alice"])
     async def test_opening_touches_and_reads(self, store: SessionStore, time: Time, owner: str | None) -> None:
-        """The record is as a read after the touch gives it."""
+        """The record equals that of a read after the touch."""
         await store.create("id", "alice", HOUR, {"role": "admin", "n": [1, {"x": None}]})
         old = await read(store)
         await time.passes(0.01)
@@ -37,7 +37,7 @@ class OpeningTests(StoreFixtures):
 
     @pytest.mark.parametrize("user_id", ["", "alice", "a:b/{c}", "=", "\0", "Ærøskøbing", "\ud800"], ids=repr)
     async def test_any_text_can_be_the_owner(self, store: SessionStore, user_id: str) -> None:
-        """As any text is a user."""
+        """Any text is a user."""
         await store.create("id", user_id, HOUR, {})
         record = await opened(store, owner=user_id)
         assert record is not None
@@ -48,7 +48,7 @@ class OpeningTests(StoreFixtures):
     async def test_the_session_of_another_is_not_touched(
         self, store: SessionStore, time: Time, user_id: str | None, owner: str, interval: float
     ) -> None:
-        """Nor given; nor is that of nobody."""
+        """It is not returned either; a session of nobody is treated alike."""
         await store.create("id", user_id, HOUR, {"a": 1})
         old = await read(store)
         await time.passes(0.02)
@@ -57,7 +57,7 @@ class OpeningTests(StoreFixtures):
             assert await read(store) == old
 
     async def test_opening_within_the_interval_writes_nothing(self, store: SessionStore, time: Time) -> None:
-        """And gives the session all the same; once the interval has passed, the same call writes."""
+        """It returns the session. Once the interval has passed, the same call writes."""
         await store.create("id", "alice", HOUR, {"a": 1})
         old = await read(store)
         await time.passes(0.02)
@@ -74,7 +74,7 @@ class OpeningTests(StoreFixtures):
         await time.until(written)
 
     async def test_what_opening_gives_is_a_copy(self, store: SessionStore) -> None:
-        """A change of it is no change of the session."""
+        """Changing the returned record does not change the session."""
         await store.create("id", None, HOUR, {"list": [1]})
         record = await opened(store)
         assert record is not None
@@ -83,7 +83,7 @@ class OpeningTests(StoreFixtures):
         assert (await read(store)).metadata == {"list": [1]}
 
     async def test_opening_keeps_an_idle_session(self, store: SessionStore, time: Time) -> None:
-        """It tells the deadline that it has moved; whoever is not the owner moves none."""
+        """The returned record has the moved idle deadline. A call with another owner moves no deadline."""
         session_id = await log_in(store, "alice", idle=0.3)
         end = time.now() + 0.4
         while time.now() < end:
@@ -100,7 +100,7 @@ class OpeningTests(StoreFixtures):
         await time.until(ended, 5)
 
     async def test_opening_under_an_alias(self, open_sandbox: OpenStore, time: Time) -> None:
-        """The record has the id that is valid now."""
+        """The record has the current id of the session."""
         store: CompleteStore = complete(open_sandbox("box"))
         if not has(store, Renewable):
             pytest.skip("the store is not Renewable")

@@ -1,4 +1,4 @@
-"""A new id for a session."""
+"""Renewal: a session gets a new id."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ __all__ = ["RenewalOfUsersTests", "RenewalTests", "renewed"]
 
 Kind = tuple[str | None, str | None]
 OPAQUE = new_opaque_id(BOX, "alice", 0, bytes)
-# Made here for a user or for nobody, with and without user and time in it; chosen for a user or for nobody.
+# Ids that this package makes, for a user or for nobody, one of them opaque; ids that the caller chooses.
 KINDS: list[Kind] = [(None, "alice"), (None, None), (OPAQUE, "alice"), ("my-id", "alice"), ("my id", None)]
 UNKNOWN = ("unknown", "", "sess-alice-1767225600-" + 38 * "0")
 
 
 async def renewed(store: CompleteStore, session_id: str, grace: float = 0) -> str:
-    """Give the session, which must be there, a new id as ``SessionManager`` makes one; the id that it has then."""
+    """Give a session that must exist a new id of the form that ``SessionManager`` makes. Return its new id."""
     new_id = await store.renew(session_id, renewed_id(session_id, real.time()), grace)
     assert new_id is not None
     return new_id
 
 
 async def check_is_listed(store: CompleteStore, user_id: str | None, *ids: str) -> None:
-    """Assert that the user has these sessions, if the store can tell."""
+    """Assert that the user has these sessions, if the store is ``UserIndexed``."""
     if user_id is not None and has(store, UserIndexed):
         assert await ids_of(store, user_id) == list(ids)
 
 
 def but_for_access(record: SessionRecord) -> SessionRecord:
-    """The record without the time of last access."""
+    """Return the record without the time of last access."""
     return dataclasses.replace(record, accessed=0)
 
 
@@ -45,7 +45,7 @@ class RenewalTests(StoreFixtures):
 
     @pytest.fixture(params=KINDS, ids=str)
     def kind(self, request: pytest.FixtureRequest) -> Kind:
-        """The id that is asked for, and the user."""
+        """The id to create, None for an id that this package makes, and the user."""
         chosen: Kind = request.param
         return chosen
 
@@ -53,7 +53,7 @@ class RenewalTests(StoreFixtures):
     async def test_the_same_session_under_a_new_id(
         self, renewable_store: CompleteStore, time: Time, kind: Kind, grace: float
     ) -> None:
-        """Data and deadline stay, and it is touched."""
+        """Data and deadline stay, and the session is touched."""
         old_id = await log_in(renewable_store, kind[1], kind[0], metadata={"a": [1]})
         before = await read(renewable_store, old_id)
         await time.passes(0.002)
@@ -65,7 +65,7 @@ class RenewalTests(StoreFixtures):
         await check_is_listed(renewable_store, kind[1], new_id)
 
     async def test_the_old_id_ends_at_once(self, renewable_store: CompleteStore, kind: Kind) -> None:
-        """By every operation, a second renewal included."""
+        """No operation finds the session under its old id, nor does a second renewal."""
         old_id = await log_in(renewable_store, kind[1], kind[0])
         new_id = await renewed(renewable_store, old_id)
         await check_not_found(renewable_store, old_id)
@@ -74,7 +74,7 @@ class RenewalTests(StoreFixtures):
         assert await renewable_store.touch(new_id, 0) is True
 
     async def test_the_alias_answers_for_the_session(self, renewable_store: CompleteStore, kind: Kind) -> None:
-        """Whatever is done under the old id is done to the session, of which there is one."""
+        """Every operation under the old id acts on the one session."""
         store = renewable_store
         old_id = await log_in(store, kind[1], kind[0])
         assert await store.touch(old_id, 60)
@@ -98,7 +98,7 @@ class RenewalTests(StoreFixtures):
     async def test_a_login_through_an_alias_leaves_no_known_id(
         self, renewable_store: CompleteStore, kind: Kind
     ) -> None:
-        """A renewal without a grace gives an id that nobody had (fixation), also if it is asked for under an alias."""
+        """A renewal without a grace gives a new id also under an alias: otherwise session fixation is possible."""
         store = renewable_store
         first = await log_in(store, kind[1], kind[0], metadata={"a": 1})
         second = await renewed(store, first, 60)
@@ -112,7 +112,7 @@ class RenewalTests(StoreFixtures):
         await check_is_listed(store, kind[1], fourth)
 
     async def test_renewing_through_an_alias_touches(self, renewable_store: CompleteStore, time: Time) -> None:
-        """As every other operation does, also if the session keeps the id that it has."""
+        """It touches like every other operation, also if the session keeps its id."""
         old_id = await log_in(renewable_store, None)
         new_id = await renewed(renewable_store, old_id, 60)
         before = await read(renewable_store, new_id)
@@ -121,7 +121,7 @@ class RenewalTests(StoreFixtures):
         assert (await read(renewable_store, new_id)).accessed > before.accessed
 
     async def test_many_renewals_with_a_grace(self, renewable_store: CompleteStore) -> None:
-        """However many aliases lie between an id and its session."""
+        """Every operation finds the session through any number of aliases."""
         store = renewable_store
         first = current = await log_in(store, None, metadata={"n": 0})
         for _ in range(1200):
@@ -137,21 +137,21 @@ class RenewalTests(StoreFixtures):
         assert await store.touch(current, 0) is False
 
     async def test_removing_under_the_alias(self, renewable_store: CompleteStore, kind: Kind) -> None:
-        """An update that drops some keys finds the session too."""
+        """An update that drops some keys finds the session by its alias."""
         old_id = await log_in(renewable_store, kind[1], kind[0], metadata={"a": 1, "b": 2})
         new_id = await renewed(renewable_store, old_id, 60)
         assert await renewable_store.update(old_id, {"c": 3}, False, remove=("a",)) is True
         assert (await read(renewable_store, new_id)).metadata == {"b": 2, "c": 3}
 
     async def test_replacing_under_the_alias(self, renewable_store: CompleteStore, kind: Kind) -> None:
-        """An update that drops all other keys finds the session too."""
+        """An update that drops all other keys finds the session by its alias."""
         old_id = await log_in(renewable_store, kind[1], kind[0], metadata={"a": 1})
         new_id = await renewed(renewable_store, old_id, 60)
         assert await renewable_store.update(old_id, {"b": 2}, True) is True
         assert (await read(renewable_store, new_id)).metadata == {"b": 2}
 
     async def test_deleting_the_alias_deletes_the_session(self, renewable_store: CompleteStore, kind: Kind) -> None:
-        """And its ids are free again."""
+        """Both ids are free again."""
         store = renewable_store
         old_id = await log_in(store, kind[1], kind[0])
         new_id = await renewed(store, old_id, 60)
@@ -176,7 +176,7 @@ class RenewalTests(StoreFixtures):
     async def test_an_alias_outlives_the_deadline_that_was_extended(
         self, renewable_store: CompleteStore, time: Time, kind: Kind
     ) -> None:
-        """It answers for its grace, as long as the session lives, whatever deadline that had at the renewal."""
+        """It is valid for its grace as long as the session lives, whatever deadline the session had at the renewal."""
         old_id = await log_in(renewable_store, kind[1], kind[0], 0.2)
         new_id = await renewed(renewable_store, old_id, 60)
         assert await renewable_store.extend(new_id, HOUR)
@@ -188,7 +188,7 @@ class RenewalTests(StoreFixtures):
     async def test_a_renewed_session_keeps_its_deadline(
         self, renewable_store: CompleteStore, time: Time, kind: Kind
     ) -> None:
-        """However long the grace."""
+        """A grace does not move the deadline, however long it is."""
         old_id = await log_in(renewable_store, kind[1], kind[0], 0.2)
         new_id = await renewed(renewable_store, old_id, 60)
         await time.passes(0.21)
@@ -196,7 +196,7 @@ class RenewalTests(StoreFixtures):
         assert await renewable_store.touch(old_id, 0) is False
 
     async def test_two_renewals_without_a_grace(self, renewable_store: CompleteStore, kind: Kind) -> None:
-        """One caller gets the session, the others nothing."""
+        """One caller gets the new id; the others do not find the session."""
         old_id = await log_in(renewable_store, kind[1], kind[0])
         found = await asyncio.gather(
             *[renewable_store.renew(old_id, renewed_id(old_id, real.time()), 0) for _ in range(10)]
@@ -214,7 +214,7 @@ class RenewalTests(StoreFixtures):
         await check_is_listed(renewable_store, kind[1], found[0])
 
     async def test_renewing_no_session(self, renewable_store: CompleteStore) -> None:
-        """None, and no session comes into being."""
+        """The result is None, and no session is made."""
         for missing in UNKNOWN:
             new_id = renewed_id(missing, real.time())
             for grace in (0, 60):
@@ -225,7 +225,7 @@ class RenewalTests(StoreFixtures):
     async def test_an_old_id_answers_for_all_of_its_grace_while_the_session_is_used(
         self, renewable_store: CompleteStore, time: Time, kind: Kind
     ) -> None:
-        """Also beyond the idle deadline that the session had when it got the new id."""
+        """The alias is valid also after the idle deadline that the session had at the renewal."""
         session_id = await log_in(renewable_store, kind[1], kind[0], idle=1)
         await renewed(renewable_store, session_id, 60)
         end = time.now() + 1.2
@@ -243,7 +243,7 @@ class RenewalOfUsersTests(StoreFixtures):
         return user_store
 
     async def test_ending_all_but_an_alias_keeps_its_session(self, both: CompleteStore) -> None:
-        """A request that came with the old id means the session that it is in."""
+        """A request that came with the old id keeps its own session."""
         old_ids = [await log_in(both, "alice", chosen) for chosen in (None, "my-id", None)]
         new_ids = [await renewed(both, session_id, 60) for session_id in old_ids]
         assert await both.delete_user("alice", frozenset([old_ids[1]])) == 2

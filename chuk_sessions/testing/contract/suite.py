@@ -41,16 +41,17 @@ class StoreContract(
     FigureTests,
     UnreadableTests,
 ):
-    """What ``chuk_sessions.stores.SessionStore`` and its capabilities promise, as tests of a store.
+    """The promises of ``chuk_sessions.stores.SessionStore`` and its capabilities, as tests of a store.
 
-    A subclass whose name begins with ``Test`` gives the store by the fixture ``open_store``, a function from the name
-    of a sandbox to the store of its sessions; within one test all stores share one storage, which is empty at first.
-    Tests of a capability are skipped for a store that lacks it. Two more fixtures may be given:
+    Write a subclass whose name begins with ``Test``, with the fixture ``open_store``: a function from the name of a
+    sandbox to the store of its sessions. Within one test all stores share one storage, which is empty at first. Tests
+    of a capability are skipped for a store that lacks it. The subclass may have two more fixtures:
 
-    * ``clock``, the ``chuk_sessions.testing.Clock`` that the store was made with. Time is then moved; without it, the
-      tests wait for time to pass, and those that need it to the instant are skipped.
-    * ``make_unreadable``, a coroutine function of sandbox and session id that spoils a record in the storage.
+    * ``clock`` returns the ``chuk_sessions.testing.Clock`` that the store was made with. The tests then move it.
+      Without a clock the tests wait for time to pass, and tests that depend on an exact instant are skipped.
+    * ``make_unreadable`` returns a coroutine function of sandbox and session id, which makes the stored record
+      unreadable.
 
-    ``clock_skew`` is how many seconds the clock of the storage may differ from that of the tests. pytest-asyncio may be
-    in strict mode or in auto mode.
+    ``clock_skew`` is the difference, in seconds, that is allowed between the clocks of the storage and of the tests.
+    pytest-asyncio may be in strict mode or in auto mode.
     """

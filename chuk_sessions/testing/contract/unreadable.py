@@ -1,4 +1,4 @@
-"""Records that this version cannot read: absent to all operations, left alone by all but ``delete``."""
+"""Records that this version cannot read: no operation finds them, and only ``delete`` changes them."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ async def check_is_absent(store: SessionStore, caplog: pytest.LogCaptureFixture,
 
 
 class UnreadableTests(StoreFixtures):
-    """What a later version wrote, or a fault has spoiled. Needs the fixture ``make_unreadable``."""
+    """Records of a later version, and damaged records. Needs the fixture ``make_unreadable``."""
 
     @pytest.fixture
     def spoil(self, make_unreadable: MakeUnreadable | None) -> MakeUnreadable:
-        """``make_unreadable``, if it is given."""
+        """``make_unreadable``, if the subclass has it; else the test is skipped."""
         if make_unreadable is None:
             pytest.skip("the fixture make_unreadable is not given")
         return make_unreadable
@@ -47,7 +47,7 @@ class UnreadableTests(StoreFixtures):
     async def test_an_unreadable_record_counts_as_absent(
         self, store: SessionStore, spoil: MakeUnreadable, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """It is logged once, without the id, and left alone; only deleting removes it."""
+        """It is logged once, without the id, and left alone; only a deletion removes it."""
         await store.create("id", "alice", HOUR, {"a": 1})
         await spoil("box", "id")
         await check_is_absent(store, caplog)

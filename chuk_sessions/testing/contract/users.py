@@ -1,4 +1,4 @@
-"""The sessions of a user: listed, and ended all at once."""
+"""The sessions of a user: they are listed, and ended all at once."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ class UserTests(StoreFixtures):
 
     @pytest.mark.parametrize("chosen", [False, True], ids=["made here", "chosen"])
     async def test_listing(self, user_store: CompleteStore, time: Time, chosen: bool) -> None:
-        """Each session of the user with all that is known of it, oldest first; nobody else's, and none is touched."""
+        """Each session of the user is listed with its full record, oldest first. No session is touched."""
         made = []
         for number in range(5):
-            session_id = f"my-id:{9 - number}" if chosen else None  # whose order as texts is another
+            session_id = f"my-id:{9 - number}" if chosen else None  # as texts these ids have the opposite order
             made.append(await log_in(user_store, "alice", session_id, metadata={"n": number}))
             await log_in(user_store, "bob", f"bobs-{number}" if chosen else None)
             await log_in(user_store, None)
@@ -49,7 +49,7 @@ class UserTests(StoreFixtures):
         assert await user_store.list_user("carol") == []
 
     async def test_odd_users_are_apart(self, user_store: CompleteStore) -> None:
-        """No name runs into another."""
+        """No user's name is taken for another's."""
         made = {user: [await log_in(user_store, user) for _ in range(2)] for user in ODD_USERS}
         for user in ODD_USERS:
             made[user].append(await log_in(user_store, user, f"my-{ODD_USERS.index(user)}"))
@@ -59,7 +59,7 @@ class UserTests(StoreFixtures):
             assert await ids_of(user_store, user) == []
 
     async def test_sandboxes_do_not_share_users(self, open_user_indexed: Callable[[str], CompleteStore]) -> None:
-        """A user of that name in another sandbox is another user."""
+        """A user of the same name in another sandbox is another user."""
         here, there = open_user_indexed("here"), open_user_indexed("there")
         session_id = await log_in(here, "alice", "id")
         assert await ids_of(there) == []
@@ -70,7 +70,7 @@ class UserTests(StoreFixtures):
     async def test_what_has_ended_is_not_listed(
         self, user_store: CompleteStore, time: Time, chosen: str | None
     ) -> None:
-        """Deleted, expired, or made again for another user."""
+        """A session is not listed once it is deleted, expired, or created anew for another user."""
         await log_in(user_store, "alice", chosen, 0.05)
         await time.passes(0.06)
         assert await ids_of(user_store) == []
@@ -87,7 +87,7 @@ class UserTests(StoreFixtures):
     async def test_an_extended_session_stays_listed(
         self, user_store: CompleteStore, time: Time, chosen: str | None
     ) -> None:
-        """Past its first deadline, and past those of all others."""
+        """It is listed past its first deadline, and past the deadlines of all other sessions."""
         session_id = await log_in(user_store, "alice", chosen, 0.2)
         await user_store.extend(session_id, HOUR)
         await user_store.extend(session_id, HOUR)
@@ -99,7 +99,7 @@ class UserTests(StoreFixtures):
     async def test_a_session_is_listed_until_its_deadline_from_now(
         self, user_store: CompleteStore, time: Time, chosen: str | None
     ) -> None:
-        """Past the deadlines that it had before, and no longer than to the last."""
+        """It is listed past its earlier deadlines, and up to the last deadline that was set."""
         session_id = await log_in(user_store, "alice", chosen, 0.2)
         await user_store.extend(session_id, 0.1, from_now=True)
         await user_store.extend(session_id, HOUR, from_now=True)
@@ -113,7 +113,7 @@ class UserTests(StoreFixtures):
         assert await user_store.delete_user("alice", frozenset()) == 0
 
     async def test_create_on_a_live_id_changes_no_list(self, user_store: CompleteStore) -> None:
-        """It is still the session of whoever made it, also if that is nobody."""
+        """The session keeps its user, and a session of nobody stays nobody's."""
         await log_in(user_store, "alice", "my-id")
         await user_store.create("my-id", "bob", HOUR, {})
         await log_in(user_store, None, "nobodys")
@@ -126,7 +126,7 @@ class UserTests(StoreFixtures):
 
     @pytest.mark.parametrize("keep", [(), ("one",), ("one", "two"), ("one", "unknown"), ("bobs",)], ids=repr)
     async def test_ending_all(self, user_store: CompleteStore, keep: tuple[str, ...]) -> None:
-        """But those that are kept; other users notice nothing."""
+        """All sessions of the user end except those that are kept; sessions of other users stay."""
         ids = {name: await log_in(user_store) for name in ("one", "two", "three")}
         ids |= {"chosen": await log_in(user_store, "alice", "chosen")}
         ids_of_all = {**ids, "bobs": await log_in(user_store, "bob")}
@@ -140,7 +140,7 @@ class UserTests(StoreFixtures):
         assert await user_store.delete_user("alice", frozenset()) == len(left)
 
     async def test_ending_many(self, user_store: CompleteStore) -> None:
-        """However many there are, all of them; one that is made later is untouched."""
+        """All of several hundred sessions end; a session that is created later stays."""
         made = await asyncio.gather(*[log_in(user_store) for _ in range(450)])
         made += await asyncio.gather(*[log_in(user_store, "alice", f"my-{n}") for n in range(20)])
         assert sorted(await ids_of(user_store)) == sorted(made)
@@ -150,7 +150,7 @@ class UserTests(StoreFixtures):
         assert await ids_of(user_store) == [new]
 
     async def test_logins_while_all_are_ended(self, open_user_indexed: Callable[[str], CompleteStore]) -> None:
-        """What lives afterwards is exactly what is listed, and each was created by a call that was under way."""
+        """Afterwards exactly the live sessions are listed, and all of them are from logins during the call."""
         stores = [open_user_indexed("box") for _ in range(3)]
         before = [await log_in(stores[0], "alice", f"old-{n}" if n % 2 else None) for n in range(20)]
         logins = [log_in(stores[n % 3], "alice", f"my-{n}" if n % 2 else None) for n in range(60)]

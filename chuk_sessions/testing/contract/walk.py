@@ -1,4 +1,4 @@
-"""All sessions of a sandbox: gone through, and counted."""
+"""All sessions of a sandbox: they are listed by pages, and counted."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PATTERNS = ("a", "a*", "ab", "?", "[a-z]", "a:b", "%2A", "_", "%")  # of Redis a
 
 
 async def ids_in(store: Walkable, batch: int = 500) -> list[str]:
-    """Return the ids of all sessions, in the order in which they come."""
+    """Return the ids of all sessions in the order of the pages."""
     return [session_id async for page in store.pages(batch) for session_id, _ in page]
 
 
@@ -26,7 +26,7 @@ class WalkTests(StoreFixtures):
 
     @pytest.mark.parametrize("batch", [1, 7, 500, 10_000])
     async def test_each_once(self, walkable_store: CompleteStore, batch: int) -> None:
-        """While nothing changes, whatever the batch; with all that is known of it."""
+        """While nothing changes, each session comes once with its full record, whatever the batch."""
         made = [
             await log_in(walkable_store, f"user-{n % 5}" if n % 3 else None, f"my:{n}" if n % 2 else None)
             for n in range(60)
@@ -38,7 +38,7 @@ class WalkTests(StoreFixtures):
                 assert record == await read(walkable_store, session_id)
 
     async def test_of_this_sandbox_only(self, open_walkable: Callable[[str], CompleteStore]) -> None:
-        """Also where a name would be a pattern that fits others."""
+        """A sandbox whose name is a pattern does not match other sandboxes."""
         for number, name in enumerate(PATTERNS):
             await log_in(open_walkable(name), None, f"id-{number}")
             await log_in(open_walkable(name), None, "*")
@@ -49,7 +49,7 @@ class WalkTests(StoreFixtures):
         assert await open_walkable("nobody").count() == 0
 
     async def test_what_has_ended_does_not_come(self, walkable_store: CompleteStore, time: Time) -> None:
-        """Nor does an alias: the session comes once, under the id that it has."""
+        """Nor does an alias: a renewed session comes once, under its current id."""
         kept = [await log_in(walkable_store), await log_in(walkable_store, "alice", "my-id")]
         await walkable_store.delete(await log_in(walkable_store))
         await log_in(walkable_store, None, lifetime=0.01)
@@ -60,7 +60,7 @@ class WalkTests(StoreFixtures):
         assert await walkable_store.count() == 2
 
     async def test_changes_meanwhile(self, walkable_store: CompleteStore) -> None:
-        """What lives all the while comes, whatever else is created and ended between two pages."""
+        """Every session that lives all the while comes, whatever else is created and ended between two pages."""
         ids = await asyncio.gather(*[log_in(walkable_store, None) for _ in range(400)])
         made, doomed = set(ids[::2]), set(ids[1::2])
         seen: set[str] = set()
@@ -75,7 +75,7 @@ class WalkTests(StoreFixtures):
         assert made <= seen
 
     async def test_breaking_off(self, walkable_store: CompleteStore) -> None:
-        """Whoever has seen enough leaves nothing behind that is in the way of others."""
+        """A caller that stops after some pages does not disturb later calls."""
         for _ in range(20):
             await log_in(walkable_store, None)
         async for _ in walkable_store.pages(2):
