@@ -20,12 +20,12 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from chuk_sessions import __version__, grid
-from chuk_sessions.cli.checklist import Level, check
+from chuk_sessions.cli.check import Level, check
+from chuk_sessions.cli.inspect import LISTED, as_json, as_text, survey
 from chuk_sessions.cli.migrate import BATCH, Counts, migrate
 from chuk_sessions.cli.progress import show_progress
 from chuk_sessions.cli.reindex import reindex
 from chuk_sessions.cli.stored import count_keys
-from chuk_sessions.cli.survey import LISTED, as_json, as_text, survey
 from chuk_sessions.cli.targets import ProviderTarget
 from chuk_sessions.environment import variable
 from chuk_sessions.exceptions import ProviderError

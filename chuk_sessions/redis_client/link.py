@@ -25,8 +25,8 @@ from typing import Protocol
 from chuk_sessions.exceptions import NotSent, ProviderError, ServerError
 from chuk_sessions.redis_client.commands import Argument, Command
 from chuk_sessions.redis_client.config import RedisConfig
-from chuk_sessions.redis_client.connect import OnLost, open_connection
 from chuk_sessions.redis_client.connection import Connection
+from chuk_sessions.redis_client.dial import OnLost, open_connection
 from chuk_sessions.redis_client.doubt import Doubt
 from chuk_sessions.redis_client.heartbeat import Heartbeat
 from chuk_sessions.redis_client.limited_log import LimitedLog

@@ -13,8 +13,8 @@ from dataclasses import replace
 from chuk_sessions.exceptions import NotSent, ProviderError, ServerError
 from chuk_sessions.redis_client.commands import Command
 from chuk_sessions.redis_client.config import Address, RedisConfig, shown
-from chuk_sessions.redis_client.connect import OnLost, answer_within, open_connection
 from chuk_sessions.redis_client.connection import Connection
+from chuk_sessions.redis_client.dial import OnLost, answer_within, open_connection
 from chuk_sessions.redis_client.node import Node
 from chuk_sessions.redis_client.outcomes import settle_with_error
 from chuk_sessions.redis_client.race import give_up

@@ -22,7 +22,7 @@ from typing import Protocol
 from chuk_sessions.exceptions import NotSent, ProviderError, ServerError
 from chuk_sessions.redis_client.commands import NO_SLOT, Command, Replay, Reply, pack
 from chuk_sessions.redis_client.config import Address, RedisConfig, shown
-from chuk_sessions.redis_client.connect import answer_within
+from chuk_sessions.redis_client.dial import answer_within
 from chuk_sessions.redis_client.link import FIRST_PAUSE, MAX_PAUSE
 from chuk_sessions.redis_client.node import Node
 from chuk_sessions.redis_client.slots import SLOTS, SlotRange, parse_replicas, parse_slots

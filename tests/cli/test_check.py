@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from chuk_sessions.cli import checklist
+from chuk_sessions.cli import check as checklist
 from chuk_sessions.cli import main as cli
-from chuk_sessions.cli.checklist import Finding, Level, check
+from chuk_sessions.cli.check import Finding, Level, check
 from chuk_sessions.redis_client.client import Client
 from tests.support.helpers import eventually
 from tests.support.pages import page

@@ -13,7 +13,7 @@ import pytest
 
 from chuk_sessions import SessionManager
 from chuk_sessions.cli import main as cli
-from chuk_sessions.cli.survey import SandboxTotals, Survey, as_text
+from chuk_sessions.cli.inspect import SandboxTotals, Survey, as_text
 from chuk_sessions.ids import fingerprint, session_key
 from chuk_sessions.models import iso_timestamp
 from chuk_sessions.providers import redis

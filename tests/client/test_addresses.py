@@ -20,7 +20,7 @@ import pytest
 from chuk_sessions.exceptions import NotSent
 from chuk_sessions.redis_client import names
 from chuk_sessions.redis_client.client import Client
-from chuk_sessions.redis_client.transport import open_connection
+from chuk_sessions.redis_client.dial import open_connection
 from chuk_sessions.redis_client.url import parse_url
 from tests.support.helpers import eventually, time_passes, wait_until
 from tests.support.lateness import Lateness

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from chuk_sessions import SessionManager
+from chuk_sessions.cli.inspect import survey
 from chuk_sessions.cli.migrate import REMOVE, migrate
-from chuk_sessions.cli.survey import survey
 from chuk_sessions.cli.targets import ProviderTarget
 from chuk_sessions.ids import session_key
 from chuk_sessions.providers.redis.keys import MIGRATE_LOCK

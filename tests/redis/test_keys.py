@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chuk_sessions import SessionManager
-from chuk_sessions.cli.checklist import check
+from chuk_sessions.cli.check import check
 from chuk_sessions.cli.migrate import migrate
 from chuk_sessions.ids import slot_tag
 from chuk_sessions.providers import redis

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from chuk_sessions import NotSent, OutcomeUnknown, OutOfMemoryError, SessionManager, SessionTakenError
+from chuk_sessions.cli.inspect import survey
 from chuk_sessions.cli.reindex import reindex
-from chuk_sessions.cli.survey import survey
 from chuk_sessions.ids import new_session_id, renewed_id, session_key, user_tag
 from chuk_sessions.providers import redis
 from chuk_sessions.providers.redis.binding import LEAVE, PUT, SETTLE
