@@ -13,6 +13,8 @@ from chuk_sessions.cli.stored import Alias, Keys, Problem, Stored, read_batch, s
 from chuk_sessions.exceptions import ServerError
 from chuk_sessions.ids import fingerprint
 from chuk_sessions.models import iso_timestamp
+from chuk_sessions.providers.redis.keys import ALL_INDEXES, sandbox_of_index
+from chuk_sessions.providers.redis.scan import Walk
 from chuk_sessions.redis_client.commands import Replay
 
 if TYPE_CHECKING:
@@ -29,11 +31,12 @@ DAY = 86_400
 
 @dataclass
 class SandboxTotals:
-    """Of one sandbox. ``memory`` in bytes, None if the server did not tell; times in seconds since the epoch."""
+    """Of one sandbox. Memory is in bytes, None if the server did not tell; times are in seconds since the epoch."""
 
     sessions: int = 0
     published: int = 0  # of them in the layout of 0.2 to 0.6
-    memory: int | None = 0
+    memory: int | None = 0  # of the sessions
+    index_memory: int | None = 0  # of the indexes of its users; None also if only the sessions of one user are wanted
     oldest: float = float("inf")  # when the oldest was created
     next_end: float = float("inf")  # when the first of them expires
 
@@ -41,7 +44,7 @@ class SandboxTotals:
         """Count one session."""
         self.sessions += 1
         self.published += found.published
-        self.memory = None if self.memory is None or memory is None else self.memory + memory
+        self.memory = _sum(self.memory, memory)
         self.oldest = min(self.oldest, found.record.created)
         self.next_end = min(self.next_end, now + found.left)
 
@@ -83,7 +86,27 @@ async def survey(
                 if len(first) > listed:
                     heapq.heappop(first)
     result.sessions = [row for _, _, row in sorted(first, reverse=True)]
+    if user_id is None:
+        await _add_indexes(client, result.sandboxes)
+    else:
+        for totals in result.sandboxes.values():
+            totals.index_memory = None
     return result
+
+
+async def _add_indexes(client: Client, sandboxes: dict[str, SandboxTotals]) -> None:
+    """Add the memory of the indexes of users to the totals of their sandboxes."""
+    seen: set[bytes] = set()
+    async for keys in Walk(client, ALL_INDEXES, BATCH).pages():
+        fresh, seen = [key for key in keys if key not in seen], set(keys)
+        for key, memory in zip(fresh, await asyncio.gather(*(_memory(client, key) for key in fresh)), strict=True):
+            totals = sandboxes.get(sandbox_of_index(key) or "")
+            if totals is not None:
+                totals.index_memory = _sum(totals.index_memory, memory)
+
+
+def _sum(one: int | None, other: int | None) -> int | None:
+    return None if one is None or other is None else one + other
 
 
 def _is_wanted(found: Stored, sandboxes: Collection[str], user_id: str | None) -> bool:
@@ -127,6 +150,7 @@ def as_json(found: Survey) -> dict[str, Any]:
             "sessions": totals.sessions,
             "published": totals.published,
             "memory": totals.memory,
+            "index_memory": totals.index_memory,
             "oldest_created_at": iso_timestamp(totals.oldest),
             "next_expires_at": iso_timestamp(totals.next_end),
         }
@@ -138,10 +162,11 @@ def as_json(found: Survey) -> dict[str, Any]:
 def as_text(found: Survey) -> str:
     """Two tables, and a line about what could not be read."""
     now = time.time()
-    totals = [["sandbox", "sessions", "of 0.2-0.6", "memory", "oldest", "next to expire"]]
+    totals = [["sandbox", "sessions", "of 0.2-0.6", "memory", "indexes", "oldest", "next to expire"]]
     for name, each in sorted(found.sandboxes.items()):
         ages = (f"{_span(now - each.oldest)} old", f"in {_span(each.next_end - now)}")
-        totals.append([name, f"{each.sessions:,}", f"{each.published:,}", _size(each.memory), *ages])
+        sizes = (_size(each.memory), _size(each.index_memory))
+        totals.append([name, f"{each.sessions:,}", f"{each.published:,}", *sizes, *ages])
     names = (
         "session_id",
         "fingerprint",

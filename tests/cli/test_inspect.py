@@ -14,9 +14,10 @@ import pytest
 from chuk_sessions import SessionManager
 from chuk_sessions.cli import main as cli
 from chuk_sessions.cli.inspect import SandboxTotals, Survey, as_text
-from chuk_sessions.ids import fingerprint, session_key
+from chuk_sessions.ids import fingerprint, session_key, slot_tag, user_tag
 from chuk_sessions.models import iso_timestamp
 from chuk_sessions.providers import redis
+from chuk_sessions.providers.redis.keys import index_key
 from tests.support import published
 from tests.support.places import server_or_cluster
 from tests.support.servers import RedisServer
@@ -59,6 +60,12 @@ def test_totals(url: str, redis_server: Server, capsys: pytest.CaptureFixture[st
     assert found["unreadable"] == 1
     keys = [session_key("shop", f"secret-{letter}") for letter in "abc"]
     assert shop["memory"] == sum(int(str(redis_server.command("MEMORY", "USAGE", key))) for key in keys)
+    indexes = [index_key("shop", slot_tag(f"secret-{letter}")) for letter in "abc"]
+    indexes += [index_key("shop", user_tag("shop", user)) for user in ("alice", "bob")]
+    sizes = [redis_server.command("MEMORY", "USAGE", key) for key in set(indexes)]
+    assert shop["index_memory"] == sum(int(str(size)) for size in sizes if size is not None) > 300
+    assert docs["index_memory"] == 0
+    assert inspect(capsys, url, "--user", "alice")["sandboxes"]["shop"]["index_memory"] is None
     rows = [row for row in found["sessions"] if row["sandbox_id"] == "shop"]
     assert shop["oldest_created_at"] == min(row["created_at"] for row in rows)
     assert shop["next_expires_at"][:18] == min(row["expires_at"] for row in rows)[:18]
@@ -153,7 +160,8 @@ def test_a_server_that_does_not_tell_memory(capsys: pytest.CaptureFixture[str]) 
     with RedisServer("user limited on >pw ~* +@all -memory") as server:
         published.put(server, "id")
         url = server.url_for("limited", "pw")
-        assert inspect(capsys, url)["sandboxes"]["box"]["memory"] is None
+        found = inspect(capsys, url)["sandboxes"]["box"]
+        assert (found["memory"], found["index_memory"]) == (None, 0)  # a legacy session is in no index
         assert cli.main(["inspect", url]) == 0
         assert "not told" in capsys.readouterr().out
 

@@ -45,6 +45,7 @@ from chuk_sessions.ids import TAG_DIGITS, OversizedError, quote_part, session_ke
 from chuk_sessions.redis_client.slots import hashed_part, slot_of
 
 __all__ = [
+    "ALL_INDEXES",
     "ALL_SESSIONS",
     "CHECK_SANDBOX",
     "LEGACY_PREFIX",
@@ -59,6 +60,7 @@ __all__ = [
     "names_in_key",
     "probe_key",
     "quote_part",
+    "sandbox_of_index",
     "session_key",
     "sessions_of",
     "tag_in_key",
@@ -70,9 +72,11 @@ __all__ = [
 PREFIX = "session:"
 LEGACY_PREFIX = PREFIX.encode()
 ALL_SESSIONS = LEGACY_PREFIX + b"*"  # the pattern of all session keys, legacy ones too
+ALL_INDEXES = b"user:{" + b"?" * TAG_DIGITS + b"}:*"  # the pattern of all indexes of users; markers fit it too
 MIGRATE_LOCK = b"chuk-sessions:migrate"
 CHECK_SANDBOX = "chuk-sessions-check"
 TAG_IN_KEY = slice(len("session:{"), len("session:{") + TAG_DIGITS)
+INDEX_KEY = re.compile(rb"user:\{[0-9a-f]{6}\}:([A-Za-z0-9._~@%-]*)")
 SESSION_KEY = re.compile(rb"session:\{[0-9a-f]{6}\}:([A-Za-z0-9._~@%-]*):[A-Za-z0-9._~@%-]*")
 
 
@@ -82,6 +86,12 @@ SESSION_KEY = re.compile(rb"session:\{[0-9a-f]{6}\}:([A-Za-z0-9._~@%-]*):[A-Za-z
 def index_key(quoted_sandbox: str, tag: str) -> str:
     """The key of the index that lists the sessions of all users with that tag; in the slot of sessions with it."""
     return f"user:{{{tag}}}:{quoted_sandbox}"
+
+
+def sandbox_of_index(key: bytes) -> str | None:
+    """The sandbox of the index with this key; None for a key of anything else."""
+    match = INDEX_KEY.fullmatch(key)
+    return None if match is None else unquote_part(match[1].decode())
 
 
 def marker_key(quoted_sandbox: str, session_id: str, incarnation: bytes) -> str:
