@@ -115,12 +115,12 @@ def redirected_to(error: ServerError, asked: Address) -> Address | None:
     return None
 
 
-def as_dict(reply: list[Any] | dict[Any, Any]) -> dict[Any, Any]:
+def as_dict(reply: list[Any] | dict[Any, Any], command: str = "HELLO") -> dict[Any, Any]:
     """A reply of names and values, which is a list with protocol 2 and a dict with 3. ProviderError for another."""
     try:
         return reply if isinstance(reply, dict) else dict(zip(reply[::2], reply[1::2], strict=True))
     except SHAPES as exc:
-        raise unknown_shape("HELLO") from exc
+        raise unknown_shape(command) from exc
 
 
 def unknown_shape(command: str) -> ProviderError:

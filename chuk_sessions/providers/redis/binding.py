@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from chuk_sessions.batches import in_background
 from chuk_sessions.exceptions import NotSent, OutcomeUnknown, ProviderError, WrongTypeError
 from chuk_sessions.ids import renewed_id, user_tag
-from chuk_sessions.providers.redis.entries import mark_of
+from chuk_sessions.providers.redis.entries import entry_in, fields_in, mark_of
 from chuk_sessions.providers.redis.index import UserIndex
 from chuk_sessions.providers.redis.keys import index_key, name_in_key, quote_part, session_key
 from chuk_sessions.providers.redis.lua import load
@@ -33,6 +33,7 @@ from chuk_sessions.providers.redis.record import UNSETTLED_IDLE, VERSION, VERSIO
 from chuk_sessions.providers.redis.scripts import MAX_LOOK, MAX_VICTIMS, UNREADABLE
 from chuk_sessions.redis_client.client import Call, Client, step
 from chuk_sessions.redis_client.commands import Argument, Replay, Reply
+from chuk_sessions.redis_client.replies import as_dict, unknown_shape
 from chuk_sessions.redis_client.scripts import Script
 
 if TYPE_CHECKING:
@@ -77,7 +78,9 @@ class Binding(NamedTuple):
                 reply = await step(call, b"HGETALL", key, replay=Replay.READ)
             except WrongTypeError:
                 return UNREADABLE, new_id
-            record = reply if isinstance(reply, dict) else dict(zip(reply[::2], reply[1::2], strict=True))
+            record = as_dict(reply, "HGETALL")
+            if not all(isinstance(each, bytes) for each in (*record, *record.values())):
+                raise unknown_shape("HGETALL")
             if record.get(b"v") in VERSIONS:
                 user = record.get(b"user")
                 if user is not None:
@@ -88,7 +91,8 @@ class Binding(NamedTuple):
                 break
             call, new_id = await patience.pause(), renewed_id(new_id, time.time())
         if isinstance(reply, list) and len(reply) == 1:
-            return await self._settle(call, new_id, record, reply[0]), new_id
+            (left,) = entry_in(reply, "the script that ends a session under its old id", 1)
+            return await self._settle(call, new_id, record, left), new_id
         return reply, new_id
 
     def _copied(self, record: dict[bytes, bytes]) -> list[Argument]:
@@ -124,7 +128,7 @@ class Binding(NamedTuple):
     async def _settle_later(self, key: str, new_id: str, record: dict[bytes, bytes]) -> None:
         """The same if the session has left its old id, which is not known."""
         call = self.client.begin()
-        (name,) = await step(call, b"HMGET", key, b"alias", replay=Replay.READ)
+        (name,) = fields_in(await step(call, b"HMGET", key, b"alias", replay=Replay.READ), "HMGET", 1)
         if name == name_in_key(self._key(new_id)).encode():
             await self._settle_once(call, new_id, record)
 

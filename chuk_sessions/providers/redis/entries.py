@@ -12,7 +12,18 @@ from chuk_sessions.providers.redis.record import to_text
 from chuk_sessions.redis_client.commands import Reply
 from chuk_sessions.redis_client.replies import SHAPES, unknown_shape
 
-__all__ = ["Member", "entry_in", "mark_of", "name_in", "number_in", "parse_member", "raw_member", "target_of"]
+__all__ = [
+    "Member",
+    "entry_in",
+    "fields_in",
+    "integer_in",
+    "mark_of",
+    "name_in",
+    "number_in",
+    "parse_member",
+    "raw_member",
+    "target_of",
+]
 
 
 class Member(NamedTuple):
@@ -76,6 +87,20 @@ def name_in(reply: Reply) -> str:
 def entry_in(reply: Reply, name: str, size: int) -> list[bytes]:
     """A list of so many texts, the first of them an index entry. Raises ProviderError for another reply."""
     if isinstance(reply, list) and len(reply) == size and all(isinstance(each, bytes) for each in reply):
+        return reply
+    raise unknown_shape(name)
+
+
+def fields_in(reply: Reply, name: str, size: int) -> list[bytes | None]:
+    """A list of so many texts, None for those that are not there. Raises ProviderError for another reply."""
+    if isinstance(reply, list) and len(reply) == size and all(isinstance(each, bytes | None) for each in reply):
+        return reply
+    raise unknown_shape(name)
+
+
+def integer_in(reply: Reply, name: str) -> int:
+    """A reply that is an integer. Raises ProviderError for another one."""
+    if isinstance(reply, int):
         return reply
     raise unknown_shape(name)
 

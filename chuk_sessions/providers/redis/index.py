@@ -28,6 +28,8 @@ from chuk_sessions.ids import user_tag
 from chuk_sessions.providers.redis.entries import (
     Member,
     entry_in,
+    fields_in,
+    integer_in,
     number_in,
     parse_member,
     raw_member,
@@ -210,10 +212,9 @@ class UserIndex:
 
     async def _stands(self, call: Call, member: Member) -> bool:
         """Whether its session is there. One that is filed and not there may be about to be created."""
-        fields = await step(call, b"HMGET", self._key(member), b"created", b"inc", replay=Replay.READ)
-        if not isinstance(fields, list) or len(fields) != 2:
-            raise unknown_shape("HMGET")
-        return member.incarnation == (fields[1] if member.elsewhere else b"%b." % (fields[0] or b""))
+        reply = await step(call, b"HMGET", self._key(member), b"created", b"inc", replay=Replay.READ)
+        created, incarnation = fields_in(reply, "HMGET", 2)
+        return member.incarnation == (incarnation if member.elsewhere else b"%b." % (created or b""))
 
     async def create_elsewhere(
         self, call: Call, key: str, user_id: str, lifetime: int, idle: int, fields: list[bytes], limit: int
@@ -251,7 +252,7 @@ class UserIndex:
         call = call or self._client.begin()
         patience = Patience(self._client, call)
         while True:
-            there = (await step(call, b"HMGET", key, b"inc", replay=Replay.READ))[0]
+            (there,) = fields_in(await step(call, b"HMGET", key, b"inc", replay=Replay.READ), "HMGET", 1)
             member = self._member(key, user_id, there or (await self._file(key, user_id, lifetime, 0, call))[0])
             try:
                 outcome = await adopt(member.incarnation)
@@ -270,9 +271,10 @@ class UserIndex:
 
     async def _follow(self, call: Call, key: str, member: Member) -> None:
         """Move the deadline in the index to that of the record."""
-        expires, end = await step(call, b"HMGET", key, b"expires", b"end", replay=Replay.READ)
+        reply = await step(call, b"HMGET", key, b"expires", b"end", replay=Replay.READ)
+        expires, end = fields_in(reply, "HMGET", 2)
         if expires is not None:
-            args = (member.raw, int(end or expires) + CLOCK_SLACK)
+            args = (member.raw, number_in(end or expires) + CLOCK_SLACK)
             await MOVE.step(call, (self._of_member(member),), args)
 
     def _member(self, key: str, user_id: str, incarnation: bytes) -> Member:
@@ -305,7 +307,7 @@ class UserIndex:
         except (ProviderError, asyncio.CancelledError):  # it may have been filed, under a time that nobody knows
             in_background(partial(self._take_out_filed, key, user_id, digits))
             raise
-        if not isinstance(reply, list) or not reply or not isinstance(reply[0], bytes | int):
+        if not isinstance(reply, list) or not reply or not (reply[0] == 0 or isinstance(reply[0], bytes)):
             raise unknown_shape("the script that files a session")
         return reply
 
@@ -380,9 +382,10 @@ class UserIndex:
             return reply
         patience = Patience(self._client, call)
         while True:
-            member, seen, ends = parse_member(reply[0]), reply[1], reply[2]
-            deadline = int(ends) + CLOCK_SLACK
-            filed = await MOVE.step(call, (self._of_member(member),), (member.raw, deadline))
+            entry, seen, ends = entry_in(reply, "the script that sets a deadline", 3)
+            member, deadline = parse_member(entry), number_in(ends) + CLOCK_SLACK
+            moved = await MOVE.step(call, (self._of_member(member),), (member.raw, deadline))
+            filed = integer_in(moved, "the script that moves an index entry")
             call = await patience.pause()
             reply = await RETIME.step(call, keys, (VERSION, span, seen, ends))
             if isinstance(reply, int) or target_of(reply) is not None:
@@ -475,9 +478,7 @@ class UserIndex:
             for part in slices([member for member in page if not member.elsewhere], ENDED):
                 keys = (index, *(self._key(member) for member in part))
                 reply = await END.step(each_call, keys, tuple(member.raw for member in part))
-                if not isinstance(reply, int):
-                    raise unknown_shape("the script that ends sessions")
-                ended += reply
+                ended += integer_in(reply, "the script that ends sessions")
         return ended
 
     async def _kill(self, call: Call, members: Iterable[Member], unseen: bool = False) -> int:
@@ -498,9 +499,7 @@ class UserIndex:
         """The reply of KILL."""
         keys = (self._key(member), self._marker(member))
         reply = await KILL.step(call, keys, (member.incarnation, MARKER_MS, int(unseen)))
-        if not isinstance(reply, int):
-            raise unknown_shape("the script that ends a session")
-        return reply
+        return integer_in(reply, "the script that ends a session")
 
     def _of(self, user_id: str) -> str:
         return index_key(self._sandbox, user_tag(self._sandbox_id, user_id))

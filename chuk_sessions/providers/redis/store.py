@@ -14,7 +14,7 @@ from chuk_sessions.exceptions import ProviderError, WrongTypeError
 from chuk_sessions.ids import OversizedError, is_opaque, is_random, renewed_id, slot_tag, user_tag
 from chuk_sessions.models import MICROSECONDS, SessionRecord
 from chuk_sessions.providers.redis.binding import OWN, TAKEN, Binding
-from chuk_sessions.providers.redis.entries import Member, entry_in, mark_of, name_in, target_of
+from chuk_sessions.providers.redis.entries import Member, entry_in, fields_in, mark_of, name_in, target_of
 from chuk_sessions.providers.redis.index import UserIndex
 from chuk_sessions.providers.redis.keys import (
     id_in_key,
@@ -420,9 +420,10 @@ class RedisSessionStore:
     async def _is_session(self, session_id: str) -> bool:
         """Whether there is one; an alias is none, nor is the copy of a login that is under way."""
         try:
-            version, idle = await self._client.call(b"HMGET", self._key(session_id), b"v", b"idle", replay=Replay.READ)
+            reply = await self._client.call(b"HMGET", self._key(session_id), b"v", b"idle", replay=Replay.READ)
         except WrongTypeError:
             return False
+        version, idle = fields_in(reply, "HMGET", 2)
         return version in VERSIONS and idle != b"%d" % UNSETTLED_IDLE
 
     async def aclose(self) -> None:

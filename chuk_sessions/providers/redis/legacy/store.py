@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from chuk_sessions.batches import batch, in_order, slices
 from chuk_sessions.exceptions import MetadataError, OutOfMemoryError, ProviderError
-from chuk_sessions.providers.redis.entries import entry_in, target_of
+from chuk_sessions.providers.redis.entries import entry_in, integer_in, target_of
 from chuk_sessions.providers.redis.index import UserIndex
 from chuk_sessions.providers.redis.keys import (
     index_key,
@@ -176,8 +176,8 @@ class LegacyReadingStore(StoreWrapper):
                 entry = entry_in(reply, "the script that deletes a session", 1)[0]
                 await UserIndex(self._client, self._sandbox_id).forget(entry, call)
                 return True
-            if reply >= 0:
-                return reply > 0
+            if (found := integer_in(reply, "the script that deletes a session")) >= 0:
+                return found > 0
         raise _restless()
 
     async def renew(self, session_id: str, new_id: str, grace: float, **options: Any) -> str | None:
@@ -282,7 +282,9 @@ class LegacyReadingStore(StoreWrapper):
             if isinstance(reply, list):
                 entry = entry_in(reply, "the script that deletes a session", 1)[0]
                 await UserIndex(self._client, self._sandbox_id).forget(entry, call)
-            ended = ended or isinstance(reply, list) or reply > 0
+                ended = True
+            else:
+                ended = integer_in(reply, "the script that deletes a session") > 0 or ended
             if record is None or await DROP.step(call, (published,), (text or b"",)) != 0:
                 return ended
         raise _restless()

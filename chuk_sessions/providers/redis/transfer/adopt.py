@@ -31,6 +31,7 @@ from chuk_sessions.providers.redis.lua import load
 from chuk_sessions.providers.redis.record import VERSION, encode_metadata, in_microseconds, to_bytes
 from chuk_sessions.redis_client.client import step
 from chuk_sessions.redis_client.commands import Replay
+from chuk_sessions.redis_client.replies import SHAPES, unknown_shape
 from chuk_sessions.redis_client.scripts import Script
 from chuk_sessions.stores.adoption import Adoption
 
@@ -94,15 +95,20 @@ async def adopt(
         return reply if isinstance(reply, int) else await _renewed(call, key, record)
 
     if record.user_id is None or user_tag(sandbox_id, record.user_id) == slot_tag(session_id):
-        return Adoption(await run(b""))
-    return Adoption(await UserIndex(client, sandbox_id).bring(key, record.user_id, left, run, call))
+        outcome = await run(b"")
+    else:
+        outcome = await UserIndex(client, sandbox_id).bring(key, record.user_id, left, run, call)
+    try:
+        return Adoption(outcome)
+    except ValueError as exc:
+        raise unknown_shape("the script that takes a session over") from exc
 
 
 async def _renewed(call: Call, key: str, record: SessionRecord) -> Adoption:
     """What becomes of a session whose key is an alias here: if it came before, it has a new id here, or has ended."""
     deployment, born = call
     came = await deployment.call((b"GET", arrival_key(key)), Replay.READ, born)
-    is_same = came is not None and came.startswith(b"%d " % in_microseconds(record.created))
+    is_same = isinstance(came, bytes) and came.startswith(b"%d " % in_microseconds(record.created))
     return Adoption.EXPIRED if is_same else Adoption.UNREADABLE
 
 
@@ -110,4 +116,7 @@ async def was_ended(call: Call, record: SessionRecord, *keys: str) -> bool:
     """Whether a session with one of these keys was ended since that one was created: by its tombstone."""
     asking = (step(call, b"GET", tombstone_key(key), replay=Replay.READ) for key in set(keys))
     created = in_microseconds(record.created)
-    return any(ended is not None and created <= int(ended) for ended in await asyncio.gather(*asking))
+    try:
+        return any(ended is not None and created <= int(ended) for ended in await asyncio.gather(*asking))
+    except SHAPES as exc:
+        raise unknown_shape("GET") from exc
