@@ -11,6 +11,7 @@ import pytest
 
 from chuk_sessions import ProviderError, SessionError, SessionManager
 from chuk_sessions.providers import redis
+from chuk_sessions.redis_client.client import Client
 from tests.support import published
 from tests.support.peer import peer
 
@@ -164,3 +165,14 @@ async def test_every_call(redis_server: Server, redis_url: str, name: str) -> No
 @pytest.mark.parametrize("name", REPLIES)
 async def test_every_call_that_reads_published_sessions(redis_server: Server, redis_url: str, name: str) -> None:
     await try_all(redis_server, redis_url, LEGACY, name)
+
+
+@pytest.mark.usefixtures("legacy_read")
+@pytest.mark.parametrize("name", REPLIES)
+async def test_every_call_whose_keys_are_apart(
+    redis_server: Server, redis_url: str, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """As in a cluster."""
+    monkeypatch.setattr(Client, "is_together", lambda *_: False)
+    calls = LEGACY | {what: call for what, call in CALLS.items() if what.startswith("give")}
+    await try_all(redis_server, redis_url, calls, name)
