@@ -14,11 +14,11 @@ from litestar import Litestar, Request, WebSocket, get, post, websocket
 from litestar.connection import ASGIConnection
 from litestar.exceptions import WebSocketDisconnect
 from litestar.middleware.session.base import SessionMiddleware as LitestarMiddleware
-from litestar.response import Stream
+from litestar.response import Response, Stream
 from litestar.security.session_auth import SessionAuth
 from litestar.testing import AsyncTestClient, TestClient
 
-from chuk_sessions import SessionManager
+from chuk_sessions import MetadataError, SessionManager
 from chuk_sessions.exceptions import NotSent
 from chuk_sessions.web import Bearer, Cookie, Header
 from chuk_sessions.web.litestar import LitestarSession, SessionBackend, SessionConfig, session_of, storage_unavailable
@@ -162,6 +162,28 @@ def test_after_an_exception(manager: SessionManager) -> None:
         assert client.get("/bug").status_code == 500
         assert "set-cookie" in client.get("/bug").headers
         assert client.get("/").json() == {}
+
+
+@post("/large")
+async def large(request: Request[Any, Any, Any]) -> None:
+    request.session["x"] = "x" * 500
+    if request.query_params:
+        await session_of(request).save()
+
+
+def test_what_cannot_be_stored(manager: SessionManager) -> None:
+    """Is a 500 and not stored; in an act of the handler its exception handlers see it."""
+    answered: dict[int | type[Exception], Any] = {
+        MetadataError: lambda request, error: Response(str(error), status_code=400)
+    }
+    config = SessionConfig(manager, max_bytes=100)
+    app = Litestar(route_handlers=[large], on_app_init=[config.on_app_init], exception_handlers=answered)
+    with TestClient(app, base_url=HTTPS, raise_server_exceptions=False) as client:
+        assert client.post("/large").status_code == 500
+        answer = client.post("/large?save=1")
+        assert answer.status_code == 400
+        assert "'x'" in answer.text
+    assert asyncio.run(manager.count_sessions()) == 0
 
 
 async def user_of(session: LitestarSession, connection: ASGIConnection[Any, Any, Any, Any]) -> str | None:
