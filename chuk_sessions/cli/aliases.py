@@ -1,8 +1,8 @@
-"""Old ids of renewed sessions, which ``migrate`` takes along: a request that has one still finds its session.
+"""Aliases, the old ids of renewed sessions: ``migrate`` moves them, so that a request with an old id finds its session.
 
-An alias is put at the target when it is met, whether its session is there by then or not: one that leads nowhere does
-no harm. It stays at the source too for as long as its session is there, as a logout may come through it. Those that are
-left when all sessions have been moved are looked for once more then.
+The run writes an alias at the target when it reads it at the source, even if the session is not at the target yet: an
+alias that leads nowhere does no harm. The alias stays at the source as long as its session is there, because a logout
+may use it. When all sessions have been moved, the run looks for the aliases that are left and moves them.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ __all__ = ["Aliases"]
 
 
 class Aliases:
-    """Those of one run, from its source to its target."""
+    """The aliases that one run moves from its source to its target."""
 
     def __init__(self, source: Client, target: Target) -> None:
         self._source = source
         self._target = target
-        self.some_wait = False  # for their sessions, which are still at the source
+        self.some_wait = False  # True once an alias was left, because its session is still at the source
 
     async def move(self, alias: Alias, sandbox_id: str) -> bool:
-        """Take one along, into that sandbox; whether it has left the source. Raises as ``Client.call``."""
+        """Move an alias into that sandbox. Return whether it has left the source. Raises as ``Client.call``."""
         if not await self._target.lead(sandbox_id, alias.session_id, alias.current_id, alias.left):
             return False
         if await self._leads_to_a_session(alias):
@@ -40,9 +40,9 @@ class Aliases:
         return bool(await DROP.run(self._source, (alias.key,), (quote_part(alias.current_id),)))
 
     async def _leads_to_a_session(self, alias: Alias) -> bool:
-        """Whether it does at the source, perhaps through more aliases."""
+        """Tell whether the alias leads to a session at the source, perhaps through more aliases."""
         sandbox, session_id, passed = quote_part(alias.sandbox_id), alias.current_id, {alias.session_id}
-        while session_id not in passed:  # as it is in no alias that this package has written
+        while session_id not in passed:  # always true for aliases of this package, which lead in no circle
             passed.add(session_id)
             try:
                 key = session_key(sandbox, session_id)

@@ -1,6 +1,6 @@
-"""The checklist of docs/operate/production.md, against a server that runs: one finding each, and what to do about it.
+"""The checklist of docs/operate/production.md, checked on a running server: a finding for each point, with advice.
 
-What the server does not tell (hosted ones often refuse CONFIG) is said to be unknown, and is no failure.
+A point that the server does not tell (hosted servers often refuse CONFIG) is reported as unknown, and is no failure.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ __all__ = ["Finding", "Level", "check"]
 
 OLDEST = (6, 2)
 LISTPACK, INDEX_LISTPACK = 512, 128  # bytes: as in docs/operate/production.md
-FULL = 0.8  # of maxmemory: from here on somebody should look
+FULL = 0.8  # the part of maxmemory from which on the memory is a warning
 PINGS = 200
-SLOW = 2.0  # milliseconds of a median round trip: within a data centre it is under one
+SLOW = 2.0  # milliseconds of a median round trip, from which on it is a warning; within a data centre it is under 1 ms
 MASTER_NAME = re.compile(r"name=([^,]+),")
-MANY_NAMES = 200_000  # of which one is in the slots of a certain server, even if it has a single one
+MANY_NAMES = 200_000  # so many that one of them is in a slot of the server, even if the server has a single slot
 
 CALLS = ("commands", "provider API")
 
@@ -43,7 +43,7 @@ Calls = dict[str, Callable[[], Awaitable[object]]]
 
 
 class Level(StrEnum):
-    """How a finding is to be taken."""
+    """How serious a finding is."""
 
     OK = "ok"
     WARN = "warn"
@@ -53,9 +53,9 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line of the checklist: what was looked at, what it is, and what to do; ``advice`` is empty if all is well.
+    """One line of the checklist: the name of the point, its value and the advice, which is empty if all is well.
 
-    ``servers`` are those of a cluster for which it is so, if it is not so for all.
+    ``servers`` are the servers of a cluster with this finding; empty if all servers have it.
     """
 
     level: Level
@@ -70,7 +70,7 @@ class Finding:
 
 
 async def check(client: Client) -> list[Finding]:
-    """Look at everything, in a cluster at every master. Raises ProviderError if a server cannot be reached."""
+    """Check every point, in a cluster on every master. Raises ProviderError if a server cannot be reached."""
     masters = await client.masters()
     return _together({master.address: await _check_server(client, master) for master in masters})
 
@@ -86,7 +86,7 @@ async def _check_server(client: Client, master: Master) -> list[Finding]:
 
 
 def _together(found: dict[str, list[Finding]]) -> list[Finding]:
-    """What is the same on all servers, once; what is not, with the servers that it is so on."""
+    """Return a finding that all servers share once, and any other finding with the servers that have it."""
     result = []
     for point in zip(*found.values(), strict=True):
         servers: dict[Finding, list[str]] = {}
@@ -97,7 +97,7 @@ def _together(found: dict[str, list[Finding]]) -> list[Finding]:
 
 
 async def _info(server: Master) -> Info:
-    """INFO as a dict; empty if the server does not give it."""
+    """Return INFO as a dict; empty if the server refuses INFO."""
     try:
         text: bytes = await server.call(b"INFO", replay=Replay.READ)
     except ServerError:
@@ -106,7 +106,7 @@ async def _info(server: Master) -> Info:
 
 
 async def _setting(server: Master, name: str) -> str | None:
-    """A setting; None if the server does not know or tell it."""
+    """Return a setting; None if the server does not know or tell it."""
     try:
         reply = await server.call(b"CONFIG", b"GET", name, replay=Replay.READ)
     except ServerError:
@@ -115,7 +115,7 @@ async def _setting(server: Master, name: str) -> str | None:
 
 
 def _misled(master: Master, info: Info) -> Finding | None:
-    """If the server is not what the URL says; the rest would fail for that alone."""
+    """Return a finding if the URL leads to the wrong kind of server; all other points would fail for that alone."""
     mode = info.get("redis_mode") or info.get("server_mode")  # the second is Valkey's name for it
     if mode == "sentinel":
         known = MASTER_NAME.match(info.get("master0", ""))
@@ -157,7 +157,7 @@ async def _policy(server: Master, info: Info) -> Finding:
     lost = "" if evicted == "0" else "; rebuild the index of users: python -m chuk_sessions reindex URL"
     if policy != "noeviction":
         why = (
-            "when memory runs out, live sessions end, and others cannot be found by their user any more:"
+            "when memory runs out, live sessions end, and other sessions cannot be found by their user any more:"
             f" CONFIG SET maxmemory-policy noeviction, and in redis.conf{lost}"
         )
         return Finding(Level.FAIL, "maxmemory-policy", value, why)
@@ -172,10 +172,10 @@ async def _memory(server: Master, info: Info) -> Finding:
     if not info:
         return Finding(Level.UNKNOWN, "memory", "not told", "allow INFO")
     if not limit:
-        advice = "set maxmemory below what the machine has, or the system may end the server"
+        advice = "set maxmemory below the memory of the machine, or the operating system may end the server"
         return Finding(Level.WARN, "memory", f"{info.get('used_memory_human')} without a limit", advice)
     if used > FULL * limit:
-        return Finding(Level.WARN, "memory", value, "no new session can be made once it is full: raise maxmemory")
+        return Finding(Level.WARN, "memory", value, "a full server takes no new session: raise maxmemory")
     return Finding(Level.OK, "memory", value)
 
 
@@ -208,7 +208,7 @@ async def _index_listpack(server: Master, info: Info) -> Finding:
 async def _listpack(server: Master, kind: str, least: int, what_takes: str) -> Finding:
     name = f"{kind}-max-listpack-value"
     value = await _setting(server, name)
-    if value is None:  # Redis 6.2 has only the old name
+    if value is None:  # Redis 6.2 knows only the old name
         name = f"{kind}-max-ziplist-value"
         value = await _setting(server, name)
     if value is None:
@@ -219,14 +219,14 @@ async def _listpack(server: Master, kind: str, least: int, what_takes: str) -> F
 
 
 async def _access(server: Master, info: Info) -> Finding:
-    """Who we are: the default user without a password is anybody."""
+    """Find the user of this connection. It is a warning if it is the default user and needs no password."""
     try:
         user = (await server.call(b"ACL", b"WHOAMI", replay=Replay.READ)).decode()
     except ServerError:
-        return Finding(Level.OK, "user", "one that may not use ACL")
+        return Finding(Level.OK, "user", "a user that may not run ACL WHOAMI")
     if user != "default":
         return Finding(Level.OK, "user", user)
-    advice = "anybody who reaches the server has all sessions: make a user with a password, and put both in the URL"
+    advice = "anybody who reaches the server can use all sessions: make a user with a password, and put both in the URL"
     try:
         reply = await server.call(b"ACL", b"GETUSER", b"default", replay=Replay.READ)
     except ServerError:
@@ -237,7 +237,7 @@ async def _access(server: Master, info: Info) -> Finding:
 
 
 async def _permissions(client: Client, server: Master) -> list[Finding]:
-    """Every operation for real, on a session and a value of our own on that server that are gone afterwards."""
+    """Run every operation on that server, on sessions and a value made for this check; they are removed afterwards."""
     users = (urandom(16).hex() for _ in range(MANY_NAMES))
     user = next((user for user in users if server.has(index_key(CHECK_SANDBOX, user_tag(CHECK_SANDBOX, user)))), None)
     if user is None:
@@ -278,20 +278,23 @@ async def _permissions(client: Client, server: Master) -> list[Finding]:
 
 
 async def _try(name: str, calls: Calls) -> Finding:
-    """The first that fails. A user for sessions alone may have no right to keys of the provider API, and needs none."""
+    """Return a finding about the first call that fails, or that all succeed.
+
+    A user for sessions alone may have no right to keys of the provider API, and needs none.
+    """
     for what, call in calls.items():
         try:
             await call()
         except NoPermissionError as exc:
             if name == "provider API":
                 return Finding(Level.UNKNOWN, name, f"not for this user ({what}: {exc})", "fine unless you use it")
-            return Finding(Level.FAIL, name, f"{what} failed: {exc}", "give the user what it lacks (ACL SETUSER)")
+            return Finding(Level.FAIL, name, f"{what} failed: {exc}", "give the user this permission (ACL SETUSER)")
         except OutOfMemoryError as exc:
             return Finding(Level.FAIL, name, f"{what} failed: {exc}", "raise maxmemory")
         except ReadOnlyError as exc:
             return Finding(Level.FAIL, name, f"{what} failed: {exc}", "the URL must lead to the master")
         except ProviderError as exc:
-            return Finding(Level.FAIL, name, f"{what} failed: {exc}", "end what hinders it")
+            return Finding(Level.FAIL, name, f"{what} failed: {exc}", "remove the cause that the error names")
     return Finding(Level.OK, name, "every call works")
 
 

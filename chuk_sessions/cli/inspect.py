@@ -1,4 +1,7 @@
-"""What sessions a database holds: totals per sandbox, and those that expire first. Read only; bounded memory."""
+"""A survey of the sessions in a database: totals per sandbox, and the sessions that expire first.
+
+It only reads, and needs bounded memory.
+"""
 
 from __future__ import annotations
 
@@ -25,20 +28,20 @@ if TYPE_CHECKING:
 __all__ = ["SandboxTotals", "Survey", "as_json", "as_text", "survey"]
 
 BATCH = 200
-LISTED = 20  # sessions, unless told otherwise
+LISTED = 20  # sessions in the list by default
 DAY = 86_400
 
 
 @dataclass
 class SandboxTotals:
-    """Of one sandbox. Memory is in bytes, None if the server did not tell; times are in seconds since the epoch."""
+    """The totals of one sandbox: times in seconds since the epoch, memory in bytes, None if the server did not tell."""
 
     sessions: int = 0
-    published: int = 0  # of them in the layout of 0.2 to 0.6
+    published: int = 0  # legacy sessions among them: in the layout of 0.2 to 0.6
     memory: int | None = 0  # of the sessions
-    index_memory: int | None = 0  # of the indexes of its users; None also if only the sessions of one user are wanted
-    oldest: float = float("inf")  # when the oldest was created
-    next_end: float = float("inf")  # when the first of them expires
+    index_memory: int | None = 0  # of the indexes of its users; None too if only the sessions of one user are counted
+    oldest: float = float("inf")  # when the oldest session was created
+    next_end: float = float("inf")  # when the first session expires
 
     def add(self, found: Stored, memory: int | None, now: float) -> None:
         """Count one session."""
@@ -51,7 +54,7 @@ class SandboxTotals:
 
 @dataclass
 class Survey:
-    """What was found: totals, the sessions that expire first (soonest first), and how many keys could not be read."""
+    """The result: totals, the sessions that expire first (soonest first), and the number of unreadable keys."""
 
     sandboxes: dict[str, SandboxTotals] = field(default_factory=dict)
     sessions: list[dict[str, Any]] = field(default_factory=list)
@@ -66,9 +69,9 @@ async def survey(
     listed: int = LISTED,
     show_ids: bool = False,
 ) -> Survey:
-    """Look at every session, or at those of ``sandboxes`` and ``user_id``. Raises as ``session_keys``.
+    """Survey all sessions, or those of ``sandboxes`` and ``user_id``. Raises as ``session_keys``.
 
-    What comes and goes, or moves to another server of a cluster meanwhile, may be missed or counted twice.
+    A session that begins or ends meanwhile, or moves to another server of a cluster, may be missed or counted twice.
     """
     result, order = Survey(), count()
     first: list[tuple[float, int, dict[str, Any]]] = []  # a heap with the latest end on top
@@ -121,7 +124,7 @@ async def _read_with_memory(client: Client, keys: Keys) -> list[tuple[Stored | A
 
 
 async def _memory(client: Client, key: bytes) -> int | None:
-    """Bytes that the key takes, or None if the server does not tell."""
+    """Return the bytes that the key takes; None if the server does not tell."""
     try:
         size: int | None = await client.call(b"MEMORY", b"USAGE", key, b"SAMPLES", 0, replay=Replay.READ)
     except ServerError:  # a user without the permission, or a hosted server
@@ -144,7 +147,7 @@ def _row(found: Stored, memory: int | None, now: float, show_ids: bool) -> dict[
 
 
 def as_json(found: Survey) -> dict[str, Any]:
-    """The survey as JSON has it."""
+    """Return the survey in the form of the JSON output."""
     sandboxes = {
         name: {
             "sessions": totals.sessions,
@@ -160,7 +163,7 @@ def as_json(found: Survey) -> dict[str, Any]:
 
 
 def as_text(found: Survey) -> str:
-    """Two tables, and a line about what could not be read."""
+    """Return the survey as two tables, and a line about unreadable keys."""
     now = time.time()
     totals = [["sandbox", "sessions", "of 0.2-0.6", "memory", "indexes", "oldest", "next to expire"]]
     for name, each in sorted(found.sandboxes.items()):
@@ -188,7 +191,7 @@ def as_text(found: Survey) -> str:
 
 
 def printable(text: str) -> str:
-    """``text`` with escapes for what a terminal would obey or could not show; users choose the names of users."""
+    """Escape control characters and others that a terminal cannot show: users may choose the user names."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
@@ -200,7 +203,7 @@ def _table(rows: list[list[str]]) -> str:
 
 
 def _span(seconds: float) -> str:
-    """A length of time in its largest unit."""
+    """Return a length of time in its largest unit."""
     for unit, length in (("d", DAY), ("h", 3600), ("min", 60)):
         if seconds >= length:
             return f"{seconds / length:.1f} {unit}"

@@ -1,6 +1,6 @@
-"""The command line: arguments in, exit code out.
+"""The command line: it takes arguments and returns an exit code.
 
-0: done; 1: something is left to do; 2: it could not be done.
+0: the command is done; 1: something is left to do; 2: the command could not be carried out.
 """
 
 from __future__ import annotations
@@ -40,24 +40,24 @@ __all__ = ["main"]
 SCRIPT = "chuk-sessions"  # of pyproject.toml
 QUIET = logging.NullHandler()
 INTERRUPTED = 130
-OUTPUT_CLOSED = 141  # as a shell says of a program that SIGPIPE ended
+OUTPUT_CLOSED = 141  # the exit code that a shell reports for a program which SIGPIPE ended
 SHOWN_PROBLEMS = 20
 SHOWN_SANDBOXES = 20
 URL_HELP = (
-    "redis://, rediss:// or unix:// URL; env:NAME takes it from that variable, which keeps a password out of `ps`"
+    "redis://, rediss:// or unix:// URL; env:NAME reads it from the variable NAME, which keeps a password out of `ps`"
 )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; the exit code."""
-    logging.getLogger("chuk_sessions.redis_client.node").addHandler(QUIET)  # the error says the same once more
+    """Run one command. Return the exit code."""
+    logging.getLogger("chuk_sessions.redis_client.node").addHandler(QUIET)  # the printed error says the same
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a name that the terminal's encoding lacks ends nothing
+        sys.stdout.reconfigure(errors="backslashreplace")  # characters that the terminal's encoding lacks are no error
     try:
         try:
             return _run(arguments)
         finally:
-            print(end="", flush=True)  # here, and not at the exit of the interpreter, where nobody can catch it
+            print(end="", flush=True)  # an error of this flush can be caught here, but not at the interpreter's exit
     except BrokenPipeError:
         _discard_output()
         return OUTPUT_CLOSED
@@ -75,13 +75,13 @@ def _run(arguments: Sequence[str] | None) -> int:
         return INTERRUPTED
     except BrokenPipeError:
         raise
-    except Exception:  # in the module of a provider, say; the interpreter would end with 1, which means something else
+    except Exception:  # for instance in a provider's module; uncaught it would end with 1, which means "left to do"
         traceback.print_exc()
         return 2
 
 
 def _discard_output() -> None:
-    """Whoever read it has read enough (``| head``): what is still buffered goes nowhere."""
+    """Send the buffered output to nowhere: the reading program has closed the pipe (``| head``)."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):
         try:
@@ -96,7 +96,7 @@ async def _to_end(run: Awaitable[int]) -> int:
 
 
 def _program() -> str:
-    """What this was started as, for usage texts."""
+    """Return the command that started this program, for usage texts."""
     return SCRIPT if PurePath(sys.argv[0]).stem == SCRIPT else "python -m chuk_sessions"
 
 
@@ -112,7 +112,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def client(text: str) -> Client:
-    """The client of an URL argument. Raises ValueError if the variable that it names is not set."""
+    """Make the client of a URL argument. Raises ValueError if the argument names a variable that is not set."""
     name = text.removeprefix("env:")
     if name == text:
         return Client(text)
@@ -125,7 +125,11 @@ def client(text: str) -> Client:
 
 
 def _target(text: str) -> Client | ProviderTarget:
-    """Where ``--to`` leads. Raises as ``client``, ValueError for neither, UnknownProvider for no such module."""
+    """Return the target that ``--to`` names.
+
+    Raises ValueError as ``client`` does, or if the text is neither a URL nor the path of a module; UnknownProvider if
+    there is no such module.
+    """
     if "://" in text or text.startswith("env:"):
         return client(text)
     if not all(map(str.isidentifier, text.split("."))):  # perhaps a mistyped URL, with a password in it
@@ -138,18 +142,19 @@ def _target(text: str) -> Client | ProviderTarget:
 def _add_migrate(commands: Any) -> None:
     parser = commands.add_parser(
         "migrate",
-        help="move sessions to another server, or from the layout of 0.2 to 0.6 into ours",
-        description="Move all sessions from one database to another, or, with the same URL twice, those of 0.2 to 0.6"
-        " into the layout of this version. May be interrupted and run again, also while applications use both.",
+        help="move sessions to another server, or from the layout of 0.2 to 0.6 into that of this version",
+        description="Move all sessions from one database to another. With the same URL twice, move the sessions of 0.2"
+        " to 0.6 into the layout of this version. The run may be interrupted and started again, also while applications"
+        " use both databases.",
     )
     parser.add_argument("--from", dest="source", required=True, metavar="URL", help=URL_HELP)
     parser.add_argument(
-        "--to", dest="target", required=True, metavar="URL", help="likewise, or the module of a provider of your own"
+        "--to", dest="target", required=True, metavar="URL", help="such a URL, or the module of your own provider"
     )
     parser.add_argument("--sandbox", action="append", default=[], help="only this sandbox; may be given several times")
-    parser.add_argument("--into", type=_sandbox, metavar="SANDBOX", help="give what is moved this sandbox")
+    parser.add_argument("--into", type=_sandbox, metavar="SANDBOX", help="move the sessions into this sandbox")
     parser.add_argument("--dry-run", action="store_true", help="only count")
-    parser.add_argument("--show-ids", action="store_true", help="of what is left in place the keys, with the ids in it")
+    parser.add_argument("--show-ids", action="store_true", help="show keys that are left in place, ids included")
     parser.add_argument("--batch", type=_batch, default=BATCH, metavar="N", help=f"sessions at a time ({BATCH})")
     parser.set_defaults(run=_migrate)
 
@@ -158,14 +163,15 @@ def _add_inspect(commands: Any) -> None:
     parser = commands.add_parser(
         "inspect",
         help="count and list sessions",
-        description="Per sandbox: how many sessions, their memory, the oldest and the next to expire; and a list.",
+        description="Show for each sandbox the number of sessions, their memory, the age of the oldest and when the"
+        " next expires. List the sessions that expire first.",
     )
     parser.add_argument("url", metavar="URL", help=URL_HELP)
     parser.add_argument("--sandbox", action="append", default=[], help="only this sandbox; may be given several times")
     parser.add_argument("--user", help="only sessions of this user")
     parser.add_argument("--list", type=_batch, default=LISTED, metavar="N", help=f"sessions in the list ({LISTED})")
     parser.add_argument(
-        "--show-ids", action="store_true", help="ids in place of fingerprints; whoever sees an id has it"
+        "--show-ids", action="store_true", help="ids instead of fingerprints; an id is enough to use a session"
     )
     parser.add_argument("--json", action="store_true", help="for programs")
     parser.set_defaults(run=_inspect)
@@ -175,7 +181,7 @@ def _add_check(commands: Any) -> None:
     parser = commands.add_parser(
         "check",
         help="compare a server with the production checklist",
-        description="One line for each point of the checklist, with what to do. Makes a session and removes it.",
+        description="Print one line for each point of the checklist, with advice. Makes a session and removes it.",
     )
     parser.add_argument("url", metavar="URL", help=URL_HELP)
     parser.add_argument("--json", action="store_true", help="for programs")
@@ -186,8 +192,9 @@ def _add_reindex(commands: Any) -> None:
     parser = commands.add_parser(
         "reindex",
         help="rebuild the index of users from the sessions",
-        description="Put back the entries of sessions that are missing in the index of their user, as after the server"
-        " has evicted keys. May be interrupted and run again, also while applications go on.",
+        description="Put back the index entries of sessions that are missing in the index of their user, for instance"
+        " after the server has evicted keys. The run may be interrupted and started again, also while applications use"
+        " the server.",
     )
     parser.add_argument("url", metavar="URL", help=URL_HELP)
     parser.add_argument("--sandbox", action="append", default=[], help="only this sandbox; may be given several times")
@@ -273,7 +280,10 @@ async def _reindex(options: argparse.Namespace) -> int:
 
 
 def _stop_at_signal() -> asyncio.Event:
-    """Set by the first Ctrl-C or SIGTERM: the batch under way is finished. The second one ends the process at once."""
+    """Return an event that the first Ctrl-C or SIGTERM sets; the run then finishes its batch.
+
+    The second signal ends the process at once.
+    """
     stopped, loop = asyncio.Event(), asyncio.get_running_loop()
 
     def stop(number: int) -> None:
@@ -287,7 +297,7 @@ def _stop_at_signal() -> asyncio.Event:
 
 
 def _report(counts: Counts, dry_run: bool, show_ids: bool) -> str:
-    """The counts in words, and what was left in place."""
+    """Return the counts in words, and the sessions that were left in place."""
     lines = [f"{'to move' if dry_run else 'moved':>14}: {counts.moved}"]
     by_sandbox = counts.to_move.most_common()
     lines += [f"{'':>14}  {number} of sandbox {name!r}" for name, number in by_sandbox[:SHOWN_SANDBOXES]]

@@ -1,24 +1,27 @@
-"""Moves sessions: from the published layout into ours, and from one server to another.
+"""Moves sessions from the legacy layout into that of this version, and from one server to another.
 
 How one session moves, and why in this order:
 
-* Within one database a published session is moved by one script: it is in one layout or the other at any moment, and
-  nothing that happens at the same time is lost. In a cluster it takes several steps: see ``transfer.move``.
-* Between two databases there is no such step. The session is put at the target first, and the original is removed only
-  if it is still what was read: an interruption at any point leaves it at least once. A note that is put with it, in one
-  step, tells the next run what to do: with the session there, the two are put together (see ``transfer.adopt``); with
-  the note alone, it was ended at the target since, and the original goes too. With neither it had not come yet.
-* If the original changed meanwhile, what this run put is removed again, unless it has been used, and it is read again.
-* If the original is gone by then, and had time left, it was ended at the source: then it is ended at the target too.
-  Between putting and that it lives at the target, one round trip long. If this process dies in just that moment, it
-  goes on living there until it expires: two servers have no common step, so one of two wrongs must be possible, and
-  the other one would be to log somebody out.
-* If it was taken over into our layout at the source, what was put is removed again, unless it has been used; the next
-  run moves it.
-* If it was given a new id at the source meanwhile, it is ended at the target likewise, and moved under the new id.
-* One run at a time for each source, as two could take each other's work for a logout: a lock, which expires.
-* What is not understood is not touched.
-* Old ids that lead to a session for a while are taken along: see ``aliases``.
+* Within one database one script moves a legacy session: at any moment it is in one layout or the other, and no
+  concurrent change is lost. In a cluster the move takes several steps: see ``transfer.move``.
+* Two databases have no common step. The run first writes a copy at the target. It then removes the original, but only
+  if that is unchanged since it was read. So an interruption at any point leaves the session at the source, at the
+  target, or at both. With the copy, in one step, the run writes a marker. The next run reads it. With the marker and
+  the session it merges the two (see ``transfer.adopt``). With the marker alone the session was ended at the target
+  since, and the original is removed too. With neither the session has not been copied yet.
+* If the original has changed meanwhile, the run removes the copy, unless the copy has been used, and reads the original
+  again.
+* If the original is gone and had time left, it was ended at the source: the run then ends the copy at the target too.
+  For one round trip the copy lives on at the target. If this process dies in that moment, the copy lives on until it
+  expires. Two servers have no common step, so one of two faults must be possible, and the other fault would be to log a
+  user out.
+* If a process at the source has taken the session over into the new layout, the run removes the copy, unless the copy
+  has been used; the next run moves the session.
+* If the session got a new id at the source meanwhile, the run ends the copy too, and moves the session under the new
+  id.
+* A lock, which expires, allows one run at a time for each source: two runs could take each other's work for a logout.
+* A key that this version cannot read is left alone.
+* Aliases are moved too: see ``aliases``.
 """
 
 from __future__ import annotations
@@ -61,12 +64,12 @@ if TYPE_CHECKING:
 __all__ = ["BATCH", "Counts", "migrate", "same_database"]
 
 BATCH = 200  # sessions that are read and moved together
-ATTEMPTS = 20  # readings of a session that changes each time
-MAX_PROBLEMS = 1000  # that are kept for the report; all are counted
-SLACK = 1.0  # seconds: a session that had less than that to live is taken for expired, not for ended
+ATTEMPTS = 20  # how often a session is read that changes each time
+MAX_PROBLEMS = 1000  # kept for the report; all are counted
+SLACK = 1.0  # seconds: a session that is gone and had less than this to live counts as expired, not as ended
 RANDOM_SANDBOX = re.compile(r"sandbox-[0-9a-f]{8}")
-STRANDED = "its sandbox is none that a manager here will have (%s): give it one with --into, or name it with --sandbox"
-UNUSABLE = "its sandbox is none that a manager here can have (it %s): give it one with --into"
+STRANDED = "no manager will use its sandbox (%s): choose another with --into, or name this one with --sandbox"
+UNUSABLE = "no manager can use its sandbox (it %s): choose another with --into"
 TAKEN_OVER = "a process with SESSION_LEGACY_READ took it over at the source just now; run again"
 REFUSED = {
     Adoption.CONFLICT: "its id is live at the target, under another user",
@@ -78,32 +81,32 @@ REMOVE = Script(load("migrate_remove"), bounded=False)
 
 @dataclass
 class Counts:
-    """What a run did. ``problems`` were left in place; ``left_behind`` counts them all."""
+    """The counts of a run. ``problems`` are keys that were left in place; ``left_behind`` counts all of them."""
 
-    seen: int = 0
+    seen: int = 0  # keys
     moved: int = 0
-    merged: int = 0  # of those moved: with one that was at the target already
-    here: int = 0  # in our layout, in the database that is source and target
+    merged: int = 0  # moved sessions that were merged with a session at the target
+    here: int = 0  # sessions already in the layout of this version, where source and target are one database
     other_sandbox: int = 0
-    aliases: int = 0  # old ids of renewed sessions, which were taken along
-    ended: int = 0  # deleted or expired before they could be moved
+    aliases: int = 0  # old ids of renewed sessions that were moved
+    ended: int = 0  # sessions deleted or expired before they could be moved
     left_behind: int = 0
     problems: list[Problem] = field(default_factory=list)
-    to_move: Counter[str] = field(default_factory=Counter)  # by sandbox, in a dry run
+    to_move: Counter[str] = field(default_factory=Counter)  # in a dry run: sessions by sandbox
 
     def summary(self) -> str:
         """See ``Progress``."""
         return f"moved {self.moved}, ended {self.ended}, left in place {self.left_behind}"
 
     def add_problem(self, problem: Problem) -> None:
-        """Count it, and keep it if there are not too many."""
+        """Count a problem, and keep it if there are not too many."""
         self.left_behind += 1
         if len(self.problems) < MAX_PROBLEMS:
             self.problems.append(problem)
 
 
 async def same_database(source: Client, target: Client) -> bool:
-    """Whether both are one database of one server: what one writes the other reads."""
+    """Tell whether both clients use one database: a key that one writes the other can read."""
     key, token = probe_key(urandom(8)), urandom(8).hex().encode()
     await source.call(b"SET", key, token, b"PX", 10_000)
     try:
@@ -123,16 +126,18 @@ async def migrate(
     progress: Callable[[Counts], None] = lambda counts: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Counts:
-    """Move all sessions, or those of ``sandboxes``; what was done. ``stop`` is asked, and ``progress`` told, per batch.
+    """Move all sessions, or the sessions of ``sandboxes``. Return the counts.
 
-    ``into`` gives the sessions that are moved another sandbox: published versions that were given none stored a random
-    one with each session, and did not look at it. Without it, published sessions of a random sandbox that is not among
-    ``sandboxes``, or of one that cannot be used here, are left in place as a problem. Within one database sessions of
-    our layout are moved only if ``sandboxes`` has theirs.
+    ``progress`` and ``stop`` are called after each batch; the run ends when ``stop`` returns True.
 
-    A dry run counts what a run would begin with, and writes nothing but the probe that tells whether both are one
-    database. Raises ProviderError if another run has the same source, or as ``Client.call``; running it again goes on
-    where it ended.
+    ``into`` is another sandbox for the moved sessions. Versions 0.2 to 0.6 stored a random sandbox with each session if
+    they were given none, and did not read it again. Without ``into`` a legacy session is left in place as a problem if
+    its sandbox is random and not among ``sandboxes``, or if no manager of this version can have that sandbox. Within
+    one database a session of the new layout is moved only if its sandbox is among ``sandboxes``.
+
+    A dry run counts the sessions that are there at its beginning. It writes nothing but a probe key, which tells
+    whether both clients use one database. Raises ProviderError if another run has the same source, or as
+    ``Client.call``. A second run continues where the first one ended.
     """
     in_place = isinstance(target, Client) and await same_database(source, target)
     to = RedisTarget(target) if isinstance(target, Client) else target
@@ -159,7 +164,7 @@ async def migrate(
 
 
 class _Run:
-    """One run: its two ends and what it has done so far."""
+    """One run: its source, its target and its counts so far."""
 
     def __init__(
         self,
@@ -179,24 +184,24 @@ class _Run:
         self._into = into
         self._dry_run = dry_run
         self.aliases = Aliases(source, target)
-        self.renewed: Keys = []  # the new and old keys of sessions that were given a new id while they were moved
+        self.renewed: Keys = []  # new and old keys of sessions that got a new id while they were moved
 
     async def renew_lock(self) -> None:
-        """Raise ProviderError if another run may have the source by now."""
+        """Renew the lock. Raises ProviderError if it has expired, so that another run may have the source."""
         if self.lock is not None:
             await self.lock.renew()
 
     async def move_batch(self, keys: Keys) -> None:
-        keys = list(dict.fromkeys(keys))  # SCAN may give one twice, and the second move would take it for ended
+        keys = list(dict.fromkeys(keys))  # SCAN may give a key twice, and the second move would take it for ended
         self.counts.seen += len(keys)
         found = await read_batch(self._source, keys)
-        # All settle before an error is told: nothing may go on when the lock has been given back.
+        # All moves end before an error is raised: no move may run on after the lock is released.
         for result in await asyncio.gather(*(self._move(each) for each in found), return_exceptions=True):
             if result is not None:
                 raise result
 
     async def move_renewed(self) -> None:
-        """Move what was given a new id meanwhile, unless that was met since."""
+        """Move the sessions that got a new id meanwhile, unless the walk has reached their new key since."""
         while self.renewed:
             keys, self.renewed = self.renewed, []
             await self.renew_lock()
@@ -204,7 +209,7 @@ class _Run:
             await self.move_batch([key for key, exists in zip(keys, there, strict=True) if exists])
 
     async def move_aliases(self, keys: Keys) -> None:
-        """Move those whose sessions have left the source; all else stays."""
+        """Move the aliases whose sessions have left the source; other keys stay."""
         hashes = [(key, kind) for key, kind in dict(keys).items() if kind == b"hash"]
         found = [each for each in await read_batch(self._source, hashes) if isinstance(each, Alias)]
         moving = [self._move_alias(each) for each in found if self._is_wanted(each) and not self._stays(each)]
@@ -237,16 +242,19 @@ class _Run:
             await self._move_stored(found)
 
     def _is_wanted(self, found: Stored | Alias) -> bool:
-        """Of one of the sandboxes that the run is for."""
+        """Tell whether the run is for this session's sandbox."""
         return not self._sandboxes or found.sandbox_id in self._sandboxes
 
     def _stays(self, found: Stored | Alias) -> bool:
-        """In our layout already, and in the sandbox it shall have."""
+        """Tell whether the session already has the layout of this version and the right sandbox."""
         moves = self._into is not None and self._sandboxes and found.sandbox_id != self._into
         return self._in_place and not (isinstance(found, Stored) and found.published) and not moves
 
     def _stranded(self, found: Stored) -> Problem | None:
-        """Published versions did not look at the sandbox, so that any will do there; here no manager would find it."""
+        """Return a problem if no manager would find the session under its sandbox.
+
+        Versions 0.2 to 0.6 did not read the stored sandbox, so that any sandbox may stand there.
+        """
         if self._into is not None or not found.published:
             return None
         unusable = grid.segment_problem(found.sandbox_id)
@@ -269,7 +277,7 @@ class _Run:
             self.counts.ended += 1
 
     async def _move_across(self, found: Stored) -> None:
-        """To another database, or to another sandbox of this one."""
+        """Move a session to another database, or to another sandbox of this database."""
         crossing = Crossing(self._target, found.session_id)
         gone = await self._until_settled(found, crossing, lambda found: self._cross(found, crossing))
         if gone is not None:
@@ -278,14 +286,17 @@ class _Run:
     async def _until_settled(
         self, found: Stored, crossing: Crossing, attempt: Callable[[Stored], Awaitable[bool]]
     ) -> Stored | None:
-        """Try again as often as the session changes; what was read last, if it is gone then and all else is settled."""
+        """Try again as long as the session changes.
+
+        Return the session as it was read last if it is gone from the source; None if it was moved or is a problem.
+        """
         for _ in range(ATTEMPTS):
             if await attempt(found):
                 return None
             again = await read(self._source, found.key, b"string" if found.published else b"hash")
             if again is None:
                 return found
-            if isinstance(again, Alias):  # SCAN may not come by the new key
+            if isinstance(again, Alias):  # SCAN may not return the new key
                 new_key = session_key(quote_part(again.sandbox_id), again.current_id).encode()
                 self.renewed += ((new_key, b"hash"), (again.key, b"hash"))
                 return found
@@ -301,7 +312,7 @@ class _Run:
         return self._into or found.sandbox_id
 
     async def _take_over(self, found: Stored, move: Move) -> bool:
-        """Whether that is settled; False if the session changed."""
+        """Move a session within the database. Return False if it changed meanwhile, and must be read again."""
         attempt = move.attempt(self._sandbox(found), found.record, found.raw[0], found.remaining(), found.sandbox_id)
         outcome = await self._report(found, attempt)
         if outcome > 0:
@@ -311,12 +322,12 @@ class _Run:
         return outcome is not Adoption.CHANGED
 
     async def _cross(self, found: Stored, crossing: Crossing) -> bool:
-        """Whether that is settled; False if the session changed."""
+        """Move a session to the target. Return False if it changed meanwhile, and must be read again."""
         outcome = Adoption.EXPIRED
         if not await self._was_ended(found):
-            # The deadline as a time is the source's; what counts at the target is how much is left.
+            # The deadline is a time of the source's clock; the target gets the remaining seconds.
             record = replace(found.record, expires=math.inf)
-            origin = found.sandbox_id if found.published else None  # what ended there keeps old copies out, not ours
+            origin = found.sandbox_id if found.published else None  # tombstones there keep out legacy sessions only
             putting = crossing.put(self._sandbox(found), record, found.remaining(), origin)
             outcome = await self._report(found, putting)
         if outcome < 0:
@@ -344,7 +355,7 @@ class _Run:
         self.counts.merged += outcome is Adoption.MERGED
 
     async def _report(self, found: Stored, putting: Awaitable[Adoption]) -> Adoption:
-        """The outcome of putting it at the target, which is reported if it is a refusal."""
+        """Return the outcome of an adoption; count a refusal as a problem."""
         try:
             outcome = await putting
         except MetadataError as exc:
@@ -355,19 +366,19 @@ class _Run:
         return outcome
 
     async def _was_ended(self, found: Stored) -> bool:
-        """Whether a process with SESSION_LEGACY_READ ended it at the source, and another wrote it back since."""
+        """Tell whether a process with SESSION_LEGACY_READ ended it at the source, and another wrote it back since."""
         if not found.published:
             return False
         keys = (_key(sandbox_id, found) for sandbox_id in (found.sandbox_id, self._sandbox(found)))
         return await was_ended(self._source.begin(), found.record, *keys)
 
     async def _gone(self, found: Stored, crossing: Crossing) -> None:
-        """It is gone at the source: it has expired, was ended there, or was taken over there into our layout."""
+        """Settle a session that is gone from the source: it has expired, was ended, or was taken over there."""
         if crossing.sandbox_id is not None and found.remaining() >= SLACK:
-            await self.renew_lock()  # raises if it is lost: then it may be another run that has moved the session
+            await self.renew_lock()  # raises if the lock is lost: another run may have moved the session then
             ours = _key(found.sandbox_id, found)
             if found.published and await self._source.call(b"EXISTS", ours, replay=Replay.READ):
-                await crossing.retreat()  # or it would live on there, whenever it is ended here
+                await crossing.retreat()  # otherwise the copy would live on at the target after a logout at the source
                 self.counts.add_problem(Problem(found.key, TAKEN_OVER))
                 return
             await crossing.end()

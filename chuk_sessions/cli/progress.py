@@ -1,4 +1,4 @@
-"""How far a run over all keys is: a bar if rich is installed and somebody watches, else a line now and then."""
+"""The progress of a run over all keys: a bar if rich is installed and the output is a terminal, else some lines."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ LINE_EVERY = 10_000  # keys
 
 
 class Progress(Protocol):
-    """How far a run is."""
+    """The progress of a run."""
 
     seen: int  # keys
 
     def summary(self) -> str:
-        """Say in a few words what was done so far."""
+        """Return the results so far in a few words."""
 
 
 @contextmanager
 def show_progress(total: int, stream: TextIO | None = None) -> Iterator[Callable[[Progress], None]]:
-    """Gives what is to be called with the counts; ``total`` is about how many keys there are to look at."""
+    """Give a function to call with the counts of the run; ``total`` is the approximate number of keys."""
     stream = sys.stderr if stream is None else stream
     try:
         from rich.console import Console
@@ -56,7 +56,7 @@ def _bar(total: int, console: object) -> Iterator[Callable[[Progress], None]]:
 
 
 class _Lines:
-    """A line for every ``LINE_EVERY`` keys."""
+    """Prints a line for every ``LINE_EVERY`` keys."""
 
     def __init__(self, total: int, stream: TextIO) -> None:
         self._total = total

@@ -1,8 +1,8 @@
-"""Rebuilds the index of users from the sessions: for a server that has evicted an index, or lost some of its keys.
+"""Rebuilds the index of users from the sessions, after a server has evicted an index or lost some of its keys.
 
-An index is what ``list_user_sessions``, ``delete_user_sessions`` and ``max_sessions_per_user`` find sessions by. Every
-session tells what its entry must be, so that an entry which is missing can be put back. Applications may go on
-meanwhile, and a run that was interrupted is simply begun again. Entries without a session expire by themselves.
+``list_user_sessions``, ``delete_user_sessions`` and ``max_sessions_per_user`` find sessions by the index. A session has
+all data of its index entry, so that a missing entry can be put back. Applications may run meanwhile, and an interrupted
+run can be started again. Entries without a session expire by themselves.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ __all__ = ["Reindexed", "reindex"]
 
 @dataclass
 class Reindexed:
-    """What a run found. In a cluster whose slots move a key may come, and be counted, twice."""
+    """The counts of a run. While slots of a cluster move, a key may be read and counted twice."""
 
     seen: int = 0  # keys
-    sessions: int = 0  # of them sessions of this layout, with a user or without
-    missing: int = 0  # of them those whose entry was missing: it was put back, unless in a dry run
+    sessions: int = 0  # the sessions of this layout among these keys, with a user or without
+    missing: int = 0  # the sessions whose entry was missing: it was put back, unless in a dry run
 
     def summary(self) -> str:
         """See ``Progress``."""
@@ -52,10 +52,10 @@ async def reindex(
     progress: Callable[[Reindexed], None] = lambda counts: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Reindexed:
-    """Put back the entries of all sessions, or of those of ``sandboxes``; what was found.
+    """Put back the missing entries of all sessions, or of the sessions of ``sandboxes``. Return the counts.
 
-    ``stop`` is asked, and ``progress`` told, per batch. A dry run writes nothing. Raises ProviderError as
-    ``Client.call``; what was put back by then stays.
+    ``progress`` and ``stop`` are called after each batch; the run ends when ``stop`` returns True. A dry run writes
+    nothing. Raises ProviderError as ``Client.call``; entries that were put back by then stay.
     """
     counts = Reindexed()
     async for keys in Walk(client, ALL_SESSIONS, batch).pages():
@@ -74,7 +74,7 @@ async def reindex(
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """The entry that a session should have: in which index, and until when."""
+    """The entry that a session should have, its index and its deadline."""
 
     raw: bytes
     index: str
@@ -82,20 +82,26 @@ class _Entry:
 
 
 async def _restore(client: Client, sandbox_id: str, key: str, dry_run: bool) -> bool:
-    """List a session that its index has lost; whether it had. False also without a live session or a user."""
+    """Put back the entry of a session if its index lacks it. Return whether it did.
+
+    False if the key holds no live session, or a session without a user.
+    """
     entry = await _entry_of(client, sandbox_id, key)
     if entry is None or await client.call(b"ZSCORE", entry.index, entry.raw, replay=Replay.READ) is not None:
         return False
     if not dry_run:
         await MOVE.run(client, (entry.index,), (entry.raw, entry.deadline + CLOCK_SLACK))
         now = await _entry_of(client, sandbox_id, key)
-        if now is None or now.raw != entry.raw:  # it ended meanwhile, and who ended it found no entry to take out
+        if now is None or now.raw != entry.raw:  # it ended meanwhile, and its deletion found no entry to remove
             await UserIndex(client, sandbox_id).forget(entry.raw)
     return True
 
 
 async def _entry_of(client: Client, sandbox_id: str, key: str) -> _Entry | None:
-    """What the session with that key should have; None if this version finds none there, or one without a user."""
+    """Return the entry that the session with that key should have.
+
+    None if the key holds no session of this layout, or a session without a user.
+    """
     names = (b"v", b"user", b"created", b"expires", b"inc", b"end", b"idle")
     try:
         fields: list[bytes | None] = await client.call(b"HMGET", key, *names, replay=Replay.READ)

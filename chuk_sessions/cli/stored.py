@@ -1,4 +1,4 @@
-"""Sessions as they are stored, in our layout and in the legacy one: found and read, a batch at a time."""
+"""Stored sessions, in the layout of this version and in the legacy layout: finds and reads them by batches."""
 
 from __future__ import annotations
 
@@ -24,14 +24,15 @@ __all__ = ["Alias", "Keys", "Problem", "Stored", "count_keys", "read", "read_bat
 
 READABLE = (b"hash", b"string")
 
-Keys = list[tuple[bytes, bytes]]  # each with its type
+Keys = list[tuple[bytes, bytes]]  # a key and its type
 
 
 @dataclass(slots=True)
 class Stored:
-    """A session as it was read: ``left`` are the seconds it has to live, ``raw`` what the key held, to compare with.
+    """A session as it was read. ``left`` are the seconds that it had to live.
 
-    ``asked`` is the moment before it was read, by ``elapsed``: it ends no earlier than ``left`` after that.
+    ``raw`` is the content of the key, to compare with later. ``asked`` is the moment, by ``elapsed``, before the
+    session was read: it ends no earlier than ``left`` seconds after that.
     """
 
     key: bytes
@@ -44,7 +45,7 @@ class Stored:
     asked: float = 0.0
 
     def remaining(self) -> float:
-        """The seconds that it has to live by now; below zero if it has ended since it was read."""
+        """Return the seconds that the session still has to live; below zero if it has ended since it was read."""
         return self.left - (elapsed() - self.asked)
 
 
@@ -61,7 +62,7 @@ class Alias:
 
 @dataclass(slots=True)
 class Problem:
-    """A key that holds no session that can be read. It is named by a fingerprint: of the id in it, if there is one."""
+    """A key that holds no readable session. Its text has a fingerprint of the session id, or of the key without one."""
 
     key: bytes = field(repr=False)
     reason: str
@@ -72,30 +73,30 @@ class Problem:
         return f"session {fingerprint(session_id)}: {self.reason}"
 
     def with_key(self) -> str:
-        """The key itself in place of the fingerprint, for those who may see ids."""
+        """Return the text with the key instead of the fingerprint, for readers who may see ids."""
         return f"key {self.key.decode(errors='backslashreplace')!r}: {self.reason}"
 
 
 async def count_keys(client: Client) -> int:
-    """How many keys there are, of whatever kind. Raises as ``Client.call``."""
+    """Count the keys of the database, of all kinds. Raises as ``Client.call``."""
     masters = await client.masters()
     return sum(await asyncio.gather(*(master.call(b"DBSIZE", replay=Replay.READ) for master in masters)))
 
 
 async def session_keys(client: Client, batch: int) -> AsyncIterator[Keys]:
-    """All keys that may be sessions, with their types, about ``batch`` at a time. As ``Walk.pages``."""
+    """Give all keys that may be sessions, with their types, about ``batch`` at a time. Raises as ``Walk.pages``."""
     async for keys in Walk(client, ALL_SESSIONS, batch).pages():
         types = await asyncio.gather(*(client.call(b"TYPE", key, replay=Replay.READ) for key in keys))
         yield list(zip(keys, types, strict=True))
 
 
 async def read_batch(client: Client, keys: Keys) -> list[Stored | Alias | Problem | None]:
-    """What the keys hold; None for one that is gone or expired. Their commands leave together."""
+    """Read the keys; None for a key that is gone or expired. All commands are sent together."""
     return await asyncio.gather(*(read(client, key, kind) for key, kind in keys))
 
 
 async def read(client: Client, key: bytes, kind: bytes) -> Stored | Alias | Problem | None:
-    """What the key of that type holds."""
+    """Read a key of that type; None if it is gone or expired."""
     if kind == b"none":
         return None
     if kind not in READABLE:
@@ -110,7 +111,7 @@ async def read(client: Client, key: bytes, kind: bytes) -> Stored | Alias | Prob
 async def _read_ours(client: Client, key: bytes) -> Stored | Alias | Problem | None:
     names = names_in_key(key)
     if names is None:
-        return Problem(key, "a hash whose key is none of ours")
+        return Problem(key, "a hash whose key does not have the form of a session key")
     fields, now = await asyncio.gather(client.call(b"HGETALL", key, replay=Replay.READ), client.time_at(key))
     if not fields:
         return None
@@ -121,7 +122,7 @@ async def _read_ours(client: Client, key: bytes) -> Stored | Alias | Problem | N
                 client.call(b"PTTL", key, replay=Replay.READ),
                 client.call(b"HGET", key, b"alias", replay=Replay.READ),
             )
-            still = left > 0 and again == quote_part(current_id).encode()  # else that was the TTL of what came after it
+            still = left > 0 and again == quote_part(current_id).encode()  # else PTTL was that of a later value
             return Alias(key, *names, current_id, left / 1000) if still else None
         record = decode_record(raw)
     except (ValueError, KeyError):
@@ -150,7 +151,7 @@ async def _read_published(client: Client, key: bytes) -> Stored | Problem | None
     except OversizedError as exc:
         return Problem(key, str(exc))
     until_end = found.record.expires - now
-    left = min(pttl / 1000, until_end) if pttl >= 0 else until_end  # what ends first: the key, or what it says itself
+    left = min(pttl / 1000, until_end) if pttl >= 0 else until_end  # the earlier of the key's TTL and its own deadline
     if left == float("inf"):
         return Problem(key, "a session of 0.2 to 0.6 without any deadline")
     if left <= 0:

@@ -15,7 +15,7 @@ __all__ = ["ProviderTarget"]
 
 
 class ProviderTarget:
-    """A provider of the user's own; between processes as atomic as get and setex can be."""
+    """A provider of the user's own. Between processes its operations are only as atomic as get and setex."""
 
     def __init__(self, factory: Factory) -> None:
         self._factory = factory
@@ -23,14 +23,14 @@ class ProviderTarget:
     async def adopt(
         self, sandbox_id: str, session_id: str, record: SessionRecord, left: float, origin: str | None = None
     ) -> Adoption:
-        """See ``Target``; that a session was ended here is not remembered."""
+        """See ``Target``; this target does not remember that a session was ended."""
         return await KeyValueStore(self._factory, sandbox_id).adopt(session_id, record, left)
 
     async def settle(self, sandbox_id: str, session_id: str) -> None:
-        """See ``Target``: nothing was remembered."""
+        """See ``Target``; there is nothing to forget."""
 
     async def lead(self, sandbox_id: str, session_id: str, current_id: str, left: float) -> bool:
-        """See ``Target``: sessions have one id here."""
+        """See ``Target``; this target has no aliases."""
         return False
 
     async def undo(self, sandbox_id: str, session_id: str, record: SessionRecord, unused: bool) -> bool:
