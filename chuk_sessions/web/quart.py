@@ -90,6 +90,9 @@ class QuartSession(Session):
     def _plain(self) -> dict[str, Any]:
         return {key: serializer.tag(value) for key, value in dict.items(self)}
 
+    def _as_stored(self) -> dict[str, Any]:
+        return self._plain()
+
     def _is_stored(self) -> bool:
         return not self._cleared and self._stored.holds(self._plain().items())
 

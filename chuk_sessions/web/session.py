@@ -168,8 +168,8 @@ class Session(dict[str, Any]):
             if not dict.__len__(self) and not self._stored.gone:
                 await self._stored.end()
                 return
-        if (dict.__len__(self) or self._stored.session_id is not None) and not self._is_stored():
-            await self._stored.commit(self._plain())
+        if self._accessed or self._stored.session_id is None:  # else nothing can have changed
+            await self._stored.commit(self._as_stored())
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         """A copy, and what is read from a pickle, is a plain dict: there is one session for a request."""
@@ -181,6 +181,10 @@ class Session(dict[str, Any]):
         return not self._cleared and (
             (not self._accessed and self._stored.session_id is not None) or self._stored.holds(dict.items(self))
         )
+
+    def _as_stored(self) -> dict[str, Any]:
+        """What is to be stored, which nobody may change: the session itself, unless it has other values."""
+        return self
 
     def _plain(self) -> dict[str, Any]:
         """What is to be stored, as a plain dict; `dict.copy` would ask the methods that mark the session."""

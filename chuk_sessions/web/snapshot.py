@@ -20,6 +20,7 @@ Saved = dict[str, Any]
 
 SCALARS = frozenset((str, int, float, bool, type(None)))
 MISSING: Any = object()
+LEAST_OF_BYTES = 3  # a value takes less than so many times what orjson makes of it: -Infinity, of which it makes null
 MOST_NAMED = 3  # of the largest keys, in an error
 LONGEST_NAME = 40  # characters of a key, in an error
 
@@ -57,14 +58,23 @@ def are_same(saved: Saved, items: ItemsView[Any, Any]) -> bool:
 def changes(saved: Saved, data: dict[Any, Any]) -> tuple[dict[str, Any], list[str]]:
     """The keys to set, with their values, and the keys to remove, so that the store holds ``data``.
 
-    Raises MetadataError for a key that JSON cannot have.
+    No method of ``data`` is asked that a subclass may have. Raises MetadataError for a key that JSON cannot have.
     """
-    for key in data:
-        if type(key) is not str:
-            data = _with_text_keys(data)
-            break
-    changed = {key: value for key, value in data.items() if key not in saved or not _same(saved[key], value)}
-    return changed, [key for key in saved if key not in data]
+    changed: dict[str, Any] = {}
+    known = 0
+    for key, value in dict.items(data):
+        old = saved.get(key, MISSING)
+        if old is MISSING:
+            if type(key) is not str:
+                return changes(saved, _with_text_keys(data))
+            changed[key] = value
+        else:
+            known += 1
+            if old is not value and not _same(old, value):
+                changed[key] = value
+    if known == len(saved):
+        return changed, []
+    return changed, [key for key in saved if not dict.__contains__(data, key)]
 
 
 def _same(saved: Any, value: Any) -> bool:
@@ -81,17 +91,22 @@ def _same(saved: Any, value: Any) -> bool:
 def _with_text_keys(data: dict[Any, Any]) -> dict[str, Any]:
     """The same with the keys that JSON makes of them."""
     try:
-        return {text_key(key): value for key, value in data.items()}
+        return {text_key(key): value for key, value in dict.items(data)}
     except TypeError as exc:
-        kinds = sorted({type(key).__name__ for key in data} - {"str"})
+        kinds = sorted({type(key).__name__ for key in dict.keys(data)} - {"str"})
         raise MetadataError(f"a session key must be a str, got {', '.join(kinds)}; nothing was stored") from exc
 
 
 def check_size(data: dict[Any, Any], max_bytes: int) -> None:
     """Raise MetadataError, which names the largest keys, if the JSON of a session takes more than ``max_bytes``.
 
-    Raises it too for what cannot be stored at all.
+    What cannot be stored at all is a MetadataError too, here or when it is stored.
     """
+    try:
+        if LEAST_OF_BYTES * len(dumps(data, None, FAITHFUL)) <= max_bytes:
+            return  # it is small, however its values are written
+    except TypeError:  # what orjson does not write
+        pass
     fields = encode_fields(data, ANY_DEPTH)
     sizes = {key: len(key.encode(errors="replace")) + _bytes(text) for key, text in fields.items()}
     total = sum(sizes.values())

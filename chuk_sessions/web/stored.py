@@ -111,19 +111,19 @@ class StoredSession:
         check_size(data, self._max_bytes)
 
     async def commit(self, data: dict[str, Any]) -> None:
-        """Write what is different in ``data``: nothing, one creation, or one update.
+        """Write what is different in ``data``: nothing, one creation, or one update. ``data`` may be a ``Session``.
 
         Raises MetadataError for what cannot be stored and for a session over ``max_bytes``, and StorageError.
         """
         if self.gone:
             return
         if self.session_id is None:
-            if data:
-                await self._create(data)
+            if dict.__len__(data):
+                await self._create(dict(dict.items(data)))
             return
         changed, removed = changes(self._saved, data)
         if changed or removed:
-            await self._write(data, changed, removed)
+            await self._write(dict(dict.items(data)), changed, removed)
 
     async def _create(self, data: dict[str, Any], user_id: str | None = None) -> None:
         check_size(data, self._max_bytes)
