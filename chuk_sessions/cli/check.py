@@ -37,6 +37,7 @@ MASTER_NAME = re.compile(r"name=([^,]+),")
 MANY_NAMES = 200_000  # so many that one of them is in a slot of the server, even if the server has a single slot
 
 CALLS = ("commands", "provider API")
+LEGACY_RIGHTS, LEGACY_RIGHTS_IN_A_CLUSTER = "+get ~ended:*", "~taken:*"  # as in docs/operate/production.md
 
 Info = dict[str, str]
 Calls = dict[str, Callable[[], Awaitable[object]]]
@@ -273,11 +274,12 @@ async def _permissions(client: Client, server: Master) -> list[Finding]:
         found = [await _try("commands", sessions), await _try("provider API", provider)]
     if reads_legacy():
         asking = RedisFactory(client, legacy=True).session_store(CHECK_SANDBOX)
-        found.append(await _try(LEGACY_VARIABLE, {"ask for an unknown id": lambda: asking.read(new_name)}))
+        rights = f"{LEGACY_RIGHTS} {LEGACY_RIGHTS_IN_A_CLUSTER}" if server.in_cluster else LEGACY_RIGHTS
+        found.append(await _try(LEGACY_VARIABLE, {"ask for an unknown id": lambda: asking.read(new_name)}, rights))
     return found
 
 
-async def _try(name: str, calls: Calls) -> Finding:
+async def _try(name: str, calls: Calls, rights: str = "this permission") -> Finding:
     """Return a finding about the first call that fails, or that all succeed.
 
     A user for sessions alone may have no right to keys of the provider API, and needs none.
@@ -288,7 +290,7 @@ async def _try(name: str, calls: Calls) -> Finding:
         except NoPermissionError as exc:
             if name == "provider API":
                 return Finding(Level.UNKNOWN, name, f"not for this user ({what}: {exc})", "fine unless you use it")
-            return Finding(Level.FAIL, name, f"{what} failed: {exc}", "give the user this permission (ACL SETUSER)")
+            return Finding(Level.FAIL, name, f"{what} failed: {exc}", f"give the user {rights} (ACL SETUSER)")
         except OutOfMemoryError as exc:
             return Finding(Level.FAIL, name, f"{what} failed: {exc}", "raise maxmemory")
         except ReadOnlyError as exc:

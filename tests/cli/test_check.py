@@ -36,6 +36,13 @@ async def server_at(url: str) -> Master:
     return server
 
 
+def documented_rights() -> str:
+    """Those that the documentation gives the application, as a line of redis.conf has them."""
+    rules = re.search(r"user app on >password ([^`\n]+)\n", page("docs/operate/production.md").text())
+    assert rules
+    return rules[1]
+
+
 @pytest.fixture(autouse=True)
 def any_speed(monkeypatch: pytest.MonkeyPatch) -> None:
     """How fast the line is here is no matter of these tests."""
@@ -141,9 +148,7 @@ async def test_a_user_that_lacks_a_command(denied: str) -> None:
 
 async def test_the_user_of_the_readme() -> None:
     """A user with rights for sessions alone has all that it needs."""
-    rules = re.search(r"user app on >password ([^`\n]+)\n", page("docs/operate/production.md").text())
-    assert rules
-    with RedisServer(*GOOD, f"user app on >password {rules.group(1)}") as server:
+    with RedisServer(*GOOD, f"user app on >password {documented_rights()}") as server:
         found = await findings_of(server.url_for("app", "password"))
     assert found["commands"].level is Level.OK
     assert found["provider API"].level is Level.UNKNOWN
@@ -151,15 +156,13 @@ async def test_the_user_of_the_readme() -> None:
 
 
 async def test_a_user_that_may_not_look_for_published_sessions(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With SESSION_LEGACY_READ, the rights of the documented user are too few: old sessions would be logged out."""
+    """With SESSION_LEGACY_READ, the documented rights are too few: the finding names those that are missing."""
     monkeypatch.setenv("SESSION_LEGACY_READ", "1")
-    rules = re.search(r"user app on >password ([^`\n]+)\n", page("docs/operate/production.md").text())
-    assert rules
-    with RedisServer(*GOOD, f"user app on >password {rules.group(1)}") as server:
+    with RedisServer(*GOOD, f"user app on >password {documented_rights()}") as server:
         url = server.url_for("app", "password")
         finding = (await findings_of(url))["SESSION_LEGACY_READ"]
         assert finding.level is Level.FAIL
-        assert "ACL SETUSER" in finding.advice
+        assert finding.advice == "give the user +get ~ended:* (ACL SETUSER)"
         server.command("ACL", "SETUSER", "app", "+get", "~ended:*")
         assert (await findings_of(url))["SESSION_LEGACY_READ"].level is Level.OK
 
@@ -281,6 +284,26 @@ class TestCluster:
                 node.command("ACL", "DELUSER", "limited")
         (failed,) = [each for each in found if each.name == "commands" and each.level is Level.FAIL]
         assert failed.servers == (f"127.0.0.1:{calm_cluster.nodes[1].port}",)
+
+    async def test_the_rights_to_look_for_legacy_sessions(
+        self, calm_cluster: ClusterServers, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """They are more than on a lone server; with those that the finding names all is well."""
+        monkeypatch.setenv("SESSION_LEGACY_READ", "1")
+        rights = [*documented_rights().split(), "+cluster|slots", "+cluster|nodes", "+asking"]
+        for node in calm_cluster.nodes:
+            node.command("ACL", "SETUSER", "limited", "on", ">pw", *rights)
+        url = calm_cluster.url_for("limited", "pw")
+        try:
+            failed = (await findings_of(url))["SESSION_LEGACY_READ"]
+            assert failed.level is Level.FAIL
+            assert failed.advice == "give the user +get ~ended:* ~taken:* (ACL SETUSER)"
+            for node in calm_cluster.nodes:
+                node.command("ACL", "SETUSER", "limited", "+get", "~ended:*", "~taken:*")
+            assert (await findings_of(url))["SESSION_LEGACY_READ"].level is Level.OK
+        finally:
+            for node in calm_cluster.nodes:
+                node.command("ACL", "DELUSER", "limited")
 
     async def test_a_login_takes_more(self, calm_cluster: ClusterServers) -> None:
         """The session of a guest comes to the slot of its user by steps, and one of them needs HDEL."""
