@@ -11,7 +11,6 @@ Rules this file keeps:
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import ItemsView, Sequence
 from datetime import UTC, datetime
@@ -24,8 +23,6 @@ from chuk_sessions.session_manager import SessionManager
 from chuk_sessions.web.snapshot import Saved, are_same, changes, check_size, freeze, freeze_all
 
 __all__ = ["StoredSession"]
-
-logger = logging.getLogger(__name__)
 
 SECONDS_AN_HOUR = 3600
 

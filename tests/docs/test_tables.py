@@ -17,6 +17,7 @@ from chuk_sessions.providers import memory
 from tests.support.pages import REPOSITORY, page
 
 VARIABLE = re.compile(r"(?:SESSION|CHUK|REDIS)_[A-Z_]+")
+LOGGER = re.compile(r"\bgetLogger\(([^()]+)\)")
 SETTINGS = page("docs/guide/configuration.md").table("Configuration")
 ERRORS = page("docs/guide/errors.md").table("Errors")
 
@@ -35,6 +36,16 @@ def test_configuration_table_lists_what_the_code_reads() -> None:
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and VARIABLE.fullmatch(node.value)
     }
     assert {row[0] for row in SETTINGS} == strings
+
+
+def test_the_table_of_logs_lists_every_logger() -> None:
+    """By the name that each module of the package asks `logging` for."""
+    names = set()
+    for path in (REPOSITORY / "chuk_sessions").rglob("*.py"):
+        module = path.relative_to(REPOSITORY).with_suffix("").parts
+        known = {"__name__": ".".join(module), "__package__": ".".join(module[:-1])}
+        names |= {eval(name, known) for name in LOGGER.findall(path.read_text())}
+    assert {row[0] for row in page("docs/operate/observability.md").table("Logs")} == names
 
 
 def test_defaults_in_the_configuration_table(monkeypatch: pytest.MonkeyPatch) -> None:
