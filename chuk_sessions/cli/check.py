@@ -207,16 +207,15 @@ async def _index_listpack(server: Master, info: Info) -> Finding:
 
 
 async def _listpack(server: Master, kind: str, least: int, what_takes: str) -> Finding:
-    name = f"{kind}-max-listpack-value"
-    value = await _setting(server, name)
-    if value is None:  # Redis 6.2 knows only the old name
-        name = f"{kind}-max-ziplist-value"
-        value = await _setting(server, name)
-    if value is None:
-        return Finding(Level.UNKNOWN, name, "not told", f"with less than {least} {what_takes} twice the memory")
-    if int(value) < least:
-        return Finding(Level.WARN, name, value, f"{what_takes} twice the memory: CONFIG SET {name} {least}")
-    return Finding(Level.OK, name, value)
+    name, name_in_6_2 = f"{kind}-max-listpack-value", f"{kind}-max-ziplist-value"
+    costs = f"{what_takes} twice the memory"
+    for each in (name, name_in_6_2):  # newer servers know both
+        value = await _setting(server, each)
+        if value is not None and int(value) < least:
+            return Finding(Level.WARN, each, value, f"{costs}: CONFIG SET {each} {least}")
+        if value is not None:
+            return Finding(Level.OK, each, value)
+    return Finding(Level.UNKNOWN, name, "not told", f"with less than {least} {costs}; in Redis 6.2 it is {name_in_6_2}")
 
 
 async def _access(server: Master, info: Info) -> Finding:
