@@ -1,6 +1,6 @@
 """A login with aiohttp and aiohttp-session: a cart, "where am I logged in", log out everywhere, a WebSocket.
 
-    pip install 'chuk-sessions[aiohttp]'
+    pip install '.[aiohttp]'
     SESSION_PROVIDER=redis python -m aiohttp.web -P 8000 examples.aiohttp_login:create_app
 
 Without ``SESSION_PROVIDER`` the sessions are in the memory of the process. Passwords are left out: anybody who names a

@@ -1,6 +1,6 @@
 """A login with FastAPI: cart, "where am I logged in", log out everywhere, and a WebSocket that ends with the session.
 
-    pip install 'chuk-sessions[fastapi]' uvicorn
+    pip install '.[fastapi]' uvicorn websockets
     SESSION_PROVIDER=redis uvicorn --factory examples.fastapi_login:create_app
 
 Without ``SESSION_PROVIDER`` the sessions are in the memory of the process. Passwords are left out: anybody who names a

@@ -1,6 +1,6 @@
 """A login with Litestar and its ``SessionAuth``: a cart, "where am I logged in", log out everywhere, a WebSocket.
 
-    pip install 'chuk-sessions[litestar]' uvicorn
+    pip install '.[litestar]' uvicorn websockets
     SESSION_PROVIDER=redis uvicorn --factory examples.litestar_login:create_app
 
 Without ``SESSION_PROVIDER`` the sessions are in the memory of the process. Passwords are left out: anybody who names a

@@ -4,7 +4,7 @@ The specification of 2026-07-28 has no sessions of the protocol any more. A serv
 looks at each call whether the handle is the caller's: ``open_session(handle, owner=user)`` does both in one round trip
 to Redis, so that any process of the server can go on.
 
-    pip install chuk-sessions 'mcp>=2'
+    pip install . 'mcp>=2'
     SESSION_PROVIDER=redis python -m examples.mcp_handles
 """
 

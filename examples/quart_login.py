@@ -1,6 +1,6 @@
 """A login with Quart: a cart, messages for the next page, "where am I logged in", log out everywhere, a WebSocket.
 
-    pip install 'chuk-sessions[quart]' hypercorn
+    pip install '.[quart]' hypercorn
     SESSION_PROVIDER=redis hypercorn 'examples.quart_login:create_app()'
 
 Without ``SESSION_PROVIDER`` the sessions are in the memory of the process. Passwords are left out: anybody who names a

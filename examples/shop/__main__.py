@@ -1,6 +1,6 @@
 """``python -m examples.shop``: serves the shop on http://localhost:8000, with its sessions in memory or on Redis.
 
-    pip install 'chuk-sessions[fastapi]' uvicorn websockets
+    pip install '.[fastapi]' uvicorn websockets
     python -m examples.shop --redis redis://localhost:6379
 
 Browsers take secure cookies from http://localhost too; with another ``--host`` and without TLS they do not.

@@ -8,10 +8,12 @@ import tomllib
 
 import pytest
 
+import chuk_sessions
 from chuk_sessions.cli.main import main
-from tests.support.pages import PAGES, REPOSITORY
+from tests.support.pages import PAGES, REPOSITORY, page
 
 PROGRAM = "chuk-sessions"
+PUBLISHED = re.compile(r"pip install [^`#]*chuk-sessions")
 URL = re.compile(r"redis://\S+")
 
 
@@ -44,6 +46,13 @@ def test_pip_installs_only_extras_that_there_are() -> None:
         for name in names.split(",")
     }
     assert {"cli", "redis"} <= named <= set(extras)
+
+
+def test_nothing_installs_a_published_version() -> None:
+    """As long as this version is not released, pip would fetch an older one by the name of the package."""
+    texts = [each.text() for each in PAGES] + [path.read_text() for path in (REPOSITORY / "examples").rglob("*.py")]
+    if f"\n## {chuk_sessions.__version__} (unreleased)" in page("CHANGELOG.md").text():
+        assert [line for text in texts for line in text.splitlines() if PUBLISHED.search(line)] == []
 
 
 def test_every_program_of_a_shell_block_is_known() -> None:
