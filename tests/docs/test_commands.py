@@ -58,4 +58,12 @@ def test_nothing_installs_a_published_version() -> None:
 def test_every_program_of_a_shell_block_is_known() -> None:
     """So that a new one is either run here or listed with where it is."""
     programs = {words[0] for _, words in commands() if words}
-    assert programs == {"pip", PROGRAM}
+    assert programs == {"pip", PROGRAM, "uvicorn"}
+
+
+def test_uvicorn_starts_an_application_of_its_page() -> None:
+    """It needs no run of uvicorn to tell: the page has the file, and the file the application."""
+    for each in PAGES:
+        for line in [line for block in each.blocks("bash") for line in block.text.splitlines()]:
+            if match := re.match(r"uvicorn (\w+):(\w+)$", line):
+                assert re.search(rf"^{match[2]} = ", each.files()[f"{match[1]}.py"], re.MULTILINE), line
