@@ -61,9 +61,6 @@ def test_example_runs(
     if redis_url:
         monkeypatch.setenv("SESSION_REDIS_URL", redis_url)
     supplied = page_checks.SUPPLIED.get(name, dict)()
-    if redis_url and ON_ONE_STORE.get(name) == "redis":
-        supplied["redis_url"] = redis_url
-
     with asyncio.Runner() as runner, called_functions(block.path) as called:
         namespace = block.run(runner, supplied)
         runner.run(page_checks.CHECKS[name](namespace))

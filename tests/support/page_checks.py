@@ -9,7 +9,6 @@ example did to them.
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import re
 from datetime import datetime, timedelta
@@ -261,10 +260,6 @@ async def check_caching(example: Namespace) -> None:
     assert example["computed"] == ["Oslo"]
 
 
-def supply_error_handling() -> Namespace:
-    return {"session_factory": factory_for_env(), "log": logging.getLogger("example")}
-
-
 async def check_error_handling(example: Namespace) -> None:
     """A live session, a missing one, and an outage; and what a manager that is not strict makes of the outage."""
     from chuk_sessions.providers import redis
@@ -292,7 +287,6 @@ SUPPLIED: dict[str, Callable[[], Namespace]] = {
     "docs/guide/recipes.md#web-application": supply_web_application,
     "docs/operate/redis.md#passwords-that-change": supply_credentials,
     "docs/guide/values.md#caching": supply_caching,
-    "docs/guide/errors.md#error-handling": supply_error_handling,
 }
 
 CHECKS: dict[str, Callable[[Namespace], Coroutine[Any, Any, None]]] = {
