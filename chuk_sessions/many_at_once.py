@@ -1,16 +1,17 @@
 """The methods of ``SessionManager`` that take several sessions, with a result or an exception for each.
 
 So many items at a time as ``SLICE`` says: each slice ends before the next begins, and others are served in between.
+Each has the time of a call. If the storage answered none of one slice, the items after it are not tried.
 """
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from typing import Any
 
 from chuk_sessions.arguments import check_several, id_or_error
 from chuk_sessions.batches import SLICE, batch, slices
-from chuk_sessions.exceptions import ProviderError, StorageError
+from chuk_sessions.exceptions import NotSent, OutcomeUnknown, ProviderError, StorageError
 from chuk_sessions.stores.contract import CompleteStore, DeletingMany, can
 
 __all__ = ["ManyAtOnce"]
@@ -22,6 +23,26 @@ def _session_error(action: str, result: bool | Exception) -> bool | Exception:
         return result
     error = StorageError(f"could not {action} a session: {result}")
     error.__cause__ = result
+    return error
+
+
+def _no_dict(request: object) -> TypeError | None:
+    if isinstance(request, Mapping):
+        return None
+    return TypeError(f"a request must be a dict of arguments, got {type(request).__name__}")
+
+
+def _no_answer(results: Sequence[object]) -> bool:
+    """Whether the storage was asked, and answered nothing."""
+    causes = [each.__cause__ if isinstance(each, StorageError) else each for each in results]
+    asked = [each for each in causes if not isinstance(each, TypeError | ValueError)]
+    return bool(asked) and all(isinstance(each, NotSent | OutcomeUnknown) for each in asked)
+
+
+def _not_tried(action: str) -> StorageError:
+    cause = NotSent("not tried, as the storage answered none of the items before")
+    error = StorageError(f"could not {action} a session: {cause}")
+    error.__cause__ = cause
     return error
 
 
@@ -52,13 +73,19 @@ class ManyAtOnce:
             TypeError: ``requests`` is no iterable of dicts.
         """
         results: list[str | Exception] = []
+        away = False
         for some in slices(check_several("requests", requests, "dicts of arguments"), SLICE):
-            results += await batch([self._request(each) for each in some])
+            if away:
+                results += [_no_dict(each) or _not_tried("allocate") for each in some]
+                continue
+            made = await batch([self._request(each) for each in some])
+            results += made
+            away = _no_answer(made)
         return results
 
     def _request(self, request: Any) -> Coroutine[Any, Any, str] | Exception:
-        if not isinstance(request, Mapping):
-            return TypeError(f"a request must be a dict of arguments, got {type(request).__name__}")
+        if (error := _no_dict(request)) is not None:
+            return error
         try:
             return self.allocate_session(**request)
         except Exception as exc:  # an argument that it does not have, or whatever reading the request raises
@@ -79,10 +106,15 @@ class ManyAtOnce:
         """
         touch, interval = self._store.touch, self._touch_interval
         results: list[bool | Exception] = []
+        away = False
         for some in slices(check_several("session_ids", session_ids, "ids"), SLICE):
-            ids = map(id_or_error, some)
+            ids = list(map(id_or_error, some))
+            if away:
+                results += [each if isinstance(each, Exception) else _not_tried("validate") for each in ids]
+                continue
             found = await batch([each if isinstance(each, Exception) else touch(each, interval) for each in ids])
             results += [_session_error("validate", result) for result in found]
+            away = _no_answer(found)
         return results
 
     async def delete_sessions(self, session_ids: Iterable[str]) -> list[bool | Exception]:
@@ -101,10 +133,16 @@ class ManyAtOnce:
             TypeError: ``session_ids`` is no iterable of ids.
         """
         results: list[bool | Exception] = []
+        away = False
         for some in slices(check_several("session_ids", session_ids, "ids"), SLICE):
             ids = list(map(id_or_error, some))
-            ended = iter(await self._delete_all([each for each in ids if isinstance(each, str)]))
+            if away:
+                results += [each if isinstance(each, Exception) else _not_tried("delete") for each in ids]
+                continue
+            found = await self._delete_all([each for each in ids if isinstance(each, str)])
+            ended = iter(found)
             results += [_session_error("delete", next(ended)) if isinstance(each, str) else each for each in ids]
+            away = _no_answer(found)
         return results
 
     def _delete_all(self, session_ids: list[str]) -> Coroutine[Any, Any, list[bool | Exception]]:

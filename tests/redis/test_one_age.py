@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from chuk_sessions import NotSent, OutcomeUnknown, ProviderError, SessionManager, StorageError
+from chuk_sessions.batches import SLICE
 from chuk_sessions.providers import redis
 from chuk_sessions.providers.redis import index as index_module
 from chuk_sessions.providers.redis import store as store_module
@@ -203,6 +204,29 @@ async def test_a_server_that_stalls_amid_a_large_user_is_given_up_in_time(
         await MANY[name](manager)
     assert proxy.swallowed_at is not None
     assert clock() - proxy.swallowed_at <= lateness.allow(1.1 * TIMEOUT + SLACK)
+
+
+BATCHES: dict[str, Callable[[SessionManager, int], Awaitable[list[Any]]]] = {
+    "allocate": lambda manager, number: manager.allocate_sessions([{"user_id": "alice"}] * number),
+    "validate": lambda manager, number: manager.validate_sessions(["id"] * number),
+    "delete": lambda manager, number: manager.delete_sessions(["id"] * number),
+}
+
+
+@pytest.mark.parametrize("name", BATCHES)
+async def test_a_server_that_stalls_ends_a_batch_of_thousands_in_time(proxy: Proxy, redis_url: str, name: str) -> None:
+    """If none of some hundred items was answered, the others are not tried."""
+    manager = SessionManager("box", redis.factory(f"{proxy.url}?socket_timeout={TIMEOUT:g}&reconnect_grace=30"))
+    assert not [each for each in await BATCHES[name](manager, 10) if isinstance(each, Exception)]
+    proxy.swallowing = True
+    clock = asyncio.get_running_loop().time
+    begun = clock()
+    with Lateness() as lateness:
+        results = await BATCHES[name](manager, 5 * SLICE)
+    assert clock() - begun <= lateness.allow(1.1 * TIMEOUT + SLACK)
+    assert len(results) == 5 * SLICE
+    assert {type(each) for each in results} == {StorageError}
+    assert {type(each.__cause__) for each in results[SLICE:]} == {NotSent}
 
 
 def is_clean(url: str) -> Callable[[], Awaitable[bool]]:
