@@ -1,1 +1,1 @@
-"""Sessions that 0.2 to 0.6 stored on Redis: how they look, and reading them while they are taken over."""
+"""Legacy sessions, which 0.2 to 0.6 stored on Redis: their format, and the store that takes them over."""

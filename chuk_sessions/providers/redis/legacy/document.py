@@ -1,4 +1,4 @@
-"""How 0.2 to 0.6 kept a session on Redis: ``session:{id}``, one JSON text, with the sandbox in the document only."""
+"""The legacy format of a session on Redis: one JSON text under ``session:{id}``. Only the text has the sandbox."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from chuk_sessions.models import ACTIVE, SessionRecord
 
 __all__ = ["Published", "decode"]
 
-LAST_TIME = 95_617_584_000.0  # the year 5000: a later time has too many digits for our records
+LAST_TIME = 95_617_584_000.0  # the year 5000: later times have more digits than a record allows
 
 
 class Published(NamedTuple):
-    """A session of a published version; ``record.expires`` is infinite if the document does not tell it."""
+    """A legacy session; ``record.expires`` is infinite if the document has no expiry time."""
 
     sandbox_id: str
     record: SessionRecord
 
 
 def decode(text: bytes) -> Published | None:
-    """The session in a document of 0.2 to 0.6; None for anything else."""
+    """Decode a document of 0.2 to 0.6; return None for any other text."""
     try:
         document = read_json(text)
         sandbox_id, user_id, metadata = document["sandbox_id"], document.get("user_id"), document["custom_metadata"]
         status = document.get("status", ACTIVE)
-        status.encode()  # what cannot be stored here is no session of ours
+        status.encode()  # a status that is not UTF-8 could not be stored
         created = _seconds(document["created_at"])
         accessed = max(created, _seconds(document.get("last_accessed") or document["created_at"]))
         expires = _seconds(document["expires_at"]) if document.get("expires_at") else math.inf

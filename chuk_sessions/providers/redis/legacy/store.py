@@ -1,16 +1,17 @@
-"""``SESSION_LEGACY_READ=1``: sessions that published versions stored on the same server are taken over when asked for.
+"""``SESSION_LEGACY_READ=1``: takes over legacy sessions of the same server when a call asks for them.
 
 Rules this file keeps:
 
-* Our layout is asked first. Only an id that is not there is looked for under the published key; what is found there is
-  moved (see ``transfer.move``), if its sandbox is ours, and then served as any other session.
-* Whatever is decided about a published key is decided about the text that was read: if it changed, we read again.
-* Deleting ends both copies in one step, and remembers it for as long as a published process could write one back.
-  Where the two are in different slots of a cluster, that is remembered first, in the step that ends ours: from then on
-  nobody takes the other copy over, and it is removed next.
-* What cannot be decoded, and what belongs to another sandbox, is left alone.
+* The new layout is read first. Only an id that is not there is looked up under the legacy key. A legacy session of this
+  store's sandbox is moved (see ``transfer.move``) and then served like any other session.
+* A decision about a legacy key holds for the text that was read: if the text has changed, it is read again.
+* A deletion ends both copies in one step. It leaves a tombstone that lives as long as a legacy process could write its
+  copy back. Where the two copies are in different slots of a cluster, the step that ends the copy in the new layout
+  writes the tombstone; from then on no process takes the legacy copy over, and the next step removes it.
+* A legacy text that cannot be decoded, or that belongs to another sandbox, is left alone.
 * All steps of one method are one call, with one deadline.
-* A full server ends no sessions: one that cannot be taken over is served as it is to who only reads or validates.
+* A full server ends no sessions: a call that only reads or validates is served from a legacy session that cannot be
+  taken over.
 """
 
 from __future__ import annotations
@@ -56,13 +57,13 @@ __all__ = ["LegacyReadingStore"]
 
 logger = logging.getLogger(__name__)
 
-ATTEMPTS = 20  # readings of a published key that changes each time, before it is given up
-GRACE = 86_400_000  # milliseconds that a tombstone outlives the session: a published process may have extended its copy
+ATTEMPTS = 20  # how often a legacy key is read that changes each time
+GRACE = 86_400_000  # milliseconds that a tombstone outlives the session: a legacy process may have extended its copy
 
 PEEK = Script(load("legacy_peek"))
 DELETE = Script(load("legacy_delete"), bounded=False)
 KEEP_OUT = Script(load("legacy_keep_out"))
-# Where our key and the legacy key are in different slots, these two take the place of PEEK and DELETE.
+# If the new key and the legacy key are in different slots, these two scripts replace PEEK and DELETE.
 TEXT = Script(load("legacy_text"))
 END = Script(load("legacy_end"))
 
@@ -70,7 +71,7 @@ _told = False
 
 
 class LegacyReadingStore(StoreWrapper):
-    """A Redis store that also finds the sessions of published versions; see ``SessionStore``."""
+    """A Redis store that also finds legacy sessions; see ``SessionStore``."""
 
     store: RedisSessionStore
 
@@ -141,7 +142,7 @@ class LegacyReadingStore(StoreWrapper):
         for is_ours in (True, False):
             if not is_ours and not await self._import(call, session_id):
                 break
-            if options:  # else a published process, which knows a later deadline, may bring the session back
+            if options:  # otherwise a legacy process that knows a later deadline may bring the session back
                 await self._keep_out(call, session_id)
             if await self.store.extend(session_id, lifetime, call, **options):
                 return True
@@ -154,14 +155,14 @@ class LegacyReadingStore(StoreWrapper):
         return in_order(await batch([self._delete_as(session_id) for session_id in session_ids]))
 
     async def _delete_as(self, session_id: str) -> tuple[bool, str]:
-        """End a session; whether there was one, and the id that it had if this one is an alias."""
+        """End a session. Return whether there was one, and its id, which is another if ``session_id`` is an alias."""
         call = self._client.begin()
         while isinstance(found := await self._delete(call, session_id), str):
             session_id = found
         return found, session_id
 
     async def _delete(self, call: Call, session_id: str) -> bool | str:
-        """End both copies; whether there was one, or the id to end instead if this one is an alias."""
+        """End both copies. Return whether there was a session; if ``session_id`` is an alias, the id to end instead."""
         ours, published = session_key(self._quoted, session_id), legacy_key(session_id)
         if not self._client.is_together(ours, published):
             return await self._delete_apart(call, session_id, published)
@@ -192,18 +193,21 @@ class LegacyReadingStore(StoreWrapper):
         return await self.store.renew(session_id, new_id, grace, **options, call=call)
 
     async def delete_user(self, user_id: str, keep: frozenset[str]) -> int:
-        """Their published copies too; of what was never taken over nobody knows here whose it is."""
+        """End their legacy copies too. A legacy session that was never taken over stays: its user is not indexed."""
         call = self._client.begin()
         ending = [session_id for session_id, _ in await self.store.list_user(user_id, call) if session_id not in keep]
         call = await self._for_each(self._keep_out, call, ending)
         ended = await self.store.delete_user(user_id, keep, call)
-        await self._for_each(self._import, call, ending)  # which removes what is kept out
+        await self._for_each(self._import, call, ending)  # this removes the legacy copies that tombstones keep out
         return ended
 
     async def _for_each(
         self, step: Callable[[Call, str], Awaitable[object]], call: Call, session_ids: Sequence[str]
     ) -> Call:
-        """Take a step for each session; the call for what comes next. Each page of many has the time of a call."""
+        """Take a step for each session. Return the call for the steps that follow.
+
+        If there is more than one page of sessions, each page is a call of its own, with its own deadline.
+        """
         for page in slices(session_ids, PAGE):
             call = call if len(session_ids) <= PAGE else self._client.begin()
             await asyncio.gather(*(step(call, session_id) for session_id in page))
@@ -213,14 +217,14 @@ class LegacyReadingStore(StoreWrapper):
         await KEEP_OUT.step(call, self._keys(session_id), (GRACE,))
 
     async def _keep_out_oldest(self, call: Call, session_id: str, user_id: str, limit: int) -> Call:
-        """What allocating that one is about to end; the call for what comes next."""
+        """Keep out the sessions that the limit is about to end. Return the call for the steps that follow."""
         _, members = await UserIndex(self._client, self._sandbox_id).members(user_id, call)
         names = list(dict.fromkeys(member.session_id for member in members))
         oldest = () if session_id in names else names[: max(0, len(names) - limit + 1)]
         return await self._for_each(self._keep_out, call, oldest)
 
     async def _import(self, call: Call, session_id: str) -> bool:
-        """Take the session over if it is there; whether our layout may have it now."""
+        """Take the session over if it exists. Return whether the new layout may have it now."""
         move = Move(self._client, session_id, call=call)
         for _ in range(ATTEMPTS):
             text, left, exists = await self._look(call, session_id)
@@ -230,7 +234,7 @@ class LegacyReadingStore(StoreWrapper):
                 return exists
             try:
                 outcome = await move.attempt(self._sandbox_id, record, text, left)
-            except MetadataError:  # beyond what we store
+            except MetadataError:  # the new layout cannot store this metadata
                 self._report()
                 await move.abandon()
                 return exists
@@ -240,9 +244,9 @@ class LegacyReadingStore(StoreWrapper):
         raise _restless()
 
     async def _look(self, call: Call, session_id: str) -> tuple[bytes | None, float, bool]:
-        """The text under the published key, how long that lives (0: without end), and whether ours may be there.
+        """Return the legacy text, the seconds that its key lives (0: no end), and whether the new key may exist.
 
-        Whoever moves a session puts it under our key before it leaves the other, so we look in the other order.
+        A move writes the new key before it removes the legacy key. So the legacy key is read first.
         """
         ours, published = session_key(self._quoted, session_id), legacy_key(session_id)
         if self._client.is_together(ours, published):
@@ -252,16 +256,16 @@ class LegacyReadingStore(StoreWrapper):
         return text, 0.0 if left < 0 else max(left, 1) / 1000, True
 
     def _keys(self, session_id: str) -> tuple[str, str, str]:
-        """Of the session, of the index that is in its slot, and of its tombstone."""
+        """Return the keys of the session, of the index in its slot, and of its tombstone."""
         ours = session_key(self._quoted, session_id)
         return ours, index_key(self._quoted, tag_in_key(ours)), tombstone_key(ours)
 
     async def _read_published(self, call: Call, session_id: str) -> SessionRecord | None:
-        """What a full server had no room to take over: it lives, or taking it over had not come as far as writing."""
+        """Read a legacy session that a full server could not take over: it is still alive under its legacy key."""
         published = legacy_key(session_id)
         text, left = _pair(await TEXT.step(call, (published,), (), Replay.READ))
         record = None if text is None else self._decode(text)
-        if record is None:  # another process ended it, or made room and took it over
+        if record is None:  # another process has ended it, or has taken it over since
             return await self.store.read(session_id, call)
         if await was_ended(call, record, session_key(self._quoted, session_id)):
             return None
@@ -290,7 +294,7 @@ class LegacyReadingStore(StoreWrapper):
         raise _restless()
 
     def _decode(self, text: bytes) -> SessionRecord | None:
-        """The record in a published document of our sandbox; None for any other."""
+        """Decode a legacy document of this sandbox; return None for any other text."""
         found = legacy.decode(text)
         if found is None:
             self._report()
@@ -299,28 +303,28 @@ class LegacyReadingStore(StoreWrapper):
     def _report(self) -> None:
         if not self._reported:
             self._reported = True
-            logger.warning("A session that a published version stored cannot be decoded; it is left alone.")
+            logger.warning("A session that chuk-sessions 0.2 to 0.6 stored cannot be decoded; it is left alone.")
 
 
 def _pair(reply: Reply) -> tuple[bytes | None, int]:
-    """What a script told of a published key. Raises ProviderError for a reply of another shape."""
+    """Check the reply of a script about a legacy key. Raises ProviderError for a reply of another shape."""
     match reply:
         case [bytes() | None as text, int(number)]:
             return text, number
-    raise unknown_shape("the script that reads a published session")
+    raise unknown_shape("the script that reads a legacy session")
 
 
 def _restless() -> ProviderError:
-    return ProviderError(f"the session of a published version changed {ATTEMPTS} times while it was read; try again")
+    return ProviderError(f"gave up a session of 0.2 to 0.6: it changed {ATTEMPTS} times while it was read; try again")
 
 
 def _tell(outcome: Adoption) -> None:
-    """Once in a process: that there are such sessions, and how to be done with them."""
+    """Log, once in a process, that there are legacy sessions and how to move all of them."""
     global _told
     if outcome > 0 and not _told:
         _told = True
         logger.warning(
-            "Sessions of chuk-sessions 0.2 to 0.6 are being taken over as they are used. To move all that are left, run"
-            " `python -m chuk_sessions migrate --from URL --to URL` with the URL of this server for both; when nothing"
-            " of an earlier version runs any more, unset SESSION_LEGACY_READ."
+            "Sessions of chuk-sessions 0.2 to 0.6 are being taken over as they are used. To move all others, run"
+            " `python -m chuk_sessions migrate --from URL --to URL` with the URL of this server for both. When no"
+            " process of an earlier version runs any more, unset SESSION_LEGACY_READ."
         )
