@@ -1,19 +1,20 @@
-"""Putting a session that exists elsewhere into our layout, with its past: the one script that moving is made of.
+"""Adopting a session: one script puts a session of another place into the new layout, with its history.
 
-What it promises: a session that is not here is created with all its fields and its remaining lifetime, in one step. One
-that is here already is merged: nothing that either side knows is lost. Metadata keys of both have the value of the side
-that was used last (at the same time: the value that comes), the deadline is the later one.
+A session that is not here yet is created in one step, with all its fields and its remaining lifetime. A session that is
+here already is merged, and no metadata key of either side is lost. A key that both have gets the value of the side that
+was touched last; if both were touched at the same time, the value that comes. The later deadline holds.
 
-If a legacy key is named, all this happens only while that key holds exactly the text that was decoded, and removes it
-in the same step, so that two processes cannot both import, and a session that was deleted meanwhile stays so.
+If the session has a legacy key, the script acts only if that key holds exactly the text that was decoded, and removes
+the key in the same step. So two processes cannot both take a session over, and a session that was deleted meanwhile
+stays deleted.
 
-Deleting under ``SESSION_LEGACY_READ`` leaves a tombstone with the time of it. A legacy process that still has the
-session in its cache writes it back at the next touch; the tombstone keeps that copy out.
+A deletion under ``SESSION_LEGACY_READ`` leaves a tombstone with its time. A legacy process that has the session in its
+cache writes it back at the next touch; the tombstone keeps that copy out.
 
-Where putting it here and removing the original are two steps, an interruption leaves both, and the next run must not
-bring back what was ended here in between. So an arrival key is left beside what is put, in the same step, until the
-original is gone or the session would have expired. It says when the session that came was created, and the one that is
-here since: the key without that session means that it was ended.
+If writing the session here and removing the original are two steps, an interruption between them leaves both. The next
+run must not bring back a session that was ended here in between. So the script writes an arrival key in the same step.
+That key lives until the original is gone or the session would have expired. It has the creation time of the session
+that came, and of the session that is here since. An arrival key without that session means that the session was ended.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ADOPT", "adopt", "was_ended"]
 
-MAX_LEFT = 90_000_000_000 * MICROSECONDS  # so that a deadline has the digits that the record format allows
+MAX_LEFT = 90_000_000_000 * MICROSECONDS  # no deadline may have more digits than the record format allows
 INCARNATION = 9  # its place in the arguments of ADOPT
 
 ADOPT = Script(load("transfer_adopt"), bounded=False)
@@ -59,13 +60,15 @@ async def adopt(
     arrival: bool = False,
     call: Call | None = None,
 ) -> Adoption:
-    """Put a session here that lives ``left`` seconds from now (0: as long as the rest says).
+    """Put a session here that lives ``left`` seconds from now, and never beyond ``record.expires``.
 
-    ``legacy`` is the key and text it was decoded from, on the same server: it lives no longer than that key, and in no
-    case beyond ``record.expires``. ``origin`` is the sandbox that it comes from, if it is another one: what was ended
-    there stays so. ``arrival``: the original is removed in a later step, so leave an arrival key. ``call`` is the one
-    that this is a part of; else it is a call of its own.
-    Raises MetadataError for metadata that cannot be stored, else as ``Client.call``.
+    With ``left`` 0 only the other limits count. ``legacy`` is the legacy key of the session, on the same server, and
+    the text that it was decoded from: the session lives no longer than that key. ``origin`` is the sandbox that the
+    session comes from, if that is another: a session that was ended there stays ended. With ``arrival`` the original is
+    removed in a later step, and an arrival key is left here. ``call`` is a call that this becomes a part of; without it
+    this is a call of its own.
+
+    Raises MetadataError for metadata that cannot be stored, and as ``Client.call``.
     """
     quoted, call = quote_part(sandbox_id), call or client.begin()
     key, index = session_key(quoted, session_id), index_key(quoted, slot_tag(session_id))
@@ -105,7 +108,10 @@ async def adopt(
 
 
 async def _renewed(call: Call, key: str, record: SessionRecord) -> Adoption:
-    """What becomes of a session whose key is an alias here: if it came before, it has a new id here, or has ended."""
+    """Return the outcome for a session whose key is an alias here.
+
+    EXPIRED if this session came before: it has got a new id here, or has ended. UNREADABLE otherwise.
+    """
     deployment, born = call
     came = await deployment.call((b"GET", arrival_key(key)), Replay.READ, born)
     is_same = isinstance(came, bytes) and came.startswith(b"%d " % in_microseconds(record.created))
@@ -113,7 +119,7 @@ async def _renewed(call: Call, key: str, record: SessionRecord) -> Adoption:
 
 
 async def was_ended(call: Call, record: SessionRecord, *keys: str) -> bool:
-    """Whether a session with one of these keys was ended since that one was created: by its tombstone."""
+    """Tell, by the tombstones of these keys, whether the session was ended since its creation."""
     asking = (step(call, b"GET", tombstone_key(key), replay=Replay.READ) for key in set(keys))
     created = in_microseconds(record.created)
     try:

@@ -1,15 +1,15 @@
-"""Moving a session where no single step can have both of its keys: it is put at the target, then its original goes.
+"""Moving a session whose two keys no single step can change: it is copied to the target, then the original is removed.
 
-What goes on with the original is for the caller to do, between these steps of a ``Crossing``:
+The caller handles the original, between these steps of a ``Crossing``:
 
-1. ``put`` it at the target.
-2. Remove the original, if it still is what was read, and ``settle``.
-3. If the original has changed, ``retreat``, read it again and begin anew: what this crossing made at the target is
-   removed unless it has been used, so that nothing is left there of what is no more at the source. What was used is
-   merged with what comes next, and so is what somebody else has put there (``stay``).
-4. If the original is gone, ``abandon`` what this crossing made, or ``end`` the session at the target.
+1. ``put`` a copy at the target.
+2. Remove the original, if it has not changed since it was read, and ``settle``.
+3. If the original has changed, ``retreat``, read it again and begin anew. ``retreat`` removes the copy that this
+   crossing made, unless the copy has been used, so that the target keeps no data that the source has lost. A used copy
+   is merged with the next one, and so is a copy that another process has made (``stay``).
+4. If the original is gone, ``abandon`` the copy that this crossing made, or ``end`` the session at the target.
 
-A target may remember that a session has come until its original is gone, for a run that is killed between 1 and 2.
+A target may remember that a session has come, until its original is gone: for a run that is killed between 1 and 2.
 """
 
 from __future__ import annotations
@@ -38,38 +38,41 @@ LEAD = Script(load("transfer_alias"))
 
 
 class Target(Protocol):
-    """Takes sessions; all methods raise ProviderError if the storage fails."""
+    """A place that takes sessions. All methods raise ProviderError if the storage fails."""
 
     async def adopt(
         self, sandbox_id: str, session_id: str, record: SessionRecord, left: float, origin: str | None = None
     ) -> Adoption:
-        """Put a session here that lives ``left`` seconds and comes from the sandbox ``origin``, if from another one.
+        """Put a session here that lives ``left`` seconds. ``origin`` is the sandbox it comes from, if that is another.
 
-        EXPIRED if it was ended here before: then it must not come back. Raises SessionError for metadata that cannot
-        be stored.
+        Return the outcome: EXPIRED if the session was ended here before, as it must not come back then. Raises
+        SessionError for metadata that cannot be stored.
         """
 
     async def settle(self, sandbox_id: str, session_id: str) -> None:
-        """Its original is gone: what was remembered for the case of an interruption may be forgotten."""
+        """Forget that the session has come: its original is gone."""
 
     async def lead(self, sandbox_id: str, session_id: str, current_id: str, left: float) -> bool:
-        """Let an old id lead to the session for ``left`` seconds more, if the old id is free here.
+        """Make ``session_id`` an alias of ``current_id`` for ``left`` seconds more, if ``session_id`` is free here.
 
-        False, and nothing was done, if sessions have one id here.
+        Return False, without doing anything, if this target has no aliases.
         """
 
     async def undo(self, sandbox_id: str, session_id: str, record: SessionRecord, unused: bool) -> bool:
-        """Remove what was put here as if it had not come; ``unused``: only if it is as it was put. Whether it was."""
+        """Remove the session that ``adopt`` made, as if it had not come. Return whether it was removed.
+
+        With ``unused`` remove it only if it has not changed since ``adopt``.
+        """
 
     async def end(self, sandbox_id: str, session_id: str) -> None:
-        """Remove it, if it is here."""
+        """End the session, if it is here."""
 
 
 class RedisTarget:
     """A database of a Redis server, or a cluster; each step is atomic.
 
-    ``arrival``: it keeps an arrival key beside a session until ``settle`` (see ``transfer.adopt``). ``call``: the one
-    that all methods are a part of; else each is a call of its own.
+    With ``arrival`` it keeps an arrival key beside a session until ``settle`` (see ``transfer.adopt``). ``call`` is a
+    call that all methods become a part of; without it each method is a call of its own.
     """
 
     def __init__(self, client: Client, arrival: bool = True, call: Call | None = None) -> None:
@@ -83,7 +86,7 @@ class RedisTarget:
     async def adopt(
         self, sandbox_id: str, session_id: str, record: SessionRecord, left: float, origin: str | None = None
     ) -> Adoption:
-        """See ``Target``; 0 seconds: as long as the record says."""
+        """See ``Target``; with ``left`` 0 the session lives as long as its record says."""
         to = (self._client, sandbox_id, session_id, record, left)
         return await adopt(*to, origin=origin, arrival=self._arrival, call=self._begin())
 
@@ -99,7 +102,7 @@ class RedisTarget:
         return True
 
     async def undo(self, sandbox_id: str, session_id: str, record: SessionRecord, unused: bool) -> bool:
-        """See ``Target``; from its user's index too, and with the arrival key."""
+        """See ``Target``; also removes its entry in the user's index and its arrival key."""
         quoted, call = quote_part(sandbox_id), self._begin()
         key = session_key(quoted, session_id)
         keys = (key, index_key(quoted, tag_in_key(key)), *((arrival_key(key),) if self._arrival else ()))
@@ -116,16 +119,19 @@ class RedisTarget:
 
 
 class Crossing:
-    """One session on its way to a target; as many attempts as its original changes. Methods raise as the target's."""
+    """One session on its way to a target, over as many attempts as its original changes.
+
+    The methods raise as those of the target.
+    """
 
     def __init__(self, target: Target, session_id: str) -> None:
         self._target = target
         self._session_id = session_id
-        self._made: tuple[str, SessionRecord] | None = None  # in which sandbox what, by this crossing
-        self.sandbox_id: str | None = None  # in which it is at the target now
+        self._made: tuple[str, SessionRecord] | None = None  # the copy that this crossing made, and its sandbox
+        self.sandbox_id: str | None = None  # the sandbox in which the session is at the target now
 
     async def put(self, sandbox_id: str, record: SessionRecord, left: float, origin: str | None) -> Adoption:
-        """As ``Target.adopt``."""
+        """Copy the session to the target, as ``Target.adopt`` does."""
         if self._made is not None and not _is_same(self._made, sandbox_id, record):
             await self.abandon()
         self.sandbox_id = None
@@ -137,35 +143,35 @@ class Crossing:
         return outcome
 
     async def settle(self) -> None:
-        """The original has been removed."""
+        """Finish: the original has been removed."""
         self.stay()
         if self.sandbox_id is not None:
             await self._target.settle(self.sandbox_id, self._session_id)
 
     def stay(self) -> None:
-        """What is at the target is no longer for this crossing to remove."""
+        """Leave the session at the target: this crossing must not remove it any more."""
         self._made = None
 
     async def retreat(self) -> None:
-        """The original has changed."""
+        """Remove the copy if it is unused: the original has changed."""
         if self._made is not None:
             sandbox_id, record = self._made
             if await self._target.undo(sandbox_id, self._session_id, record, unused=True):
                 self._made = None
 
     async def abandon(self) -> None:
-        """The original is gone, another session's by now, or none that can be read: what was made must not live on."""
+        """Remove the copy: the original is gone, or its key now holds another session or an unreadable value."""
         if self._made is not None:
             (sandbox_id, record), self._made = self._made, None
             await self._target.undo(sandbox_id, self._session_id, record, unused=False)
 
     async def end(self) -> None:
-        """The original was ended."""
+        """End the session at the target: the original was ended."""
         if self.sandbox_id is not None:
             await self._target.end(self.sandbox_id, self._session_id)
 
 
 def _is_same(made: tuple[str, SessionRecord], sandbox_id: str, record: SessionRecord) -> bool:
-    """Whether what was made, and where, is the session that is to come now."""
+    """Tell whether the copy that was made is of this session, in this sandbox."""
     there, before = made
     return (there, before.created, before.user_id) == (sandbox_id, record.created, record.user_id)

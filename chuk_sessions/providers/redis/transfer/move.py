@@ -1,16 +1,18 @@
-"""Moving a session from its legacy key into our layout, in one database.
+"""Moving a session from its legacy key into the new layout, within one database.
 
-Where one script may have both keys (a lone server, or one slot of a cluster) it is that script: see ``transfer.adopt``.
-Else two servers have a part of it each, and it is a ``Crossing`` from one to the other:
+If one script may use both keys (on a lone server, or in one slot of a cluster), that script moves the session: see
+``transfer.adopt``. If the keys are in different slots, the move is a ``Crossing`` between them:
 
-1. The session is put under our key, unless its tombstone is there: who ends a session leaves that first.
-2. The original is removed, if it still is what was read, and for a while a key beside it says whose it was.
-3. If it is gone without such a key, somebody ended it: what we put is removed again. If it is another text, what we
-   put is removed unless it has been used, and all begins anew with that text; what was used is merged with it.
+1. The session is copied to the new key, unless it has a tombstone: a deletion writes the tombstone first.
+2. The original is removed, if it has not changed since it was read. For a while a marker key beside it says which
+   session was taken.
+3. If the original is gone and there is no marker, another process has ended the session: the copy is removed again. If
+   the legacy key holds another text, the copy is removed, unless it has been used, and the move begins anew with that
+   text. A used copy is merged with it.
 
-So the session is in one place or the other at any moment, for whoever looks under the legacy key before ours. One that
-a legacy process ends at the same time may live on for a round trip, and if this process dies in just that moment, until
-it expires.
+So a reader that looks under the legacy key before the new key finds the session at any moment. A session that a legacy
+process ends at the same time may live on for a round trip; if this process dies in that moment, it lives on until it
+expires.
 """
 
 from __future__ import annotations
@@ -41,10 +43,10 @@ DROP = Script(load("transfer_drop"), bounded=False)
 
 
 class Move(Crossing):
-    """One session on its way; as many attempts as its original changes, and ``abandon`` if it is not there any more.
+    """One session on its way, over as many attempts as its original changes. Call ``abandon`` if the original is gone.
 
-    ``arrival``: an arrival key is left in the first step, for a run that is killed before the second. ``call``: the one
-    that this is a part of; else each step is a call of its own.
+    With ``arrival`` the first step leaves an arrival key, for a run that is killed before the second step. ``call`` is
+    a call that all steps become a part of; without it each step is a call of its own.
     """
 
     def __init__(self, client: Client, session_id: str, arrival: bool = False, call: Call | None = None) -> None:
@@ -57,10 +59,10 @@ class Move(Crossing):
     async def attempt(
         self, sandbox_id: str, record: SessionRecord, text: bytes, left: float, origin: str | None = None
     ) -> Adoption:
-        """Move the session that ``text`` held when it was read; CHANGED if it does not hold that any more.
+        """Move the session in ``text``, which its legacy key held when it was read. CHANGED if the text has changed.
 
-        ``left`` are the seconds that its key had to live then, 0 for one without an end; ``origin`` is as in
-        ``adopt``. Raises as that.
+        ``left`` are the seconds that the legacy key had to live then, 0 for a key without a TTL. ``origin`` and the
+        errors are those of ``adopt``.
         """
         ours = session_key(quote_part(sandbox_id), self._session_id)
         if self._client.is_together(ours, self._legacy):
@@ -75,7 +77,7 @@ class Move(Crossing):
         return self._call or self._client.begin()
 
     async def _take(self, record: SessionRecord, text: bytes, outcome: Adoption) -> Adoption:
-        """Remove the original; CHANGED if it is none any more, and then what we put may be gone again."""
+        """Remove the original. Return CHANGED if its text has changed; the copy may have been removed again then."""
         keys = (self._legacy, takeover_key(self._legacy))
         found = await TAKE.step(self._begin(), keys, (text, in_microseconds(record.created), TAKEN_MS))
         if found in (TAKEN, TAKEN_BEFORE):
@@ -90,7 +92,7 @@ class Move(Crossing):
         return Adoption.CHANGED
 
     async def _drop_if_ended(self, ours: str, record: SessionRecord, text: bytes, origin: str | None) -> None:
-        """A session that was ended here may have been written back by a cache, or its move interrupted."""
+        """Remove a legacy session that was ended here: a cache has written it back, or its move was interrupted."""
         origin_key = ours if origin is None else session_key(quote_part(origin), self._session_id)
         ended = await was_ended(self._begin(), record, ours, origin_key)
         if self._arrival and not ended:
