@@ -1,16 +1,16 @@
-"""Assembles the Lua scripts of this folder: one file a script, and in ``include/`` what several scripts need.
+"""Assembles the Lua scripts of this folder: one file for each script, and ``include/`` with parts that scripts share.
 
 Rules these files keep:
 
-* A file opens with a comment. For a script it says in a sentence or two what the script does, then KEYS, ARGV, Reply.
+* A file opens with a comment. In a script it describes the script in a sentence or two, then KEYS, ARGV and Reply.
 * A comment has lines of its own. The server does not get these lines; it gets every other line as it is.
 * ``-- include: look`` is replaced by the text of ``include/look.lua``, after the indentation of that line.
 * ``$NAME`` is replaced by the number that is given to ``load`` under that name.
-* A key that a command may have removed is not touched again: while its slot is on its way to another node, a script
-  breaks off at a key that is not there, and what it has written stays. What it reads, it reads before that.
+* A key that a command may have removed is not used again in the script: while its slot moves to another node, a script
+  breaks off at a key that does not exist, and its earlier writes stay. So a script reads before it removes.
 
-A module loads its scripts when it is imported. What is wrong with a file is a ValueError then, and nothing is left to
-do when a script runs.
+A module loads its scripts when it is imported. A fault in a file is a ValueError then, and nothing is left to do when a
+script runs.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ CONSTANT = re.compile(r"\$(\w+)")
 def read_file(name: str) -> str:
     """Read ``name.lua``. Raises OSError if it is not there."""
     data = get_data(__name__, f"{name}.lua")
-    assert data is not None  # whatever imported this package can read its files
+    assert data is not None  # the loader that imported this package can read its files
     return data.decode()
 
 
@@ -39,7 +39,7 @@ def load(name: str, read: Callable[[str], str] = read_file, **constants: int) ->
 
     Args:
         name: The file, without ``.lua``.
-        read: Gives the text of a file by such a name, or raises OSError.
+        read: Returns the text of a file by such a name, or raises OSError.
         **constants: A number for each ``$NAME`` in the script.
 
     Raises:
@@ -56,7 +56,7 @@ def load(name: str, read: Callable[[str], str] = read_file, **constants: int) ->
 
 
 def _lines(name: str, read: Callable[[str], str], within: tuple[str, ...]) -> Iterator[str]:
-    """The lines of a file that are no comments, with those of the files it includes; ``within`` are those around it."""
+    """Give the lines of a file and its includes, without comments; ``within`` are the files that include this one."""
     path = " -> ".join(f"lua/{each}.lua" for each in (*within, name))
     if name in within:
         raise ValueError(f"a Lua file includes itself: {path}")

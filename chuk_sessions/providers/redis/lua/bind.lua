@@ -1,5 +1,5 @@
--- Gives a session of nobody to a user: a new id with the slot tag of the user's index, an entry in that, more metadata,
--- and a touch. The old id may stay an alias for a while. Ends the user's oldest sessions to make room.
+-- Gives a session of nobody to a user: the session gets a new id with the slot tag of the user's index, an index entry,
+-- more metadata, and a touch. The old id may stay an alias for a while. Ends the user's oldest sessions to make room.
 --
 -- KEYS[1]    session
 -- KEYS[2]    its new key
@@ -8,12 +8,12 @@
 -- ARGV[1]    record version
 -- ARGV[2]    user
 -- ARGV[3]    prefix of the user's index entries
--- ARGV[4]    how many sessions the user may have; 0 for any number; with a minus if sessions may be condemned
+-- ARGV[4]    how many sessions the user may have; 0 for any number; negative if sessions may be condemned
 -- ARGV[5]    how long the old id stays an alias, in microseconds
 -- ARGV[6..]  fields and values of the metadata to merge
--- Reply      1 if it was done; 0 if there is no live session; -1 if this version cannot read the record; -6 if the session
---            is another user's, -7 if it is that user's already; {'>', name} if the key is an alias; {0, excess, n,
---            entries...}, {0, -1} and {-11, 1, entries...} as create.lua
+-- Reply      1 if the user has the session; 0 if there is no live session; -1 if this version cannot read the record;
+--            -6 if the session is another user's, -7 if it is that user's already; {'>', name} if the key is an alias;
+--            {0, excess, n, entries...}, {0, -1} and {-11, 1, entries...} as create.lua
 --
 -- include: write
 

@@ -1,13 +1,14 @@
--- Ends a session that has a copy under a new id in another slot, unless it was changed since it was copied. Its old id may
--- stay an alias for a while.
+-- Ends a session that has a copy under a new id in another slot, unless the session was changed since it was copied.
+-- The old id may stay an alias for a while.
 --
 -- KEYS[1]    session
 -- ARGV[1]    record version
 -- ARGV[2]    how long the old id stays an alias, in microseconds
 -- ARGV[3]    the name of the new id
--- ARGV[4..]  fields and values of the record that was copied; touches do not count as a change
--- Reply      {left}, how many microseconds more the session would have lived, if it was ended; 0 if there is no live
---            session; -1 if this version cannot read the record; -8 if it was changed; {'>', name} if the key is an alias
+-- ARGV[4..]  fields and values of the record that was copied; a touch does not count as a change
+-- Reply      {left} if the session was ended: how many microseconds more it would have lived; 0 if there is no live
+--            session; -1 if this version cannot read the record; -8 if it was changed; {'>', name} if the key is an
+--            alias
 --
 -- include: look
 

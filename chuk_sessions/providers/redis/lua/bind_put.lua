@@ -1,10 +1,11 @@
--- Puts a copy of a session under a new id, to be given to a user, in the slot of that user's index. It lives shortly until
--- bind_settle.lua gives it the deadlines of the session, and is in no index until then: its idle timeout of one microsecond
--- says so. Touches do not keep it; another deadline that it is given meanwhile is in its field end.
+-- Writes a copy of a session under a new id, in the slot of the index of the user who gets the session. The copy lives
+-- only shortly, and is in no index, until bind_settle.lua gives it the deadlines of the session. Until then its idle
+-- timeout is one microsecond, which marks it. Touches do not keep the copy. If it is given another deadline meanwhile,
+-- that is in its field end.
 --
 -- KEYS[1]    the new key
--- ARGV[1]    how long it lives, in microseconds
--- ARGV[2..]  fields and values of the record, but for the times of last access and expiry; end is when the session ends
+-- ARGV[1]    how long the copy lives, in microseconds
+-- ARGV[2..]  fields and values of the record, without accessed and expires; end is the deadline of the session
 -- Reply      1
 
 local key, clock = KEYS[1], redis.call('TIME')

@@ -1,17 +1,18 @@
 -- Gives a copy that bind_put.lua made the deadlines of its session, and an entry in its user's index. Ends the user's
--- oldest sessions to make room. A copy that is settled already stays as it is.
+-- oldest sessions to make room. A copy that is already settled does not change.
 --
 -- KEYS[1]    the new key
 -- KEYS[2]    the user's index
 -- KEYS[3..]  sessions that may be ended to make room
 -- ARGV[1]    record version
--- ARGV[2]    how long the session lives, in microseconds; '' if the caller does not know: until the copy's field end
+-- ARGV[2]    how long the session lives, in microseconds; '' if the caller does not know: then until the copy's field
+--            end
 -- ARGV[3]    prefix of the user's index entries
--- ARGV[4]    how many sessions the user may have; 0 for any number; with a minus if sessions may be condemned
+-- ARGV[4]    how many sessions the user may have; 0 for any number; negative if sessions may be condemned
 -- ARGV[5]    idle timeout in microseconds, or 0
--- ARGV[6]    the field end that the copy was put with: if it has another one, that was set under an alias, and holds
--- Reply      1 if it is done; 0 if the copy is not there any more; -1 if this version cannot read it; {'>', name} if the
---            key is an alias; {0, excess, n, entries...}, {0, -1} and {-11, 1, entries...} as create.lua
+-- ARGV[6]    the field end that bind_put.lua wrote: another value was set under an alias since, and holds
+-- Reply      1 if the copy is settled; 0 if it does not exist any more; -1 if this version cannot read it; {'>', name}
+--            if the key is an alias; {0, excess, n, entries...}, {0, -1} and {-11, 1, entries...} as create.lua
 --
 -- include: look
 

@@ -1,4 +1,4 @@
--- Creates a session; if a live one has its id, touches that instead. Ends the user's oldest sessions to make room.
+-- Creates a session; if a live session has this id, touches that instead. Ends the user's oldest sessions to make room.
 --
 -- KEYS[1]    session
 -- KEYS[2]    with ARGV[3], the user's index; with ARGV[6], the marker that cancels this create
@@ -6,14 +6,14 @@
 -- ARGV[1]    record version
 -- ARGV[2]    lifetime in microseconds
 -- ARGV[3]    prefix of the user's index entries; '' without a user, or if the index is in another slot
--- ARGV[4]    how many sessions the user may have; 0 for any number; with a minus if sessions may be condemned
+-- ARGV[4]    how many sessions the user may have; 0 for any number; negative if sessions may be condemned
 -- ARGV[5]    idle timeout in microseconds, or 0
 -- ARGV[6]    incarnation, if the user's index is in another slot; else ''
 -- ARGV[7..]  fields and values: user, metadata
--- Reply      0 if the session was created; {user} if a live one was touched; -1 if this version cannot read the record;
---            -4 if the marker exists: the session was ended before it began; {'>', name} if the key is an alias;
---            {0, excess, n, entries...} or {0, -1} if there is no room, see include/room.lua; {-11, 0, entries...} if
---            the session was created, and sessions condemned, which the caller must end
+-- Reply      0 if the session was created; {user} if a live session was touched; -1 if this version cannot read the
+--            record; -4 if the marker exists: the session was ended before it began; {'>', name} if the key is an
+--            alias; {0, excess, n, entries...} or {0, -1} if there is no room, see include/room.lua; {-11, 0,
+--            entries...} if the session was created and others were condemned, which the caller must end
 
 local key, stale = KEYS[1], nil
 if redis.call('EXISTS', key) == 1 then
@@ -39,7 +39,7 @@ local ends = expires
 if ARGV[5] ~= '0' then
   version, ends = ARGV[1] .. '+', math.min(expires, now + ARGV[5])
 end
--- Redis checks memory only before a script's first write, which is ZADD or this one. If it succeeds, the rest do.
+-- Redis checks memory only before a script's first write, which is ZADD or this HSET. If that succeeds, the rest do.
 redis.call('HSET', key, 'v', version, 'created', stamp, 'accessed', stamp, 'expires', ends, 'status', 'active',
   unpack(ARGV, 7, math.min(#ARGV, 2006)))
 for i = 2007, #ARGV, 2000 do redis.call('HSET', key, unpack(ARGV, i, math.min(i + 1999, #ARGV))) end
@@ -47,8 +47,8 @@ if version ~= ARGV[1] then
   if inc ~= '' then redis.call('HSET', key, 'inc', inc) end
   if ARGV[5] ~= '0' then redis.call('HSET', key, 'idle', ARGV[5], 'end', expires) end
 end
--- Fields of an expired record that the new one does not have are removed after HSET. Removing the whole key before it
--- would not do: without its key a script breaks off when the slot is on its way to another node.
+-- Fields of an expired record that the new record lacks are removed after HSET. The whole key must not be removed
+-- before HSET: while the slot moves to another node, a script breaks off at a key that does not exist.
 if stale then
   local kept, gone = {v = 1, created = 1, accessed = 1, expires = 1, status = 1}, {}
   kept.inc, kept.idle, kept['end'] = inc ~= '', ARGV[5] ~= '0', ARGV[5] ~= '0'

@@ -5,10 +5,10 @@
 -- KEYS[2]    the index in the slot of the session
 -- ARGV[1]    record version
 -- ARGV[2]    microseconds to add
--- ARGV[3]    the deadline from which the caller moved the one in the other slot; '' if it has not
--- Reply      1 if it was extended; 0 if there is no live session; -1 if this version cannot read the record; -5 if the
---            deadline would be too late; {'>', name} if the key is an alias; {entry, deadline} if that entry of an
---            index in another slot must be moved first, from that deadline: nothing was changed
+-- ARGV[3]    the deadline from which the caller moved the entry in the other slot; '' if it has not moved it
+-- Reply      1 if the session was extended; 0 if there is no live session; -1 if this version cannot read the record;
+--            -5 if the deadline would be too late; {'>', name} if the key is an alias; {entry, deadline} if that entry
+--            of an index in another slot must be moved first, from that deadline: nothing was changed
 --
 -- include: write
 -- include: filing

@@ -10,7 +10,7 @@
 -- include: write
 
 if not found then return 0 end
--- HINCRBY comes first, as it is what the server may refuse.
+-- HINCRBY comes first: it is the write that the server may refuse.
 local sum = redis.pcall('HINCRBY', key, ARGV[2], ARGV[3])
 if type(sum) == 'table' then
   if string.find(sum.err, 'not an integer', 1, true) then return -2 end
@@ -18,5 +18,5 @@ if type(sum) == 'table' then
   return sum
 end
 touch({})
--- The sum is read as text, as a number of Lua has 53 bits.
+-- The sum is read as text: a number in Lua has only 53 bits.
 return {redis.call('HGET', key, ARGV[2])}

@@ -1,5 +1,5 @@
 -- Ends sessions in the slot of their user's index, and removes their entries.
--- A session that was allocated anew under the same id is another session, and stays.
+-- A session that was allocated anew under the same id is another session and stays.
 --
 -- KEYS[1]    index
 -- KEYS[2..]  sessions

@@ -3,11 +3,11 @@
 -- KEYS[1]    index
 -- ARGV[1]    user
 -- ARGV[2]    random digits
--- ARGV[3]    key of the session, which is in another slot: here it is only text
+-- ARGV[3]    key of the session; it is in another slot, so the script uses it only as text
 -- ARGV[4]    lifetime in microseconds
--- ARGV[5]    how many sessions the user may have; 0 for any number; with a minus if sessions may be condemned
--- Reply      {incarnation, entries...}: the incarnation that was added, and the condemned sessions, which the caller must
---            end; {0, excess, n, entries...} or {0, -1} if there is no room, as in include/room.lua
+-- ARGV[5]    how many sessions the user may have; 0 for any number; negative if sessions may be condemned
+-- Reply      {incarnation, entries...}: the incarnation that was added, and the condemned sessions, which the caller
+--            must end; {0, excess, n, entries...} or {0, -1} if there is no room, as in include/room.lua
 --
 -- include: filing
 -- include: live_of

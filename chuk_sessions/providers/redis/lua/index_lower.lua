@@ -1,10 +1,10 @@
--- Moves the deadline of an index entry nearer, unless somebody has moved it since the caller did.
+-- Moves the deadline of an index entry nearer, unless another client has moved it since the caller did.
 --
 -- KEYS[1]    index
 -- ARGV[1]    index entry
--- ARGV[2]    the deadline that the caller's index_move has left it with, in milliseconds
--- ARGV[3]    the deadline that it gets, in microseconds
--- Reply      1 if it was moved, else 0
+-- ARGV[2]    the deadline that the caller's index_move.lua gave the entry, in milliseconds
+-- ARGV[3]    the new deadline, in microseconds
+-- Reply      1 if the deadline was moved, else 0
 
 local score = redis.call('ZSCORE', KEYS[1], ARGV[1])
 if not score or tonumber(score) ~= tonumber(ARGV[2]) then return 0 end

@@ -2,20 +2,22 @@
 --
 -- KEYS[1]    index
 -- ARGV[1]    prefix of the user's index entries
--- ARGV[2]    how many entries to look at
--- ARGV[3]    where to begin: the deadline of the entry that was looked at last, in milliseconds; '' at the first one
--- ARGV[4]    how many entries with that deadline were looked at
--- ARGV[5]    the entry that was looked at last
--- ARGV[6]    '1' to give some condemned sessions too, which are no more listed, with the first ones; else ''
--- Reply      {time in microseconds, how many were looked at, {entries}}, and if there may be more the next ARGV[3..5]
+-- ARGV[2]    how many entries to read
+-- ARGV[3]    where to begin: the deadline of the entry that was read last, in milliseconds; '' to begin at the first
+--            entry
+-- ARGV[4]    how many entries with that deadline have been read
+-- ARGV[5]    the entry that was read last
+-- ARGV[6]    '1' to add some condemned sessions, which are not listed any more, to the first entries; else ''
+-- Reply      {time in microseconds, how many entries were read, {entries}}; if there may be more, followed by the next
+--            ARGV[3..5]
 --
 -- include: condemned_of
 
 local size, first, skip, clock = tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4]), redis.call('TIME')
 local now, index, mine = clock[1] * 1000000 + clock[2], KEYS[1], ARGV[1]
 if first == '' then first = string.format('(%.0f', math.floor(now / 1000)) end
--- The entry that was looked at last tells whether there are as many before it as there were. If not, all entries with its
--- deadline are looked at again.
+-- If the entry that was read last is not in its old place, entries before it have come or gone. Then all entries with
+-- its deadline are read again.
 local read, from = {}, 2
 if skip > 0 then read = redis.call('ZRANGEBYSCORE', index, first, '+inf', 'LIMIT', skip - 1, size + 1) end
 if read[1] ~= ARGV[5] or skip == 0 then
@@ -33,7 +35,8 @@ if seen == size then
   reply[4], reply[6] = score, last
   reply[5] = skip + seen - redis.call('ZCOUNT', index, first, '(' .. score)
 end
--- Removing comes last: it may remove the whole index, and without that a script breaks off when the slot is on its way.
+-- The removal comes last, as it may remove the whole index: while the slot moves to another node, a script breaks off
+-- at a key that does not exist.
 if ARGV[3] == '' then
 -- include: expire_members
 

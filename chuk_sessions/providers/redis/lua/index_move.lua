@@ -1,10 +1,10 @@
 -- Moves the deadline of an index entry later, never nearer; adds the entry if it is missing.
--- One that is as late already gets a millisecond more, so that index_lower can tell that it was moved.
+-- If the deadline is already as late, it moves by a millisecond, so that index_lower.lua can tell that it was moved.
 --
 -- KEYS[1]    index
 -- ARGV[1]    index entry
--- ARGV[2]    the deadline that its session is about to have, in microseconds
--- ARGV[3]    the entry that it takes the place of, if there is one: it then gets a later deadline than that
+-- ARGV[2]    the deadline that the session is about to get, in microseconds
+-- ARGV[3]    the entry that this one replaces, if there is one: the new entry then gets a later deadline than the old
 -- Reply      the deadline that the entry has now, in milliseconds
 --
 -- include: filing

@@ -5,7 +5,7 @@
 -- KEYS[2]    marker of this incarnation
 -- ARGV[1]    incarnation
 -- ARGV[2]    how long the marker lives, in milliseconds
--- ARGV[3]    '1' to leave a session alone that exists: it was taken for one that does not
+-- ARGV[3]    '1' to leave an existing session alone, because the caller took it for a missing one
 -- Reply      1 if the session was ended, 0 if it did not exist, -1 if it was left alone
 
 local inc = redis.pcall('HGET', KEYS[1], 'inc')

@@ -5,8 +5,8 @@
 -- KEYS[3]    its tombstone
 -- KEYS[4]    legacy key
 -- ARGV[1]    the text that the legacy key must hold; '' if it must not exist
--- ARGV[2]    when the legacy session was created, in microseconds, if it is of our sandbox and must end too; else ''
--- ARGV[3]    how long the tombstone outlives both, in milliseconds
+-- ARGV[2]    creation time of the legacy session in microseconds, if it is of our sandbox and must end too; else ''
+-- ARGV[3]    how long the tombstone outlives both copies, in milliseconds
 -- ARGV[4]    record version
 -- Reply      how many keys were removed; -1 if the legacy key holds another text: nothing was changed; {entry} if a
 --            session was removed and its user's index, from which the caller must remove that entry, is in another

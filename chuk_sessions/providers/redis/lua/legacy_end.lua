@@ -1,16 +1,16 @@
--- Deletes our session and leaves a tombstone, where the legacy key is in another slot: from then on nobody takes the
--- legacy copy over, which is removed next.
+-- Deletes our session and leaves a tombstone, if the legacy key is in another slot. From then on no process takes the
+-- legacy copy over; the caller removes it next.
 --
 -- KEYS[1]    our session
 -- KEYS[2]    the index in its slot
 -- KEYS[3]    its tombstone
 -- ARGV[1]    record version
--- ARGV[2]    when the legacy session was created, in microseconds; '' if there is none of our sandbox
+-- ARGV[2]    creation time of the legacy session in microseconds; '' if there is no legacy session of our sandbox
 -- ARGV[3]    PTTL of the legacy key
--- ARGV[4]    how long the tombstone outlives both, in milliseconds
--- Reply      1 if this ended a session, ours or a legacy one that had not been ended before, else 0; {entry} if ours
---            was removed and its user's index, from which the caller must remove that entry, is in another slot;
---            {'>', name} if our key is an alias
+-- ARGV[4]    how long the tombstone outlives both copies, in milliseconds
+-- Reply      1 if this ended our session, or a legacy session that had not been ended before, else 0; {entry} if our
+--            session was removed and its user's index, from which the caller must remove that entry, is in another
+--            slot; {'>', name} if our key is an alias
 --
 -- include: ending
 -- include: bury

@@ -1,12 +1,12 @@
--- Leaves a tombstone for a session that is about to end or to get a new id. It keeps out the copy that a process of a
--- legacy version may write back. Where there is no session of ours, it leaves none: the legacy copy, which may be another
--- sandbox's, must stay movable, and made-up ids must not fill the server.
+-- Leaves a tombstone for a session that is about to end or to get a new id. It keeps out the copy that a legacy process
+-- may write back. If there is no session of ours, the script leaves no tombstone: a legacy session, which may be
+-- another sandbox's, must stay movable, and made-up ids must not fill the server.
 --
 -- KEYS[1]    our session
 -- KEYS[2]    the index in its slot, not used
 -- KEYS[3]    its tombstone
 -- ARGV[1]    how long the tombstone outlives the session, in milliseconds
--- Reply      1, or 0 if there is no session of ours
+-- Reply      1 if there is a tombstone now, 0 if there is no session of ours
 --
 -- include: bury
 

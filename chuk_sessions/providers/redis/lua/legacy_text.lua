@@ -1,5 +1,5 @@
--- Reads a legacy session by itself. Where its key is in another slot than our session, this script and legacy_end.lua
--- are the two steps that replace legacy_delete.lua.
+-- Reads a legacy session by itself. If its key is in another slot than our session, this script and legacy_end.lua are
+-- the two steps that replace legacy_delete.lua.
 --
 -- KEYS[1]    legacy key
 -- ARGV       none

@@ -3,5 +3,5 @@
 -- KEYS[1]    lock
 -- ARGV[1]    token of this run
 -- ARGV[2]    how long the lock lives from now, in milliseconds
--- Reply      1 if it is still ours, else 0
+-- Reply      1 if this run holds the lock, else 0
 return redis.call('GET', KEYS[1]) == ARGV[1] and redis.call('PEXPIRE', KEYS[1], ARGV[2]) or 0

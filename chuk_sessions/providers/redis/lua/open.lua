@@ -1,6 +1,6 @@
 -- Touches each session as touch.lua does, and gives its record; a session of another user is neither touched nor given.
--- The record is read once, and the reply has in it what was written.
--- Reading large records takes long, and the server serves nobody else meanwhile: after so many the others must wait.
+-- Each record is read once, and the reply has the times that were written. While the script reads large records, the
+-- server serves no other client. So after a certain size it leaves out the rest of the keys.
 --
 -- KEYS[1..]  sessions, any number
 -- ARGV[1]    record version
@@ -8,7 +8,7 @@
 -- ARGV[3..]  for each key: '' for a session of anybody, or '=' and the user whose session it must be
 -- Reply      for each key: the fields of the record, each followed by its value, and with an interval 'now' followed by
 --            the time in microseconds; 0 if there is no live session of that user; -1 if this version cannot read the
---            record; -10 if the key was left out, and must be asked for again; the fields of an alias; or an error
+--            record; -10 if the key was left out and must be asked for again; the fields of an alias; or an error
 
 -- include: says
 local version, interval, clock = ARGV[1], tonumber(ARGV[2]), redis.call('TIME')

@@ -7,16 +7,16 @@
 -- KEYS[4]    the marker that cancels the new incarnation
 -- ARGV[1]    record version
 -- ARGV[2]    how long the old id stays an alias, in microseconds
--- ARGV[3]    the incarnation that the caller saw; '' if it has seen none, as the next two
+-- ARGV[3]    the incarnation that the caller saw; '' if the caller has not looked yet, as are the next two
 -- ARGV[4]    the deadline that the caller saw
--- ARGV[5]    the incarnation that the caller added to the index since
+-- ARGV[5]    the incarnation that the caller has added to the index since
 -- ARGV[6]    '' for a session of anybody, or '=' and the user whose session it must be
 -- ARGV[7..]  fields and values of the metadata to merge
--- Reply      1 if it was renewed; 0 if there is no live session, or it is condemned; -1 if this version cannot read the
---            record; -4 if the new incarnation was cancelled, so that it needs another one; -6 if the session is not that
---            user's; -9 if it is a copy that bind_settle.lua must settle first; {'>', name} if the key is an alias;
---            {entry, deadline, time} if the session has that entry in an index in another slot, which must get a new
---            entry with that deadline first: nothing was changed; the time is the server's, in microseconds
+-- Reply      1 if the session was renewed; 0 if there is no live session, or it is condemned; -1 if this version cannot
+--            read the record; -4 if the new incarnation was cancelled: the caller must add another; -6 if the session
+--            is not that user's; -9 if it is a copy that bind_settle.lua must settle first; {'>', name} if the key is
+--            an alias; {entry, deadline, time} if the session has that entry in an index in another slot, which must
+--            get a new entry with that deadline first: nothing was changed; the time is the server's, in microseconds
 --
 -- include: write
 -- include: filing
@@ -24,8 +24,8 @@
 if not found then return 0 end
 if ARGV[6] ~= '' and not (old[6] and ARGV[6] == '=' .. old[6]) then return -6 end
 if idle == $UNSETTLED then return -9 end
--- The new entry gets a later deadline than the old one, so that whoever reads the index by pages, in the order of the
--- deadlines, finds one of them.
+-- The new entry gets a later deadline than the old entry. A client that reads the index by pages, in the order of the
+-- deadlines, then finds one of the two.
 local filed = old[6] and not inc and redis.call('ZSCORE', KEYS[3], member_of(key, KEYS[3], old[6], old[4])) or 0
 if tonumber(filed) < 0 then return 0 end
 local former, new, index, grace, ends = key, KEYS[2], KEYS[3], tonumber(ARGV[2]), last or old[3]

@@ -1,10 +1,11 @@
 -- Touches each session: writes the time of last access and, with an idle timeout, the new deadline.
--- It runs for every request, so it reads no more than it needs: version, time of last access and deadline.
+-- It runs for every request, so it reads only the fields that it needs: version, time of last access and deadline.
 --
 -- KEYS[1..]  sessions, any number
 -- ARGV[1]    record version
--- ARGV[2]    touch interval in microseconds: a session that was touched more recently is not written, unless it would end
---            before its idle timeout has passed from now. What is written gets so much more, up to half of the timeout
+-- ARGV[2]    touch interval in microseconds: a session that was touched more recently is not written, unless it would
+--            end before its idle timeout has passed from now. A deadline that is written is later by the interval, but
+--            by no more than half of the idle timeout
 -- Reply      for each key: the time now in microseconds if the session is live; 0 if it does not exist or has expired;
 --            -1 if this version cannot read the record; the name of the new id if the key is an alias; or an error
 

@@ -1,26 +1,27 @@
--- Puts a session that exists elsewhere into our layout: creates it, or merges it with the one that is here.
--- It lives until the first of three moments: the lifetime given, the TTL of the legacy key, its own deadline. A session
--- that has none of them is not taken.
+-- Takes over a session of another place: creates it here, or merges it with the session that is here.
+-- It lives until the earliest of three moments: the end of the given lifetime, of the legacy key's TTL, and its own
+-- deadline. A session without any of the three is not taken over.
 --
 -- KEYS[1]    our session
 -- KEYS[2]    the index in its slot
 -- KEYS[3]    its tombstone
 -- KEYS[4]    its tombstone in the sandbox that it comes from
--- KEYS[5]    with ARGV[2], the legacy key, to be removed in the same step; else the marker to leave, if one is needed
+-- KEYS[5]    with ARGV[2], the legacy key, which is removed in the same step; else the marker to leave, if one is
+--            needed
 -- ARGV[1]    record version
--- ARGV[2]    the text that the legacy key must hold; '' if there is none
+-- ARGV[2]    the text that the legacy key must hold; '' if there is no legacy key
 -- ARGV[3]    lifetime in microseconds, or 0
--- ARGV[4]    its own deadline, or 0
--- ARGV[5]    '1' if it has a user, else '0'
+-- ARGV[4]    the session's own deadline, or 0
+-- ARGV[5]    '1' if the session has a user, else '0'
 -- ARGV[6]    user
 -- ARGV[7]    created
 -- ARGV[8]    accessed
 -- ARGV[9]    status
 -- ARGV[10]   the incarnation that was added to an index in another slot, or ''
 -- ARGV[11..] fields and values
--- Reply      a value of Adoption: 1 created, 2 merged, 0 expired or ended here since it was created, -1 the record here
---            cannot be read, -2 it is another user's, -3 the legacy key holds another text; -4 if the session that is
---            here is another incarnation than was added to the index; {'>', name} if our key is an alias
+-- Reply      a value of Adoption: 1 created, 2 merged, 0 expired or ended here since its creation, -1 the record here
+--            cannot be read, -2 the session here is another user's, -3 the legacy key holds another text; -4 if the
+--            session here is another incarnation than was added to the index; {'>', name} if our key is an alias
 --
 -- include: write
 -- include: filing
@@ -37,7 +38,7 @@ end
 if ends > 0 then left = math.min(left, ends - now) end
 if left <= 0 or left == math.huge then return 0 end
 left = math.min(left, 9e16)
--- A tombstone keeps out what was ended here since it was created.
+-- A tombstone keeps out a session that was ended here since its creation.
 for i = 3, 4 do
   local ended = tonumber(redis.call('GET', KEYS[i]) or nil)
   if ended and tonumber(created) <= ended then
@@ -46,7 +47,7 @@ for i = 3, 4 do
   end
 end
 local noted, here = note and redis.call('GET', note) or '', created .. ' ' .. (found and old[4] or created)
--- The marker without the session that came means that the session was ended here since.
+-- A marker without the session that came means that the session was ended here since.
 local came = string.find(noted, created .. ' ', 1, true) == 1
 if came and not (found and noted == here) then return 0 end
 local user, filed = ARGV[5] == '1' and ARGV[6], ARGV[10]
@@ -55,7 +56,8 @@ if found then
   if (old[6] or false) ~= user then return -2 end
   if (inc or '') ~= filed then return -4 end
   created = old[4]
-  -- Of common fields the side that was used last has its way; if both were used at the same time, the one that comes.
+  -- A common field gets the value of the side that was touched last; if both were touched at the same time, the value
+  -- that comes.
   local newer = tonumber(accessed) >= tonumber(old[2])
   if newer then items[1], items[2] = 'accessed', accessed end
   for i = 11, #ARGV, 2 do
@@ -80,7 +82,7 @@ if stays then
 end
 items[#items + 1], items[#items + 2] = 'expires', string.format('%.0f', expires)
 write('HSET', items)
--- As in create.lua: fields of an expired record that this one does not have.
+-- As in create.lua: removes the fields of an expired record that the new record lacks.
 local kept, gone = {}, {}
 for i = 1, #items, 2 do kept[items[i]] = true end
 for _, field in ipairs(stale) do

@@ -1,9 +1,9 @@
--- Puts an alias that comes from elsewhere, if its key is free.
+-- Writes an alias of another place, if its key is free.
 --
 -- KEYS[1]    alias
--- ARGV[1]    the name that it stands for
--- ARGV[2]    how long it lives, in milliseconds
--- Reply      1 if it was put, 0 if the key exists
+-- ARGV[1]    the name of the current id
+-- ARGV[2]    how long the alias lives, in milliseconds
+-- Reply      1 if the alias was written, 0 if the key exists
 
 local clock = redis.call('TIME')
 if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end

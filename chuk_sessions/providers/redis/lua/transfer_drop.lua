@@ -1,8 +1,8 @@
--- Removes a legacy session if it is still what was read.
+-- Removes a legacy session if it has not changed since it was read.
 --
 -- KEYS[1]    legacy key
 -- ARGV[1]    the text that was read
--- Reply      1 if it was removed, 0 if the key holds another text, -1 if it is gone
+-- Reply      1 if the session was removed, 0 if the key holds another text, -1 if it is gone
 
 local text = redis.pcall('GET', KEYS[1])
 if not text then return -1 end

@@ -1,12 +1,12 @@
--- Removes a legacy session that was put under our key in another slot, and leaves a marker that says so.
+-- Removes a legacy session that was copied to our key in another slot, and leaves a marker of this.
 --
 -- KEYS[1]    legacy key
 -- KEYS[2]    marker
 -- ARGV[1]    the text that was read
--- ARGV[2]    when that session was created
+-- ARGV[2]    creation time of that session
 -- ARGV[3]    how long the marker lives, in milliseconds
--- Reply      1 if the session was removed. Else what the key is now: -1 another text, 0 gone; or, if the marker says
---            that the same session was taken before, -2 another text, 2 gone
+-- Reply      1 if the session was removed; -1 if the key holds another text, 0 if it is gone; -2 and 2 for the same if
+--            the marker says that this session was removed before
 
 local text = redis.pcall('GET', KEYS[1])
 if text == ARGV[1] then

@@ -1,14 +1,14 @@
--- Removes a session that was put here, as if it had never come.
+-- Removes a session that transfer_adopt.lua created here, as if it had never come.
 --
 -- KEYS[1]    our session
 -- KEYS[2]    the index in its slot
 -- KEYS[3]    the marker that came with it, if there is one
--- ARGV[1]    when the session was created
+-- ARGV[1]    creation time of the session
 -- ARGV[2]    record version
--- ARGV[3..]  to remove it only if it is as it was put: all its fields and values but creation time, deadline and
---            incarnation; else nothing
--- Reply      1 if it was removed, and the marker with it, else 0; {entry} if it was removed and its user's index, from
---            which the caller must remove that entry, is in another slot
+-- ARGV[3..]  to remove only a session that has not changed since: all its fields and values except creation time,
+--            deadline and incarnation; else nothing
+-- Reply      1 if the session and the marker were removed, else 0; {entry} if they were removed and the user's index,
+--            from which the caller must remove that entry, is in another slot
 --
 -- include: ending
 

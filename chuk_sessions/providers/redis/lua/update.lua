@@ -1,11 +1,11 @@
--- Merges metadata into a live session, removing other fields, or replaces its metadata, and touches the session.
+-- Merges metadata into a live session, perhaps with fields to remove, or replaces its metadata; touches the session.
 --
 -- KEYS[1]    session
 -- ARGV[1]    record version
 -- ARGV[2]    '1' to replace all metadata, '0' to merge, '2' to merge and to remove fields
 -- ARGV[3..]  with '2', how many fields to remove, and these fields; then fields and values
--- Reply      1 if it was updated; 0 if there is no live session; -1 if this version cannot read the record; {'>', name}
---            if the key is an alias
+-- Reply      1 if the session was updated; 0 if there is no live session; -1 if this version cannot read the record;
+--            {'>', name} if the key is an alias
 --
 -- include: write
 

@@ -2,8 +2,8 @@
 --
 -- KEYS[1]    session
 -- ARGV[1]    record version
--- Reply      {user, creation time, incarnation} if it is live; 0 if not; -1 if this version cannot read the record;
---            {'>', name} if the key is an alias
+-- Reply      {user, creation time, incarnation} if the session is live; 0 if not; -1 if this version cannot read the
+--            record; {'>', name} if the key is an alias
 --
 -- include: write
 

@@ -1,5 +1,5 @@
--- Defines created_here(), which gives when the session of KEYS[1] was created, or 0, and bury(clock, created, left),
--- which leaves a tombstone for left milliseconds.
+-- Defines created_here(), which gives the creation time of the session in KEYS[1], or 0, and bury(clock, created,
+-- left), which leaves a tombstone for left milliseconds.
 --
 -- KEYS[1] is the session, KEYS[2] the index in its slot, KEYS[3] the tombstone. The tombstone must keep the session out
 -- even if the clock of the application that created it is ahead of the server's. So its time is no earlier than the

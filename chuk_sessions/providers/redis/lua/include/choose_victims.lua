@@ -1,8 +1,9 @@
--- Part of room.lua, for a user who may not have one more: fills victims with the keys of the sessions to end, members
--- with the index entries to remove, and doomed with those of the sessions to condemn, if there are any.
+-- Part of room.lua, for a user who already has as many sessions as allowed. It fills victims with the keys of the
+-- sessions to end, members with the index entries to remove, and doomed with the entries of sessions to condemn, if
+-- there are any.
 --
--- mine is the prefix of the user's entries. A session that ended unseen, because nobody touched it, is known by its
--- key: that does not exist or has another creation time. Only its entry is removed then.
+-- mine is the prefix of the user's entries. If the key of an entry does not exist or has another creation time, its
+-- session ended because it was not touched. Only the entry is removed then.
 --
 -- include: live_of
 -- include: condemned_of
@@ -29,8 +30,8 @@ for i = 1, math.min(excess, $MAX_VICTIMS) do
   end
 end
 if excess > $MAX_VICTIMS or (missing[1] and not may_condemn) then
-  -- The reply has all live sessions, not only those to end: if other clients change the user's sessions first, the next
-  -- attempt still has most of those that it must end among its KEYS.
+  -- The reply has all live sessions, not only those to end. If other clients change the user's sessions first, the next
+  -- attempt still has most of the sessions that it must end among its KEYS.
   local reply = {0, math.max(excess, 0), #left, unpack(left)}
   for i = 1, math.min(#live, $MAX_VICTIMS) do reply[#reply + 1] = live[i] end
   return reply

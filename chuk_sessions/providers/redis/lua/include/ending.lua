@@ -1,7 +1,8 @@
 -- Defines ending(key, index, version), which deletes a session.
 --
--- It returns how many keys that removed. If the user's index is in another slot, it also returns the index entry to
--- remove there. It returns {'>', name} if the key is an alias, and an error of the server other than WRONGTYPE.
+-- It returns how many keys were removed. If the user's index is in another slot, it also returns the index entry to
+-- remove there. It returns {'>', name} if the key is an alias, and passes on an error of the server other than
+-- WRONGTYPE.
 
 local function ending(key, index, version)
   local old, inc = redis.pcall('HMGET', key, 'v', 'user', 'created'), false

@@ -1,8 +1,8 @@
 -- Adds the index entry member to index, or moves its score. Needs now and expires, both in microseconds.
 --
 -- An entry is added before its session is written, and removed after its session is gone. One in eight additions
--- removes some of what has expired, which is enough to keep the index small. The index gets an eighth more than it needs to
--- live, so that not every new entry moves its deadline.
+-- removes some expired entries, which is enough to keep the index small. The index lives an eighth longer than it needs
+-- to, so that not every new entry moves its deadline.
 
   local final = math.ceil(expires / 1000)
   local added = redis.call('ZADD', index, final, member)

@@ -1,7 +1,7 @@
 -- Defines live_of(index, mine, now), which gives the entries of a user's live sessions, oldest first.
 --
--- mine is the prefix of that user's entries. It looks at a bounded number of entries of the index: ask ZCOUNT first
--- whether there are more.
+-- mine is the prefix of that user's entries. It reads a bounded number of entries of the index: the caller asks ZCOUNT
+-- first whether there are more.
 
 local function live_of(index, mine, now)
   local found, births, after = {}, {}, '(' .. string.format('%.0f', math.floor(now / 1000))

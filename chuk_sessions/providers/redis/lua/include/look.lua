@@ -5,9 +5,9 @@
 --   inc, idle, last  of a record of version 1+: incarnation, idle timeout, end of the whole lifetime; else false
 --
 -- It ends the script with
---   -1            the key holds something else, which is left alone; the fields of metadata are not looked into
---   {'>', name}   the key is an alias, which a renewed session leaves for a while; name is the id to ask for instead
---   an error      of the server, other than WRONGTYPE (-1): a missing permission, say, is for the caller to hear
+--   -1            if the key holds another value, which is left alone; the fields of metadata are not checked
+--   {'>', name}   if the key is an alias, which a renewed session leaves for a while; name is the current id
+--   an error      of the server other than WRONGTYPE (which is -1), such as a missing permission
 
 local key, version, clock = KEYS[1], ARGV[1], redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]

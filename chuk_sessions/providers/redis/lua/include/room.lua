@@ -1,13 +1,13 @@
 -- Ends the user's oldest sessions if there is no room for one more, and adds the index entry member.
 --
 -- It needs key (the session that the entry is for), index, member, mine, now, expires and doomed, which is nil. ARGV[4]
--- is how many sessions the user may have, 0 for any number, with a minus if sessions may be condemned (see condemn.lua);
--- KEYS[3..] may be ended. It ends the script with
---   {0, excess, n, entries...}  if a session that must be ended is not among KEYS and none may be condemned, or more must
---                               be ended than one script may: how many must, and entries of the user, of which the first
---                               n are of condemned sessions, the others of live ones, oldest first
---   {0, -1}                     if there may be no room, and there are too many entries to look at
--- It sets doomed to the entries that it condemned; to nil or false if there are none.
+-- is how many sessions the user may have, 0 for any number, negative if sessions may be condemned (see condemn.lua);
+-- KEYS[3..] are sessions that may be ended. It ends the script with
+--   {0, excess, n, entries...}  if a session that must be ended is not among KEYS and none may be condemned, or if one
+--                               script may not end so many: excess is how many must end. Of the user's entries, the
+--                               first n are of condemned sessions, the others of live sessions, oldest first
+--   {0, -1}                     if there may be no room, and the index has too many entries to read
+-- It sets doomed to the entries of the sessions that it condemned; to nil or false if there are none.
 
   local victims, members = nil, nil
   if ARGV[4] ~= '0' then

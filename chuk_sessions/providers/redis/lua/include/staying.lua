@@ -1,5 +1,5 @@
--- Part of touch.lua and open.lua: of a session with an idle timeout, sets due if its deadline must be moved now, and
--- stays to the deadline to write.
+-- Part of touch.lua and open.lua, for a session with an idle timeout: sets due if its deadline must be moved now, and
+-- sets stays to the deadline to write.
 --
 -- It needs idle and last (nil without an idle timeout), expires, now and interval, all in microseconds.
 

@@ -2,7 +2,7 @@
 -- is not nil.
 --
 -- It needs key, text (the time now in microseconds), stays, found and i. It sets done, which is a table if nothing was
--- written; an error that the caller of the script must hear is in found[i] then.
+-- written. An error that the reply must have is then in found[i].
 
       -- On OOM or MISCONF, skip the touch so that the session survives. With an idle timeout a skipped touch would end
       -- it, so PEXPIREAT comes first: a full server accepts it, and every write after it.
@@ -13,8 +13,8 @@
         done = redis.pcall('HSET', key, 'accessed', text)
       end
       if type(done) == 'table' then
-        -- That the server is no master, or one cut off, is the error of the whole reply, as the client acts on it. So is
-        -- that its cluster is down.
+        -- If the server is no master, or is a master cut off from its replicas, or its cluster is down, that is the
+        -- error of the whole reply: the client acts on it.
         if says(done, 'READONLY') or says(done, 'NOREPLICAS') then return done end
         if string.find(done.err, 'the cluster is down', 1, true) then return done end
         if not says(done, 'OOM') and not says(done, 'MISCONF') then found[i] = done end

@@ -4,11 +4,11 @@
 --   touched              the time of last access to write, which never runs backwards
 --   stays                with an idle timeout: the deadline to write; else false or nil
 --   write(command, ...)  runs a command on the session with any number of arguments
---   touch(items)         writes these fields and values, the time of last access and the deadline of an idle timeout
+--   touch(items)         writes these fields and values, the time of last access and, with an idle timeout, stays
 --
 -- include: look
 
--- In slices, as a Lua call takes fewer than 8,000 arguments.
+-- It writes in slices, as a Lua call takes fewer than 8,000 arguments.
 local function write(command, items)
   for i = 1, #items, 2000 do
     redis.call(command, key, unpack(items, i, math.min(i + 1999, #items)))
