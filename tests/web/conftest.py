@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -11,8 +11,16 @@ from chuk_sessions import SessionManager
 from chuk_sessions.providers import memory, redis
 from chuk_sessions.web import SessionMiddleware
 from tests.support.asgi import Browser, Endpoint, application
+from tests.support.log_threads import log_threads_ended
 
 ON_STORES = [pytest.param("memory"), pytest.param("redis", marks=pytest.mark.redis)]
+
+
+@pytest.fixture(autouse=True)
+def no_log_threads() -> Iterator[None]:
+    """Litestar and Quart begin one for each application."""
+    with log_threads_ended():
+        yield
 
 
 @pytest.fixture(params=ON_STORES)
