@@ -5,7 +5,7 @@ How a page is written, so that it is tested:
 * The Python blocks of a page run from top to bottom in one namespace, on the memory store, in an empty folder. They may
   await. So a later block uses what an earlier one made.
 * A block of `text` below a Python block is what that one printed; `...` stands for anything. Output that no block shows
-  is a failure.
+  is a failure, and so is a warning in the log.
 * Every function that a page defines is called on it.
 * With the comment `<!-- file: name.py -->` on the line above its fence, a block is a piece of that file as well, and
   later blocks may import what is there by then. A file whose name begins with `test_` is not run with the page: pytest
@@ -17,6 +17,7 @@ How a page is written, so that it is tested:
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import subprocess
 import sys
@@ -86,12 +87,16 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", DOCS, ids=name_of)
-def test_page_runs(page: Page, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_page_runs(
+    page: Page, folder: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
     """As the head of this file says."""
     run = Run(page, folder)
     with called_functions(page.path) as called:
         run.blocks(capsys)
     assert run.defined <= called
+    warnings = [(record.name, record.getMessage()) for record in caplog.records if record.levelno >= logging.WARNING]
+    assert not warnings, f"{page.path.name} does not show what was logged"
     for name, text in page.files().items():
         assert (folder / name).read_text() == text
     if any(name.startswith("test_") for name in page.files()):
