@@ -88,11 +88,11 @@ async def test_a_server_that_is_always_slow_costs_no_connection_each_time(
     monkeypatch.setattr(doubt, "QUIET", 0.05)
     monkeypatch.setattr(doubt, "LATE", 0.1)
     async with Proxy(redis_server.host, redis_server.port) as proxy:
-        client = Client(proxy.url)
+        client = Client(f"{proxy.url}?socket_timeout=1")
         await client.call(b"SET", "k", "v")
         proxy.delay = 0.15
         for _ in range(6):
-            await time_passes(0.06)
+            await time_passes(0.15)
             assert await client.call(b"GET", "k", replay=Replay.READ) == b"v"
-        assert proxy.accepted == 2
+        assert 2 <= proxy.accepted <= 3  # it was seven
         assert client.stats()["reconnects"] == 0
