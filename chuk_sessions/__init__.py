@@ -70,7 +70,7 @@ __version__ = "0.7.0"
 
 
 def __getattr__(name: str) -> Any:
-    """What is loaded when it is first asked for: the modules ``memory`` and ``redis``, and ``CSRFTokenInfo``."""
+    """Load the modules ``memory`` and ``redis``, and ``CSRFTokenInfo``, at the first access."""
     if name in ("memory", "redis"):
         return import_module(f"chuk_sessions.providers.{name}")
     if name == "CSRFTokenInfo":

@@ -1,4 +1,4 @@
-"""What the arguments of ``SessionManager`` must be: a wrong one is an error that names it, and nothing is stored."""
+"""The checks of the arguments of ``SessionManager``. An error names the wrong argument, and nothing is stored."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ __all__ = [
 
 MAX_HOURS = 100 * 365.25 * 24
 HOUR = 3600.0
-MAX_LIMIT = 10_000  # sessions per user: the oldest is looked for among all of them
+MAX_LIMIT = 10_000  # sessions per user: a create looks through all of them for the oldest
 MAX_BATCH = 10_000
 SANDBOX_VARIABLES = ("CHUK_SANDBOX_ID", "CHUK_HOST_SANDBOX_ID")
 
 
 def choose_sandbox(sandbox_id: str | None, random_bytes: Callable[[int], bytes] = urandom) -> str:
-    """The sandbox of a manager that was given this one, or None; see ``SessionManager``."""
+    """Choose the sandbox of a manager: the argument, else one of the variables, else a random name."""
     name = "sandbox_id"
     for each in SANDBOX_VARIABLES:
         if sandbox_id is None and (text := variable(each)):
@@ -48,7 +48,7 @@ def choose_sandbox(sandbox_id: str | None, random_bytes: Callable[[int], bytes] 
     if sandbox_id is None:
         sandbox_id = f"sandbox-{random_bytes(4).hex()}"
     sandbox_id = grid.check_segment(name, sandbox_id)
-    if variable(SANDBOX_VARIABLES[0]) in ("", sandbox_id):  # also without the white space that stood around it
+    if variable(SANDBOX_VARIABLES[0]) in ("", sandbox_id):  # this also strips white space from the variable
         leave(SANDBOX_VARIABLES[0], sandbox_id)
     return sandbox_id
 
@@ -65,7 +65,7 @@ def _number(name: str, value: Any, unit: str) -> float:
 
 
 def check_user(name: str, value: Any, alternative: str = "") -> str:
-    """A user id as a plain str. Raises TypeError for anything else, ValueError for one over 64 KiB."""
+    """Return a user id as a plain str. Raises TypeError if it is no str, ValueError if it is over 64 KiB."""
     if type(value) is str and len(value) <= MAX_USER_BYTES // 4:
         return value
     user_id = grid.check_text(name, value, alternative)
@@ -74,7 +74,7 @@ def check_user(name: str, value: Any, alternative: str = "") -> str:
 
 
 def check_id(name: str, value: Any) -> str:
-    """A session id as a plain str. Raises TypeError for anything else, ValueError for one over 1 KiB."""
+    """Return a session id as a plain str. Raises TypeError if it is no str, ValueError if it is over 1 KiB."""
     if type(value) is str and len(value) <= MAX_ID_BYTES // 4:  # a character takes four bytes at most
         return value
     session_id = grid.check_text(name, value)
@@ -83,21 +83,21 @@ def check_id(name: str, value: Any) -> str:
 
 
 def check_new_id(name: str, value: Any) -> str:
-    """A session id that may be allocated. Raises as ``check_id``, and ValueError for what is no path segment."""
+    """Return a session id that may be allocated. Raises as ``check_id``, and ValueError if it is no path segment."""
     return grid.check_segment(name, check_id(name, value))
 
 
 def not_found(session_id: str) -> bool:
-    """False, for a session that was not found. Raises ValueError if the id is over 1 KiB: no session has such a one.
+    """Return False for a session that was not found. Raises ValueError for an id over 1 KiB, which no session can have.
 
-    Not every storage looks at that, and to ask only here costs those nothing that are found.
+    Not every storage checks the size. A check only here costs nothing for sessions that are found.
     """
     check_size("session_id", session_id, MAX_ID_BYTES)
     return False
 
 
 def id_or_error(value: Any) -> str | Exception:
-    """One of several ids as a plain str, or what ``check_id`` raised."""
+    """Return one of several ids as a plain str, or the exception of ``check_id``."""
     try:
         return check_id("a session id", value)
     except (TypeError, ValueError) as exc:
@@ -105,14 +105,14 @@ def id_or_error(value: Any) -> str | Exception:
 
 
 def check_several(name: str, values: Any, of_what: str) -> list[Any]:
-    """The items of an iterable. Raises TypeError for what is none, for text, and for a mapping."""
+    """Return the items of an iterable. Raises TypeError if it is no iterable, and for text and mappings."""
     if isinstance(values, (str, bytes, bytearray, Mapping)) or not isinstance(values, Iterable):
         raise TypeError(f"{name} must be several {of_what}, got {type(values).__name__}")
     return list(values)
 
 
 def check_keep(keep: Any) -> frozenset[str]:
-    """The ids that are kept: one, several or, for None, none. Raises TypeError for anything else, as ``check_id``."""
+    """Return the ids to keep; the argument is an id, several ids, or None for no id. Raises as ``check_id``."""
     if keep is None:
         return frozenset()
     if isinstance(keep, str):
@@ -121,10 +121,10 @@ def check_keep(keep: Any) -> frozenset[str]:
 
 
 def check_removed(remove: Any, metadata: Metadata) -> tuple[str, ...]:
-    """The top-level keys that an update by ``metadata`` removes, each once, as the text that JSON makes of it.
+    """Return the top-level keys that an update by ``metadata`` removes, each once, as the text that JSON makes of it.
 
-    Raises TypeError for what is no several keys, text included, and for what cannot be a key; ValueError for a key that
-    ``metadata`` has too; MetadataError for metadata whose keys cannot be stored.
+    Raises TypeError if ``remove`` is no iterable of keys, or is text, and for an item that cannot be a key; ValueError
+    for a key that ``metadata`` has too; MetadataError for metadata whose keys cannot be stored.
     """
     removed = dict.fromkeys(map(_removed_key, check_several("remove", remove, "keys")))
     if removed and not removed.keys().isdisjoint(text_keys(metadata)):
@@ -140,7 +140,7 @@ def _removed_key(key: Any) -> str:
 
 
 def seconds_of(name: str, hours: Any) -> float:
-    """Hours as seconds; ValueError unless they are over 0 and at most 100 years."""
+    """Convert hours to seconds. Raises ValueError unless they are over 0 and at most 100 years."""
     value = _number(name, hours, "hours")
     if not 0 < value <= MAX_HOURS:
         raise ValueError(f"{name} must be over 0 and at most {MAX_HOURS:.0f} hours (100 years), got {value!r}")
@@ -148,14 +148,14 @@ def seconds_of(name: str, hours: Any) -> float:
 
 
 def check_flag(name: str, value: Any) -> bool:
-    """A bool itself. Raises TypeError for anything else, ``"false"`` for instance."""
+    """Return a bool. Raises TypeError for anything else, such as the text ``"false"``."""
     if type(value) is not bool:
         raise TypeError(f"{name} must be a bool, got {type(value).__name__}")
     return value
 
 
 def check_limit(number: Any) -> int:
-    """How many sessions a user may have; 0 for None, which is any number."""
+    """Return how many sessions a user may have; 0 for None, which means any number."""
     if number is None:
         return 0
     if type(number) is not int:
@@ -166,7 +166,7 @@ def check_limit(number: Any) -> int:
 
 
 def check_idle(minutes: Any, touch_interval: float) -> float:
-    """Seconds from the last touch to the end of the session; 0 for None, which is no idle time."""
+    """Return the seconds from the last touch to the end of the session; 0 for None, which means no idle time."""
     if minutes is None:
         return 0.0
     seconds = _number("idle_ttl_minutes", minutes, "minutes") * 60
@@ -178,7 +178,7 @@ def check_idle(minutes: Any, touch_interval: float) -> float:
 
 
 def check_batch(number: Any) -> int:
-    """How many sessions to read at a time."""
+    """Return how many sessions to read at a time."""
     if type(number) is not int:
         raise TypeError(f"batch must be an int, got {type(number).__name__}")
     if not 1 <= number <= MAX_BATCH:
@@ -187,7 +187,7 @@ def check_batch(number: Any) -> int:
 
 
 def check_count(amount: Any) -> int:
-    """How much to add to a counter."""
+    """Return the amount to add to a counter."""
     if type(amount) is not int:
         raise TypeError(f"amount must be an int, got {type(amount).__name__}")
     if amount not in INT64:
@@ -196,7 +196,7 @@ def check_count(amount: Any) -> int:
 
 
 def check_interval(seconds: Any, name: str = "touch_interval") -> float:
-    """Seconds as a float; ValueError unless they are from 0 to 100 years."""
+    """Return seconds as a float. Raises ValueError unless they are from 0 to 100 years."""
     value = _number(name, seconds, "seconds")
     if not 0 <= value <= MAX_HOURS * HOUR:
         raise ValueError(f"{name} must be from 0 seconds to 100 years, got {value!r}")

@@ -1,4 +1,4 @@
-"""Many calls at once, with a result or an exception for each; and one that nobody waits for."""
+"""Many calls at once, with a result or an exception for each; and a call in the background."""
 
 from __future__ import annotations
 
@@ -19,15 +19,16 @@ T = TypeVar("T")
 
 
 def slices(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
-    """The items in order, so many at a time: what is done for each slice leaves room for others in between."""
+    """Give the items in order, ``size`` at a time: between two slices other tasks can run."""
     return (items[start : start + size] for start in range(0, len(items), size))
 
 
 async def batch(calls: Sequence[Coroutine[Any, Any, T] | Exception]) -> list[T | Exception]:
-    """The result of each call, or what it raised; begun in one turn of the loop, so that their commands leave together.
+    """Await all calls. Return the result of each, or its exception.
 
-    An exception in the place of a call, which could not be made, is its result. What is no error of a call, such as a
-    KeyboardInterrupt, is raised.
+    All begin in one turn of the loop, so that their commands leave together. An exception in the place of a call, for a
+    call that could not be made, is its own result. A BaseException that is no Exception, such as KeyboardInterrupt, is
+    raised.
     """
     waiting = (_raise(call) if isinstance(call, Exception) else call for call in calls)
     results = await asyncio.gather(*waiting, return_exceptions=True)
@@ -42,10 +43,10 @@ async def _raise(error: Exception) -> Any:
 
 
 def in_order(ended: Sequence[tuple[bool, str] | Exception]) -> list[bool | Exception]:
-    """What deletions that were begun at once would have given one after the other.
+    """Return the results that concurrent deletions would have had one after the other.
 
-    Each gave whether it ended a session, and the id that this had: the first to reach a session is the one that ended
-    it, though another, which did not have to follow an alias, may have been faster.
+    Each of ``ended`` is whether the deletion ended a session, and the id of that session. Of several deletions of one
+    session the first in order has ended it. In fact another may have been faster, as it did not follow an alias.
     """
     left = Counter(each[1] for each in ended if not isinstance(each, Exception) and each[0])
     results: list[bool | Exception] = []
@@ -62,10 +63,10 @@ _tasks: set[asyncio.Task[object]] = set()
 
 
 def in_background(undo: Callable[[], Coroutine[Any, Any, object]]) -> None:
-    """Try to undo what nobody will ask for; the caller, whose deadline may have passed, is told without waiting.
+    """Run ``undo`` in the background, as the caller may not wait: its deadline may have passed.
 
-    While the storage fails it is tried again, for some ten seconds: a slow server may have carried out by then what is
-    to be undone.
+    While the storage fails, ``undo`` runs again, for some ten seconds. By then a slow server may have carried out the
+    call that is to be undone.
     """
     task: asyncio.Task[object] = asyncio.get_running_loop().create_task(_persist(undo))
     _tasks.add(task)
@@ -86,4 +87,4 @@ async def _persist(undo: Callable[[], Coroutine[Any, Any, object]]) -> None:
 def _ended(task: asyncio.Task[object]) -> None:
     _tasks.discard(task)
     if not task.cancelled():
-        task.exception()  # looked at: that it failed changes nothing
+        task.exception()  # retrieved, so that asyncio does not log it; the failure changes nothing

@@ -1,14 +1,16 @@
-"""``custom_metadata`` to JSON and back: as one document, or one text per top-level key.
+"""Encodes ``custom_metadata`` as JSON and decodes it: as one document, or as one text per top-level key.
 
-What is read equals ``json.loads(json.dumps(metadata))``. orjson alone would break that promise: it writes NaN and
-Infinity as null, reads integers beyond 64 bits as floats, and takes dataclasses and datetimes that ``json`` refuses.
-So orjson does what it does faithfully; the rest is written by ``json`` behind ``JSON_MARK`` and read by it again.
-``json`` and orjson both escape newlines, so the mark occurs nowhere else, and it is white space to any other reader.
+Metadata that is read equals ``json.loads(json.dumps(metadata))``. orjson alone would break that promise: it writes NaN
+and Infinity as null, reads integers beyond 64 bits as floats, and takes dataclasses and datetimes that ``json``
+refuses. So orjson writes the values for which it agrees with ``json``. Other values are written by ``json`` behind
+``JSON_MARK``, and read by ``json``. Both escape newlines in their texts, so the mark occurs nowhere else; to any other
+reader it is white space.
 
-UUID and Enum members, which ``json`` refuses, are taken as their JSON value.
+UUID and Enum members, which ``json`` refuses, are written as their JSON value.
 
-Metadata may be ``MAX_LEVELS`` levels deep, on every Python and however deep its caller stands. What earlier versions
-stored may be deeper: reading has no limit (see ``flat_json``), and ``levels=ANY_DEPTH`` writes again what was read.
+Metadata may be ``MAX_LEVELS`` levels deep, on every Python and at any depth of the caller's stack. Metadata that
+earlier versions stored may be deeper: reading has no limit (see ``flat_json``), and ``levels=ANY_DEPTH`` writes such
+metadata again.
 """
 
 from __future__ import annotations
@@ -45,15 +47,15 @@ Metadata = dict[Any, Any]
 
 JSON_MARK = "\n"
 FAITHFUL = OPT_PASSTHROUGH_DATACLASS | OPT_PASSTHROUGH_DATETIME | OPT_PASSTHROUGH_SUBCLASS
-MAX_LEVELS = 200  # containers in one another, the metadata itself included
+MAX_LEVELS = 200  # containers inside one another, the metadata itself included
 ANY_DEPTH = sys.maxsize
-DEEP = 2 * MAX_LEVELS  # characters that the text of a value must have to be too deep, as each level takes two
+DEEP = 2 * MAX_LEVELS  # a shorter text cannot be too deep, as each level takes two characters
 TOO_DEEP = f"nested deeper than {MAX_LEVELS} levels"
 REFUSALS = (TypeError, ValueError)  # of json and orjson alike
 
 
 def encode_document(metadata: Metadata, levels: int = MAX_LEVELS) -> str:
-    """``metadata`` as one JSON text. Raises MetadataError that names the path to what cannot be stored."""
+    """Encode ``metadata`` as one JSON text. Raises MetadataError with the path to a value that cannot be stored."""
     try:
         return _encode(metadata if type(metadata) is dict else check_dict(metadata), levels)
     except REFUSALS as exc:
@@ -61,7 +63,7 @@ def encode_document(metadata: Metadata, levels: int = MAX_LEVELS) -> str:
 
 
 def decode_document(text: str) -> dict[str, Any]:
-    """The metadata in a text that ``encode_document`` wrote. Raises ValueError for another."""
+    """Decode a text that ``encode_document`` wrote. Raises ValueError for any other text."""
     document = read_json(text) if text.startswith(JSON_MARK) else loads(text)
     if not isinstance(document, dict):
         raise ValueError("a metadata document must be a JSON object")
@@ -69,7 +71,7 @@ def decode_document(text: str) -> dict[str, Any]:
 
 
 def merge_document(text: str, metadata: Metadata) -> str:
-    """``text`` with the keys of ``metadata`` set. Raises MetadataError as ``encode_document`` does."""
+    """Return ``text`` with the keys of ``metadata`` set. Raises MetadataError as ``encode_document`` does."""
     try:
         if type(metadata) is dict and text[0] == "{":
             merged = loads(text)
@@ -83,14 +85,14 @@ def merge_document(text: str, metadata: Metadata) -> str:
                     _check_depth(after, metadata, MAX_LEVELS)
                 if "null" not in after or not _has_non_finite(metadata):
                     return after
-        # Which keys are equal once they are JSON, and which of them counts, is for json to say.
+        # json decides which keys are equal as JSON, and which of these keys counts.
         return _encode(decode_document(text) | decode_document(encode_document(metadata)), ANY_DEPTH)
     except REFUSALS as exc:
         raise _refusal(metadata, exc) from exc
 
 
 def drop_keys(text: str, keys: Iterable[str]) -> str:
-    """``text`` without these keys, each as ``text_key`` gives it; those that it does not have are left out."""
+    """Return ``text`` without these keys, each as ``text_key`` gives it; a key that ``text`` lacks is no error."""
     document = decode_document(text)
     for key in keys:
         document.pop(key, None)
@@ -98,7 +100,7 @@ def drop_keys(text: str, keys: Iterable[str]) -> str:
 
 
 def encode_fields(metadata: Metadata, levels: int = MAX_LEVELS) -> dict[str, str]:
-    """Each top-level key of ``metadata`` with its value as JSON. Raises MetadataError as ``encode_document`` does."""
+    """Encode the value of each top-level key of ``metadata`` as JSON. Raises MetadataError as ``encode_document``."""
     fields: dict[str, str] = {}
     levels -= 1
     try:
@@ -110,12 +112,12 @@ def encode_fields(metadata: Metadata, levels: int = MAX_LEVELS) -> dict[str, str
 
 
 def encode_value(value: object) -> str:
-    """One value as ``encode_fields`` writes it, however deep. Raises TypeError or ValueError for what is refused."""
+    """Encode one value as ``encode_fields`` does, of any depth. Raises TypeError or ValueError if it is refused."""
     return _encode(value, ANY_DEPTH)
 
 
 def decode_fields(fields: dict[str, str]) -> dict[str, Any]:
-    """The metadata that ``encode_fields`` wrote. Raises ValueError for anything else."""
+    """Decode the fields that ``encode_fields`` wrote. Raises ValueError for anything else."""
     joined = ",".join(fields.values())
     if JSON_MARK in joined:
         return {key: _decode(value) for key, value in fields.items()}
@@ -126,7 +128,7 @@ def decode_fields(fields: dict[str, str]) -> dict[str, Any]:
 
 
 def check_dict(metadata: object) -> Metadata:
-    """``metadata`` itself; MetadataError if it is no dict."""
+    """Return ``metadata``. Raises MetadataError if it is no dict."""
     if not isinstance(metadata, dict):
         raise MetadataError(f"custom_metadata must be a dict, got {type(metadata).__name__}; nothing was stored")
     return metadata
@@ -134,7 +136,7 @@ def check_dict(metadata: object) -> Metadata:
 
 def _encode(value: object, levels: int = MAX_LEVELS) -> str:
     try:
-        # Decoded at once: orjson's own result is a 1 KB buffer cut short, and keeping it costs ten times as much.
+        # Decoded at once: the bytes of orjson are a shortened buffer of 1 KB, and keeping them takes ten times as much.
         text = dumps(value, None, FAITHFUL).decode()
     except TypeError:  # orjson.JSONEncodeError is one
         return _encode_by_json(value, levels)
@@ -146,7 +148,7 @@ def _encode(value: object, levels: int = MAX_LEVELS) -> str:
 
 
 def _check_depth(text: str, value: object, levels: int) -> None:
-    """Raise ValueError if the value of that text is too deep; counting characters is the quick way to tell that not."""
+    """Raise ValueError if the value of that text is too deep. First count brackets: too few of them rule it out."""
     if text.count("[") + text.count("{") > levels and deeper_than(levels, value):
         raise ValueError(TOO_DEEP)
 
@@ -154,7 +156,7 @@ def _check_depth(text: str, value: object, levels: int) -> None:
 def _encode_by_json(value: object, levels: int) -> str:
     if deeper_than(levels, value):
         raise ValueError(TOO_DEEP)
-    # Read back before it is stored: digits may be written that cannot be read, and keys may turn equal.
+    # The text is read back before it is stored: it may have digits that cannot be read, and keys that are now equal.
     return JSON_MARK + write_json(read_json(write_json(value, _json_value)), _json_value)
 
 
@@ -171,14 +173,14 @@ def _json_value(value: object) -> object:
 
 
 def text_key(key: object) -> str:
-    """The text that JSON makes of a key. Raises TypeError for what cannot be one."""
+    """Return the text that JSON makes of a key. Raises TypeError for an object that cannot be a key."""
     if type(key) is str and (key.isascii() or _is_utf8(key)):
         return key
     return next(iter(json.loads(json.dumps({key: None}))))  # type: ignore[no-any-return]
 
 
 def text_keys(metadata: Metadata) -> set[str]:
-    """The text of each top-level key. Raises MetadataError as ``encode_document`` does."""
+    """Return the text of each top-level key. Raises MetadataError as ``encode_document`` does."""
     try:
         return {text_key(key) for key, _ in check_dict(metadata).items()}
     except REFUSALS as exc:
@@ -188,7 +190,7 @@ def text_keys(metadata: Metadata) -> set[str]:
 def _is_utf8(text: str) -> bool:
     try:
         text.encode()
-    except UnicodeEncodeError:  # surrogates, of which json joins pairs
+    except UnicodeEncodeError:  # surrogates; json joins two of them to one character
         return False
     return True
 
@@ -213,7 +215,7 @@ def _refusal(metadata: object, exc: Exception) -> MetadataError:
 
 
 def _find_refused(metadata: object) -> tuple[str, str] | None:
-    """Path to the first thing inside ``metadata`` that cannot be stored, and why it cannot. One walk, not recursive."""
+    """Return the path to the first value in ``metadata`` that cannot be stored, and the reason. Not recursive."""
     path: list[str] = []
     levels: list[tuple[int, Iterator[tuple[str, object]]]] = [(0, iter([("custom_metadata", metadata)]))]
     while levels:

@@ -8,7 +8,7 @@ __all__ = ["ProtocolType", "ProviderType", "SessionStatus", "TokenType"]
 
 
 class SessionStatus(StrEnum):
-    """Of a session. This package makes active ones only; an expired or deleted session is not there any more."""
+    """The states of a session. This package makes active sessions only; an expired or deleted session is not found."""
 
     ACTIVE = "active"
     EXPIRED = "expired"

@@ -1,7 +1,7 @@
-"""The errors of the package: two roots, as in 0.2 and 0.6, and classes below them that say what happened.
+"""The errors of the package: two roots, as in 0.2 and 0.6, and a class below them for each kind of fault.
 
-``ProviderError`` is a fault of the storage (or of how it was configured), ``SessionError`` a fault of a session
-call. No message ever holds a password or a session id.
+``ProviderError`` is a fault of the storage or of its configuration, ``SessionError`` a fault of a session call. No
+message ever contains a password or a session id.
 """
 
 from __future__ import annotations
@@ -26,15 +26,18 @@ __all__ = [
 
 
 class SessionError(Exception):
-    """A session operation could not be carried out. The next four say why; nothing was stored unless they say so."""
+    """A session operation could not be carried out. Its four subclasses name the cause.
+
+    Nothing was stored, unless the subclass says otherwise.
+    """
 
 
 class MetadataError(SessionError):
-    """``custom_metadata`` holds a value that cannot be stored, or a field that cannot be counted on."""
+    """``custom_metadata`` holds a value that cannot be stored, or a field that cannot be incremented."""
 
 
 class StorageError(SessionError):
-    """The storage failed; ``__cause__`` is the ProviderError. After ``OutcomeUnknown`` it may have taken effect."""
+    """The storage failed; ``__cause__`` is the ProviderError. After ``OutcomeUnknown`` the call may have had effect."""
 
 
 class NotSupportedError(SessionError):
@@ -42,7 +45,7 @@ class NotSupportedError(SessionError):
 
 
 class SessionTakenError(SessionError):
-    """A live session has this id and belongs to another user; it was left as it is."""
+    """A live session has this id and belongs to another user; it was not changed."""
 
 
 class ProviderError(Exception):
@@ -58,12 +61,12 @@ class OutcomeUnknown(ProviderError):
 
 
 class ServerError(ProviderError):
-    """The server answered with an error; the message is the server's own. The next five are the ones to tell apart.
+    """The server answered with an error; the message is the server's own. Its subclasses are kinds to tell apart.
 
     Attributes:
         code: The kind of error by the server's own name, in capitals: ``"ERR"``, ``"MISCONF"``, ``"NOAUTH"``. It is the
-            first word of the message; if a command in a script failed, it is that command's code, also where the
-            message has the place in the script before it. Empty if the message has no code.
+            first word of the message. If a command in a script failed, it is that command's code, even if the position
+            in the script precedes it in the message. Empty if the message has no code.
     """
 
     code: str = ""
@@ -104,11 +107,11 @@ class WrongTypeError(ServerError):
 
 
 class UnknownProvider(ProviderError, ModuleNotFoundError):
-    """``SESSION_PROVIDER`` names no provider that can be imported. Also a ``ModuleNotFoundError``, as in 0.2."""
+    """The provider that ``SESSION_PROVIDER`` names cannot be imported. Also a ``ModuleNotFoundError``, as in 0.2."""
 
 
 def _code_in(message: str) -> str:
-    """The first word, if it is in capitals: by the convention of the protocol it names the kind of error.
+    """Return the first word if it is in capitals: by the convention of the protocol it names the kind of error.
 
     https://redis.io/docs/latest/develop/reference/protocol-spec/ ("Simple errors").
     """

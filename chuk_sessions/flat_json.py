@@ -1,7 +1,7 @@
-"""JSON without recursion: what ``json`` does, whatever the nesting and however little of the stack is left.
+"""JSON without recursion: the results of ``json`` for any nesting, however little of the stack is left.
 
-``json`` recurses, so how deep a value it reads depends on the Python, on its recursion limit and on how deep its caller
-stands. These functions let ``json`` try, as it is ten times faster, and do it again without recursion if that fails.
+``json`` recurses. So the depth that it can read depends on the Python, its recursion limit and the depth of the caller.
+These functions first let ``json`` try, as it is ten times faster; if that fails, they work without recursion.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from typing import Any
 
 __all__ = ["deeper_than", "inner_values", "read_json", "write_json"]
 
-MANY = 20_000  # containers on one level: some may be the same one then, over and over, and are looked at once
+MANY = 20_000  # containers on one level: from here on each is visited once, as the level may repeat some of them
 COMPACT = (",", ":")
 SCALARS = frozenset((str, int, float, bool, type(None)))
 CONTAINERS = (dict, list, tuple)
 PLAIN = frozenset(CONTAINERS)
 
-_SCAN = make_scanner(json.JSONDecoder())  # type: ignore[arg-type]  # reads what is no container without recursion
+_SCAN = make_scanner(json.JSONDecoder())  # type: ignore[arg-type]  # reads texts, numbers and words without recursion
 _SPACE = re.compile(r"[ \t\n\r]*")
 
 
@@ -32,7 +32,7 @@ class _Literal(str):
 
 
 def read_json(text: str | bytes) -> Any:
-    """As ``json.loads``, for any nesting. Raises ValueError for what is no JSON."""
+    """Read JSON as ``json.loads`` does, of any nesting. Raises ValueError for a text that is no JSON."""
     try:
         return json.loads(text)
     except RecursionError:
@@ -40,7 +40,7 @@ def read_json(text: str | bytes) -> Any:
 
 
 def write_json(value: object, default: Callable[[object], object]) -> str:
-    """As ``json.dumps`` in its compact form, for any nesting; a circular value must be refused before."""
+    """Write compact JSON as ``json.dumps`` does, of any nesting. The caller must refuse a circular value before."""
     try:
         return json.dumps(value, default=default, separators=COMPACT)
     except RecursionError:
@@ -48,7 +48,7 @@ def write_json(value: object, default: Callable[[object], object]) -> str:
 
 
 def read_flat(text: str) -> Any:
-    """``read_json`` without ``json.loads``."""
+    """Read JSON as ``read_json`` does, without ``json.loads``."""
     reader = _Reader(text)
     while True:
         ended, value = reader.begin()
@@ -60,17 +60,21 @@ def read_flat(text: str) -> Any:
 
 
 class _Reader:
-    """Reads a value piece by piece. Its methods tell whether a value ended there, and that; they raise ValueError."""
+    """Reads a value piece by piece.
+
+    ``begin`` and ``put`` return whether a value ended there, and that value. They raise ValueError for a text that is
+    no JSON.
+    """
 
     def __init__(self, text: str) -> None:
         self.outer: list[Any] = []  # the containers that are open
-        self._keys: list[str] = []  # of the dicts among them: whose value comes next
+        self._keys: list[str] = []  # for each open dict the key whose value comes next
         self._text = text
         self._position = 0
         self._skip(0)
 
     def begin(self) -> tuple[bool, Any]:
-        """Read a value, or no more than the beginning of a container that has items."""
+        """Read a value; of a container with items, read only the beginning."""
         opening = self._sign()
         if opening != "[" and opening != "{":
             return True, self._scalar()
@@ -84,7 +88,7 @@ class _Reader:
         return False, None
 
     def put(self, value: object) -> tuple[bool, Any]:
-        """Put a value into the innermost container, which ends there or goes on."""
+        """Put a value into the innermost container, and read its end or the beginning of its next item."""
         container = self.outer[-1]
         if isinstance(container, list):
             container.append(value)
@@ -100,12 +104,12 @@ class _Reader:
         return True, self.outer.pop()
 
     def check_end(self) -> None:
-        """Make sure that nothing follows."""
+        """Raise ValueError if more text follows."""
         if self._sign():
             raise self._wrong("the end")
 
     def _begin_item(self, container: object) -> None:
-        """Read the key of the next item, if it has one."""
+        """Read the key of the next item, if the container is a dict."""
         if isinstance(container, list):
             return
         if self._sign() != '"':
@@ -127,7 +131,7 @@ class _Reader:
         return self._text[self._position : self._position + 1]
 
     def _skip(self, characters: int) -> None:
-        """Go on behind so many characters, and behind the space that follows."""
+        """Skip so many characters, and the white space after them."""
         self._position = _SPACE.match(self._text, self._position + characters).end()  # type: ignore[union-attr]
 
     def _wrong(self, expected: str) -> ValueError:
@@ -139,7 +143,7 @@ def _closing(container: object) -> str:
 
 
 def write_flat(value: object, default: Callable[[object], object]) -> str:
-    """``write_json`` without ``json.dumps`` of a container."""
+    """Write JSON as ``write_json`` does, without ``json.dumps`` of a container."""
     pieces: list[str] = []
     todo: list[object] = [value]
     while todo:
@@ -162,7 +166,7 @@ def _parts(container: dict[Any, Any] | list[Any] | tuple[Any, ...]) -> Iterable[
     comma = ""
     if isinstance(container, dict):
         for key, value in container.items():
-            text = json.dumps({key: None}, separators=COMPACT)  # which says what JSON makes of a key: {"key":null}
+            text = json.dumps({key: None}, separators=COMPACT)  # {"key":null}, with the text that JSON makes of a key
             yield _Literal(f"{comma}{text[1:-5]}")
             yield value
             comma = ","
@@ -175,7 +179,7 @@ def _parts(container: dict[Any, Any] | list[Any] | tuple[Any, ...]) -> Iterable[
 
 
 def deeper_than(levels: int, value: object) -> bool:
-    """Whether more than so many containers are in one another, as endlessly many are in a circular value."""
+    """Tell whether more than ``levels`` containers are inside one another; in a circular value endlessly many are."""
     level = _containers((value,))
     for _ in range(levels):
         if not level:
@@ -194,12 +198,12 @@ def deeper_than(levels: int, value: object) -> bool:
 
 
 def inner_values(container: Any) -> Iterable[object]:
-    """What is in a dict, list or tuple, as ``json`` sees it."""
+    """Return the values in a dict, list or tuple, as ``json`` sees them."""
     return [value for _, value in container.items()] if isinstance(container, dict) else container
 
 
 def _containers(values: Iterable[object]) -> list[Any]:
-    """The containers among these; an Enum member counts as its value."""
+    """Return the containers among these values; an Enum member counts as its value."""
     found = []
     for value in values:
         while isinstance(value, Enum) and not isinstance(value, CONTAINERS):

@@ -1,7 +1,7 @@
-"""Grid paths: ``grid/{sandbox}/{session}/{artifact}``, built and taken apart.
+"""Grid paths, ``grid/{sandbox}/{session}/{artifact}``: building and parsing them.
 
 A sandbox or session id is one path segment: not empty, no ``/``, not ``.`` or ``..``. An artifact id is one or more
-such segments. What is built from parts that keep these rules is taken apart into exactly the same parts.
+such segments. A path that is built from such parts is parsed into exactly the same parts.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ DOT_PARTS = frozenset(("", ".", ".."))
 
 
 def segment_problem(part: str) -> str | None:
-    """What keeps ``part`` from being one path segment, in words; None if nothing does."""
+    """Return the reason, in words, why ``part`` is not one path segment; None if it is one."""
     if not part:
         return "must not be empty"
     if part in DOT_PARTS:
@@ -24,16 +24,16 @@ def segment_problem(part: str) -> str | None:
 
 
 def artifact_problem(artifact_id: str) -> str | None:
-    """What keeps ``artifact_id`` from being a path below a session, in words; None if nothing does."""
+    """Return the reason, in words, why ``artifact_id`` is no path below a session; None if it is one."""
     if not DOT_PARTS.isdisjoint(artifact_id.split("/")):
         return "must not be empty or have an empty, '.' or '..' segment"
     return None
 
 
 def check_segment(name: str, part: object) -> str:
-    """``part`` as an exact str. Raises ValueError that names the argument if it is no path segment.
+    """Return ``part`` as an exact str.
 
-    TypeError if it is no str.
+    Raises ValueError if it is no path segment, TypeError if it is no str. The errors name the argument.
     """
     text = check_text(name, part)
     problem = segment_problem(text)
@@ -43,19 +43,19 @@ def check_segment(name: str, part: object) -> str:
 
 
 def check_text(name: str, value: object, alternative: str = "") -> str:
-    """``value`` as an exact str; TypeError that names the argument for what is no str."""
+    """Return ``value`` as an exact str. Raises TypeError that names the argument if it is no str."""
     if not isinstance(value, str):
         raise TypeError(f"{name} must be a str{alternative}, got {type(value).__name__}")
     return str.__str__(value)
 
 
 def plain(text: object) -> str:
-    """The content of a str, of an Enum that is one too for instance; the empty str for anything else."""
+    """Return the content of a str or of a subclass, such as a StrEnum; the empty str for anything else."""
     return str.__str__(text) if isinstance(text, str) else ""
 
 
 def parse(path: object) -> dict[str, str] | None:
-    """The parts of a grid path as ``sandbox_id``, ``session_id`` and ``artifact_id``; None if it is none."""
+    """Return the parts of a grid path as ``sandbox_id``, ``session_id`` and ``artifact_id``; None if it is no path."""
     if not isinstance(path, str):
         return None
     parts = path.split("/", 3)

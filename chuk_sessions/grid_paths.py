@@ -1,4 +1,4 @@
-"""The grid paths of a manager's sessions: methods of ``SessionManager`` that ask no storage."""
+"""The grid paths of a manager's sessions: methods of ``SessionManager`` that use no storage."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PREFIX_CACHE_SIZE = 4096
 
 
 class GridPaths:
-    """For a class with a sandbox and a dict of prefixes, which is emptied when it is full."""
+    """A base of a class with a sandbox and a dict of prefixes, which is emptied when it is full."""
 
     _sandbox_id: str
     _prefixes: dict[str, str]
@@ -68,10 +68,10 @@ class GridPaths:
         """Take a path apart, of any sandbox.
 
         Args:
-            grid_key: What ``generate_artifact_key`` made, or anything else.
+            grid_key: A path that ``generate_artifact_key`` made, or anything else.
 
         Returns:
-            A dict with ``sandbox_id``, ``session_id`` and ``artifact_id``; None if it is no such path.
+            A dict with ``sandbox_id``, ``session_id`` and ``artifact_id``; None if ``grid_key`` is no such path.
         """
         return grid.parse(grid_key)
 

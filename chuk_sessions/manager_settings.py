@@ -1,4 +1,4 @@
-"""What a ``SessionManager`` was made with, as attributes that may be set: the calls after that go by it.
+"""The arguments of a ``SessionManager`` as attributes that may be set; later calls use the new values.
 
 Programs for earlier versions set them, most often to give a manager another factory in a test.
 """
@@ -21,10 +21,10 @@ Create = Callable[[str, str | None, float, Metadata], Awaitable[Existing | None]
 
 
 class ManagerSettings:
-    """Opens the store of a factory and a sandbox, and anew when one of them is set.
+    """Opens the store of a factory and a sandbox, and opens it anew when one of them is set.
 
-    What is read for each call is a plain attribute. A setting that is refused changes nothing. The store that was
-    there before is not closed, as calls may be under way in it.
+    A value that every call reads is a plain attribute. A value that is refused changes nothing. The old store is not
+    closed, as calls may still run in it.
     """
 
     _options: dict[str, Any]  # of sessions that are created
@@ -34,7 +34,7 @@ class ManagerSettings:
 
     @property
     def sandbox_id(self) -> str:
-        """The sandbox. One that is set must be as the argument, and is not left in the environment."""
+        """The sandbox. A new value must be valid for the argument; it is not written to the environment."""
         return self._sandbox_id
 
     @sandbox_id.setter
@@ -43,7 +43,7 @@ class ManagerSettings:
 
     @property
     def session_factory(self) -> Any:
-        """The provider factory. One that is set must be as the argument, and not None."""
+        """The provider factory. A new value must be valid for the argument, and not None."""
         return self._session_factory
 
     @session_factory.setter
@@ -52,7 +52,7 @@ class ManagerSettings:
 
     @property
     def default_ttl_hours(self) -> float:
-        """How long a session lives unless told otherwise. Hours that are set must be as the argument."""
+        """How many hours a session lives by default. A new value must be valid for the argument."""
         return self._default_ttl_hours
 
     @default_ttl_hours.setter

@@ -1,7 +1,7 @@
 """The methods of ``SessionManager`` that take several sessions, with a result or an exception for each.
 
-So many items at a time as ``SLICE`` says: each slice ends before the next begins, and others are served in between.
-Each has the time of a call. If the storage answered none of one slice, the items after it are not tried.
+They work on ``SLICE`` items at a time: each slice ends before the next begins, and other tasks can run in between.
+Each slice has the time of a call. If the storage answered no item of a slice, the items after it are not tried.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["ManyAtOnce"]
 
 
 def _session_error(action: str, result: bool | Exception) -> bool | Exception:
-    """What a batch returns for one item: a failing storage as StorageError with its cause."""
+    """Turn the result for one item into that of the method: a ProviderError becomes a StorageError with its cause."""
     if not isinstance(result, ProviderError):
         return result
     error = StorageError(f"could not {action} a session: {result}")
@@ -47,7 +47,7 @@ def _not_tried(action: str) -> StorageError:
 
 
 class ManyAtOnce:
-    """For a class with a store and ``allocate_session``."""
+    """A base of a class with a store and ``allocate_session``."""
 
     _store: CompleteStore
     _touch_interval: float
@@ -59,8 +59,8 @@ class ManyAtOnce:
     async def allocate_sessions(self, requests: Iterable[Mapping[str, Any]]) -> list[str | Exception]:
         """Allocate many sessions; on Redis in one round trip for some hundred of them.
 
-        What one of the requests does has no bearing on the others. Several requests for a user at the limit end
-        sessions of each other.
+        The requests do not affect each other. The exception is a user at the limit: of several requests for that user,
+        each may end sessions of the others.
 
         Args:
             requests: For each session the arguments of ``allocate_session``, by name.
@@ -88,7 +88,7 @@ class ManyAtOnce:
             return error
         try:
             return self.allocate_session(**request)
-        except Exception as exc:  # an argument that it does not have, or whatever reading the request raises
+        except Exception as exc:  # an unknown argument, or an error from reading the request
             return exc
 
     async def validate_sessions(self, session_ids: Iterable[str]) -> list[bool | Exception]:
@@ -120,7 +120,7 @@ class ManyAtOnce:
     async def delete_sessions(self, session_ids: Iterable[str]) -> list[bool | Exception]:
         """End many sessions; on Redis in one round trip per server for some hundred of them.
 
-        It is as if one id came after the other: of several ids of one session the first has ended it.
+        The results are those of deletions one after the other: of several ids of one session the first has ended it.
 
         Args:
             session_ids: Their ids.

@@ -15,24 +15,24 @@ TEXT_FIELDS = ("session_id", "sandbox_id", "status", *OPTIONAL_FIELDS)
 
 
 class ModelMethods:
-    """For a dataclass with the fields of a session, ``to_dict`` and ``from_dict``.
+    """A base of a dataclass with the fields of a session, ``to_dict`` and ``from_dict``.
 
-    Options of pydantic's that are not here are a TypeError, rather than left unheeded.
+    An option of pydantic's that these methods lack is a TypeError; it is not silently ignored.
     """
 
     __slots__ = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields as a new dict."""
+        """Return the fields as a new dict."""
         raise NotImplementedError
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self:
-        """The inverse of ``to_dict``."""
+        """Make an object of a dict; the inverse of ``to_dict``."""
         raise NotImplementedError
 
     def __iter__(self) -> Iterator[tuple[str, Any]]:
-        """Pairs of field and value, not copied, so that ``dict(session)`` works."""
+        """Give pairs of field and value, not copied, so that ``dict(session)`` works."""
         return ((field.name, getattr(self, field.name)) for field in fields(self))  # type: ignore[arg-type]
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
@@ -40,7 +40,7 @@ class ModelMethods:
 
         Args:
             update: The fields to change, with their values, which are not checked.
-            deep: Whether what is in the metadata is copied too.
+            deep: Whether the values in the metadata are copied too.
 
         Returns:
             The copy.
@@ -65,7 +65,7 @@ class ModelMethods:
         """Return the fields as a dict, as ``to_dict`` does, or some of them.
 
         Args:
-            mode: Makes no difference: all is what JSON has.
+            mode: Makes no difference: all values are values of JSON.
             include: The names of the fields to take; None takes all.
             exclude: The names of the fields to leave out.
             by_alias: Makes no difference: no field has an alias.
@@ -101,8 +101,8 @@ class ModelMethods:
             The JSON.
 
         Raises:
-            TypeError: The metadata holds what JSON cannot, which a stored session never has.
-            ValueError: Likewise, where the metadata refers to itself.
+            TypeError: The metadata holds a value that JSON lacks. A stored session never does.
+            ValueError: The metadata refers to itself. A stored session's never does.
         """
         separators = (",", ":") if indent is None else None
         return json.dumps(self.model_dump(**options), indent=indent, separators=separators)
@@ -118,8 +118,7 @@ class ModelMethods:
             The object.
 
         Raises:
-            ValueError: A field is missing or wrong. The message names the first such field and does not show what it
-                holds.
+            ValueError: A field is missing or wrong. The message names the first such field and does not show its value.
         """
         if isinstance(obj, cls):
             return obj

@@ -1,4 +1,4 @@
-"""The low-level interface: what a provider is and how one is opened."""
+"""The low-level interface: providers, and the sessions that open them."""
 
 from __future__ import annotations
 
@@ -11,21 +11,22 @@ from chuk_sessions.exceptions import ProviderError
 
 __all__ = ["DEFAULT_TTL", "MAX_TTL", "Factory", "Provider", "ProviderSession", "default_ttl_from_env", "ttl_error"]
 
-DEFAULT_TTL = 3600  # seconds that ``set`` gives a value, unless DEFAULT_TTL_VARIABLE says otherwise
+DEFAULT_TTL = 3600  # seconds that a value of ``set`` lives, unless DEFAULT_TTL_VARIABLE says otherwise
 DEFAULT_TTL_VARIABLE = "SESSION_DEFAULT_TTL"
-MAX_TTL = 1e11  # seconds, some 3,000 years; Redis takes as much
+MAX_TTL = 1e11  # seconds, some 3,000 years, which Redis accepts
 
 P = TypeVar("P", covariant=True)
 
 
 class Provider(Protocol):
-    """Keys with values that expire. Users' own providers need only these four methods; ours have ``set`` too.
+    """Keys with values that expire.
 
-    A missing or expired key reads as None. ``ttl`` is in seconds; ours take fractions.
+    A provider of your own needs only these four methods; the built-in providers have ``set`` too. A missing or expired
+    key reads as None. ``ttl`` is in seconds; the built-in providers take fractions.
     """
 
     async def setex(self, key: str, ttl: int, value: str) -> Any:
-        """Store a value over whatever the key had.
+        """Store a value; it replaces any value of the key.
 
         Args:
             key: The key.
@@ -48,11 +49,11 @@ class Provider(Protocol):
         """
 
     async def close(self) -> Any:
-        """Give back what this session of the provider holds."""
+        """Release the resources of this session of the provider."""
 
 
 def ttl_error(ttl: object) -> Exception:
-    """What to raise for a ``ttl`` that is no number, NaN, infinite or too large."""
+    """Make the error for a ``ttl`` that is no number, NaN, infinite or too large."""
     if isinstance(ttl, float):
         return ValueError(f"ttl must be a finite number of seconds below {MAX_TTL:.0e}, got {ttl!r}")
     if hasattr(type(ttl), "__float__"):
@@ -61,7 +62,7 @@ def ttl_error(ttl: object) -> Exception:
 
 
 def default_ttl_from_env() -> float:
-    """The seconds that ``set`` gives a value: ``SESSION_DEFAULT_TTL``, else ``DEFAULT_TTL``.
+    """Return the seconds that a value of ``set`` lives: ``SESSION_DEFAULT_TTL``, else ``DEFAULT_TTL``.
 
     Raises ProviderError if the variable is not a number over zero and below ``MAX_TTL``.
     """
@@ -81,7 +82,7 @@ Factory = Callable[[], AbstractAsyncContextManager[Any]]
 
 
 class ProviderSession(Generic[P]):
-    """``async with factory() as session``: gives a provider and, at the end, leaves it open for the others."""
+    """``async with factory() as session``: gives a provider, and leaves it open at the end, as others may use it."""
 
     __slots__ = ("_provider",)
 

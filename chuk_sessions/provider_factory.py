@@ -1,4 +1,4 @@
-"""From the environment to a provider factory."""
+"""Finds the provider factory that the environment names."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ def factory_for_env() -> Factory:
     """Return the factory of the provider that ``SESSION_PROVIDER`` names; memory if it is unset or blank.
 
     The name is one of ``memory``, ``mem``, ``inmemory``, ``redis``, ``redis_store``, ``valkey``, ``valkey_store``, in
-    any case; or a module of ``chuk_sessions.providers``; or the dotted path of any importable module. Whatever goes
-    wrong inside that module is not hidden.
+    any case; or a module of ``chuk_sessions.providers``; or the dotted path of any importable module. An error inside
+    that module passes through.
 
     Returns:
-        What ``factory()`` of the module returned; if that is an asynchronous context manager, ``factory`` itself.
+        The result of the module's ``factory()``; if that is an asynchronous context manager, ``factory`` itself.
 
     Raises:
         UnknownProvider: There is no such module, or no usable ``factory`` in it. Also a ProviderError and a
@@ -54,7 +54,7 @@ def factory_for_env() -> Factory:
 
 @cache
 def _warn_of_memory() -> None:
-    """Once per process."""
+    """Log, once per process, that the URL of a server is set but memory is used."""
     logger.warning(
         "SESSION_REDIS_URL is set and SESSION_PROVIDER is not: sessions are kept in the memory of this process;"
         " SESSION_PROVIDER=redis uses the server"
@@ -63,18 +63,21 @@ def _warn_of_memory() -> None:
 
 @cache
 def _warn_of_workers() -> None:
-    """Once per process."""
+    """Log, once per process, that the workers of a server do not share their memory."""
     workers = number_of_workers()
     if workers > 1:
         logger.warning(
-            "Sessions are kept in the memory of each process, and this is one of %d workers: a session that one of"
-            " them has made is unknown to the others; SESSION_PROVIDER=redis keeps sessions where all find them",
+            "Sessions are kept in the memory of each process, and this is one of %d workers: a session that one worker"
+            " has made is unknown to the others; SESSION_PROVIDER=redis keeps sessions on a server for all workers",
             workers,
         )
 
 
 def factory_named(name: str, where: str) -> Factory:
-    """The factory of the provider of that name; ``where`` says in errors where the name stands. Raises likewise."""
+    """Return the factory of the provider of that name. ``where`` names the setting in errors.
+
+    Raises as ``factory_for_env``.
+    """
     built_in = BUILT_IN.get(name.lower())
     module = import_module(f"{PACKAGE}.{built_in}") if built_in else _custom_module(name, where)
     make: Any = getattr(module, "factory", None)
@@ -85,7 +88,7 @@ def factory_named(name: str, where: str) -> Factory:
         return make  # type: ignore[no-any-return]
     if not callable(made) and not hasattr(made, "session_store"):
         if isinstance(made, CoroutineType):
-            made.close()  # lest it warns that nobody awaited it
+            made.close()  # otherwise Python warns that it was never awaited
         raise UnknownProvider(
             f"{where}={name!r}: factory() of module {module.__name__} must return a provider factory,"
             f" got {type(made).__name__}"
@@ -94,7 +97,10 @@ def factory_named(name: str, where: str) -> Factory:
 
 
 def _is_context(made: Any) -> bool:
-    """Whether it can be entered, but not called for something to enter: a decorator can be called only formally."""
+    """Tell whether ``made`` is itself a context manager, and no factory of them.
+
+    A context manager that is also a decorator can be called, but only to decorate a function.
+    """
     return hasattr(type(made), "__aenter__") and (not callable(made) or isinstance(made, AsyncContextDecorator))
 
 
@@ -105,7 +111,7 @@ def _custom_module(name: str, where: str) -> ModuleType:
             return import_module(path)
         except ModuleNotFoundError as exc:
             if exc.name is None or not f"{path}.".startswith(f"{exc.name}."):
-                raise  # the module is there; something that it imports is not
+                raise  # the module exists; a module that it imports does not
     known = ", ".join(BUILT_IN)
     hint = f" For the URL of a server set {where}=redis, and SESSION_REDIS_URL to the URL." if ":" in name else ""
     raise UnknownProvider(

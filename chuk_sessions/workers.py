@@ -1,8 +1,8 @@
-"""Whether this process is one of several workers of a web server, which share nothing that is kept in memory.
+"""Finds out whether this process is one of several workers of a web server, which share no memory.
 
-What the server leaves in its workers tells: uvicorn and hypercorn start them by multiprocessing and hand them their
-configuration; of gunicorn there are environment and command line. Nothing is imported for that. A number that stands
-in a configuration file of gunicorn alone cannot be seen.
+The traces of the server in its workers tell. uvicorn and hypercorn start workers by multiprocessing and pass them their
+configuration; gunicorn leaves environment variables and a command line. Nothing is imported for that. A number that
+only a configuration file of gunicorn has cannot be seen.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ OPTION = re.compile(r"(?:^|\s)(?:--workers|-w)[=\s]*(\d+)(?=\s|$)")
 
 
 def number_of_workers() -> int:
-    """How many there are, as far as that can be told; 1 if nothing says that there are more."""
+    """Return the number of workers, as far as it can be found out; 1 if there is no trace of more."""
     return max(1, _by_multiprocessing(), _of_gunicorn())
 
 
 def _by_multiprocessing() -> int:
-    """What the server's configuration says, among the arguments that this process was started with."""
-    process: Any = sys.modules.get("multiprocessing.process")  # who was started by it has loaded it
+    """Return the number in the server's configuration, an argument that this process was started with; 0 if none."""
+    process: Any = sys.modules.get("multiprocessing.process")  # a process that multiprocessing started has loaded it
     if process is None or process.parent_process() is None:
         return 0
     arguments = getattr(process.current_process(), "_kwargs", {})
@@ -34,7 +34,10 @@ def _by_multiprocessing() -> int:
 
 
 def _of_gunicorn() -> int:
-    """Its command line counts first, then the variable with more of it, then the one with its default."""
+    """Return gunicorn's number of workers; 0 if this is not gunicorn, or the number cannot be seen.
+
+    The command line counts first, then GUNICORN_CMD_ARGS, then WEB_CONCURRENCY, the variable of its default.
+    """
     if not variable("SERVER_SOFTWARE").startswith("gunicorn"):
         return 0
     for text in (" ".join(sys.argv[1:]), variable("GUNICORN_CMD_ARGS")):
