@@ -1,4 +1,4 @@
-"""Helpers that 0.6.3 had: the time as text here, CSRF tokens and protocol session ids in ``security``."""
+"""Helpers of 0.6.3: the time as text in this module, CSRF tokens and session ids of protocols in ``security``."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ __all__ = ["utc_now_iso"]
 
 
 def utc_now_iso() -> str:
-    """The time as ISO-8601 in UTC with six decimals and ``Z``."""
+    """Return the time as ISO-8601 in UTC with six decimals and ``Z``."""
     return iso_timestamp(time.time())

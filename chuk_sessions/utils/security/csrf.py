@@ -3,11 +3,11 @@
 An application that can do without tokens should: ``chuk_sessions.web.CrossOriginGuard`` needs none.
 
 A token is ``v2.`` and the Base64 of time, 16 random bytes, data and an HMAC-SHA256. ``secret_key`` is one key of at
-least 16 bytes, or a list: the first signs, all verify. A function that makes a token raises ValueError for a key that
-is too short or an empty session id; one that checks a token raises it for the key alone, and says False for any bad
-token.
+least 16 bytes, or a list: the first key signs, all keys verify. A function that makes a token raises ValueError for a
+key that is too short or an empty session id. A function that checks a token raises ValueError only for the key, and
+returns False for any bad token.
 
-The tokens of 0.6.3 are accepted with ``accept_v1=True``, for as long as forms that have them may come back.
+With ``accept_v1=True`` tokens of 0.6.3 are accepted too: needed as long as forms with such tokens may come back.
 """
 
 from __future__ import annotations
@@ -56,9 +56,9 @@ NONCE_BYTES = 12
 def generate_csrf_token(
     session_id: str, secret_key: Keys, timestamp: int | None = None, user_data: dict[str, Any] | None = None
 ) -> str:
-    """Make a token for a form of this session. ``user_data`` is signed and can be read by anybody.
+    """Make a token for a form of this session. ``user_data`` is signed, but anybody can read it.
 
-    ``timestamp`` is when it was made, now by default.
+    ``timestamp`` is the time of the token, now by default.
     """
     return seal(HMAC, check_keys(secret_key)[0], session_id, pack(timestamp, user_data))
 
@@ -72,16 +72,16 @@ def validate_csrf_token(
     *,
     accept_v1: bool = False,
 ) -> bool:
-    """Whether the token was made for this session, is not too old and, if so wished, has data.
+    """Tell whether the token was made for this session, is not too old and, with ``require_user_data``, has data.
 
-    One that is over 60 seconds from the future is not valid.
+    A token whose time is over 60 seconds in the future is not valid.
     """
     content = _content(token, session_id, check_keys(secret_key), accept_v1)
     return content is not None and content.is_fresh(max_age_seconds) and bool(content.data or not require_user_data)
 
 
 def extract_csrf_token_info(token: str, session_id: str, secret_key: Keys, *, accept_v1: bool = False) -> CSRFTokenInfo:
-    """What a token says, whatever its age. Of one that was not made for this session: that it is not valid."""
+    """Return the content of a token of any age; a token that was not made for this session is not valid."""
     content = _content(token, session_id, check_keys(secret_key), accept_v1)
     if content is None:
         return CSRFTokenInfo(is_valid=False, error="not a token of this session, or changed")
@@ -91,15 +91,15 @@ def extract_csrf_token_info(token: str, session_id: str, secret_key: Keys, *, ac
 def is_csrf_token_expired(
     token: str, session_id: str, secret_key: Keys, max_age_seconds: float = DEFAULT_MAX_AGE, *, accept_v1: bool = False
 ) -> bool:
-    """Whether a token of this session is too old. False for what is no token of it: that is not valid at all."""
+    """Tell whether a token of this session is too old. False if it is no token of this session, and so not valid."""
     content = _content(token, session_id, check_keys(secret_key), accept_v1)
     return content is not None and not content.is_fresh(max_age_seconds)
 
 
 def generate_double_submit_token(session_id: str, secret_key: Keys, cookie_value: str | None = None) -> tuple[str, str]:
-    """Make a pair of tokens, for a cookie and for a form: the second can be made from the first with the key alone.
+    """Make a pair of tokens, for a cookie and for a form: only with the key can the second be made from the first.
 
-    Neither has the session id in it. ``cookie_value`` can be read in the first by anybody.
+    Neither token has the session id in it. Anybody can read ``cookie_value`` in the first.
     """
     key = check_keys(secret_key)[0]
     cookie = seal(COOKIE, key, session_id, pack(None, None if cookie_value is None else {"value": cookie_value}))
@@ -113,7 +113,7 @@ def validate_double_submit_token(
     secret_key: Keys,
     max_age_seconds: float = DEFAULT_MAX_AGE,
 ) -> bool:
-    """Whether the two belong together, were made for this session and are not too old."""
+    """Tell whether the two tokens belong together, were made for this session and are not too old."""
     keys = check_keys(secret_key)
     content = unseal(COOKIE, keys, session_id, cookie_token)
     if content is None or not content.is_fresh(max_age_seconds):
@@ -126,9 +126,9 @@ def validate_double_submit_token(
 def generate_encrypted_csrf_token(
     session_id: str, secret_key: Keys, user_data: dict[str, Any] | None = None, timestamp: int | None = None
 ) -> str:
-    """Make a token whose data only the key reads: AES-256-GCM-SIV.
+    """Make a token whose data can be read with the key only: AES-256-GCM-SIV.
 
-    Raises ImportError, which names the extra, without the package ``cryptography``.
+    Raises ImportError, which names the extra to install, if the package ``cryptography`` is missing.
     """
     if not session_id:
         raise ValueError("session_id must not be empty")
@@ -142,9 +142,10 @@ def generate_encrypted_csrf_token(
 def validate_encrypted_csrf_token(
     token: str, session_id: str, secret_key: Keys, max_age_seconds: float = DEFAULT_MAX_AGE
 ) -> tuple[bool, dict[str, Any] | None]:
-    """Whether the token was made for this session and is not too old; and its data, an empty dict without any.
+    """Return whether the token was made for this session and is not too old, and its data.
 
-    ``(False, None)`` if not. Raises ImportError as ``generate_encrypted_csrf_token``.
+    The data is an empty dict if there is none, and None if the token is not valid. Raises ImportError as
+    ``generate_encrypted_csrf_token``.
     """
     keys = check_keys(secret_key)
     raw = read_base64(ENCRYPTED, token)
@@ -163,7 +164,7 @@ def _content(token: Any, session_id: str, keys: list[bytes], accept_v1: bool) ->
 
 
 def _content_of_v1(token: Any, session_id: str, keys: list[bytes]) -> Content | None:
-    """As 0.6.3 wrote it: time, Base64 of the data, and HMAC-SHA256 in hex over session id, time and data."""
+    """Read a token of 0.6.3: time, Base64 of the data, and HMAC-SHA256 in hex over session id, time and data."""
     match = V1.fullmatch(token) if isinstance(token, str) and len(token) <= MAX_TOKEN else None
     if match is None or not is_id(session_id):
         return None

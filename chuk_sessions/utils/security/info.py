@@ -1,4 +1,4 @@
-"""``CSRFTokenInfo``: what a CSRF token says, under the name and with the fields of 0.6.3."""
+"""``CSRFTokenInfo``: the content of a CSRF token, under the name and with the fields of 0.6.3."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DEFAULT_MAX_AGE = 3600
 
 @dataclass(slots=True)
 class CSRFTokenInfo:
-    """What a token says. Where ``is_valid`` is false, ``error`` says why, and nothing of the token is given away."""
+    """The content of a token. If ``is_valid`` is false, ``error`` names the reason, and the content is left out."""
 
     session_id: str = ""
     timestamp: int = 0
@@ -26,22 +26,22 @@ class CSRFTokenInfo:
 
     @property
     def age_seconds(self) -> int:
-        """Seconds since the token was made."""
+        """The seconds since the token was made."""
         return int(time.time()) - self.timestamp
 
     @property
     def is_expired(self) -> bool:
-        """Whether it is older than an hour."""
+        """Whether the token is older than an hour."""
         return self.is_expired_for_max_age(DEFAULT_MAX_AGE)
 
     def is_expired_for_max_age(self, max_age_seconds: float) -> bool:
-        """Whether it is older than so many seconds."""
+        """Tell whether the token is older than ``max_age_seconds``."""
         return self.age_seconds > max_age_seconds
 
     def model_dump(self) -> dict[str, Any]:
-        """The fields as a dict."""
+        """Return the fields as a dict."""
         return {**asdict(self), "token_type": str(self.token_type)}
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields, ``age_seconds`` and ``is_expired``."""
+        """Return the fields, ``age_seconds`` and ``is_expired`` as a dict."""
         return {**self.model_dump(), "age_seconds": self.age_seconds, "is_expired": self.is_expired}

@@ -1,6 +1,6 @@
-"""Session ids in the forms of several protocols, and a look at ids of others, under the names of 0.6.3.
+"""Session ids in the forms of several protocols, and checks of any session ids, under the names of 0.6.3.
 
-Sessions of a ``SessionManager`` need none of this: it makes its own ids.
+A ``SessionManager`` makes its own ids and uses none of this.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ VISIBLE = re.compile(r"[\x21-\x7e]+")
 
 @dataclass(frozen=True)
 class Form:
-    """How the ids of a protocol look: ``{prefix}{separator}`` and so many characters of an alphabet."""
+    """The form of a protocol's ids: ``{prefix}{separator}`` and ``length`` characters of an alphabet."""
 
     length: int
     alphabet: str
@@ -49,7 +49,7 @@ class Form:
     least_bits: float = 64  # that `estimate_entropy` must find; random ids of this form have more
 
     def pattern(self, strict: bool) -> re.Pattern[str]:
-        """Ids of this form, with a time or not; of any length if not strict."""
+        """Return a pattern of ids of this form, with or without a time; of any length unless ``strict``."""
         characters = f"[{re.escape(self.alphabet)}]"
         head = f"{re.escape(self.prefix + self.separator)}(?:[0-9a-f]{{8,}}{re.escape(self.separator)})?"
         return re.compile(f"{head}{characters}{{{self.length},}}" if strict else f"(?:{head})?{characters}+")
@@ -130,10 +130,11 @@ def validate_session_id_format(
     min_entropy_bits: int | None = None,
     strict_mode: bool = True,
 ) -> bool:
-    """Whether a text has the form of that protocol's ids and does not look made up. All ids made here do.
+    """Tell whether a text has the form of that protocol's ids and looks random. All ids of this module do.
 
-    ``strict_mode`` asks for prefix and length of ours; without it characters and entropy must do. For ``generic`` any
-    visible ASCII will do. A text that has the form may be no session's, of course.
+    With ``strict_mode`` it must have the prefix and the length of ids of this module; without it only characters and
+    entropy are checked. For ``generic`` any visible ASCII is allowed. A text of the right form need not be the id of a
+    session.
     """
     kind = _protocol(protocol)
     if kind is None or not is_id(session_id) or not SHORTEST <= len(session_id) <= LONGEST:
@@ -152,9 +153,10 @@ def validate_session_id_format(
 
 
 def estimate_entropy(session_id: str) -> float:
-    """About how many bits of chance are in a text, at most; 0 for one that repeats a character or a pattern.
+    """Estimate how many bits of entropy a text has at most; 0 for a text that repeats a character or a pattern.
 
-    It counts how often each character occurs. Chance cannot be seen in a text: the digits of pi get a good mark too.
+    The estimate counts how often each character occurs. A text does not show its randomness: the digits of pi get a
+    high estimate too.
     """
     period = _period(session_id)
     counts = Counter(period)
@@ -165,24 +167,24 @@ def estimate_entropy(session_id: str) -> float:
 
 
 def _period(text: str) -> str:
-    """The shortest text that the whole one repeats."""
+    """Return the shortest text of which the whole text is a repetition."""
     size = (text + text).find(text, 1) if text else 0
     return text[:size]
 
 
 def _surprises(text: str) -> int:
-    """How many characters are no part of a run, such as `aaaa`, `abcd` or `9753`, nor of what was there before."""
+    """Count the characters outside runs, such as `aaaa`, `abcd` or `9753`, and outside repeated parts."""
     return min(len(text) - _in_runs(text), 2 + len({text[at : at + 3] for at in range(len(text))}))
 
 
 def _in_runs(text: str) -> int:
-    """How many characters go on with a run."""
+    """Count the characters that continue a run."""
     steps = [ord(after) - ord(before) for before, after in pairwise(text)]
     return sum(after == before for before, after in pairwise(steps))
 
 
 def analyze_session_id_strength(session_id: str) -> dict[str, Any]:
-    """What can be seen of an id: its length, an estimate of its entropy, and of which protocols it has the form.
+    """Analyze an id: its length, an estimate of its entropy, and the protocols whose form it has.
 
     Keys: ``valid``, ``length``, ``entropy_bits``, ``strength`` (``strong``, ``medium``, ``weak``),
     ``character_diversity``, ``unique_characters``, ``patterns_detected``, ``protocol_compliance``, ``recommendations``,
@@ -217,6 +219,6 @@ def analyze_session_id_strength(session_id: str) -> dict[str, Any]:
 
 
 def _charset(text: str) -> int:
-    """How many characters the alphabet may have had."""
+    """Estimate the size of the alphabet that the id was made of."""
     classes = (string.ascii_lowercase, string.ascii_uppercase, string.digits, string.punctuation)
     return sum(len(each) for each in classes if set(text) & set(each))

@@ -1,4 +1,4 @@
-"""What all CSRF tokens are made of: keys, a signature over parts that cannot run together, the time and chance."""
+"""The parts of all CSRF tokens: keys, a signature over separate parts, the time and random bytes."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ Keys = str | bytes | Sequence[str | bytes]
 
 MIN_KEY_BYTES = 16
 TIME_BYTES, RANDOM_BYTES, TAG_BYTES = 8, 16, 32
-MAX_TOKEN = 8192  # characters; a longer one is not looked at
-MAX_SKEW = 60  # seconds that a token may be from the future: clocks of two servers differ
+MAX_TOKEN = 8192  # characters; a longer token is refused unread
+MAX_SKEW = 60  # seconds that a token may be from the future, as clocks of two servers differ
 
 
 class Content(NamedTuple):
-    """What is in a token: when it was made, in seconds since the epoch, and the data."""
+    """The content of a token: its time, in seconds since the epoch, and its data."""
 
     timestamp: int
     data: dict[str, Any]
 
     def is_fresh(self, max_age_seconds: float) -> bool:
-        """Whether it is neither older than that nor from the future."""
+        """Tell whether the token is not older than ``max_age_seconds``, and not from the future."""
         return -MAX_SKEW <= time.time() - self.timestamp <= max_age_seconds
 
 
 def check_keys(secret_key: Keys) -> list[bytes]:
-    """The keys as bytes: the first signs, all verify.
+    """Return the keys as bytes: the first key signs, all keys verify.
 
-    Raises ValueError for one under 16 bytes and for none at all, TypeError for what is no key.
+    Raises ValueError for a key under 16 bytes and for an empty list, TypeError for an object that is no key.
     """
     given = [secret_key] if isinstance(secret_key, (str, bytes)) else list(secret_key)
     if not given:
@@ -55,13 +55,13 @@ def check_keys(secret_key: Keys) -> list[bytes]:
 
 
 def sign(key: bytes, *parts: bytes) -> bytes:
-    """HMAC-SHA256 over the parts, each with its length before it: no two lists of parts have one signature."""
+    """Sign the parts by HMAC-SHA256, each with its length before it: two different lists have different signatures."""
     joined = b"".join(len(part).to_bytes(8, "big") + part for part in parts)
     return hmac.digest(key, joined, hashlib.sha256)
 
 
 def pack(timestamp: int | None, data: dict[str, Any] | None) -> bytes:
-    """Time, 16 random bytes and the data as JSON. Raises TypeError or ValueError for what cannot be in a token."""
+    """Join time, 16 random bytes and the data as JSON. Raises TypeError or ValueError if a token cannot have them."""
     moment = int(time.time()) if timestamp is None else timestamp
     if type(moment) is not int or not 0 <= moment < 1 << 63:
         raise ValueError("timestamp must be seconds since the epoch, as an int")
@@ -72,7 +72,7 @@ def pack(timestamp: int | None, data: dict[str, Any] | None) -> bytes:
 
 
 def unpack(payload: bytes) -> Content | None:
-    """What ``pack`` put in; None for anything else."""
+    """Return the content that ``pack`` joined; None for any other payload."""
     if len(payload) < TIME_BYTES + RANDOM_BYTES:
         return None
     text = payload[TIME_BYTES + RANDOM_BYTES :]
@@ -84,7 +84,7 @@ def unpack(payload: bytes) -> Content | None:
 
 
 def seal(prefix: str, key: bytes, session_id: str, payload: bytes) -> str:
-    """A token: prefix, payload and signature. Raises ValueError for an empty session id."""
+    """Make a token: prefix, payload and signature. Raises ValueError for an empty session id."""
     if not session_id:
         raise ValueError("session_id must not be empty")
     tag = sign(key, prefix.encode(), session_id.encode("utf-8", "surrogatepass"), payload)
@@ -92,29 +92,29 @@ def seal(prefix: str, key: bytes, session_id: str, payload: bytes) -> str:
 
 
 def unseal(prefix: str, keys: list[bytes], session_id: str, token: Any) -> Content | None:
-    """What is in a token of that session; None if it was not sealed with one of the keys for it."""
+    """Return the content of a token of that session; None if it was not sealed for it with one of the keys."""
     raw = read_base64(prefix, token)
     if raw is None or len(raw) < TAG_BYTES or not is_id(session_id):
         return None
     payload, tag = raw[:-TAG_BYTES], raw[-TAG_BYTES:]
     parts = prefix.encode(), session_id.encode("utf-8", "surrogatepass"), payload
-    if not sum(hmac.compare_digest(tag, sign(key, *parts)) for key in keys):  # as long, whichever key it is
+    if not sum(hmac.compare_digest(tag, sign(key, *parts)) for key in keys):  # takes the same time for every key
         return None
     return unpack(payload)
 
 
 def is_id(session_id: Any) -> bool:
-    """Whether a token can be bound to it."""
+    """Tell whether a token can be bound to this session id."""
     return isinstance(session_id, str) and session_id != ""
 
 
 def to_base64(raw: bytes) -> str:
-    """Base64 for URLs, without padding."""
+    """Encode bytes as Base64 for URLs, without padding."""
     return urlsafe_b64encode(raw).decode().rstrip("=")
 
 
 def read_base64(prefix: str, token: Any) -> bytes | None:
-    """The bytes after the prefix; None for what ``to_base64`` would not have written."""
+    """Decode the bytes after the prefix; None for a text that ``to_base64`` would not have written."""
     if not isinstance(token, str) or len(token) > MAX_TOKEN or not token.startswith(prefix) or not token.isascii():
         return None
     text = token[len(prefix) :]
