@@ -1,7 +1,7 @@
-"""Many calls of one script as one command: those of one turn of the loop, for keys that may be together.
+"""Many calls of one script as one command: the calls of one turn of the loop whose keys may share a command.
 
-A batch is the command's waiter and its bytes. It is packed when it is written, so that calls may join until then and
-those whose callers gave up are left out.
+A batch is the waiter of the command, and makes its bytes when it is written. Until then calls may join. Calls whose
+callers have given up are left out.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from chuk_sessions.redis_client.scripts import Script
 
 __all__ = ["Batch", "BatchScript"]
 
-MAX_BATCH = 64  # keys: the server serves nobody else while a script runs, some 0.1 ms for so many
+MAX_BATCH = 64  # keys: a script with so many runs some 0.1 ms, and the server serves no other client meanwhile
 
 
 class BatchScript:
     """A script that gives one result for each of its keys: calls of one turn of the loop leave as one command.
 
-    A script costs the server far more to start than to treat one key more. In a cluster only calls for keys of one slot
-    share a command, in whatever order they come.
+    To start a script costs the server far more than one more key. In a cluster only calls for keys of one slot share a
+    command, in any order of the calls.
     """
 
     def __init__(self, source: str) -> None:
@@ -39,10 +39,10 @@ class BatchScript:
         replay: Replay = Replay.NEVER,
         own: Argument | None = None,
     ) -> Reply:
-        """Run it for one key; the result for that. The errors are those of ``Client.call``.
+        """Run the script for one key. Return the result for this key. The errors are those of ``Client.call``.
 
-        ``args`` are for all keys of a command: calls with equal ones share it. ``own`` is for this key alone, and comes
-        after them; a script takes one for each key, or for none.
+        ``args`` are for all keys of a command: calls with equal arguments share it. ``own`` is an argument for this key
+        alone, and comes after them; a script takes one such argument for each key, or none at all.
         """
         return await self.step(client.begin(), key, args, replay, own)
 
@@ -54,7 +54,7 @@ class BatchScript:
         replay: Replay = Replay.NEVER,
         own: Argument | None = None,
     ) -> Reply:
-        """Run it as one of the steps of a call, with the age of that."""
+        """Run the script as one step of a call, with the deadline of that call."""
         deployment, born = call
         slot = deployment.slot_of(key)
         batch = deployment.open_batches[slot]
@@ -62,7 +62,7 @@ class BatchScript:
             batch = Batch(self._script.sha, args, born, slot, deployment.tally)
             future = batch.add(key, own)
             deployment.send(batch, batch.pack, replay, slot, born)
-            deployment.open_batches[slot] = batch if deployment.is_up(slot) else None  # others may join what is sent
+            deployment.open_batches[slot] = batch if deployment.is_up(slot) else None  # later calls may join it
         else:
             future = batch.add(key, own)
         try:
@@ -80,7 +80,7 @@ class BatchScript:
 
 
 class Batch:
-    """The callers of one command with many keys; a ``Waiter``. Takes more until it is written."""
+    """The callers of one command with many keys; a ``Waiter``. It takes more callers until it is written."""
 
     __slots__ = ("_args", "_calls", "_sha", "_slot", "_tally", "_tick", "written")
 
@@ -90,11 +90,11 @@ class Batch:
         self._tick = tick
         self._slot = slot
         self._tally = tally
-        self._calls: list[tuple[str, Argument | None, asyncio.Future[Reply]]] = []  # whose: key, own argument, result
+        self._calls: list[tuple[str, Argument | None, asyncio.Future[Reply]]] = []  # key, own argument, the caller's
         self.written = False
 
     def takes(self, sha: bytes, args: tuple[Argument, ...], tick: int, slot: int) -> bool:
-        """Whether a call of this script, with these arguments, of this age, for a key of this slot, may join."""
+        """Tell whether a call of this script, with these arguments and this tick, for a key of this slot, may join."""
         return (
             not self.written
             and len(self._calls) < MAX_BATCH
@@ -105,13 +105,13 @@ class Batch:
         )
 
     def add(self, key: str, own: Argument | None = None) -> asyncio.Future[Reply]:
-        """Join, with an argument of one's own if the script takes one; a future with the result for ``key``."""
+        """Add a call, with its own argument if the script takes one. Return a future of the result for ``key``."""
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self._calls.append((key, own, future))
         return future
 
     def pack(self) -> bytes:
-        """The command, without those who gave up. Called when it is written; nobody joins after that."""
+        """Make the bytes of the command, without callers that gave up. Called at the write; no call joins after it."""
         self.written = True
         self._calls = calls = [call for call in self._calls if not call[2].done()]
         keys = [key for key, _, _ in calls]
@@ -122,7 +122,7 @@ class Batch:
         return packed
 
     def split(self) -> list[Batch]:
-        """A batch for each key and its caller; one that has a single key cannot be split and gives none."""
+        """Return a batch for each key and its caller; no batch if there is only one key, which cannot be split."""
         parts = []
         for call in self._calls if len(self._calls) > 1 else ():
             part = Batch(self._sha, self._args, self._tick, self._slot, self._tally)
@@ -131,7 +131,7 @@ class Batch:
         return parts
 
     def done(self) -> bool:
-        """Whether nobody waits any more. Then it may never be written, so nobody may join either."""
+        """Tell whether no caller waits any more. Then the batch may never be written, so no call may join it either."""
         for _, _, future in self._calls:
             if not future.done():
                 return False
@@ -139,7 +139,7 @@ class Batch:
         return True
 
     def set_result(self, results: Reply) -> None:
-        """Hand each caller the result for its key."""
+        """Give each caller the result for its key."""
         if not isinstance(results, list) or len(results) != len(self._calls):
             self.set_exception(ProviderError("the reply of the server is not one result for each key"))
             return
@@ -152,10 +152,10 @@ class Batch:
                 future.set_result(result)
 
     def set_exception(self, exception: Exception) -> None:
-        """Tell each caller why there is no result."""
+        """Give each caller the error."""
         self.written = True
         for _, _, future in self._calls:
             if not future.done():
-                own = copy(exception)  # one exception for several tasks would collect the tracebacks of all
+                own = copy(exception)  # one exception in several tasks would collect the tracebacks of all
                 own.__cause__ = exception.__cause__
                 future.set_exception(own)

@@ -1,4 +1,4 @@
-"""The front of the data path: from a URL to replies, whichever event loop and process asks."""
+"""The front of the data path: from a URL to replies, in any event loop and process."""
 
 from __future__ import annotations
 
@@ -40,26 +40,26 @@ class Deployment(Protocol):
 
     @property
     def tick(self) -> int:
-        """Of its watchdog, now."""
+        """The current tick of its watchdog."""
 
     def slot_of(self, key: Argument) -> int:
-        """What keys must have in common to be in one command."""
+        """Return the slot of a key: all keys of a command must have one slot."""
 
     @property
     def is_cluster(self) -> bool:
         """Whether slots can move between several masters."""
 
     async def masters(self) -> list[Node]:
-        """The servers that have keys now; in a cluster asked for anew. Raises NotSent if none tells."""
+        """Return the servers that have keys now; a cluster is asked anew. Raises NotSent if no server answers."""
 
     def node_of(self, key: Argument) -> Node | None:
-        """The server that commands for ``key`` go to now; None if that is not known."""
+        """Return the server that commands for ``key`` go to now; None if that is not known."""
 
     def clock_of(self, key: Argument) -> ServerClock:
         """The clock of the server that has ``key``; those of a cluster may differ."""
 
     def is_up(self, slot: int) -> bool:
-        """Whether commands for that slot go to a connection now."""
+        """Tell whether commands for that slot go to a connection now."""
 
     def call(
         self, args: tuple[Argument, ...], replay: Replay, born: int | None = None, bounded: bool = True
@@ -73,7 +73,7 @@ class Deployment(Protocol):
         """End the connections and settle every command."""
 
 
-# Where the commands of one call go, and the tick at which it began: the deadline of each of them counts from that.
+# The deployment that the commands of one call go to, and the tick when the call began: their deadlines count from it.
 Call = tuple[Deployment, int]
 
 
@@ -84,11 +84,11 @@ def step(call: Call, *args: Argument, replay: Replay = Replay.NEVER) -> asyncio.
 
 
 class Client:
-    """Talks to what ``url`` names; each event loop, and each process after a fork, over connections of its own.
+    """Sends commands to the servers of ``url``. Each event loop, and each forked process, has its own connections.
 
     Nothing is parsed or connected before the first call. A client is meant to be shared and to live as long as the
-    process; connections close when their event loop shuts down, or some time after nobody has the client any more.
-    ``credentials`` and ``insecure``: see ``parse_url``; the environment is read when the client is made.
+    process. Connections close when their event loop shuts down, or some time after the last reference to the client is
+    gone. ``credentials`` and ``insecure`` are as in ``parse_url``; the environment is read when the client is made.
     """
 
     def __init__(self, url: str | Url, credentials: Credentials | None = None, insecure: bool | None = None) -> None:
@@ -97,49 +97,51 @@ class Client:
         self._credentials = credentials
         self._insecure = insecure_from_env() if insecure is None else insecure
         self._config: RedisConfig | None = None
-        self._past = dict.fromkeys(SO_FAR, 0)  # of loops that are gone
+        self._past = dict.fromkeys(SO_FAR, 0)  # the numbers of loops that are gone
         _clients.add(self)
 
     def __repr__(self) -> str:
         return f"<Client {self._config.address if self._config else 'unused'} {list(self._opened.values())}>"
 
     def __del__(self) -> None:
-        """Have each loop close its connections, which would stay open for nobody; see ``_close_unused``."""
+        """Make each loop close its connections, which nothing else would close; see ``_close_unused``."""
         for loop, deployment in self._opened.items():
             try:
                 loop.call_soon_threadsafe(_close_unused, loop, deployment, self.timeout, context=contextvars.Context())
-            except RuntimeError:  # it has been closed, and they with it
+            except RuntimeError:  # the loop is closed, and so are its connections
                 continue
 
     def call(self, *args: Argument, replay: Replay = Replay.NEVER) -> asyncio.Future[Reply]:
-        """Send one command; a future with its reply as hiredis gives it (bytes, int, None, list).
+        """Send one command. Return a future of its reply as hiredis gives it (bytes, int, None, list).
 
-        In a cluster it goes to the master that has its key: the fourth argument of a script, the second of any other.
-        The future raises ServerError with the server's message; NotSent if the command could not be sent within the
-        timeout, or the server is down; OutcomeUnknown if it was sent and its reply was lost or late. ``replay`` says
-        what may be done then. Cancelling the future is safe at any time. Raises ValueError if the command is larger
-        than ``max_value_bytes``, ProviderError if the URL cannot be used, RuntimeError outside an event loop.
+        In a cluster the command goes to the master of its key: the fourth argument of a script, the second of any other
+        command. The future raises ServerError with the server's message; NotSent if the command could not be sent
+        within the timeout, or the server is down; OutcomeUnknown if it was sent and its reply was lost or late.
+        ``replay`` says whether it may be sent again then. Cancelling the future is safe at any time.
+
+        Raises ValueError if the command is larger than ``max_value_bytes``, ProviderError if the URL cannot be used,
+        RuntimeError outside an event loop.
         """
         return self.deployment().call(args, replay)
 
     def begin(self) -> Call:
-        """Begin a call of several commands and scripts, which ends within the timeout of one. Raises as ``call``."""
+        """Begin a call of several commands and scripts with the timeout of one command. Raises as ``call``."""
         deployment = self.deployment()
         return deployment, deployment.tick
 
     async def masters(self) -> list[Master]:
-        """The servers that have keys now, each to be spoken to by itself: one, or the masters of a cluster.
+        """Return the servers that have keys now, to send commands to each: one server, or the masters of a cluster.
 
-        A cluster is asked for them each time, as they change. Raises as ``call`` does.
+        A cluster is asked for its masters each time, as they change. Raises as ``call`` does.
         """
         deployment = self.deployment()
         in_cluster = deployment.is_cluster
         return [Master(node, deployment.node_of, in_cluster, self) for node in await deployment.masters()]
 
     async def time_at(self, key: Argument, call: Call | None = None) -> float:
-        """The clock of the server that has ``key``, in seconds since the epoch; those of a cluster may differ.
+        """Return the time of the server that has ``key``, in seconds since the epoch; servers of a cluster may differ.
 
-        ``call``: the one that this is a step of. Raises as ``call`` does.
+        With ``call`` this is a step of that call. Raises as the method ``call`` does.
         """
         deployment, born = call or self.begin()
         future: asyncio.Future[Reply] = get_running_loop().create_future()
@@ -152,7 +154,7 @@ class Client:
             raise unknown_shape("TIME") from exc
 
     def is_together(self, *keys: Argument) -> bool:
-        """Whether one command or script may have all these keys: in a cluster, whether they share a slot.
+        """Tell whether one command or script may have all these keys: in a cluster, whether they share a slot.
 
         Raises as ``call`` does.
         """
@@ -160,7 +162,7 @@ class Client:
         return len({slot_of(key) for key in keys}) <= 1
 
     def deployment(self) -> Deployment:
-        """The server or cluster as seen from the running loop. Raises as ``call`` does."""
+        """Return the server or cluster as seen from the running loop. Raises as ``call`` does."""
         loop = get_running_loop()
         try:
             return self._opened[loop]
@@ -173,11 +175,11 @@ class Client:
         return self._parsed().timeout
 
     def stats(self) -> dict[str, float]:
-        """Numbers of this process, over all its event loops.
+        """Return numbers of this process, over all its event loops.
 
-        Now: commands ``in_flight`` (written and not answered), ``bytes_in_flight`` of these, commands ``waiting`` to
-        be written. So far: ``mean_batch`` (commands per write), ``keys_per_script`` (validations, and sessions opened,
-        per script), ``reconnects``, ``timeouts`` and ``redirects``.
+        Current numbers: commands ``in_flight`` (written and not answered), their ``bytes_in_flight``, commands
+        ``waiting`` to be written. Numbers since the start: ``mean_batch`` (commands per write), ``keys_per_script``
+        (validations, and sessions opened, per script), ``reconnects``, ``timeouts`` and ``redirects``.
         """
         numbers: dict[str, float] = {name: self._past.get(name, 0) for name in (*NOW, *SO_FAR)}
         for loop, deployment in list(self._opened.items()):
@@ -196,7 +198,7 @@ class Client:
         watchdog = Watchdog(loop, config.timeout)
         deployment = _make(config, loop, watchdog)
         deployment.guard = guard = _close_with_the_loop(deployment, watchdog)
-        with suppress(StopIteration):  # it now stands at its yield, known to the loop
+        with suppress(StopIteration):  # the generator now stands at its yield, and the loop knows it
             guard.__anext__().send(None)
         self._opened[loop] = deployment
         return deployment
@@ -221,7 +223,10 @@ def _make(config: RedisConfig, loop: asyncio.AbstractEventLoop, watchdog: Watchd
 
 
 async def _close_with_the_loop(deployment: Deployment, watchdog: Watchdog) -> AsyncGenerator[None]:
-    """Stands at its yield until the loop shuts its asynchronous generators down, as ``asyncio.run`` does at its end."""
+    """Close the deployment when the loop shuts down its asynchronous generators, as ``asyncio.run`` does at its end.
+
+    Until then this generator stands at its yield.
+    """
     try:
         yield
     finally:
@@ -230,7 +235,7 @@ async def _close_with_the_loop(deployment: Deployment, watchdog: Watchdog) -> As
 
 
 def _close_unused(loop: asyncio.AbstractEventLoop, deployment: Deployment, timeout: float) -> None:
-    """Close what a client without an owner had opened, once every command on it has ended."""
+    """Close the connections of a client that is gone, once every command on them has ended."""
     loop.call_later(2 * timeout, _begin_to_close, loop, deployment, timeout)
 
 
@@ -254,7 +259,7 @@ _inherited: list[object] = []
 
 
 def _after_fork_in_child() -> None:
-    """Leave the parent's connections alone: even closing one would reach into the epoll set that both share."""
+    """Leave the parent's connections alone: even closing one would change the epoll set that both processes share."""
     for client in list(_clients):
         _inherited.append(client._opened)
         client._opened = {}

@@ -1,11 +1,11 @@
-"""A Redis Cluster, as seen from one event loop: where each command goes, and goes on to.
+"""A Redis Cluster, as seen from one event loop: routes each command, and follows redirections.
 
 Rules this file keeps:
 
-* A command goes to the master of its slot, as the ``SlotMap`` has it. Without one it waits here.
-* Redirections are per command: MOVED corrects the one slot and sends the command on; ASK sends it on once, right
-  after ASKING; TRYAGAIN splits a batch into its keys; else it and CLUSTERDOWN have the command wait ``RETRY_PAUSE`` and
-  begin anew. It keeps its deadline.
+* A command goes to the master of its slot by the ``SlotMap``. If the slot has no known master, the command waits here.
+* Redirections are per command. MOVED corrects the slot and sends the command to the new master. ASK sends it once to
+  another server, right after ASKING. TRYAGAIN splits a batch into its keys. A TRYAGAIN of one key, and CLUSTERDOWN,
+  make the command wait ``RETRY_PAUSE`` and begin anew. The command keeps its deadline.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from chuk_sessions.redis_client.watchdog import TICKS, Watchdog
 
 __all__ = ["Cluster"]
 
-MAX_HOPS = 5  # redirections without a pause; more mean that servers contradict each other for the moment
+MAX_HOPS = 5  # redirections without a pause; more of them mean that servers contradict each other at the moment
 RETRY_PAUSE = 0.03  # seconds between two attempts while a slot moves or has no master
 
 
@@ -72,7 +72,7 @@ class Cluster:
         self._no_clock = ServerClock()
         self.open_batches = SlotBatches()
         self.tally = Tally()
-        self.guard: object = None  # closes this at the end of the loop; must live as long as the connection
+        self.guard: object = None  # closes the cluster at the end of the loop; must live as long as the connections
         watchdog.watched.append(self)
 
     def __repr__(self) -> str:
@@ -80,32 +80,32 @@ class Cluster:
 
     @property
     def tick(self) -> int:
-        """Of the watchdog, now."""
+        """The current tick of the watchdog."""
         return self._watchdog.tick
 
     in_flight = property(lambda self: self._map.sum("in_flight"), doc="Commands written and not answered yet.")
-    bytes_in_flight = property(lambda self: self._map.sum("bytes_in_flight"), doc="Of these.")
+    bytes_in_flight = property(lambda self: self._map.sum("bytes_in_flight"), doc="Bytes of these commands.")
     waiting = property(lambda self: len(self._waiting) + self._map.sum("waiting"), doc="Commands not written yet.")
-    reconnects = property(lambda self: self._map.total("reconnects"), doc="To any server, so far.")
-    timeouts = property(lambda self: self._timeouts + self._map.total("timeouts"), doc="Of commands, so far.")
+    reconnects = property(lambda self: self._map.total("reconnects"), doc="Connections made anew, to any server.")
+    timeouts = property(lambda self: self._timeouts + self._map.total("timeouts"), doc="Commands given up so far.")
     written = property(lambda self: self._map.total("written"), doc="Commands written so far.")
     writes = property(lambda self: self._map.total("writes"), doc="Writes to sockets so far.")
-    scripts = property(lambda self: self.tally.scripts, doc="Scripts written so far that have a key for each caller.")
-    script_keys = property(lambda self: self.tally.keys, doc="Keys of these.")
-    refreshes = property(lambda self: self._map.refreshes, doc="How often the slots were asked for.")
+    scripts = property(lambda self: self.tally.scripts, doc="Batch scripts, with a key for each caller, so far.")
+    script_keys = property(lambda self: self.tally.keys, doc="Keys of these scripts.")
+    refreshes = property(lambda self: self._map.refreshes, doc="How often the map of slots was read.")
 
     def slot_of(self, key: Argument) -> int:
-        """What keys must have in common to be in one command."""
+        """Return the slot of a key: all keys of a command must have one slot."""
         return slot_of(key)
 
     is_cluster = True
 
     async def masters(self) -> list[Node]:
-        """The servers that have slots, by address; asked for now. Raises NotSent if none tells within the timeout."""
+        """Ask for the servers that have slots now. Raises NotSent if no server answers within the timeout."""
         return await self._map.masters()
 
     def node_of(self, key: Argument) -> Node | None:
-        """The master that commands for ``key`` go to now; None if that is not known."""
+        """Return the master that commands for ``key`` go to now; None if that is not known."""
         return self._owners[slot_of(key)]
 
     def clock_of(self, key: Argument) -> ServerClock:
@@ -114,7 +114,7 @@ class Cluster:
         return self._no_clock if owner is None else owner.clock
 
     def is_up(self, slot: int) -> bool:
-        """Whether commands for ``slot`` go to a connection now."""
+        """Tell whether commands for ``slot`` go to a connection now."""
         owner = self._owners[slot]
         return owner is not None and owner.is_up(slot)
 
@@ -125,9 +125,9 @@ class Cluster:
         born: int | None = None,
         bounded: bool = True,
     ) -> asyncio.Future[Reply]:
-        """Send one command; a future with its reply, or one of the errors of ``Client.call``.
+        """Send one command. Return a future of its reply, or of one of the errors of ``Client.call``.
 
-        ``bounded=False`` leaves ``max_value_bytes`` out of account.
+        With ``bounded=False`` the command may be larger than ``max_value_bytes``.
         """
         packed = pack(args)
         future: asyncio.Future[Reply] = self._loop.create_future()
@@ -165,7 +165,7 @@ class Cluster:
             self._map.refresh()
 
     def on_error(self, asked: Address, command: Command, error: ServerError) -> None:
-        """A server answered a command with an error: follow a redirection, else tell the caller."""
+        """Handle an error reply: follow a redirection, or give the caller the error."""
         code, address = error.code, redirected_to(error, asked)
         if self._map.closed or command[4] == NO_SLOT or (address is None and code not in ("TRYAGAIN", "CLUSTERDOWN")):
             settle_with_error(command, error)
@@ -180,7 +180,7 @@ class Cluster:
         elif code == "MOVED" and target is not None:
             self._map.correct(slot, target)
         parts = waiter.split() if code == "TRYAGAIN" and isinstance(waiter, Divisible) else ()
-        if parts:  # some keys are here and some there: each goes its own way
+        if parts:  # the keys are on two servers: each key becomes a command of its own
             for part in parts:
                 self._dispatch((part, part.pack, born, replay, slot))
         elif target is None or hops > MAX_HOPS:
@@ -200,21 +200,21 @@ class Cluster:
         self.dispatch([])
 
     def dispatch(self, nodes: list[Node]) -> None:
-        """Send what waits here, and at these masters, by the map as it is now."""
+        """Send the commands that wait here and at these masters, by the current map."""
         for node in nodes:
             node.move_waiting(self._waiting)
         left, self._waiting = self._waiting, deque()
         try:
             hand_on(left, self._dispatch_wanted)
         finally:
-            self._waiting.extend(left)  # none but after an exception
+            self._waiting.extend(left)  # empty, except after an exception
 
     def _dispatch_wanted(self, command: Command) -> None:
         if not command[0].done():
             self._dispatch(command)
 
     def fail_waiting(self, reason: str) -> None:
-        """Settle what waits here."""
+        """Settle the commands that wait here with that reason."""
         while self._waiting:
             settle(self._waiting[0], NotSent(reason))
             self._waiting.popleft()
@@ -222,11 +222,11 @@ class Cluster:
     # Deadlines
 
     def is_waiting(self) -> bool:
-        """Whether commands wait here: for the watchdog, and for the map."""
+        """Tell whether commands wait here; the watchdog and the map ask."""
         return bool(self._waiting)
 
     def on_tick(self, tick: int) -> None:
-        """Give up commands that are too old: for the watchdog."""
+        """Give up commands that are too old; the watchdog calls this."""
         for command in self._waiting:
             if command[2] <= tick - TICKS - 1 and not command[0].done():
                 self._timeouts += 1
@@ -238,19 +238,20 @@ class Cluster:
 
 @runtime_checkable
 class Divisible(Waiter, Protocol):
-    """Waits for a command with several keys that could as well be several commands."""
+    """The waiter of a command with several keys that can be split into several commands."""
 
     def split(self) -> Sequence[Divisible]:
-        """One for each key; none if there is only one key."""
+        """Return a waiter for each key; none if there is only one key."""
 
     def pack(self) -> bytes:
-        """The bytes of its command."""
+        """Return the bytes of its command."""
 
 
 class Redirected:
-    """Waits in the place of a caller whose command is sent on to another server, or once more.
+    """Waits in the place of a caller whose command was redirected to another server, or is sent once more.
 
-    ``words`` are those of a server that said "not now", for the caller whose time runs out, wherever it waits then.
+    ``words`` is the error of the server that refused the command for now. If the command is given up later, its error
+    quotes it.
     """
 
     __slots__ = ("_words", "hops", "waiter")
@@ -261,15 +262,15 @@ class Redirected:
         self._words = words
 
     def done(self) -> bool:
-        """Whether the caller has given up."""
+        """Tell whether the caller has given up."""
         return self.waiter.done()
 
     def set_result(self, result: Reply) -> None:
-        """Hand on the reply."""
+        """Pass the reply on."""
         self.waiter.set_result(result)
 
     def set_exception(self, exception: Exception) -> None:
-        """Hand on the error."""
+        """Pass the error on."""
         if self._words and isinstance(exception, NotSent):
             exception = NotSent(f"{exception}; last it said: {self._words}")
         self.waiter.set_exception(exception)

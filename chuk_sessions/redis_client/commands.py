@@ -1,7 +1,7 @@
-"""A command on its way to a server, and who waits for its reply.
+"""A command on its way to a server, and the waiter for its reply.
 
-A command is a tuple, as there is one for each call: what it holds is said at ``Command``. Its waiter is the caller's
-future, or stands for several callers or for one whose command is sent once more.
+A command is a plain tuple, as every call makes one; ``Command`` describes its parts. Its waiter is the caller's future,
+or an object in the place of several callers, or of a caller whose command is sent once more.
 """
 
 from __future__ import annotations
@@ -33,38 +33,38 @@ __all__ = [
     "pack",
 ]
 
-MANY = 200  # commands that wait: from then on it is worth looking for those whose callers gave up
+MANY = 200  # waiting commands from which on it is worth removing those whose callers gave up
 BESIDE_A_VALUE = 1 << 14  # bytes of a command that are no value: keys, names, the source of a script
-LARGE = 1 << 20  # bytes of a command from which on it goes by itself; a server takes values of so many in any case
-NO_SLOT = -1  # of a command that has no key, or that must not be sent elsewhere
+LARGE = 1 << 20  # bytes of a command above which it goes over the lane; every server takes values of this size
+NO_SLOT = -1  # the slot of a command without a key, or of a command that must not be sent to another server
 
 
 class Replay(IntEnum):
-    """What may be done with a command that was written and whose reply was lost."""
+    """Whether a command that was written may be sent again if its reply was lost."""
 
-    NEVER = 0  # it may have taken effect: the caller is told that the outcome is unknown
-    READ = 1  # sending it once more does no harm
-    DELETE = 2  # likewise; and if the key is gone by then, this command or the first one removed it
+    NEVER = 0  # no, as it may have taken effect: the caller is told that the outcome is unknown
+    READ = 1  # yes, as a second time does no harm
+    DELETE = 2  # yes; if the key is gone by then, the first or the second command removed it
 
 
 class Waiter(Protocol):
-    """Who waits for a reply: a future, or something that stands for several."""
+    """The waiter for a reply: a future, or an object in the place of several."""
 
     def done(self) -> bool:
-        """Whether nobody waits any more."""
+        """Tell whether no caller waits any more."""
 
     def set_result(self, result: Any, /) -> None:
-        """Hand over the reply."""
+        """Take the reply."""
 
     def set_exception(self, exception: Exception, /) -> None:
-        """Hand over why there is none."""
+        """Take the error, if there is no reply."""
 
 
 Argument = bytes | str | int
 Reply = Any
 Packed = bytes | Callable[[], bytes]
-# Who waits; the bytes, or what makes them when they are written; the watchdog's tick at which it was made; what may be
-# done if its reply is lost; the hash slot of its key in a cluster.
+# The waiter; the bytes, or a function that makes them when they are written; the watchdog's tick when the command was
+# made; whether it may be sent again if its reply is lost; the hash slot of its key in a cluster.
 Command = tuple[Waiter, Packed, int, Replay, int]
 
 # hiredis types the argument as a tuple of exactly one element.
@@ -72,7 +72,7 @@ pack = cast(Callable[[tuple[Argument, ...]], bytes], hiredis.pack_command)
 
 
 class Large:
-    """The bytes of a command that must not go over the connection that others share; see ``Lane``."""
+    """The bytes of a command that must not use the connection that others share; see ``Lane``."""
 
     __slots__ = ("packed",)
 
@@ -80,12 +80,12 @@ class Large:
         self.packed = packed
 
     def __call__(self) -> bytes:
-        """The bytes."""
+        """Return the bytes."""
         return self.packed
 
 
 class Asking:
-    """Makes the bytes of a command that must come right after ASKING, in one write, lest another profits from it."""
+    """Makes the bytes of ASKING and a command, for one write: ASKING holds for the next command only."""
 
     __slots__ = ("packed",)
 
@@ -93,12 +93,12 @@ class Asking:
         self.packed = packed
 
     def __call__(self) -> bytes:
-        """The bytes of both."""
+        """Return the bytes of both."""
         return pack((b"ASKING",)) + (self.packed if isinstance(self.packed, bytes) else self.packed())
 
 
 class _Nobody:
-    """Waits for the reply to ASKING."""
+    """The waiter for the reply to ASKING, which ignores it."""
 
     def done(self) -> bool:
         return True
@@ -110,8 +110,11 @@ ASKING_ITSELF: Command = (_Nobody(), b"", 0, Replay.NEVER, NO_SLOT)
 
 
 def clear_given_up(commands: deque[Command]) -> int:
-    """Take out the commands that nobody waits for; at how many it is worth doing again: each is seen twice at most."""
-    for _ in range(len(commands)):  # whatever is raised in between, each command is in there
+    """Remove the commands that no caller waits for. Return the number of commands at which to call this again.
+
+    With that number each command is visited about twice at most.
+    """
+    for _ in range(len(commands)):  # if an exception is raised in between, no command is lost
         if commands[0][0].done():
             commands.popleft()
         else:
@@ -120,16 +123,16 @@ def clear_given_up(commands: deque[Command]) -> int:
 
 
 def is_large(packed: Packed) -> bool:
-    """Whether a command goes by itself."""
+    """Tell whether a command goes over the lane."""
     return isinstance(packed.packed if isinstance(packed, Asking) else packed, Large)
 
 
 def large(packed: bytes, most: int, bounded: bool) -> Packed:
-    """Have a command go by itself, if it is ``LARGE``. ``ValueError`` if it is over the option ``max_value_bytes``."""
+    """Mark a command over ``LARGE``, to go over the lane. Raises ValueError for one over ``max_value_bytes``."""
     size = len(packed)
     if bounded and size > most + BESIDE_A_VALUE:
         raise ValueError(
-            f"a command of {size:,} bytes is over max_value_bytes ({most:,}), and was not sent: store less, or raise"
-            " that option of the Redis URL, and proto-max-bulk-len on the server"
+            f"a command of {size:,} bytes is over max_value_bytes ({most:,}) and was not sent: store less, or raise"
+            " that option of the Redis URL and proto-max-bulk-len on the server"
         )
     return Large(packed) if size > LARGE else packed

@@ -1,4 +1,4 @@
-"""What a Redis URL says, as one frozen object."""
+"""The configuration that a Redis URL describes, as one frozen object."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ __all__ = ["Address", "Credentials", "RedisConfig", "TLSConfig"]
 
 DEFAULT_PORT = 6379
 TIMEOUT = 5.0  # seconds for a command, and for connecting and logging in
-SHORTEST_TIMEOUT = 0.05  # below that, timers of a millisecond are too coarse
+SHORTEST_TIMEOUT = 0.05  # seconds; for shorter timeouts, timers of a millisecond are too coarse
 RECONNECT_GRACE = 2.0  # seconds that commands wait for a lost connection before they fail at once
 MAX_IN_FLIGHT = 10_000  # commands written and not answered yet, per connection
-HEARTBEAT = 30.0  # seconds that a connection may be idle before it is checked; 0: never
+HEARTBEAT = 30.0  # seconds that a connection may be idle before it is checked; with 0 it is never checked
 LONGEST_HEARTBEAT = 86_400.0
-MAX_VALUE_BYTES = 64 << 20  # of one value; as much as may be written and unanswered on a connection
+MAX_VALUE_BYTES = 64 << 20  # of one value; also the bytes that may be written and unanswered on a connection
 LEAST_VALUE_BYTES, MOST_VALUE_BYTES = 1 << 10, 512 << 20  # the server's default of proto-max-bulk-len is 512 MB
 
 Address = tuple[str, int]
@@ -24,7 +24,7 @@ Credentials = Callable[[], Login | Awaitable[Login]]
 
 @dataclass(frozen=True, slots=True)
 class TLSConfig:
-    """What a connection is verified with: files in PEM format; without a ``ca_`` the system's authorities.
+    """The settings of TLS. Files are in PEM format; without a ``ca_`` field the system's authorities are used.
 
     ``minimum_version`` is a member of ``ssl.TLSVersion``; the flags are sums of members of ``ssl.VerifyFlags``.
     """
@@ -47,8 +47,8 @@ class TLSConfig:
 class RedisConfig:
     """How to reach one database: on one server, behind Sentinels (``master``), or in a cluster (``cluster``).
 
-    ``host`` and ``port`` are where the server is; with Sentinels or a cluster ``hosts`` are whom to ask for it.
-    No password is in any representation of it. Times in seconds.
+    ``host`` and ``port`` are the address of the server. With Sentinels or a cluster, ``hosts`` are the servers to ask
+    for it. No representation shows a password. Times are in seconds.
     """
 
     host: str
@@ -75,7 +75,7 @@ class RedisConfig:
 
     @property
     def address(self) -> str:
-        """``host:port``, the path of the socket, or what stands for the servers of a deployment; for messages."""
+        """The name of the server or deployment for messages: ``host:port``, a path, or words about its servers."""
         if self.path is not None:
             return self.path
         if self.master is not None:
@@ -85,11 +85,11 @@ class RedisConfig:
         return shown((self.host, self.port))
 
     def at(self, address: Address) -> RedisConfig:
-        """The same database on the server at ``address``."""
+        """Return the configuration of the same database on the server at ``address``."""
         return replace(self, host=address[0], port=address[1], hosts=(), master=None, cluster=False)
 
     def of_sentinel(self, address: Address) -> RedisConfig:
-        """How to log in to the Sentinel at ``address``, which gets nothing of what the data servers get."""
+        """Return the configuration for the Sentinel at ``address``; it has no login of the data servers."""
         return replace(
             self.at(address),
             username=self.sentinel_username,
@@ -101,6 +101,6 @@ class RedisConfig:
 
 
 def shown(address: Address) -> str:
-    """``host:port``, the host of IPv6 in brackets."""
+    """Return ``host:port``, with an IPv6 host in brackets."""
     host, port = address
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,4 +1,4 @@
-"""What a node can say of itself in numbers: of its connection, of those before it, and of its lane."""
+"""The numbers of a node, summed over its connection, its earlier connections and its lane."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class Numbers:
 
     @property
     def scripts(self) -> int:
-        """Scripts written so far that have a key for each caller."""
+        """Batch scripts, with a key for each caller, written so far."""
         return self.tally.scripts
 
     @property
     def script_keys(self) -> int:
-        """Keys of these."""
+        """Keys of these scripts."""
         return self.tally.keys
 
     @property
@@ -54,7 +54,7 @@ class Numbers:
 
     @property
     def bytes_in_flight(self) -> int:
-        """Of commands written and not answered yet, to the end of the write they are part of."""
+        """Bytes of commands written and not answered yet, up to the end of the write that they are part of."""
         here = 0 if self._connection is None else self._connection.bytes_in_flight
         return here + self._lane.number("bytes_in_flight")
 

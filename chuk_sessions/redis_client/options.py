@@ -1,7 +1,7 @@
-"""The options after the ``?`` of a Redis URL, those of redis-py among them.
+"""The options after the ``?`` of a Redis URL, including those of redis-py.
 
-redis-py hands every option of a URL on to its connections and pools: the lists here are the arguments of these (of its
-version 8, and what its earlier versions and valkey-py have besides) that a URL can hold.
+redis-py passes every option of a URL to its connections and pools. The lists here are the arguments of these that a URL
+can hold, in version 8, in earlier versions and in valkey-py.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ TLS_OPTIONS = (
 )
 
 ONE_CONNECTION = "all callers of an event loop share one connection per server"
-OWN_RULES = "what is sent again, and when, follows from what it does"
+OWN_RULES = "this client has its own rules for sending a command again"
 UTF_8 = "text is UTF-8"
-ALIVE = "the option heartbeat looks after idle connections"
-MASTERS = "each key is asked for at its master, as the cluster says"
+ALIVE = "the option heartbeat checks idle connections"
+MASTERS = "each command goes to the master of its key"
 UNUSED = "this client has nothing like it"
 
-# Options of redis-py that need no heed here, and why.
+# Options of redis-py that have no effect here, and the reason.
 MOOT = {
     **dict.fromkeys(
         ("max_connections", "timeout", "single_connection_client", "auto_close_connection_pool"), ONE_CONNECTION
@@ -80,7 +80,7 @@ MOOT = {
 }
 
 UNCHECKED = "must be left out: revocation is not checked here"
-# Options that have to be said in another way, or need another part of the URL: what to tell.
+# Options that must be written in another way, or need another part of the URL, and the words of the error.
 MISPLACED = {
     **dict.fromkeys(TLS_OPTIONS, "needs a URL that begins with rediss://"),
     **dict.fromkeys(
@@ -93,27 +93,30 @@ MISPLACED = {
         ("master_name", "service_name"), "must stand in the path: redis+sentinel://sentinel1,sentinel2/mymaster"
     ),
     "path": "must stand before the '?': unix:///run/redis.sock",
-    "ssl": "must be said by the scheme: rediss:// is over TLS, redis:// is not",
+    "ssl": "must be replaced by the scheme: rediss:// is over TLS, redis:// is not",
     "credential_provider": "must be a function that is given to redis.factory(url, credentials=function)",
 }
 
 
 class Options:
-    """The options of a query: each is asked for by name; what nobody asked for is unknown. A blank one is not set."""
+    """The options of a query. The parser reads each by name; an option that it never reads is unknown.
+
+    A blank option counts as not set.
+    """
 
     def __init__(self, query: str) -> None:
         self._values = dict(parse_qsl(query, keep_blank_values=True))
         self._known: set[str] = set()
-        # A password with a '?' in it begins the query, and one with a '&' in it goes on as the name of an option.
+        # If a password has a '?' in it, its rest is the query. If it has an '&' in it, its rest looks like an option.
         self._may_be_secret = "@" in query or not self._values.keys().isdisjoint(SECRETS)
 
     def text(self, name: str, default: T) -> str | T:
-        """The text of an option."""
+        """Return the text of an option."""
         self._known.add(name)
         return self._values.get(name) or default
 
     def seconds(self, name: str, default: float, least: float, most: float = float("inf"), zero: bool = False) -> float:
-        """A number of seconds; ``zero``: or 0, which turns something off."""
+        """Return a number of seconds; with ``zero`` it may also be 0, which turns something off."""
         text = self.text(name, None)
         if text is None:
             return default
@@ -132,7 +135,7 @@ class Options:
         return seconds
 
     def integer(self, name: str, default: int, least: int, most: int) -> int:
-        """A whole number."""
+        """Return a whole number."""
         text = self.text(name, None)
         if text is None:
             return default
@@ -141,7 +144,7 @@ class Options:
         return int(text)
 
     def boolean(self, name: str, default: bool) -> bool:
-        """Whether an option is on."""
+        """Return whether an option is on."""
         text = self.text(name, None)
         if text is None:
             return default
@@ -150,7 +153,7 @@ class Options:
         return text.lower() in TRUE
 
     def one_of(self, name: str, values: Mapping[str, T], default: T) -> T:
-        """The value of one of several words."""
+        """Return the value that belongs to the word of an option."""
         text = self.text(name, None)
         if text is None:
             return default
@@ -159,11 +162,11 @@ class Options:
         return values[text.lower()]
 
     def moot(self) -> dict[str, str]:
-        """Options of redis-py that are there and have no effect, each with the reason."""
+        """Return the options of redis-py in the URL that have no effect, each with the reason."""
         return {name: reason for name, reason in MOOT.items() if name in self._values}
 
     def check_all_used(self) -> None:
-        """Raise ProviderError for the first option that means nothing."""
+        """Raise ProviderError for the first unknown or misplaced option."""
         for name in self._values:
             if name in self._known or name in MOOT:
                 continue

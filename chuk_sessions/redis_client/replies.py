@@ -1,17 +1,17 @@
-"""What replies mean: an exception with a code for an error, a dict for names and values.
+"""Decodes replies: an error becomes an exception with a code, names and values become a dict.
 
-The words of servers are read here and nowhere else. What differs between servers:
+Only this module reads the words of servers. Servers differ in these points:
 
-* Redis 6.2 puts the place in a script before the error of a command in it: ``ERR Error running script (call to f_...):
-  @user_script:1: @user_script: 1: -OOM ...``; if the script returned what pcall gave, only ``@user_script: 1: -OOM
-  ...``. Redis 7 and later, and Valkey, begin with the code and put the place at the end.
-* A script that may not run a command has no code for that: ``The user executing the script can't ...`` up to Redis
+* In Redis 6.2 the place in a script precedes the error of a command in it: ``ERR Error running script (call to f_...):
+  @user_script:1: @user_script: 1: -OOM ...``. If the script returned the error of a pcall, it is only
+  ``@user_script: 1: -OOM ...``. Redis 7 and later, and Valkey, begin with the code and end with the place.
+* If a script may not run a command, the error has no code: ``The user executing the script can't ...`` up to Redis
   7.0, ``ACL failure in script: ...`` later and on Valkey, with or without ERR before it.
-* A script that writes while its cluster is down, though reads are allowed (``cluster-allow-reads-when-down``), has no
-  code for that: ``Script attempted to execute a write command while the cluster is down and readonly``, up to 6.2
-  ``Lua script ...``, on Valkey 9 ``Can not execute a write command 'HSET' while ...``. It has done nothing, as that is
-  so for all its writes or for none.
-* What follows a code is not read, so that the name of the server in it does not matter.
+* If a script writes while its cluster is down but reads are allowed (``cluster-allow-reads-when-down``), the error has
+  no code: ``Script attempted to execute a write command while the cluster is down and readonly``, up to 6.2 ``Lua
+  script ...``, on Valkey 9 ``Can not execute a write command 'HSET' while ...``. The script has done nothing, as either
+  all its writes are refused or none.
+* The words after a code are not read, so that a server's name in them does not matter.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ __all__ = [
     "unknown_shape",
 ]
 
-# What taking a reply apart raises if it has not the shape of the command's; also UnicodeDecodeError, a ValueError.
+# The exceptions of unpacking a reply of an unexpected shape; UnicodeDecodeError is a ValueError.
 SHAPES = (ValueError, TypeError, LookupError, AttributeError, OverflowError)
 REPLICA_CODES = ("READONLY", "MASTERDOWN")  # the server is a replica, and did nothing
 
@@ -51,8 +51,8 @@ REPLICA_CODES = ("READONLY", "MASTERDOWN")  # the server is a replica, and did n
 class MissingScriptError(ServerError):
     """``NOSCRIPT``: the server does not know the script by its hash; it ran nothing.
 
-    ``lost`` says why the reply to an earlier try of the same command was lost; empty if there was none. That try may
-    have run the script.
+    ``lost`` is the reason why the reply to an earlier try of the same command was lost; empty if there was no earlier
+    try. That try may have run the script.
     """
 
     code = "NOSCRIPT"
@@ -83,14 +83,15 @@ DOWN_FOR_SCRIPT = re.compile(
     " while the cluster is down"
 )
 UNKNOWN_COMMAND = "ERR unknown command"
-# A command with one of these is sent again, as it did nothing. In a script they would not say that of the script.
+# A command with one of these errors did nothing, and is sent again. As the error of a command inside a script, the code
+# would not mean that the script did nothing.
 SENT_AGAIN = ("ASK", "CLUSTERDOWN", "MOVED", "NOSCRIPT", "TRYAGAIN")
 
 
 def server_error(message: str) -> ServerError:
-    """The exception for an error reply.
+    """Make the exception for an error reply.
 
-    The arguments that some messages repeat are left out: a password or a key could be among them.
+    Some messages repeat the arguments of the command. These are left out, as a password or a key may be among them.
     """
     message = message.partition(", with args beginning with")[0]
     place = PLACE.match(message)
@@ -108,7 +109,7 @@ def server_error(message: str) -> ServerError:
 
 
 def redirected_to(error: ServerError, asked: Address) -> Address | None:
-    """Where MOVED or ASK sends a command that the server at ``asked`` got; None for other errors and addresses."""
+    """Return the address in a MOVED or ASK of the server at ``asked``; None for another error or a bad address."""
     if error.code in ("MOVED", "ASK"):
         with suppress(ValueError, IndexError):
             return parse_address(str(error).split()[2], asked)
@@ -116,7 +117,7 @@ def redirected_to(error: ServerError, asked: Address) -> Address | None:
 
 
 def as_dict(reply: list[Any] | dict[Any, Any], command: str = "HELLO") -> dict[Any, Any]:
-    """A reply of names and values, which is a list with protocol 2 and a dict with 3. ProviderError for another."""
+    """Return a reply of names and values as a dict: protocol 2 has a list. Raises ProviderError for another shape."""
     try:
         return reply if isinstance(reply, dict) else dict(zip(reply[::2], reply[1::2], strict=True))
     except SHAPES as exc:
@@ -124,5 +125,5 @@ def as_dict(reply: list[Any] | dict[Any, Any], command: str = "HELLO") -> dict[A
 
 
 def unknown_shape(command: str) -> ProviderError:
-    """Make the error for a well-formed reply that is none to ``command``, or none to the script of that name."""
+    """Make the error for a well-formed reply that does not fit ``command``, or the script of that name."""
     return ProviderError(f"the reply to {command} has an unknown shape; is there a proxy, or a server of another kind?")

@@ -1,4 +1,4 @@
-"""Lua scripts: sent by their hash, and whole when the server does not know it yet."""
+"""Lua scripts: sent by their hash, or as source if the server does not know the hash yet."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ from chuk_sessions.redis_client.slots import key_of
 
 __all__ = ["Script"]
 
-MAX_ROUNDS = 3  # of a call that counts on the source that another one sends, before it sends its own
+MAX_ROUNDS = 3  # how often a call relies on the source that another call sends, before it sends the source itself
 
 
 class Script:
-    """A script of ``source``; every key that it touches must be among ``keys``.
+    """A script of ``source``; every key that it uses must be among ``keys``.
 
-    With ``bounded=False`` its arguments may be larger than ``max_value_bytes``: they are what a server holds already.
+    With ``bounded=False`` its arguments may be larger than ``max_value_bytes``: they are values that a server already
+    holds.
 
-    A server that was restarted or took over from another does not have a script that was sent before; it says so
-    before running anything, so sending the source then is safe. One of the calls under way does so for all.
+    A server that was restarted, or took over from another, lacks scripts that were sent before. It says so before it
+    runs anything, so sending the source then is safe. One of the calls under way sends it for all.
     """
 
     def __init__(self, source: str, bounded: bool = True) -> None:
@@ -34,13 +35,13 @@ class Script:
     async def run(
         self, client: Client, keys: tuple[Argument, ...], args: tuple[Argument, ...], replay: Replay = Replay.NEVER
     ) -> Reply:
-        """Run it; its reply. The errors are those of ``Client.call``."""
+        """Run the script. Return its reply. The errors are those of ``Client.call``."""
         return await self.step(client.begin(), keys, args, replay)
 
     async def step(
         self, call: Call, keys: tuple[Argument, ...], args: tuple[Argument, ...], replay: Replay = Replay.NEVER
     ) -> Reply:
-        """Run it as one of the steps of a call, with the age of that."""
+        """Run the script as one step of a call, with the deadline of that call."""
         deployment, born = call
         try:
             command = (b"EVALSHA", self.sha, len(keys), *keys, *args)
@@ -58,18 +59,18 @@ class Script:
         born: int,
         lost: str,
     ) -> Reply:
-        """Run it on a server that did not know it, with the deadline of a command made at tick ``born``.
+        """Run the script on a server that did not know it, with the deadline of a command made at tick ``born``.
 
-        The first of many callers sends the source. The others send the hash right after it, on the same connection:
-        when the server reads theirs it knows the script. ``lost`` is that of the MissingScriptError: if the reply to
-        an earlier try was lost, this is a second try.
+        The first of many callers sends the source. The others send the hash right after it, on the same connection: the
+        server knows the script when it reads their commands. ``lost`` is that of the MissingScriptError: if the reply
+        to an earlier try was lost, this is a second try.
         """
         for _ in range(MAX_ROUNDS):
             if _server(deployment, keys) not in self._being_sent:
                 break
             try:
                 return await self._call(deployment, (b"EVALSHA", self.sha, len(keys), *keys, *args), replay, born, lost)
-            except MissingScriptError as missing:  # the source did not get there
+            except MissingScriptError as missing:  # the source did not arrive
                 lost = lost or missing.lost
         server = _server(deployment, keys)
         self._being_sent.add(server)
@@ -81,7 +82,7 @@ class Script:
     def _call(
         self, deployment: Deployment, command: tuple[Argument, ...], replay: Replay, born: int, lost: str
     ) -> asyncio.Future[Reply]:
-        """Send it once more; as a second try if the reply to the first was ``lost``."""
+        """Send a command once more; it is a second try if the reply to the first was ``lost``."""
         if not lost:
             return deployment.call(command, replay, born, self._bounded)
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
@@ -91,5 +92,5 @@ class Script:
 
 
 def _server(deployment: Deployment, keys: tuple[Argument, ...]) -> object:
-    """Where a command with these keys goes now, as far as that is known."""
+    """Return the server that a command with these keys goes to now; the deployment if that is not known."""
     return (deployment.node_of(keys[0]) if keys else None) or deployment

@@ -1,7 +1,7 @@
-"""Which server is the master now: Sentinels know, and the server itself must agree.
+"""Finds the server that is the master now: Sentinels name it, and the server itself must agree.
 
-https://redis.io/docs/latest/develop/reference/sentinel-clients/ is the source of the steps: ask the Sentinels in turn,
-connect to what one says, and believe it only if ROLE there says ``master``. One that lags behind does not stop it.
+The steps follow https://redis.io/docs/latest/develop/reference/sentinel-clients/: ask the Sentinels in turn, connect to
+the server that one names, and accept it only if its ROLE is ``master``. A Sentinel that lags behind does not stop this.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ PATIENCE = 1.0  # seconds for a Sentinel to answer, and between two questions wh
 
 
 class Sentinels:
-    """Makes connections to the master of ``config``. Asks first the Sentinel that was of use last time."""
+    """Makes connections to the master of ``config``. It first asks the Sentinel whose answer was used last."""
 
     def __init__(self, config: RedisConfig, loop: asyncio.AbstractEventLoop) -> None:
         self._config = config
@@ -34,9 +34,9 @@ class Sentinels:
         self._order = list(config.hosts)
 
     async def connect(self, on_lost: OnLost) -> Connection:
-        """A connection to the master: each server that a Sentinel names is tried, until one can be used.
+        """Connect to the master: try each server that a Sentinel names, until one can be used.
 
-        Raises NotSent that says why those that were named cannot be used, and what the other Sentinels answered.
+        Raises NotSent with the reasons why the named servers cannot be used, and the answers of the other Sentinels.
         """
         unusable: dict[Address, str] = {}
         while True:
@@ -47,12 +47,12 @@ class Sentinels:
                 unusable[address] = str(exc)
 
     async def _try(self, address: Address, unusable: dict[Address, str], on_lost: OnLost) -> Connection:
-        """Connect to ``address``, for as long as no other master is named."""
+        """Connect to ``address``, as long as no Sentinel names another master."""
         attempt = self._loop.create_task(self._open(address, on_lost))
         try:
             while not (await asyncio.wait([attempt], timeout=PATIENCE))[0]:
                 named = address
-                with suppress(ProviderError):  # nobody to ask: this attempt may still succeed
+                with suppress(ProviderError):  # no Sentinel answers: this attempt may still succeed
                     named = await self._ask(unusable)
                 if named != address:
                     raise NotSent(f"{shown(address)} did not answer before another was named")
@@ -60,12 +60,12 @@ class Sentinels:
             await give_up([attempt])
             raise
         connection = attempt.result()
-        if connection.lost.done():  # since then; nobody would hear of it
+        if connection.lost.done():  # lost since it was made: no callback would report it
             raise NotSent(f"cannot connect to Redis at {shown(address)}: {connection.reason}")
         return connection
 
     async def _ask(self, unusable: dict[Address, str]) -> Address:
-        """The first server that a Sentinel names and that is not known to be unusable."""
+        """Return the first server that a Sentinel names and that is not known to be unusable."""
         reasons = list(unusable.values())
         for sentinel in list(self._order):
             try:
@@ -123,11 +123,11 @@ def _drop(_: Connection, sent: list[Command], unsent: list[Command]) -> None:
 
 
 def leave_a_replica(node: Node, command: Command, error: ServerError) -> None:
-    """On an error reply: a master that became a replica, or is cut off, is left, and the Sentinels are asked again.
+    """Handle an error reply: leave a master that became a replica or is cut off, and ask the Sentinels again.
 
-    None of the three errors leaves anything done, also if it is a script's: the first write in it meets them.
-    ``NOREPLICAS`` also is the answer of a rightful master whose replicas are away. So the caller is told if the
-    connection is quite new: the Sentinels have just named that server.
+    After any of the three errors nothing was done, also by a script: its first write gets the error. A rightful master
+    whose replicas are away also answers ``NOREPLICAS``. So if the connection is quite new, and the Sentinels have just
+    named that server, the caller gets the error.
     """
     if error.code in REPLICA_CODES:
         node.leave(command, "it is a replica now")

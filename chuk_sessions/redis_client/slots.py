@@ -1,4 +1,4 @@
-"""Hash slots of Redis Cluster: of a key, and which server has which, as CLUSTER SLOTS and CLUSTER NODES tell.
+"""Hash slots of Redis Cluster: the slot of a key, and the slots of each server by CLUSTER SLOTS and CLUSTER NODES.
 
 Source: https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/ ("Key distribution model").
 """
@@ -27,21 +27,21 @@ __all__ = [
 
 SLOTS = 16384
 SCRIPTS = (b"EVALSHA", b"EVAL")
-SlotRange = tuple[int, int, Address]  # the first slot, the last one, the master that has them
+SlotRange = tuple[int, int, Address]  # the first slot, the last slot, and the master of them
 
 
 def key_of(args: tuple[Argument, ...]) -> Argument:
-    """The first key of a command: the fourth argument of a script, the second of all others that we send."""
+    """Return the first key of a command: the fourth argument of a script, the second of any other that is sent here."""
     return args[3] if args[0] in SCRIPTS and len(args) > 3 else args[1] if len(args) > 1 else b""
 
 
 def slot_of(key: Argument) -> int:
-    """The slot of a key: CRC-16 (XMODEM) of its hashed part."""
+    """Return the slot of a key: CRC-16 (XMODEM) of its hashed part."""
     return crc_hqx(hashed_part(key), 0) % SLOTS
 
 
 def hashed_part(key: Argument) -> bytes:
-    """What the slot of a key follows from: what stands in its first braces, unless that is nothing, else all of it."""
+    """Return the part of a key that decides its slot: the text in its first braces, or all of it if that is empty."""
     data = key if isinstance(key, bytes) else str(key).encode("utf-8", "surrogatepass")
     begin = data.find(b"{")
     if begin >= 0:
@@ -52,7 +52,7 @@ def hashed_part(key: Argument) -> bytes:
 
 
 def parse_slots(reply: Any, asked: Address) -> list[SlotRange]:
-    """What CLUSTER SLOTS answered. ``asked`` gave the answer: a server that does not know its own host means that.
+    """Parse a reply to CLUSTER SLOTS. A row without a host means the server that answered, ``asked``.
 
     Raises ProviderError for a reply of another shape.
     """
@@ -63,7 +63,7 @@ def parse_slots(reply: Any, asked: Address) -> list[SlotRange]:
 
 
 def parse_replicas(reply: Any, asked: Address) -> set[Address]:
-    """The replicas in an answer to CLUSTER SLOTS that ``parse_slots`` has taken; what has another shape is left out."""
+    """Return the replicas in a reply that ``parse_slots`` has accepted; an entry of another shape is left out."""
     found = set()
     for _, _, _, *replicas in reply:
         for replica in replicas:
@@ -84,10 +84,10 @@ def _host(name: bytes | None, asked: Address) -> str:
 
 
 def parse_claim(reply: Any) -> tuple[str, tuple[str, ...]]:
-    """What the server that answered CLUSTER NODES says of itself: its epoch, and its slots as they stand there.
+    """Return the epoch and the slots of the server that answered CLUSTER NODES, as texts.
 
-    That is ranges, and ``[slot->-server]`` or ``[slot-<-server]`` for a slot on its way to that other server or from
-    it. Raises ProviderError for a reply of another shape.
+    The slots are ranges, and ``[slot->-server]`` or ``[slot-<-server]`` for a slot that moves to or from that other
+    server. Raises ProviderError for a reply of another shape.
     """
     text = reply.decode(errors="replace") if isinstance(reply, bytes) else ""
     rows = (row.split() for row in text.splitlines())
@@ -98,6 +98,6 @@ def parse_claim(reply: Any) -> tuple[str, tuple[str, ...]]:
 
 
 def parse_address(text: str, asked: Address) -> Address:
-    """``host:port`` of a redirection; IPv6 comes without brackets, and no host means that of who answered."""
+    """Parse ``host:port`` of a redirection. IPv6 comes without brackets; no host means the host that answered."""
     host, _, port = text.rpartition(":")
     return host if host not in ("", "?") else asked[0], int(port)

@@ -1,8 +1,8 @@
-"""TLS: what the options of a URL say about it, and the context of connections.
+"""TLS: the options of a URL for it, and the SSL context of connections.
 
-A context is made in a thread, as reading the authorities of the system takes some 70 ms, and kept until one of its
+A context is made in a thread, as reading the authorities of the system takes some 70 ms. It is kept until one of its
 files has changed. The thread is not one of the loop's executor, which is the application's and may be full. One thread
-at a time makes the context of a configuration, for whoever waits for it in any event loop.
+at a time makes the context of a configuration, for all tasks that wait for it in any event loop.
 """
 
 from __future__ import annotations
@@ -42,16 +42,16 @@ Versions = tuple[tuple[int, ...] | None, ...]
 
 _contexts: dict[TLSConfig, tuple[Versions, ssl.SSLContext]] = {}
 _making: dict[tuple[TLSConfig, Versions], list[asyncio.Future[ssl.SSLContext]]] = {}
-_lock = threading.Lock()  # of both
+_lock = threading.Lock()  # guards both dicts
 
 
 def insecure_from_env() -> bool:
-    """Whether ``REDIS_TLS_INSECURE`` turns the verification of certificates off; what is no clear yes does not."""
+    """Tell whether ``REDIS_TLS_INSECURE`` turns the verification of certificates off: only a clear yes does."""
     return variable(INSECURE_VARIABLE).lower() in ("1", "true", "yes", "on")
 
 
 def tls_config(options: Options, insecure: bool) -> TLSConfig:
-    """Read the options of a ``rediss://`` URL. Raises ProviderError for what they cannot be."""
+    """Read the TLS options of a ``rediss://`` URL. Raises ProviderError for a value that an option cannot have."""
     for name in ("ssl_validate_ocsp", "ssl_validate_ocsp_stapled"):
         if options.boolean(name, False):
             raise ProviderError(f"the option {name} of the Redis URL {UNCHECKED}")
@@ -77,7 +77,7 @@ def tls_config(options: Options, insecure: bool) -> TLSConfig:
 
 
 def _flags(options: Options, name: str) -> int:
-    """A list of names of ``ssl.VerifyFlags``, in brackets or not, as their sum."""
+    """Return the sum of a list of names of ``ssl.VerifyFlags``, with or without brackets."""
     flags = 0
     for each in options.text(name, "").strip("[]").replace(",", " ").split():
         if each not in ssl.VerifyFlags.__members__:
@@ -89,12 +89,12 @@ def _flags(options: Options, name: str) -> int:
 
 @cache
 def warn_insecure(cause: str) -> None:
-    """Once per process and cause."""
+    """Log that the certificate is not verified, once per process and cause."""
     logger.warning("%s: the certificate of the Redis server is not verified", cause)
 
 
 async def tls_context(tls: TLSConfig) -> ssl.SSLContext:
-    """The context for a connection, made anew when a file has changed. Raises ProviderError that says what is wrong."""
+    """Return the context for a connection, made anew if a file has changed. Raises ProviderError for unusable files."""
     versions = _versions(tls)
     known = _contexts.get(tls)
     if known is not None and known[0] == versions:
@@ -114,12 +114,12 @@ async def tls_context(tls: TLSConfig) -> ssl.SSLContext:
 
 
 def _make(tls: TLSConfig, versions: Versions) -> None:
-    """Make a context and hand it to all that wait for it: in a thread of its own."""
+    """Make a context, in a thread of its own, and pass it to all tasks that wait for it."""
     context, error = None, None
     try:
         context = _context(tls)
     except Exception as exc:
-        error = exc.with_traceback(None)  # which would hold this frame, and this frame it
+        error = exc.with_traceback(None)  # a traceback would refer to this frame, and this frame to the error
     with _lock:
         waiting = _making.pop((tls, versions), [])
         if context is not None:
@@ -128,7 +128,7 @@ def _make(tls: TLSConfig, versions: Versions) -> None:
                 del _contexts[next(iter(_contexts))]
             _contexts[tls] = versions, context
     for future in waiting:
-        with suppress(RuntimeError):  # its loop is closed: nobody waits any more
+        with suppress(RuntimeError):  # its loop is closed: no task waits any more
             future.get_loop().call_soon_threadsafe(_settle, future, context, error)
 
 
@@ -142,7 +142,7 @@ def _settle(future: asyncio.Future[ssl.SSLContext], context: ssl.SSLContext | No
 
 
 def _after_fork_in_child() -> None:
-    """The threads of the parent are not here, and one of them may have had the lock."""
+    """Reset the lock and the work under way: the parent's threads are not here, and one may have had the lock."""
     global _lock
     _lock = threading.Lock()
     _making.clear()
@@ -153,7 +153,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def _versions(tls: TLSConfig) -> Versions:
-    """What changes when a certificate file is replaced: a new connection must use the new one."""
+    """Return a value that changes if a certificate file is replaced: a new connection must use the new file."""
     names = [tls.ca_certs, tls.ca_path, tls.certfile, tls.keyfile]
     if tls.ca_certs is tls.ca_path is tls.ca_data is None:
         defaults = ssl.get_default_verify_paths()
@@ -165,7 +165,7 @@ def _version(name: str) -> tuple[int, ...] | None:
     try:
         found = os.stat(name)
     except (OSError, ValueError):
-        return None  # loading it will say why
+        return None  # loading the file will raise the error
     return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino
 
 

@@ -1,4 +1,4 @@
-"""One Redis URL to one frozen configuration."""
+"""Parses a Redis URL into one frozen configuration."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ class Url(Protocol):
     """A URL of pydantic, such as ``RedisDsn``."""
 
     def unicode_string(self) -> str:
-        """The text, with the password."""
+        """Return the text, with the password."""
 
 
 def url_text(url: object) -> str:
-    """The text of a URL: a str, or an object of pydantic such as ``RedisDsn``. Raises TypeError for anything else.
+    """Return the text of a URL: a str, or an object of pydantic such as ``RedisDsn``. Raises TypeError for others.
 
-    The text of other objects may hide the password, so that ``str`` is no way to ask for it.
+    ``str`` is not used, as the ``str`` of a URL object may hide the password.
     """
     if isinstance(url, str):
         return str.__str__(url).strip()
@@ -62,7 +62,7 @@ def url_text(url: object) -> str:
 
 
 def parse_url(url: str | Url, credentials: Credentials | None = None, insecure: bool | None = None) -> RedisConfig:
-    """One of these forms, with options after a ``?``, to a configuration.
+    """Parse a URL of one of these forms, with options after a ``?``.
 
     * ``redis://[[user]:password@]host[:port][/db]``: one server. ``rediss``: over TLS. Host and port default to
       ``localhost`` and 6379. With ``cluster=true`` the server is one of a cluster.
@@ -73,18 +73,18 @@ def parse_url(url: str | Url, credentials: Credentials | None = None, insecure: 
       ``redis+cluster`` and ``rediss+cluster``.
     * ``unix://[[user]:password@]/path[?db=0]``: a Unix socket.
 
-    ``valkey`` and ``valkeys`` stand for ``redis`` and ``rediss`` everywhere. User and password may be percent-encoded
-    or be options, and go to the data servers; IPv6 hosts stand in brackets. ``credentials`` is asked for them at each
-    connection instead: it returns a password or (user, password), or an awaitable of that. ``insecure`` turns the
-    verification of TLS off; None means as ``REDIS_TLS_INSECURE`` says.
+    ``valkey`` and ``valkeys`` mean ``redis`` and ``rediss`` everywhere. User and password may be percent-encoded or be
+    options; they are for the data servers. IPv6 hosts are in brackets. Instead of user and password, ``credentials`` is
+    called at each connection: it returns a password or (user, password), or an awaitable of one of these. ``insecure``
+    turns the verification of TLS off; with None ``REDIS_TLS_INSECURE`` decides.
 
     Options: ``socket_timeout``, ``socket_connect_timeout``, ``reconnect_grace``, ``heartbeat`` (seconds; redis-py's
     ``health_check_interval`` is the same), ``max_in_flight``, ``max_value_bytes``, ``protocol`` (2 or 3),
     ``client_name``, ``db``, ``username``, ``password``, ``cluster``; with TLS those of ``options.TLS_OPTIONS``; with
     Sentinels ``sentinel_username`` and ``sentinel_password``. Those of ``options.MOOT`` are accepted with one log line.
 
-    Raises ProviderError that says what is wrong and shows nothing of the URL that may be part of a password; TypeError
-    for what is no URL.
+    Raises ProviderError if the URL cannot be used: the message names the fault, and shows nothing of the URL that may
+    be part of a password. Raises TypeError for an object that is no URL.
     """
     parts = _split(url_text(url))
     tls, kind = _check_scheme(parts.scheme)
@@ -139,7 +139,7 @@ class _Parts(NamedTuple):
 
 
 def _split(url: str) -> _Parts:
-    """The parts of the URL. urlsplit does not see its hosts, as it refuses several. No text of it is in an error."""
+    """Split the URL into its parts. urlsplit does not get the hosts, as it refuses several. No error shows the URL."""
     with suppress(ValueError, TypeError, AttributeError):
         url.encode()
         scheme, separator, rest = url.strip().partition("://")
@@ -161,7 +161,7 @@ def _split(url: str) -> _Parts:
 
 
 def _check_scheme(scheme: str) -> tuple[bool, str]:
-    """Whether it is over TLS, and whether it says Sentinels or a cluster."""
+    """Return whether the scheme means TLS, and its suffix for Sentinels or a cluster."""
     base, plus, kind = scheme.partition("+")
     if scheme == "unix" or (base in OVER_TLS and kind in (("",) if not plus else (SENTINEL, CLUSTER))):
         return OVER_TLS.get(base, False), kind
@@ -172,10 +172,10 @@ def _check_scheme(scheme: str) -> tuple[bool, str]:
 
 
 def _instead(scheme: str) -> str:
-    """What somebody may have meant who wrote ``redis-sentinel``, ``https`` or the like."""
+    """Return the URL that the writer of an unknown scheme, such as ``redis-sentinel`` or ``https``, may have meant."""
     if "socket" in scheme or "unix" in scheme:
         return "unix:///run/redis.sock"
-    rest = scheme.replace(SENTINEL, "")  # whose first letter may follow "redis"
+    rest = scheme.replace(SENTINEL, "")  # otherwise "redissentinel" would look like rediss
     base = "rediss" if any(word in rest for word in ("rediss", "valkeys", "tls", "ssl", "https")) else "redis"
     if SENTINEL in scheme:
         return f"{base}+sentinel://sentinel1,sentinel2/mymaster"
@@ -183,10 +183,10 @@ def _instead(scheme: str) -> str:
 
 
 def _login(parts: _Parts, options: Options, credentials: Credentials | None) -> tuple[str | None, str | None]:
-    """User and password, which may also be options, as in redis-py."""
+    """Return user and password, which may also be options, as in redis-py."""
     for name, before in (("username", parts.username), ("password", parts.password)):
         if before and options.text(name, before) != before:
-            raise ProviderError(f"the Redis URL has two, a {name} before the host and another one as an option")
+            raise ProviderError(f"the Redis URL has a {name} before the host and another {name} as an option")
     username = parts.username or options.text("username", None)
     password = parts.password or options.text("password", None)
     if username and not password:
@@ -221,7 +221,10 @@ def _host(text: str, default_port: int) -> Address | None:
 
 
 def _master_and_database(path: str, options: Options, kind: str) -> tuple[str | None, int]:
-    """What the path names: ``/db``, ``/master`` or ``/master/db``. The option ``db`` is for paths without one."""
+    """Return the master and the database of a path: ``/db``, ``/master`` or ``/master/db``.
+
+    The option ``db`` is for paths without a database.
+    """
     first, _, second = path.strip("/").partition("/")
     if kind == SENTINEL and (not first or (first.isdecimal() and not second)):
         raise ProviderError(
@@ -267,13 +270,13 @@ def _database(path: str, options: Options) -> int:
 
 
 def _heartbeat(options: Options) -> float:
-    """redis-py's name for it is taken where ours is not there."""
+    """Return the heartbeat; redis-py's name of the option counts if ours is missing."""
     theirs = options.seconds("health_check_interval", HEARTBEAT, SHORTEST_TIMEOUT, LONGEST_HEARTBEAT, zero=True)
     return options.seconds("heartbeat", theirs, SHORTEST_TIMEOUT, LONGEST_HEARTBEAT, zero=True)
 
 
 def _tell_moot(options: Options) -> None:
-    """One line for all of them, without their values."""
+    """Log the options without effect in one line, without their values."""
     moot = options.moot()
     if moot:
         told = ", ".join(f"{name} ({reason})" for name, reason in moot.items())
