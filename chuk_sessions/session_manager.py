@@ -1,4 +1,4 @@
-"""SessionManager: the life of a session, and the grid paths of what belongs to it."""
+"""SessionManager: the life of a session, and the grid paths of its files."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ REPORT_INTERVAL = 10.0  # seconds between two log lines about a failing store
 class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
     """Keep the sessions of one sandbox: allocate, validate, read, update, extend and delete them, and name their files.
 
-    A manager is made once and shared. Nothing that is done through it reaches a session of another sandbox.
+    A manager is made once and shared. No call of it reaches a session of another sandbox.
 
     When the storage fails, ``allocate_session`` and the calls that 0.2 did not have raise StorageError, with the cause
     as its ``__cause__``. The other calls log a warning and return what they return for a session that is not found, so
     that old code runs on. With ``strict=True`` all calls raise: an outage can then be told from a logout.
 
     ``sandbox_id``, ``session_factory``, ``default_ttl_hours`` and ``strict`` are attributes that may be set, under the
-    same rules; the calls after that go by them.
+    same rules; later calls use the new values.
 
     Example:
         >>> sessions = SessionManager("shop", idle_ttl_minutes=30)
@@ -67,7 +67,7 @@ class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
 
     Args:
         sandbox_id: The tenant or application, one path segment. The default is ``CHUK_SANDBOX_ID``, else
-            ``CHUK_HOST_SANDBOX_ID``, else a random one. What was chosen is left in ``CHUK_SANDBOX_ID`` if that is
+            ``CHUK_HOST_SANDBOX_ID``, else a random name. The sandbox is written to ``CHUK_SANDBOX_ID`` if that is
             unset.
         session_factory: Where the sessions are: a provider factory, or anything with ``session_store(sandbox_id)``. The
             default is ``factory_for_env()``.
@@ -76,18 +76,19 @@ class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
             an id that is live under another user.
         touch_interval: Seconds. A validation writes the time of last access at most that often, which makes it one
             plain read on Redis most of the time.
-        max_sessions_per_user: How many live sessions a user may have, at least 1. One more ends the oldest, in the step
-            that creates the new one, also when several processes log the same user in. Sessions without a user are not
-            counted.
+        max_sessions_per_user: How many live sessions a user may have, at least 1. A new session beyond that ends the
+            oldest in the step that creates it, also when several processes log the same user in. Sessions without a
+            user are not counted.
         idle_ttl_minutes: How long a session lives without a touch, beside its lifetime (OWASP ASVS 5.0, 7.3.1). It
-            never ends earlier. It ends later by at most the longest ``touch_interval`` of the managers that use it:
-            that of this manager must be at most half of the idle time, that of others counts as no more. The idle time
-            is written into the session when it is created; ``get_session_info`` then has ``idle_expires_at``.
+            never ends earlier. It may end later, by at most the longest ``touch_interval`` of the managers that use it.
+            The interval of this manager must be at most half of the idle time; a longer interval of another manager
+            counts as half. The idle time is written into the session when it is created; ``get_session_info`` then has
+            ``idle_expires_at``.
         opaque_ids: Whether the ids made here leave out user and time (OWASP ASVS 5.0, 7.2.3): ``sess-`` and 38
-            hexadecimal digits, 32 of them random. The last six are the slot tag, which is the same for all sessions of
-            a user in a sandbox: a hash, by which whoever can guess a user id can check the guess. A renewed session
-            gets such an id too, also from a manager without this option if it had one. Ids of your own choice stay as
-            they are.
+            hexadecimal digits, 32 of them random. The last six digits are the slot tag, a hash that is the same for all
+            sessions of a user in a sandbox: anybody who guesses a user id can check the guess by it. A renewed session
+            gets an opaque id too; a session with an opaque id gets one also from a manager without this option. Ids of
+            your own choice stay as they are.
 
     Raises:
         ValueError: The sandbox is no path segment, or hours, an interval or a limit are out of range.
@@ -138,7 +139,7 @@ class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
             user_id: Whose session it is, at most 64 KiB; None if it is nobody's.
             ttl_hours: How many hours it lives: over 0 and up to 100 years, fractions included. None means
                 ``default_ttl_hours``.
-            custom_metadata: A dict of what JSON can hold, of UUIDs and of Enum members. It reads back equal to
+            custom_metadata: A dict of values that JSON can hold, UUIDs and Enum members. It reads back equal to
                 ``json.loads(json.dumps(custom_metadata))``.
 
         Returns:
@@ -147,7 +148,7 @@ class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
         Raises:
             ValueError: Hours or an id are out of range, or ``session_id`` is empty, ``.`` or ``..``, or has a ``/``.
             TypeError: An id is no str, or hours are no number.
-            MetadataError: The metadata holds what cannot be stored.
+            MetadataError: The metadata holds a value that cannot be stored.
             SessionTakenError: The manager is strict, and the live session belongs to another user.
             StorageError: The storage failed, whether the manager is strict or not. Nothing was stored unless the cause
                 is OutcomeUnknown.
@@ -166,7 +167,7 @@ class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
         try:
             existing = await self._create(session_id, user_id, lifetime, metadata)
         except ProviderError as exc:
-            if made_here and isinstance(exc, OutcomeUnknown):  # nobody will have that id, and it may count for its user
+            if made_here and isinstance(exc, OutcomeUnknown):  # no caller gets this id, but it may count for its user
                 in_background(partial(self._store.delete, session_id))
             raise StorageError(f"the session could not be allocated: {exc}") from exc
         if self.strict and existing is not None and existing.user_id != user_id:
@@ -194,15 +195,15 @@ class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
             return self._failed(exc, "validate", session_id, False)
 
     async def open_session(self, session_id: str, *, owner: str | None = None) -> dict[str, Any] | None:
-        """Touch a session and return what is known of it, as ``get_session_info`` does.
+        """Touch a session and return its data, as ``get_session_info`` does.
 
-        On Redis that is one round trip: for each request of a web application, and for a handle that a client sends
-        with each call. ``touch_interval`` holds as for ``validate_session``.
+        On Redis this takes one round trip. Use it for each request of a web application, and for a handle that a client
+        sends with each call. ``touch_interval`` holds as for ``validate_session``.
 
         Args:
             session_id: Its id, or an alias of it.
-            owner: A user id, at most 64 KiB: the session must be that user's. A session of another user, or of nobody,
-                is not found then, and is not touched.
+            owner: A user id, at most 64 KiB: the session must be that user's. A session of another user or of nobody
+                is then not found, and not touched.
 
         Returns:
             The dict of ``get_session_info``; None if the session is not found.
@@ -222,7 +223,7 @@ class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
         return None if record is None else session_info(session_id, self._sandbox_id, record)
 
     async def get_session_info(self, session_id: str) -> dict[str, Any] | None:
-        """Return what is known of a session, without touching it.
+        """Return the data of a session, without touching it.
 
         Args:
             session_id: Its id, or an alias of it.
@@ -248,7 +249,7 @@ class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
         return session_info(session_id, self._sandbox_id, record)
 
     async def get_session_metadata(self, session_id: str) -> SessionMetadata | None:
-        """Return what ``get_session_info`` tells as an object, without touching the session.
+        """Return the data of ``get_session_info`` as an object, without touching the session.
 
         Args:
             session_id: Its id, or an alias of it.
@@ -288,7 +289,7 @@ class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
             True if the session was updated; False if it is not found.
 
         Raises:
-            MetadataError: The metadata holds what cannot be stored; nothing was changed.
+            MetadataError: The metadata holds a value that cannot be stored; nothing was changed.
             ValueError: A key is in both ``custom_metadata`` and ``remove``, or the id is over 1 KiB; nothing was
                 changed.
             TypeError: ``remove`` is a str, or no iterable of keys; nothing was changed.
@@ -313,18 +314,18 @@ class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
         Args:
             session_id: Its id, or an alias of it.
             field: The key.
-            amount: What to add, a signed integer of 64 bits.
+            amount: The number to add, a signed integer of 64 bits.
 
         Returns:
             The new value; None if the session is not found.
 
         Raises:
-            MetadataError: The key holds anything else (a float, a bool, null), or the sum is out of range; nothing was
-                changed.
+            MetadataError: The value of the key is no such integer (but a float, a bool, null), or the sum is out of
+                range; nothing was changed.
             ValueError: ``amount`` is out of range, or the id is over 1 KiB.
             TypeError: ``amount`` is no int, or an id or a ``field`` is no str.
-            StorageError: The storage failed, whether the manager is strict or not. If the cause is OutcomeUnknown, it
-                may have been counted.
+            StorageError: The storage failed, whether the manager is strict or not. If the cause is OutcomeUnknown, the
+                amount may have been added.
         """
         session_id, amount = check_id("session_id", session_id), check_count(amount)
         key = text_key(grid.check_text("field", field))
@@ -360,15 +361,15 @@ class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
     async def set_session_ttl(self, session_id: str, ttl_hours: float) -> bool:
         """Give a session a deadline that counts from now, and touch the session.
 
-        The deadline may be earlier than it was, or later. Where there is an idle time, the session ends at this
-        deadline however often it is touched.
+        The deadline may be earlier than before, or later. A session with an idle time ends at this deadline too,
+        however often it is touched.
 
         Args:
             session_id: Its id, or an alias of it.
             ttl_hours: How long it lives from now: over 0 and up to 100 years, fractions included.
 
         Returns:
-            True if it was done; False if the session is not found.
+            True if the deadline was set; False if the session is not found.
 
         Raises:
             ValueError: Hours are out of range, the deadline would be beyond the year 9999, or the id is over 1 KiB;
@@ -413,10 +414,10 @@ class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
     ) -> str | None:
         """Give a session a new id, with the same data and deadline, and touch it.
 
-        Without a grace all ids that anybody knew have ended when this returns, aliases included: use that at a login
-        (OWASP ASVS 5.0, 7.2.4). With a grace the old id answers as an alias for so long, for requests that are under
-        way with it: deleting it deletes the session, and renewing it with a grace gives the new id once more. Of two
-        renewals at the same time the later gets None without a grace, and the same new id with one.
+        Without a grace all earlier ids have ended when this returns, aliases included: use that at a login (OWASP ASVS
+        5.0, 7.2.4). With a grace the old id stays an alias for that time, for requests that are under way with it:
+        deleting the alias deletes the session, and renewing it with a grace returns the new id once more. Of two
+        renewals at the same time the later returns None without a grace, and the same new id with a grace.
 
         Args:
             session_id: Its id, or an alias of it.
@@ -433,10 +434,10 @@ class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
             SessionTakenError: The session is another user's, whether the manager is strict or not; nothing was changed.
             ValueError: The grace is negative or out of range, or an id is too long.
             TypeError: The grace is no number, or an id is no str.
-            MetadataError: The metadata holds what cannot be stored; nothing was changed.
+            MetadataError: The metadata holds a value that cannot be stored; nothing was changed.
             StorageError: The storage failed, whether the manager is strict or not. If the cause is OutcomeUnknown, the
-                session has the old id or the new one, never both; in a cluster, where giving it to a user takes several
-                steps, it may have ended.
+                session has the old id or the new id, never both. In a cluster, giving it to a user takes several steps;
+                there it may have ended.
             NotSupportedError: A custom provider cannot do this.
         """
         grace = check_interval(grace_seconds, "grace_seconds")
@@ -489,7 +490,8 @@ class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
         """Go through all live sessions of a user, in no order, without touching them.
 
         This is for users with so many sessions that a list would be large. A session that lives all the while comes at
-        least once. One that is allocated, ended, given a new id or an earlier deadline meanwhile may or may not come.
+        least once. A session that is allocated, ended, or given a new id or an earlier deadline meanwhile may or may
+        not come.
 
         Args:
             user_id: The user.
@@ -516,7 +518,7 @@ class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
     async def delete_user_sessions(
         self, user_id: str, keep: str | Iterable[str] | None = None, *, thorough: bool = False
     ) -> int:
-        """End all sessions of a user, but those that are to be kept.
+        """End all sessions of a user, except those in ``keep``.
 
         When it returns, every session of that user that was allocated before the call has ended for every process
         (OWASP ASVS 5.0, 7.4.3). On Redis they are found by an index. For how long a call may take see
@@ -526,7 +528,7 @@ class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
             user_id: The user.
             keep: An id or several: these sessions stay.
             thorough: Whether to go through all sessions of the sandbox too, which takes as long as ``iter_sessions``.
-                It finds sessions that the index has lost because the server evicted keys, which it must not do.
+                It finds sessions that the index has lost because the server evicted keys; a server should never do so.
 
         Returns:
             How many sessions were ended.
@@ -552,7 +554,7 @@ class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
         """Go through all live sessions of this sandbox, in no order, without touching them.
 
         Memory stays bounded. A session that lives all the while comes at least once, more often if servers changed
-        meanwhile. One that is allocated, ended or given a new id meanwhile may or may not come.
+        meanwhile. A session that is allocated, ended or given a new id meanwhile may or may not come.
 
         Args:
             batch: About how many sessions are read at a time, 1 to 10,000.
@@ -589,7 +591,7 @@ class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
             raise _storage_error("count the sessions", None, exc) from exc
 
     async def aclose(self) -> None:
-        """Give up what this manager holds: its store, and its cache of grid prefixes. May be called again.
+        """Give up the store of this manager and its cache of grid prefixes. A second call does no harm.
 
         A store of your own is closed by its ``aclose``. Connections to Redis and the memory store are shared by all
         managers of the process and stay open for them: a connection closes with its event loop.
@@ -606,7 +608,7 @@ class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
     async def cleanup_expired_sessions(self) -> int:
         """Remove the expired sessions of this sandbox now.
 
-        There is no need to: memory does it by itself in the background, and Redis on the server.
+        This is not needed: the memory store removes them in the background, and a Redis server by itself.
 
         Returns:
             How many were removed; always 0 on Redis.
@@ -620,7 +622,7 @@ class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
             return self._failed(exc, "clean up sessions", None, 0)
 
     def get_cache_stats(self) -> dict[str, Any]:
-        """Return some figures of this manager and of what it keeps in this process.
+        """Return some figures of this manager and of its sessions in this process.
 
         Returns:
             A dict with ``cached_sessions``, the live sessions in this process, and ``max_cache_size``, how many it may
@@ -635,7 +637,7 @@ class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
         }
 
     def _failed(self, exc: ProviderError, action: str, session_id: str | None, result: T) -> T:
-        """Raise when strict; else log, at most once per interval, and give ``result``."""
+        """Raise StorageError if the manager is strict; else log, at most once per interval, and return ``result``."""
         error = _storage_error(action, session_id, exc)
         if self.strict:
             raise error from exc
@@ -648,6 +650,6 @@ class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
 
 
 def _storage_error(action: str, session_id: str | None, exc: ProviderError) -> StorageError:
-    """What a manager raises when its storage fails: every call's words are made here."""
+    """Make the error of a manager whose storage has failed: the words of every call are made here."""
     which = "" if session_id is None else f" session {fingerprint(session_id)}"
     return StorageError(f"could not {action}{which}: {exc}")
