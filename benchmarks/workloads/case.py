@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -49,6 +50,7 @@ class Workload:
     repeats: int = 1
     unit: str = "call"
     beside: str = ""  # the workload whose time is taken off to get the overhead of this one
+    shuffled: bool = False  # stored in one random order, worked on in another: no item is near the one before
 
     @property
     def in_memory(self) -> bool:
@@ -70,6 +72,9 @@ class Case:
         self._items = [
             [f"bench:{caller:03d}:{item:06d}" for item in range(workload.items)] for caller in range(workload.callers)
         ]
+        if workload.shuffled:
+            for items in self._items:
+                random.Random(1).shuffle(items)
         self._work = self._items
 
     @property
@@ -82,6 +87,8 @@ class Case:
         await self._each(self.workload.body.prepare)
         if self.workload.passes > 1:
             self._work = [items * self.workload.passes for items in self._items]
+        if self.workload.shuffled:
+            self._work = [random.Random(2).sample(items, len(items)) for items in self._work]
 
     async def reset(self) -> None:
         """Before every run."""

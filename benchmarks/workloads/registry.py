@@ -7,13 +7,14 @@ in memory; on Redis 2,000 with many callers and some hundreds with one.
 
 from __future__ import annotations
 
-from benchmarks.workloads import bodies, manager_bodies
+from benchmarks.workloads import bodies, manager_bodies, scale_bodies
 from benchmarks.workloads.bodies import Body
 from benchmarks.workloads.case import Kind, Workload
 
 VALUE = "x" * 100
 SIZES = {"1kb": 1_024, "10kb": 10_240, "100kb": 102_400}  # bytes, beside the 100 of all others
 MEMORY_BLOCK = 10_000
+SCALES = {"100k": 100_000, "1m": 1_000_000}  # items of the workloads at the size that users have
 USERS = 100
 WITH_50_CALLERS: tuple[Kind, ...] = ("redis", "redis-tls", "redis-cluster")
 
@@ -193,6 +194,34 @@ def _expiry() -> Workload:
     )
 
 
+def _at_scale() -> list[Workload]:
+    """The calls in memory on many items, each touched once, in random order; sessions of as many users."""
+    values: list[tuple[str, str, Body]] = [
+        ("get", "get of a key that is there", bodies.Get(VALUE)),
+        ("set-new", "setex of a key that is not there", bodies.SetNew(VALUE)),
+        ("set-over", "setex of a key that is there", bodies.SetOver(VALUE)),
+        ("delete", "delete of a key that is there", bodies.Delete(VALUE)),
+    ]
+    sessions: list[tuple[str, str, Body]] = [
+        ("allocate", "allocate_session, each for another user", scale_bodies.AllocateForEach()),
+        ("validate", "validate_session of a live session", scale_bodies.ValidateEach()),
+        ("update", "update_session_metadata with one new field", scale_bodies.UpdateEach()),
+        ("info", "get_session_info of a live session", scale_bodies.InfoOfEach()),
+        ("delete", "delete_session of a live session", scale_bodies.DeleteEach()),
+    ]
+    return [
+        *[
+            Workload(f"memory.{call}-of-{size}", text, body, items=items, shuffled=True)
+            for size, items in SCALES.items()
+            for call, text, body in values
+        ],
+        *[
+            Workload(f"manager.memory.{call}-of-100k", text, body, "manager", items=SCALES["100k"], shuffled=True)
+            for call, text, body in sessions
+        ],
+    ]
+
+
 def _registry() -> dict[str, Workload]:
     both: list[Kind] = ["memory", "redis"]
     every = [
@@ -208,6 +237,7 @@ def _registry() -> dict[str, Workload]:
         *_in_a_cluster(),
         *_with_and_without_user(),
         *_opening(),
+        *_at_scale(),
         *_paths(),
     ]
     return {workload.name: workload for workload in every}

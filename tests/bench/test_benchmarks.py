@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from time import perf_counter_ns
 from typing import Any
 
@@ -92,8 +93,29 @@ async def test_only_the_operations_are_timed() -> None:
 @pytest.mark.parametrize("name", MEMORY)
 async def test_every_memory_workload_does_its_work(name: str) -> None:
     """One block of this version passes its own check, and leaves the shared store as it was."""
-    async with opened(WORKLOADS[name], adapter("chuk", {})) as case:
+    workload = WORKLOADS[name]
+    if workload.shuffled:
+        workload = replace(workload, items=1_000)  # as the rest does: what it takes at its size is for the benchmark
+    async with opened(workload, adapter("chuk", {})) as case:
         assert await timing.run_block(case) > 0
+
+
+async def test_shuffled_items_are_stored_in_one_order_and_worked_on_in_another() -> None:
+    """The same in each process, and none beside the one that it was made beside."""
+
+    class Noting(Counting):
+        async def prepare(self, store: Any, items: list[str]) -> None:
+            self.stored = list(items)
+
+        async def work(self, store: Any, items: list[str]) -> None:
+            self.worked = list(items)
+
+    body = Noting()
+    async with opened(Workload("noting", "nothing", body, shuffled=True), Opener(None)) as case:
+        await timing.run_block(case)
+    orders = [body.stored, body.worked, sorted(body.stored)]
+    assert all(sorted(order) == orders[2] for order in orders)
+    assert len({tuple(order) for order in orders}) == 3
 
 
 @pytest.mark.parametrize("name", ["memory.get", "memory.set-new", "memory.set-over", "memory.cycle.5"])
