@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from chuk_sessions.providers.memory import expiring_map
-from chuk_sessions.providers.memory.expiring_map import ExpiringMap
+from chuk_sessions.providers.memory.expiring_map import ExpiringMap, deadline_of
 from tests.support.examples import examples
 from tests.support.helpers import Clock
 
@@ -43,6 +43,7 @@ def shrink_constants(spare: int, slice_: int) -> mock._patch_dict:
         "SPARE_FILINGS": spare,
         "CLEAR_CREDIT": spare // 4,
         "SPARE_SECONDS": 1,
+        "COMPACT_EVERY": 0,
         "RECLAIM_SLICE": slice_,
         "SWEEP_SLICE": slice_,
     }
@@ -68,7 +69,7 @@ def check_filings(items: ExpiringMap, spare_seconds: int) -> int:
     ]
     valid = [(second, key) for second, key, filing in filings if key in items.items and items.items[key][2] is filing]
     assert Counter(key for _, key in valid) == Counter(list(items.items))
-    assert all(second <= items.items[key][1] for second, key in valid)
+    assert all(second <= deadline_of(items.items[key]) for second, key in valid)
     heap = items._heap
     assert set(items._buckets) <= set(heap)
     assert all(heap[(i - 1) // 2] <= heap[i] for i in range(1, len(heap)))
@@ -114,7 +115,7 @@ class AgainstADict(RuleBasedStateMachine):
         entry = self.map.add(key, ttl, value)
         if live:
             assert entry is not None
-            assert entry[:2] == self.model[key]
+            assert (entry[0], deadline_of(entry)) == self.model[key]
         else:
             assert entry is None
             self.model[key] = (value, self.clock.now + ttl)
@@ -194,14 +195,14 @@ class Bounded(RuleBasedStateMachine):
     @rule(key=KEYS, ttl=TTLS)
     def setex(self, key: int, ttl: float) -> None:
         """At most the bound is kept; the new key stays; no key that stays would have expired first, to a second."""
-        before = {other: entry[1] for other, entry in self.map.items.items()}
+        before = {other: deadline_of(entry) for other, entry in self.map.items.items()}
         run(self.map.setex(key, ttl, "value"))
         assert len(self.map) <= self.bound
         assert (run(self.map.get(key)) == "value") is (self.clock.now + ttl > self.clock.now)
         gone = [deadline for other, deadline in before.items() if other not in self.map.items and other != key]
         live = [deadline for deadline in gone if deadline > self.clock.now]
         assert len(live) <= (1 if key not in before and len(before) == self.bound else 0)
-        stays = [entry[1] for other, entry in self.map.items.items() if other != key]
+        stays = [deadline_of(entry) for other, entry in self.map.items.items() if other != key]
         assert not live or not stays or live[0] <= min(stays) + 1
 
     @rule(key=KEYS)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from chuk_sessions.providers.memory.expiring_map import SPARE_FILINGS, SPARE_SECONDS, ExpiringMap
+from chuk_sessions.providers.memory.expiring_map import SPARE_FILINGS, SPARE_SECONDS, ExpiringMap, deadline_of
 from tests.memory.test_expiring_map import check_index, run
 from tests.support.helpers import Clock
 
@@ -219,7 +219,7 @@ def test_adding_at_the_deadline() -> None:
     clock.now = 9.999
     entry = items.add("key", 100, "new")
     assert entry is not None
-    assert (entry[0], entry[1]) == ("old", 10.0)
+    assert (entry[0], deadline_of(entry)) == ("old", 10.0)
     clock.now = 10.0
     assert items.add("key", 100, "new") is None
     assert run(items.get("key")) == "new"

@@ -5,16 +5,22 @@ Rules this file keeps, and what they cost:
 * An operation never awaits, so it is atomic on the event loop. Threads may share a map under the GIL: what must be
   atomic between threads stands in adjacent statements with no call between them, because CPython hands the GIL over
   at calls and backward jumps only. (A call between looking at an entry and deleting it loses live keys.)
-* ``items`` holds ``key -> (value, deadline, filing)``: tuples, which the garbage collector stops visiting.
-* The expiry index is a heap of seconds, each with a bucket: a flat list ``[key, filing, key, filing, ...]``.
+* ``items`` holds ``key -> (value, bound, filing)``: tuples, which the garbage collector stops visiting. The deadline is
+  the later one of ``bound`` and ``filing``. It is ``filing`` for a key that is stored anew; ``bound`` is then the begin
+  of a second, one object for many keys, so that most reads load no float of this key's own. It is ``bound`` where it
+  was moved later.
+* The expiry index is a heap of seconds, each with a bucket: a flat list ``[key, filing, key, filing, ...]``. A bucket
+  far ahead is for ``WIDE`` seconds from its own on; what is left when its first second is over is filed by the second.
   ``filing`` is the deadline object under which the key was filed; a filing is valid while ``items[key][2] is filing``
-  and stale once the key was deleted, recreated or filed anew.
+  and stale once the key was deleted, recreated or filed anew. Each filing is an object of its own.
 * A key is always filed at or before its deadline. Moving a deadline later touches no bucket: the key is filed again
   when its old bucket comes up. Only an earlier deadline files at once.
 * Expired items are reclaimed in slices: by writers once a bucket is due, and by whoever runs ``sweep``.
 * Stale filings stay under twice the keys plus ``2 * SPARE_FILINGS``. Once they outnumber the keys by ``SPARE_FILINGS``,
-  each key that goes or is filed anew pays for visits to ``COMPACT_SLICE`` filings, which drop the stale ones; a pass
-  over all filings so ends after about a quarter as many payments as there are keys.
+  each key that goes or is filed anew pays for a look at ``COMPACT_SHARE`` filings, which drops the stale ones; a pass
+  over all filings so ends after about an eighth as many payments as there are keys. One key pays for ``COMPACT_EVERY``
+  others. A look does not ask for the keys, which would be a visit to a random place in memory for each: a filing to
+  which nothing refers but its bucket is stale (see ``references``).
 * A call may raise, as where the stack ends: then a key that is not filed yet goes again, or gets back what it had. What
   undoes that has no call in it.
 * ``get``, ``setex`` and ``delete`` are written flat: a method call costs as much as the dict operation in them.
@@ -27,19 +33,29 @@ import threading
 import time
 from collections.abc import Callable, Hashable, Iterator
 from heapq import heapify, heappop, heappush
+from itertools import compress
 from typing import Any
 
 from chuk_sessions.provider import DEFAULT_TTL, MAX_TTL, ttl_error
+from chuk_sessions.providers.memory.references import references
 
 Entry = tuple[Any, float, float]
 
-COMPACT_SLICE = 8  # filings visited per key that goes, while stale ones outnumber the keys
+COMPACT_SHARE = 16  # filings and buckets looked at per key that goes, while stale ones outnumber the keys
+COMPACT_EVERY = 31  # keys that may go before the next one pays for all of them: 512 filings, in some 40 microseconds
 RECLAIM_SLICE = 16  # filings visited per write while a bucket is due; more than one, so that writers catch up
 EVICT_SLICE = 64  # filings visited per write while there are more keys than allowed
 SWEEP_SLICE = 256  # filings per step of a sweep; with the compaction it may pay for, under half a millisecond
 SPARE_FILINGS = 1024  # stale filings beyond the number of keys that are never worth a visit (16 KB)
 CLEAR_CREDIT = SPARE_FILINGS // 4  # an emptied map with less credit than this drops its index whole
 SPARE_SECONDS = 64  # seconds without a bucket that the heap may always hold before it is rebuilt
+WIDE = 64  # seconds in a wide bucket, a power of two: with one for each second, many would hold a key or none
+FAR = 1024  # seconds from now to the first wide bucket; a key in one is filed a second time when that comes up
+
+
+def deadline_of(entry: Entry) -> float:
+    """When the key of that entry expires."""
+    return entry[1] if entry[1] > entry[2] else entry[2]
 
 
 class ExpiringMap:
@@ -119,10 +135,11 @@ class ExpiringMap:
     async def get(self, key: Hashable) -> Any:
         """The live value of ``key``, or None."""
         try:
-            value, deadline, _ = self.items[key]
+            entry = self.items[key]
         except KeyError:
             return None
-        return value if deadline > self.clock() else None
+        now = self.clock()
+        return entry[0] if entry[1] > now or entry[2] > now else None
 
     async def set(self, key: Hashable, value: Any) -> None:
         """Store ``value`` for ``default_ttl`` seconds."""
@@ -147,7 +164,8 @@ class ExpiringMap:
         items = self.items
         old = items.get(key)
         if old is None:
-            entry = (value, deadline, deadline)
+            bound = self._second
+            entry = (value, bound if bound < deadline else deadline, deadline)
             try:
                 if items.setdefault(key, entry) is not entry:
                     self._replace(key, entry)
@@ -193,7 +211,7 @@ class ExpiringMap:
     def live(self, key: Hashable) -> Entry | None:
         """The entry of ``key`` if it has not expired, else None."""
         entry = self.items.get(key)
-        if entry is not None and entry[1] > self.clock():
+        if entry is not None and (entry[1] > (now := self.clock()) or entry[2] > now):
             return entry
         return None
 
@@ -201,7 +219,8 @@ class ExpiringMap:
         """Store ``value`` for ``ttl`` seconds, over 0, unless the key is live: then return the entry it has."""
         now = self.clock()
         deadline = now + ttl
-        entry = (value, deadline, deadline)
+        bound = self._second
+        entry = (value, bound if bound < deadline else deadline, deadline)
         while True:
             old = self.items.setdefault(key, entry)
             if old is entry:
@@ -218,7 +237,7 @@ class ExpiringMap:
                         del self.items[key]
                     raise
                 break
-            if old[1] > now:
+            if old[1] > now or old[2] > now:
                 return old
             if self._exchange(key, old, entry):
                 if self.on_end is not None:
@@ -230,7 +249,7 @@ class ExpiringMap:
 
     def postpone(self, key: Hashable, entry: Entry, seconds: float) -> bool:
         """Move the deadline of ``entry`` ``seconds`` later; False if the key does not have that entry any more."""
-        return self._swap(key, entry, (entry[0], entry[1] + seconds, entry[2]))
+        return self._swap(key, entry, (entry[0], deadline_of(entry) + seconds, entry[2]))
 
     def remove(self, key: Hashable, value: Any) -> bool:
         """Remove ``key`` if it has that very value; False if it has not."""
@@ -248,7 +267,7 @@ class ExpiringMap:
     def account(self, key: Hashable, entry: Entry, replaced: bool) -> None:
         """File an entry that the owner put into ``items``; ``replaced``: in the place of another one.
 
-        If that raises, the key is gone.
+        Its filing is an object under which nothing else is filed. If that raises, the key is gone.
         """
         try:
             if not replaced and self.max_items is not None:
@@ -260,7 +279,8 @@ class ExpiringMap:
             raise
         if replaced:
             self._credit -= 1
-            self._settle()
+            if self._credit < 0:
+                self._settle()
         now = self.clock()
         if now >= self._due:
             self.reclaim(RECLAIM_SLICE, now)
@@ -333,16 +353,20 @@ class ExpiringMap:
                 return False
             self._file(key, entry[2])
             self._credit -= 1
-            self._settle()
+            if self._credit < 0:
+                self._settle()
             return True
         except BaseException:
             if key in self.items and self.items[key] is entry:
                 self.items[key] = old
             raise
 
-    def _file(self, key: Hashable, deadline: float) -> None:
-        second = int(deadline)
-        start, end = float(second), second + 1.0
+    def _file(self, key: Hashable, deadline: float, after: float | None = None) -> None:
+        """File a key under its deadline, in a wide bucket if that begins ``FAR`` seconds from now, or ``after``."""
+        second, seconds = int(deadline) & -WIDE, WIDE
+        if second <= (self.clock() + FAR if after is None else after):
+            second, seconds = int(deadline), 1
+        start, end = float(second), float(second + seconds)
         while True:
             try:
                 bucket = self._buckets[second]
@@ -386,17 +410,18 @@ class ExpiringMap:
                 entry = items[key]
                 if entry[2] is not filing:
                     self._stale_and_credit -= 1
-                elif entry[1] <= now:
+                elif entry[1] <= now and entry[2] <= now:
                     del items[key]
                     removed += 1
                     ended = entry
-                elif entry[1] < second + 1:
+                elif entry[1] < second + 1 and filing < second + 1:
                     cursor += 2
                     continue
                 else:
-                    items[key] = filed = (entry[0], entry[1], entry[1])
+                    deadline = entry[1] if entry[1] > filing else filing
+                    items[key] = filed = (entry[0], deadline, deadline)
                     try:
-                        self._file(key, entry[1])
+                        self._file(key, filed[2], second)
                     except BaseException:
                         if key in items and items[key] is filed:
                             items[key] = entry
@@ -412,17 +437,48 @@ class ExpiringMap:
             if bucket is self._bucket:
                 self._second_end = -1.0
             del self._buckets[second]
-            if len(self._heap) > 2 * len(self._buckets) + SPARE_SECONDS:
-                self._rebuild_heap()
+            self._rebuild_heap()
         return cursor, removed
 
+    def _drop_stale(self, second: int, bucket: list[Any], cursor: int, limit: int) -> int:
+        """Look at up to ``limit`` filings of a bucket from ``cursor`` on and drop the stale ones; the new cursor.
+
+        The last filings take the places of those that go, as in ``_visit``: the cursor stands before them.
+        """
+        here = bucket[cursor : cursor + 2 * limit]  # holds the keys that go until all is done
+        valid = self._valid(here)
+        stale = valid.count(0)
+        if not stale:
+            return cursor + len(here)
+        gap, end = 2 * stale, cursor + len(here)
+        kept: list[Any] = [None] * (len(here) - gap)
+        kept[::2], kept[1::2] = compress(here[::2], valid), compress(here[1::2], valid)
+        start, cursor = cursor, cursor + len(kept)
+        if end + gap <= len(bucket):
+            kept += bucket[-gap:]  # no call from here to the end of this block: other threads append
+            bucket[start:end] = kept
+            del bucket[-gap:]
+        else:
+            bucket[start:end] = kept
+        self._stale_and_credit -= stale
+        if not bucket:
+            if bucket is self._bucket:
+                self._second_end = -1.0
+            del self._buckets[second]
+            self._rebuild_heap()
+        return cursor
+
+    def _valid(self, filings: list[Any]) -> list[int]:
+        """Of filings that were copied out of a bucket: 0 for each that is stale."""
+        return references(filings[1::2])
+
     def _settle(self) -> None:
-        """Pay for the compaction that one key gone or filed anew makes due."""
+        """Pay for the compaction that keys gone or filed anew make due."""
         if not self._visiting.acquire(blocking=False):
             return
         try:
             if self.items:
-                self._compact(1)
+                self._compact(COMPACT_EVERY + 1)
             else:
                 self._clear()
         finally:
@@ -440,7 +496,7 @@ class ExpiringMap:
 
     def _compact(self, payments: int) -> None:
         """Go on with the pass that drops stale filings, while there are too many; renew the credit."""
-        limit = COMPACT_SLICE * payments
+        limit = COMPACT_SHARE * payments
         while limit > 0 and self.stale > len(self.items) + SPARE_FILINGS:
             if not self._unvisited:
                 self._unvisited = list(self._buckets)
@@ -449,17 +505,16 @@ class ExpiringMap:
                     break
             second = self._unvisited[-1]
             bucket = self._buckets.get(second)
-            if bucket is None:
-                limit -= 1
-            else:
+            limit -= 1
+            if bucket is not None:
                 start, filings = self._cursor, len(bucket)
-                self._cursor = self._visit(second, bucket, start, min(limit, COMPACT_SLICE), -math.inf)[0]
+                self._cursor = self._drop_stale(second, bucket, start, limit + 1)
                 limit -= (self._cursor - start + filings - len(bucket)) // 2
             if bucket is None or self._cursor >= len(bucket):
                 self._unvisited.pop()
                 self._cursor = 0
         # A delete turns one key into one stale filing: half the distance to the bound is how many may come unchecked.
-        credit = max(0, (len(self.items) + SPARE_FILINGS - self.stale) // 2)
+        credit = max(COMPACT_EVERY, (len(self.items) + SPARE_FILINGS - self.stale) // 2)
         self._stale_and_credit, self._credit = self.stale + credit, credit
 
     def _make_room(self, max_items: int) -> None:
@@ -485,6 +540,9 @@ class ExpiringMap:
             self._visiting.release()
 
     def _rebuild_heap(self) -> None:
+        """Take the seconds without a bucket off the heap once they outnumber the others."""
+        if len(self._heap) <= 2 * len(self._buckets) + SPARE_SECONDS:
+            return
         with self._heap_lock:
             self._heap = list(self._buckets)
             heapify(self._heap)

@@ -71,6 +71,12 @@ class LockedMap(ExpiringMap):
     account = locked(ExpiringMap.account)
     reclaim = locked(ExpiringMap.reclaim)
 
+    def _valid(self, filings: list[Any]) -> list[int]:
+        """By the entries of their keys: without a GIL, ``references`` may be wrong."""
+        gone = (None, 0.0, None)
+        keys = zip(filings[::2], filings[1::2], strict=True)
+        return [int(self.items.get(key, gone)[2] is filing) for key, filing in keys]
+
     def sweep(self) -> Iterator[int]:
         """See ``ExpiringMap.sweep``; others may come between two steps."""
         steps = super().sweep()

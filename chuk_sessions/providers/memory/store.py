@@ -11,7 +11,7 @@ from itertools import islice
 from chuk_sessions.batches import slices
 from chuk_sessions.codec import Metadata, drop_keys, encode_document, merge_document
 from chuk_sessions.models import SessionRecord
-from chuk_sessions.providers.memory.expiring_map import Entry
+from chuk_sessions.providers.memory.expiring_map import Entry, deadline_of
 from chuk_sessions.providers.memory.session import StoredSession, record_of
 from chuk_sessions.providers.memory.storage import MemoryStore
 from chuk_sessions.providers.memory.walk import Walk
@@ -64,7 +64,7 @@ class MemorySessionStore:
 
     async def read(self, session_id: str) -> SessionRecord | None:
         entry = self._entries.get(session_id)
-        if entry is None or entry[1] <= self._clock():
+        if entry is None or (entry[1] <= (clock := self._clock()) and entry[2] <= clock):
             entry = self._live_as_alias(session_id)
             if entry is None:
                 return None
@@ -75,7 +75,7 @@ class MemorySessionStore:
 
     async def touch(self, session_id: str, interval: float) -> bool:
         entry = self._entries.get(session_id)
-        if entry is None or entry[1] <= self._clock():
+        if entry is None or (entry[1] <= (clock := self._clock()) and entry[2] <= clock):
             entry = self._live_as_alias(session_id)
             if entry is None:
                 return False
@@ -89,7 +89,7 @@ class MemorySessionStore:
 
     async def open(self, session_id: str, interval: float, owner: str | None) -> SessionRecord | None:
         entry = self._entries.get(session_id)
-        if entry is None or entry[1] <= self._clock():
+        if entry is None or (entry[1] <= (clock := self._clock()) and entry[2] <= clock):
             entry = self._live_as_alias(session_id)
             if entry is None:
                 return None
@@ -108,7 +108,7 @@ class MemorySessionStore:
 
     async def update(self, session_id: str, metadata: Metadata, replace: bool, remove: Collection[str] = ()) -> bool:
         entry = self._entries.get(session_id)
-        if entry is None or entry[1] <= self._clock():
+        if entry is None or (entry[1] <= (clock := self._clock()) and entry[2] <= clock):
             entry = self._live_as_alias(session_id)
             if entry is None:
                 encode_document(metadata)
@@ -153,7 +153,7 @@ class MemorySessionStore:
                     session.last = lasts
                     self._touch(entry, self._wall_clock())
                     return True
-            elif self._replace(session, entry, entry[1] + lifetime, postponed(session.expires, lifetime)):
+            elif self._replace(session, entry, deadline_of(entry) + lifetime, postponed(session.expires, lifetime)):
                 session.touch(self._wall_clock())
                 return True
         return False
@@ -165,7 +165,7 @@ class MemorySessionStore:
             left, end = lifetime, postponed(now, lifetime)
             if session.idle:  # other threads go by these two as soon as they see the new entry
                 session.end, session.last = end, clock + lifetime
-                left = min(lifetime, max(entry[1] - clock, session.idle))
+                left = min(lifetime, max(deadline_of(entry) - clock, session.idle))
             if self._replace(session, entry, clock + left, min(end, now + left)):
                 session.touch(now)
                 return True
@@ -238,7 +238,7 @@ class MemorySessionStore:
         False if the old id has not that entry any more, or the session another owner.
         """
         items, aliases = self._entries, self._aliases.items
-        session, deadline = entry[0], entry[1]
+        session, deadline = entry[0], deadline_of(entry) + 0.0  # a filing is an object of its own
         until = self._clock() + grace  # whatever becomes of the session: it may be extended
         moved, alias = (session, deadline, deadline), (new_id, until, until)
         try:
@@ -338,9 +338,10 @@ class MemorySessionStore:
         """
         session: StoredSession = entry[0]
         clock = self._clock()
-        later = min(session.last, clock + session.idle) - entry[1]
+        deadline = deadline_of(entry)
+        later = min(session.last, clock + session.idle) - deadline
         if later > 0 and self._map.postpone(session.session_id, entry, later):
-            session.expires = min(session.end, now + entry[1] + later - clock)
+            session.expires = min(session.end, now + deadline + later - clock)
 
     def _list(self, user_id: str, session: StoredSession) -> None:
         """Leave a session in the index if it is live, whatever other threads do to it meanwhile."""

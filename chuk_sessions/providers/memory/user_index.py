@@ -41,10 +41,7 @@ class UserIndex(Generic[S]):
             if user_id in many:
                 many[user_id][session] = None
                 return
-            if user_id not in one:
-                one[user_id] = session
-                return
-            first = one[user_id]
+            first = one.setdefault(user_id, session)  # before a call, threads are not switched
             if first is session:
                 return
             both = {first: None, session: None}
