@@ -5,7 +5,6 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
-from functools import lru_cache
 from time import gmtime, strftime, time
 from typing import Any
 
@@ -16,6 +15,11 @@ __all__ = ["ACTIVE", "SessionMetadata", "SessionRecord", "iso_timestamp"]
 
 ACTIVE = SessionStatus.ACTIVE.value
 MICROSECONDS = 1_000_000
+MINUTE = 60 * MICROSECONDS
+TEN_DIGITS = 1_000_000_000
+MOST_DATES = 4096  # eleven years of days
+_dates: dict[int, str] = {}
+_minutes: list[str] = []  # of a day, as text; made when the first date is
 
 
 @dataclass(slots=True)
@@ -50,16 +54,30 @@ def session_info(session_id: str, sandbox_id: str, record: SessionRecord) -> dic
     return info
 
 
-@lru_cache(maxsize=4096)
 def iso_timestamp(unix_time: float) -> str:
-    """ISO-8601 in UTC with six decimals and ``Z``: ``2026-01-31T12:00:00.000000Z``."""
-    seconds, fraction = divmod(round(unix_time * MICROSECONDS), MICROSECONDS)
-    return f"{_whole_seconds(seconds)}.{fraction:06d}Z"
+    """ISO-8601 in UTC with six decimals and ``Z``: ``2026-01-31T12:00:00.000000Z``.
+
+    Only the text of the day is remembered, so that it takes as long for any time as for one that was asked before.
+    """
+    microseconds = round(unix_time * MICROSECONDS)
+    minute = microseconds // MINUTE
+    rest = str(microseconds - minute * MINUTE + TEN_DIGITS)  # 1, 0, two digits of the second, six of its fraction
+    day = minute // 1440
+    try:
+        date = _dates[day]
+    except KeyError:
+        date = _date(day)
+    return f"{date}{_minutes[minute - day * 1440]}{rest[2:4]}.{rest[4:]}Z"
 
 
-@lru_cache(maxsize=4096)
-def _whole_seconds(unix_time: int) -> str:
-    return strftime("%Y-%m-%dT%H:%M:%S", gmtime(unix_time))
+def _date(day: int) -> str:
+    """The date of a day since the epoch, which is remembered from now on."""
+    if not _minutes:
+        _minutes.extend([f"{minute // 60:02d}:{minute % 60:02d}:" for minute in range(1440)])
+    if len(_dates) >= MOST_DATES:
+        _dates.clear()
+    _dates[day] = date = strftime("%Y-%m-%dT", gmtime(day * 86_400))
+    return date
 
 
 def _now() -> str:
