@@ -38,7 +38,7 @@ LET_IN = 0.1  # of the instructions
 ROUNDS = 30
 MANY_ROUNDS = 200  # of what meets seldom
 # What needs no lock: a single look, or steps that take it each for itself.
-UNLOCKED_OF_THE_MAP = {"get", "set", "live", "close"}
+UNLOCKED_OF_THE_MAP = {"get", "set", "live", "close", "bucket_of"}
 UNLOCKED_OF_THE_STORE = {
     "delete_user",
     "list_user",

@@ -6,55 +6,131 @@ import asyncio
 import random
 import tracemalloc
 from collections.abc import Awaitable, Callable
-from typing import Any
+from itertools import pairwise
 
 import pytest
 
 from chuk_sessions import SessionManager
 from chuk_sessions.providers import memory
+from chuk_sessions.providers.memory import store as store_module
+from chuk_sessions.providers.memory.expiring_map import ExpiringMap
 from chuk_sessions.providers.memory.session import StoredSession
 from chuk_sessions.providers.memory.walk import PART, Walk
+from tests.support.helpers import Clock
 
 MANY = 3 * PART + 100
 
 
-def stored(name: str) -> tuple[StoredSession, float, float]:
-    return StoredSession(name, None, 0.0, 1.0, 0.0, "{}"), 1.0, 1.0
+def stored(items: ExpiringMap, name: str, lifetime: float) -> StoredSession:
+    session = StoredSession(name, None, 0.0, 1.0, 0.0, "{}")
+    assert items.add(name, lifetime, session) is None
+    return session
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_what_is_there_all_the_while_comes(seed: int) -> None:
-    """Whatever is removed, added, made anew under its name, or given another name between two parts."""
+def filled(number: int, lifetime: Callable[[], float]) -> ExpiringMap:
+    items = ExpiringMap(Clock(0.0))
+    for n in range(number):
+        stored(items, f"{n}", lifetime())
+    return items
+
+
+def remove(items: ExpiringMap, name: str) -> None:
+    with pytest.raises(StopIteration):
+        items.delete(name).send(None)
+
+
+@pytest.mark.parametrize("spread", [0.5, 300, 100_000])
+@pytest.mark.parametrize("seed", range(10))
+def test_what_is_there_all_the_while_comes(seed: int, spread: float) -> None:
+    """Whatever is removed, added, postponed, filed anew or made anew under its name between two parts."""
     chance = random.Random(seed)
-    items: dict[Any, Any] = {f"{n}": stored(f"{n}") for n in range(MANY)}
-    staying = {entry[0] for name, entry in items.items() if int(name) % 4}
-    going = [name for name in items if not int(name) % 4]
+    items = filled(MANY, lambda: 1 + chance.random() * spread)
+    staying = {entry[0] for name, entry in items.items.items() if int(str(name)) % 4}
+    for name, entry in list(items.items.items()):
+        if int(str(name)) % 4:
+            items.postpone(name, entry, 1e6)  # they are filed anew when their buckets come up
+    going = [str(name) for name in items.items if not int(str(name)) % 4]
     chance.shuffle(going)
     walk, seen = Walk(items), list[StoredSession]()
-    while part := walk.part():
+    while (part := walk.part()) is not None:
         assert len(part) <= PART
         seen += part
         for _ in range(chance.choice((0, 1, 10, 100))):
             if going:
                 name = going.pop()
-                entry = items.pop(name)
+                remove(items, name)
                 if chance.random() < 0.3:
-                    items[name] = stored(name)
+                    stored(items, name, chance.random() * spread + 1)
                 elif chance.random() < 0.3:
-                    items["new-" + name] = entry
+                    stored(items, "new-" + name, chance.random() * spread + 1)
+        assert isinstance(items.clock, Clock)
+        items.clock.move(chance.choice((0, 0.1, 0.01)) * spread)
+        items.reclaim(chance.choice((0, 10, 500)), items.clock.now)
     assert staying <= set(seen)
     assert len(seen) <= 3 * MANY
 
 
-def test_all_parts_that_were_seen_are_removed() -> None:
-    """Nothing is left to go by: what comes next is the beginning."""
-    items: dict[Any, Any] = {f"{n}": stored(f"{n}") for n in range(MANY)}
-    walk = Walk(items)
-    for session in [*walk.part(), *walk.part()]:
-        del items[session.session_id]
-    left = [*items]
-    assert [session.session_id for session in [*walk.part(), *walk.part()]] == left
-    assert walk.part() == []
+def test_a_map_that_does_not_change_is_gone_through_once() -> None:
+    """Stale filings do not come, and an empty map has no part."""
+    items = filled(MANY, lambda: 5000)
+    for n in range(0, MANY, 2):
+        remove(items, f"{n}")
+    walk, seen = Walk(items), list[str]()
+    while (part := walk.part()) is not None:
+        seen += [session.session_id for session in part]
+    assert sorted(seen) == sorted(map(str, items.items))
+    assert Walk(ExpiringMap()).part() is None
+
+
+def test_a_part_looks_at_no_more_than_its_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many sessions there are, and however many filings are stale."""
+    looked = 0
+
+    def sessions(self: Walk, filings: list[object]) -> list[StoredSession]:
+        nonlocal looked
+        looked += len(filings) // 2
+        return original(self, filings)
+
+    original = Walk._sessions
+    monkeypatch.setattr(Walk, "_sessions", sessions)
+    items = filled(20 * PART, lambda: 5000)
+    for n in range(8 * PART):
+        remove(items, f"{n}")
+    walk, parts = Walk(items), 0
+    while walk.part() is not None:
+        parts += 1
+        assert looked <= PART
+        looked = 0
+    assert parts >= 12
+
+
+async def test_sessions_that_end_are_freed_on_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not all of them when the last one has ended: for 100,000, that held the loop for 8 ms."""
+    freed = 0
+
+    class Session(StoredSession):
+        __slots__ = ()
+
+        def __del__(self) -> None:
+            nonlocal freed
+            freed += 1
+
+    monkeypatch.setattr(store_module, "StoredSession", Session)
+    store = memory.factory(store=memory.MemoryStore()).session_store("box")
+    for n in range(2_000):
+        await store.create(f"{n}", "alice", 60, {})
+    steps = [0]
+
+    async def other() -> None:
+        while freed < 2_000:
+            steps.append(freed)
+            await asyncio.sleep(0)
+        steps.append(freed)
+
+    task = asyncio.create_task(other())
+    assert await store.delete_user("alice", frozenset()) == 2_000
+    await task
+    assert max(after - before for before, after in pairwise(steps)) <= 500
 
 
 async def many(number: int) -> tuple[SessionManager, list[str]]:

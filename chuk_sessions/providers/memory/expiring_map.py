@@ -326,6 +326,23 @@ class ExpiringMap:
                     self._visiting.release()
             yield removed
 
+    def look_at_index(self) -> None:
+        """Wait until no other thread visits buckets; in a forked child, the index is made anew first."""
+        self._visiting.acquire()
+        self._visiting.release()
+
+    def bucket_of(self, second: int) -> list[Any] | None:
+        """The bucket of a second, if it has one: ``[key, filing, key, filing, ...]``, not to be changed."""
+        return self._buckets.get(second)
+
+    def second_from(self, second: int) -> int | None:
+        """The first second from that one on that has a bucket, by a look at all of them."""
+        while True:
+            try:
+                return min((each for each in self._buckets if each >= second), default=None)
+            except RuntimeError:  # another thread came between
+                continue
+
     def _swap(self, key: Hashable, old: Entry, new: Entry) -> bool:
         try:
             if self.items[key] is old:

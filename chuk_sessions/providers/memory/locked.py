@@ -70,6 +70,8 @@ class LockedMap(ExpiringMap):
     remove = locked(ExpiringMap.remove)
     account = locked(ExpiringMap.account)
     reclaim = locked(ExpiringMap.reclaim)
+    look_at_index = locked(ExpiringMap.look_at_index)
+    second_from = locked(ExpiringMap.second_from)
 
     def _valid(self, filings: list[Any]) -> list[int]:
         """By the entries of their keys: without a GIL, ``references`` may be wrong."""

@@ -293,9 +293,12 @@ class MemorySessionStore:
     async def delete_user(self, user_id: str, keep: frozenset[str]) -> int:
         kept = {entry[0] for entry in map(self._live, keep) if entry is not None}
         sessions, ended = self._users.of(user_id), 0
-        for part in slices(sessions, STEP):
+        sessions.reverse()
+        while sessions:
+            part = sessions[: -STEP - 1 : -1]
+            del sessions[-STEP:]  # what ends is freed here, a part at a time: at the end it would be all at once
             ended += self._end_some([session for session in part if session not in kept])
-            if len(sessions) > STEP:
+            if sessions:
                 await asyncio.sleep(0)
         return ended
 
@@ -366,9 +369,10 @@ class MemorySessionStore:
         return True
 
     async def pages(self, batch: int) -> AsyncIterator[list[tuple[str, SessionRecord]]]:
-        walk, found = Walk(self._entries), list[StoredSession]()
-        while part := self._part(walk):
+        walk, found = Walk(self._map), list[StoredSession]()
+        while (part := self._part(walk)) is not None:
             found += part
+            await asyncio.sleep(0)
             while len(found) >= batch:
                 async for page in self._pages_of(found[:batch], batch):
                     yield page
@@ -389,15 +393,15 @@ class MemorySessionStore:
                     await asyncio.sleep(0)
             yield page
 
-    def _part(self, walk: Walk) -> list[StoredSession]:
+    def _part(self, walk: Walk) -> list[StoredSession] | None:
         return walk.part()
 
     def _page(self, sessions: Sequence[StoredSession]) -> list[tuple[str, SessionRecord]]:
         return [(session.session_id, record_of(session)) for session in sessions if self._is_live(session)]
 
     async def count(self) -> int:
-        walk, total = Walk(self._entries), 0
-        while part := self._part(walk):
+        walk, total = Walk(self._map), 0
+        while (part := self._part(walk)) is not None:
             total += sum(map(self._is_live, part))
             await asyncio.sleep(0)
         return total

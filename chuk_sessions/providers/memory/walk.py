@@ -1,61 +1,63 @@
-"""Going through the sessions of a map while it changes, without a copy of it.
+"""Going through the sessions of a map while it changes, without a copy of it: by its index of deadlines.
 
-A dict keeps its order, whatever is added and removed: what comes later stands behind. So the last entry that was looked
-at tells where to go on: right behind it, wherever it stands by then. If it is not there any more, the one that was
-looked at some hundreds before it does, so that others may come twice.
+The walk goes from the first second to the last, and within a bucket from its end to its begin. Both ways agree with how
+the map moves filings (see ``expiring_map``): one that is filed anew because its deadline was moved later stands under a
+later second than before, and one that takes the place of another in its bucket comes from the end. So what has not
+been looked at stays ahead, and some may come twice. A deadline that is moved earlier may pass from before the walk to
+behind it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-from itertools import islice
-
-from chuk_sessions.providers.memory.expiring_map import Entry
+from chuk_sessions.providers.memory.expiring_map import ExpiringMap
 from chuk_sessions.providers.memory.session import StoredSession
 
 __all__ = ["PART", "Walk"]
 
-PART = 500  # entries that are copied at a time
-
-Item = tuple[Hashable, Entry]
+PART = 500  # filings that are looked at in one step
+GAP = 1000  # seconds without a bucket that are tried one by one; the next bucket is then looked for among all
 
 
 class Walk:
-    """One walk over the sessions in ``items``; each that is there all the while comes at least once."""
+    """One walk over the sessions of a map; each that is there all the while comes at least once."""
 
-    def __init__(self, items: dict[Hashable, Entry]) -> None:
-        self._items = items
-        self._marks: list[tuple[Hashable, StoredSession, int]] = []  # the last entry of each part, and where it stood
+    def __init__(self, items: ExpiringMap) -> None:
+        self._map = items
+        self._second = 0  # the one whose bucket is looked at
+        self._ahead: int | None = None  # places at the begin of that bucket that are not looked at yet; None: all
+        items.look_at_index()
 
-    def part(self) -> list[StoredSession]:
-        """The next sessions, in one step for all threads; none at the end. Some may have expired."""
-        while True:
-            try:
-                items = self._next()
-            except RuntimeError:  # another thread came between
+    def part(self) -> list[StoredSession] | None:
+        """The next sessions, maybe none; None at the end. In one step for all threads. Some may have expired."""
+        found: list[StoredSession] = []
+        left = PART
+        while left > 0:
+            bucket = self._map.bucket_of(self._second)
+            if bucket is None:
+                second = self._next_second()
+                if second is None:
+                    return found or None
+                self._second, self._ahead = second, None
+                left -= 1
                 continue
-            return [entry[0] for _, entry in items]
+            ahead = len(bucket) if self._ahead is None else min(self._ahead, len(bucket))
+            begin = max(0, ahead - 2 * left)
+            found += self._sessions(bucket[begin:ahead])
+            left -= (ahead - begin) // 2 + 1
+            self._ahead = begin
+            if begin == 0:
+                self._second, self._ahead = self._second + 1, None
+        return found
 
-    def _next(self) -> list[Item]:
-        at, items = self._after_the_last()
-        if items:
-            name, entry = items[-1]
-            self._marks.append((name, entry[0], at + len(items) - 1))
-        return items
+    def _sessions(self, filings: list[object]) -> list[StoredSession]:
+        """Those of the valid filings."""
+        entries = self._map.items
+        pairs = [(entries.get(key), filing) for key, filing in zip(filings[::2], filings[1::2], strict=True)]
+        return [entry[0] for entry, filing in pairs if entry is not None and entry[2] is filing]
 
-    def _after_the_last(self) -> tuple[int, list[Item]]:
-        """Where the next part begins, and what is in it."""
-        while self._marks:
-            name, session, stood = self._marks[-1]
-            entry, back = self._items.get(name), 0
-            while entry is not None and entry[0] is session:
-                first = max(0, stood - back)
-                items = list(islice(self._items.items(), first, stood + 1 + PART))
-                for number, item in enumerate(items[: back + 1]):
-                    if item[1][0] is session:
-                        return first + number + 1, items[number + 1 : number + 1 + PART]
-                if first == 0:
-                    break
-                back = 4 * back or PART
-            self._marks.pop()
-        return 0, list(islice(self._items.items(), PART))
+    def _next_second(self) -> int | None:
+        """The first second from this one on that has a bucket."""
+        for second in range(self._second, self._second + GAP):
+            if self._map.bucket_of(second) is not None:
+                return second
+        return self._map.second_from(self._second + GAP)
