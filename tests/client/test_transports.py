@@ -45,11 +45,11 @@ async def test_sessions_over_the_third_protocol(redis_url: str) -> None:
 
 async def test_an_application_that_blocks_its_loop_while_connecting_is_not_told_of_no_answer(redis_url: str) -> None:
     """For longer than the connect timeout: the server has answered meanwhile, and nobody could look."""
-    client = Client(f"{redis_url}?socket_connect_timeout=0.1")
+    client = Client(f"{redis_url}?socket_connect_timeout=0.5")
     waiting = client.call(b"ECHO", "in time")
     for _ in range(3):  # it is connecting now
         await asyncio.sleep(0)
-    time.sleep(0.3)  # noqa: ASYNC251 - the fault itself: the application blocks the loop
+    time.sleep(1.0)  # noqa: ASYNC251 - the fault itself: the application blocks the loop
     assert await waiting == b"in time"
 
 
