@@ -93,6 +93,7 @@ def blocks(
 
 async def _blocks(workload: Workload, opener: Adapter, least: int, most: int, deadline: float) -> list[float]:
     times: list[float] = []
+    least = 1 if workload.shuffled else least
     async with opened(workload, opener) as case:
         if not workload.shuffled:  # else one run is so long that its beginning does not count
             await case.reset()

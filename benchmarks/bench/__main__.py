@@ -17,6 +17,7 @@ from benchmarks.measure.placement import PLACEMENTS, possible
 from benchmarks.measure.processes import ask
 from benchmarks.measure.scale import FULL, QUICK, Scale
 from benchmarks.program import parser_of, run_and_publish, run_program, say, servers_of
+from benchmarks.workloads.registry import WORKLOADS
 from tests.support.servers import RedisServer
 
 STAGES = 4
@@ -80,7 +81,13 @@ def compare(options: argparse.Namespace, scale: Scale, results: dict[str, Any]) 
 
 def matches(options: argparse.Namespace) -> list[Match]:
     """The comparisons that this machine and command line allow."""
-    return [match for match in MATCHES if match.loop in HERE and not (match.redis and options.no_redis)]
+    return [
+        match
+        for match in MATCHES
+        if match.loop in HERE
+        and not (match.redis and options.no_redis)
+        and not (options.quick and any(WORKLOADS[name].shuffled for name in match.workloads["ours"]))
+    ]
 
 
 def churn(scale: Scale) -> dict[str, list[dict[str, float]]]:

@@ -96,6 +96,37 @@ def _redis_get(loop: str) -> list[Goal]:
     ]
 
 
+def _at_scale() -> list[Goal]:
+    """The same calls on as many items as users have, each touched once in random order, beside 0.2 and a floor."""
+    values = {"get": ("GET", 2.0, 1.35), "set-new": ("SET of new keys", 1.4, 2.2)}
+    values |= {"set-over": ("SET over existing", 1.6, 2.2), "delete": ("DELETE", 1.4, 1.7)}
+    sessions = {"validate": 45.0, "allocate": 11.0, "update": 20.0, "info": 6.0, "delete": 2.5}
+    scale, million = "memory at scale", "memory with a million"
+    old: list[Goal] = [
+        Speed(f"memory {name}, 100,000 keys", "0.2", faster, False, scale, f"memory.{call}-of-100k")
+        for call, (name, faster, _) in values.items()
+    ]
+    old += [
+        Speed(
+            f"manager on memory: {call}, 100,000 users", "0.2", faster, False, scale, f"manager.memory.{call}-of-100k"
+        )
+        for call, faster in sessions.items()
+    ]
+    return old + [
+        Speed(
+            f"memory {name}, {count} keys, time",
+            "dict of tuples",
+            most,
+            True,
+            match,
+            f"memory.{call}-of-{size}",
+            "tuples",
+        )
+        for match, size, count in ((scale, "100k", "100,000"), (million, "1m", "1,000,000"))
+        for call, (name, _, most) in values.items()
+    ]
+
+
 def _deployed() -> list[Goal]:
     match, get = "TLS and Cluster", "redis-cluster.get.50"
     wanted = {"TLS": "redis-tls.get.50", "Cluster of 3 masters": get}
@@ -186,6 +217,7 @@ GOALS: list[Goal] = [
         side="floor",
         beside="grid.f-string",
     ),
+    *_at_scale(),
     *_redis_get("asyncio"),
     *_redis_get("uvloop"),
     *_deployed(),

@@ -16,17 +16,27 @@ from benchmarks.measure.scale import Scale
 from benchmarks.program import say
 from benchmarks.workloads.registry import WORKLOADS
 
-SideName = Literal["ours", "0.2", "redis-py", "floor"]
-LIBRARIES: dict[SideName, str] = {"ours": "chuk", "0.2": "chuk", "redis-py": "redis_py", "floor": "plain_dict"}
+SideName = Literal["ours", "0.2", "redis-py", "floor", "tuples"]
+LIBRARIES: dict[SideName, str] = {
+    "ours": "chuk",
+    "0.2": "chuk",
+    "redis-py": "redis_py",
+    "floor": "plain_dict",
+    "tuples": "dict_of_tuples",
+}
 TITLES: dict[SideName, str] = {
     "ours": "this version",
     "0.2": "chuk-sessions 0.2",
     "redis-py": "redis-py",
     "floor": "floor",
+    "tuples": "dict of tuples",
 }
 
 PROVIDER = [f"memory.{call}" for call in ("get", "set-new", "set-over", "delete")]
 MANAGER = [f"manager.memory.{call}" for call in ("validate", "allocate", "update", "info")]
+OF_100K = [f"{name}-of-100k" for name in PROVIDER]
+OF_1M = [f"{name}-of-1m" for name in PROVIDER]
+SESSIONS_OF_100K = [f"{name}-of-100k" for name in (*MANAGER, "manager.memory.delete")]
 DEPLOYED_GET = ["redis-tls.get.50", "redis-cluster.get.50"]
 CLUSTER_VALIDATE = [f"manager.redis-cluster.validate{name}.50" for name in ("", "-hot")]
 REDIS_GET = ["redis.get", "redis.get.50", "redis.get.500"]
@@ -57,6 +67,13 @@ MATCHES = (
             "floor": ["memory.get", "grid.f-string"],
         },
     ),
+    Match(
+        "memory at scale",
+        "asyncio",
+        {"ours": [*OF_100K, *SESSIONS_OF_100K], "0.2": [*OF_100K, *SESSIONS_OF_100K], "tuples": OF_100K},
+        slow=True,
+    ),
+    Match("memory with a million", "asyncio", {"ours": OF_1M, "tuples": OF_1M}, slow=True),
     Match("Redis on asyncio", "asyncio", {"ours": REDIS_GET, "redis-py": REDIS_GET}, redis=True),
     Match("Redis on uvloop", "uvloop", {"ours": REDIS_GET, "redis-py": REDIS_GET}, redis=True),
     Match(

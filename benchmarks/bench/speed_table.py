@@ -11,8 +11,10 @@ METHOD = (
     "Ratios within one run: fresh processes of each side take turns on the same machine, with the same keys, values, "
     "metadata and kind of loop. A figure is the median over processes of their median blocks; *spread* is how far the "
     "processes' medians lie apart. *At least* compares speed, *at most* time or size. Sessions are allocated for user "
-    "alice with the quick start's role, department and permissions, 1,000 at a time. redis-py may open as many "
-    "connections as there are callers."
+    "alice with the quick start's role, department and permissions, 1,000 at a time, which are hot: the processor's "
+    "caches have all that they need. Rows that name a count are of as many keys, or of sessions each of another user, "
+    "stored in one random order and then used once each in another. redis-py may open as many connections as there are "
+    "callers."
 )
 HEADLINES = (
     "memory GET",

@@ -55,7 +55,9 @@ def chosen(options: argparse.Namespace) -> list[Contest]:
     return [
         contest
         for contest in contests(groups)
-        if contest.loop in HERE and not (options.no_redis and not WORKLOADS[contest.workload].in_memory)
+        if contest.loop in HERE
+        and not (options.no_redis and not WORKLOADS[contest.workload].in_memory)
+        and not (options.quick and WORKLOADS[contest.workload].shuffled)
     ]
 
 

@@ -44,6 +44,7 @@ SIDES = {
         Side("cachetools", "cachetools", ("cachetools==8.0.2",)),
         Side("moka-py", "moka", ("moka-py==0.5.0",)),
         Side("dict without lifetimes (floor)", "plain_dict"),
+        Side("dict of tuples (floor)", "dict_of_tuples"),
         Side("bare async def (floor)", "bare", workload="floor.await"),
         Side("redis-py", "redis_py", REDIS_PY),
         Side("redis-py, default pool", "redis_py_default", REDIS_PY),
@@ -63,6 +64,7 @@ MEMORY = (
     "dict without lifetimes (floor)",
     "bare async def (floor)",
 )
+AT_SCALE = (*MEMORY[:-2], "dict of tuples (floor)")
 REDIS = (
     *CHUK,
     *("redis-py", "redis-py, default pool", "redis-py, explicit pipeline", "coredis", "valkey-glide"),
@@ -94,6 +96,16 @@ GROUPS = (
     Group(
         "Sessions in memory",
         tuple(f"manager.memory.{call}" for call in ("validate", "allocate", "update", "info")),
+        MANAGERS,
+    ),
+    Group(
+        "Values in memory, 100,000 of them in random order",
+        tuple(f"memory.{call}-of-100k" for call in ("get", "set-new", "set-over", "delete")),
+        AT_SCALE,
+    ),
+    Group(
+        "Sessions in memory, 100,000 of as many users",
+        tuple(f"manager.memory.{call}-of-100k" for call in ("validate", "allocate", "update", "info", "delete")),
         MANAGERS,
     ),
     Group("GET on Redis", ("redis.get", "redis.get.5", "redis.get.50", "redis.get.500"), REDIS, LOOPS),

@@ -99,7 +99,8 @@ class Gate:
         against = "base against itself: " if head == self.trees.base else "again: " if times > 1 else ""
         count = launches_of(family, self.share) * times
         question = question_of(family, scenario, self.urls)
-        return self.measure(count, self.trees.base, head, question, self.pairs, lambda text: self.say(against + text))
+        pairs = max(1, round(self.pairs * family.pairs))
+        return self.measure(count, self.trees.base, head, question, pairs, lambda text: self.say(against + text))
 
 
 def launches_of(family: Family, share: float) -> int:

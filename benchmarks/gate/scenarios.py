@@ -19,6 +19,7 @@ class Family:
     placement: Placement  # of the workers
     clock: str  # see benchmarks.gate.driven
     needs_server: bool
+    pairs: float = 1.0  # this share of the pairs of a launch: a block on many items takes as long as many blocks
 
 
 FAMILIES = (
@@ -33,6 +34,19 @@ FAMILIES = (
         placement="free",
         clock="processor",
         needs_server=False,
+    ),
+    Family(
+        "memory at scale",
+        (
+            *[f"memory.{call}-of-100k" for call in ("get", "delete")],
+            *[f"manager.memory.{call}-of-100k" for call in ("allocate", "info")],
+        ),
+        launches=6,
+        calm=REDIS_CALM,
+        placement="free",
+        clock="processor",
+        needs_server=False,
+        pairs=0.2,
     ),
     Family(
         "Redis",
