@@ -86,7 +86,10 @@ class Session(dict[str, Any]):
         self._accessed = True
 
     def clear(self) -> None:
-        """Remove all keys; with nothing set after that the session ends at the commit, as after ``invalidate``."""
+        """Remove all keys; with nothing set after that the session ends at the commit, as after ``invalidate``.
+
+        The session of a user ends in any case, and what is set after that is in a new one, of nobody.
+        """
         self._accessed = self._cleared = True
         dict.clear(self)
 
@@ -100,8 +103,15 @@ class Session(dict[str, Any]):
         data that cannot be stored; TypeError and ValueError for a bad ``user_id``; StorageError.
         """
         self._accessed = True
-        self._check_open("login")
-        self._take(await self._stored.log_in(self._plain(), user_id, data))
+        async with self._stored.turn():
+            self._check_open("login")
+            before = self._stored.session_id
+            try:
+                self._take(await self._stored.log_in(self._plain(), user_id, data))
+            except BaseException:
+                if before is not None and self._stored.session_id is None:
+                    self._replace({})  # that session has ended, and nobody gets its data
+                raise
 
     async def renew(self, grace_seconds: float = 0) -> bool:
         """Give the session a new id, and write what has changed; False if there is no such session any more.
@@ -110,10 +120,11 @@ class Session(dict[str, Any]):
         stored yet needs no new id: True. Raises RuntimeError if the response has begun; see ``renew_session`` for more.
         """
         self._accessed = True
-        self._check_open("renew")
-        if self._stored.session_id is None and not self._stored.gone:
-            return True
-        return await self._stored.renew(self._plain(), grace_seconds)
+        async with self._stored.turn():
+            self._check_open("renew")
+            if self._stored.session_id is None and not self._stored.gone:
+                return True
+            return await self._stored.renew(self._plain(), grace_seconds)
 
     async def invalidate(self) -> None:
         """End the session for everybody, at once, and empty it; the client is told to forget its id.
@@ -121,8 +132,9 @@ class Session(dict[str, Any]):
         What is set after that is in a new session.
         """
         self._accessed = True
-        await self._stored.end()
-        self._replace({})
+        async with self._stored.turn():
+            await self._stored.end()
+            self._replace({})
 
     async def save(self) -> None:
         """Write now what has changed, whatever the response will be.
@@ -137,20 +149,23 @@ class Session(dict[str, Any]):
     async def increment(self, key: str, amount: int = 1) -> int | None:
         """Add to one key in one atomic step; the new value. None if there is no such session any more.
 
-        A missing key counts as 0. Raises MetadataError for a key that holds no integer of 64 bits.
+        It counts from what this request has set, and a missing key counts as 0. Raises MetadataError for a key that
+        holds no integer of 64 bits.
         """
         self._accessed = True
-        if self._stored.session_id is None:
-            self._check_open("count in a new session")
-        value = await self._stored.increment(self._plain(), key, amount)
-        if value is not None:
-            dict.__setitem__(self, key, value)
-        return value
+        async with self._stored.turn():
+            if self._stored.session_id is None:
+                self._check_open("count in a new session")
+            value = await self._stored.increment(self._plain(), key, amount)
+            if value is not None:
+                dict.__setitem__(self, key, value)
+            return value
 
     async def reload(self) -> None:
         """Read the session again; changes that were not stored are lost. It is empty if it ended meanwhile."""
         self._accessed = True
-        self._take(await self._stored.reload())
+        async with self._stored.turn():
+            self._take(await self._stored.reload())
 
     def flash(self, text: str, category: str = "message") -> None:
         """Leave a message for the next page. Each has a key of its own: two requests at once leave two messages."""
@@ -162,14 +177,20 @@ class Session(dict[str, Any]):
         return [Flash(text, category) for category, text in map(self.pop, keys)]
 
     async def _commit(self) -> None:
-        """Write what has changed; end the session that was cleared and is empty."""
-        if self._cleared:
-            self._cleared = False
-            if not dict.__len__(self) and not self._stored.gone:
-                await self._stored.end()
-                return
-        if self._accessed or self._stored.session_id is None:  # else nothing can have changed
-            await self._stored.commit(self._as_stored())
+        """Write what has changed; end the session that was cleared, if it is empty or was a user's."""
+        if not self._accessed and self._stored.session_id is not None:
+            return  # nothing can have changed
+        async with self._stored.turn():
+            cleared, self._cleared = self._cleared, False
+            try:
+                if cleared and not self._stored.gone and (self._stored.user_id or not dict.__len__(self)):
+                    await self._stored.end()
+                    if self._stored.closed:
+                        return  # the client cannot get the id of another one
+                await self._stored.commit(self._as_stored())
+            except BaseException:
+                self._cleared |= cleared  # it is still to be done
+                raise
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         """A copy, and what is read from a pickle, is a plain dict: there is one session for a request."""

@@ -11,12 +11,15 @@ Rules this file keeps:
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import ItemsView, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
 from chuk_sessions.arguments import check_count, check_user
+from chuk_sessions.codec import REFUSALS
 from chuk_sessions.exceptions import MetadataError, SessionTakenError
 from chuk_sessions.models import iso_timestamp
 from chuk_sessions.session_manager import SessionManager
@@ -49,10 +52,17 @@ class StoredSession:
     is_new = True
     presented = issued = ended = gone = closed = False
     _saved: Saved = {}  # noqa: RUF012 (replaced, before anything is put into it)
+    _turn: asyncio.Lock | None = None
 
     def __init__(self, manager: SessionManager, max_bytes: int) -> None:
         self._manager = manager
         self._max_bytes = max_bytes
+
+    def turn(self) -> asyncio.Lock:
+        """What a task holds while it acts on the store: two tasks of one request act one after the other."""
+        if self._turn is None:
+            self._turn = asyncio.Lock()
+        return self._turn
 
     async def load(self, ids: Sequence[str]) -> dict[str, Any] | None:
         """Become the first of these sessions that lives, and return its data; None if none does.
@@ -124,29 +134,26 @@ class StoredSession:
 
     async def _create(self, data: dict[str, Any], user_id: str | None = None) -> None:
         check_size(data, self._max_bytes)
+        frozen = _frozen(data)
         self.session_id = await self._manager.allocate_session(user_id=user_id, custom_metadata=data)
         now = time.time()
         self.user_id, self.created_at = user_id, iso_timestamp(now)
         self.expires_at = iso_timestamp(now + self._manager.default_ttl_hours * SECONDS_AN_HOUR)
-        self.issued, self.gone, self._saved = True, False, {}
-        self._keep(data, [])
+        self.issued, self.gone, self._saved = True, False, frozen
 
-    async def _write(self, data: dict[str, Any], changed: dict[str, Any], removed: Sequence[str]) -> None:
+    async def _write(self, data: dict[str, Any], changed: dict[str, Any], removed: Sequence[str]) -> bool:
         assert self.session_id is not None
         if changed:
             check_size(data, self._max_bytes)
         options: dict[str, Any] = {"remove": removed} if removed else {}
+        frozen = _frozen(changed)
         if await self._manager.update_session_metadata(self.session_id, changed, **options):
-            self._keep(changed, removed)
-        else:
-            self.gone = True
-
-    def _keep(self, changed: dict[str, Any], removed: Sequence[str]) -> None:
-        """Note that the store has these now."""
-        for key, value in changed.items():
-            self._saved[key] = freeze(value)
-        for key in removed:
-            del self._saved[key]
+            self._saved.update(frozen)
+            for key in removed:
+                del self._saved[key]
+            return True
+        self.gone = True
+        return False
 
     async def prolong(self) -> None:
         """Give a session that was found its whole lifetime again, and its id to the client once more."""
@@ -167,6 +174,7 @@ class StoredSession:
             check_size(data, self._max_bytes)
         if removed:
             await self._write(data, {}, removed)
+        frozen = _frozen(changed)
         new_id = await self._manager.renew_session(
             self.session_id, grace_seconds, user_id=user_id, custom_metadata=changed or None
         )
@@ -175,7 +183,7 @@ class StoredSession:
             return False
         self.session_id, self.issued = new_id, True
         self.user_id = self.user_id if user_id is None else user_id
-        self._keep(changed, [])
+        self._saved.update(frozen)
         return True
 
     async def log_in(self, data: dict[str, Any], user_id: str, more: dict[str, Any]) -> dict[str, Any]:
@@ -185,6 +193,7 @@ class StoredSession:
         so is what was in a session that has ended.
         """
         user_id = check_user("user_id", user_id)
+        check_size(more, self._max_bytes)  # before anything ends
         if self.session_id is None and not self.gone:
             await self._create(data | more, user_id)
             return data | more
@@ -215,12 +224,20 @@ class StoredSession:
             value = _sum(key, data.get(key, 0), amount)
             await self._create(data | {key: value})
             return value
+        if self._is_changed_at(key, data):
+            value = _sum(key, data.get(key, 0), amount)
+            return value if await self._write(data | {key: value}, {key: value}, ()) else None
         found = await self._manager.increment_session_metadata(self.session_id, key, amount)
         if found is None:
             self.gone = True
         else:
             self._saved[key] = found
         return found
+
+    def _is_changed_at(self, key: str, data: dict[str, Any]) -> bool:
+        """Whether ``data`` has another value for that key than the store had, or only one of them has any."""
+        saved, there = ({key: each[key]} if key in each else {} for each in (self._saved, data))
+        return any(changes(saved, there))
 
     async def reload(self) -> dict[str, Any]:
         """What the store holds now; an empty dict if nothing is stored or the session has ended."""
@@ -234,6 +251,18 @@ class StoredSession:
         data = self.found(info)
         self.is_new = is_new
         return data
+
+
+def _frozen(data: dict[str, Any]) -> Saved:
+    """These values as they are now: another task may change a list in them while they are on their way to the store.
+
+    One that cannot be stored is left out, as storing it says why.
+    """
+    frozen: Saved = {}
+    for key, value in data.items():
+        with suppress(*REFUSALS):
+            frozen[key] = freeze(value)
+    return frozen
 
 
 def _sum(key: str, value: Any, amount: int) -> int:
