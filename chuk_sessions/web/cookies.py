@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from chuk_sessions.arguments import check_flag
 from chuk_sessions.web.asgi import Headers, Scope
 from chuk_sessions.web.transports import own_ids
 
@@ -19,7 +20,7 @@ __all__ = ["Cookie"]
 
 MOST_IDS = 2
 NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-UNSAFE = re.compile(r"[\x00-\x1f\x7f;,\s]")
+UNSAFE = re.compile(r"[^\x21-\x7e]|[;,]")
 HOST, SECURE = "__Host-", "__Secure-"
 SAME_SITE = ("lax", "strict", "none")
 LONG_AGO = "expires=Thu, 01 Jan 1970 00:00:00 GMT"
@@ -73,15 +74,19 @@ class Cookie:
             object.__setattr__(self, key, value)
 
     def _check(self) -> None:
+        check_flag("secure", self.secure)
+        check_flag("partitioned", self.partitioned)
         if not NAME.fullmatch(self.name):
             raise ValueError(f"{self.name!r} is no name of a cookie")
         if self.same_site not in SAME_SITE:
             raise ValueError(f"same_site must be one of {', '.join(SAME_SITE)}, got {self.same_site!r}")
         if not self.path.startswith("/") or UNSAFE.search(self.path):
-            raise ValueError(f"path must begin with / and have no white space, comma or semicolon, got {self.path!r}")
+            raise ValueError(
+                f"path must begin with / and be ASCII without white space, comma and semicolon, got {self.path!r}"
+            )
         if self.domain is not None and (not self.domain or UNSAFE.search(self.domain)):
-            raise ValueError(f"domain must be the name of a domain or None, got {self.domain!r}")
-        if isinstance(self.max_age, str) and self.max_age not in ("session", "lifetime"):
+            raise ValueError(f"domain must be the name of a domain in ASCII (xn--...) or None, got {self.domain!r}")
+        if self.max_age not in ("session", "lifetime", None) and type(self.max_age) is not int:
             raise ValueError(f"max_age must be 'session', 'lifetime', seconds or None, got {self.max_age!r}")
         if not self.secure:
             self._check_insecure()
@@ -89,7 +94,7 @@ class Cookie:
             raise ValueError("a __Host- cookie has no domain and the path /: browsers refuse it otherwise")
 
     def _check_insecure(self) -> None:
-        if self.name.startswith((HOST, SECURE)):
+        if self.name.lower().startswith((HOST.lower(), SECURE.lower())):
             raise ValueError(f"a cookie called {self.name} must be secure: browsers refuse it otherwise")
         if self.partitioned or self.same_site == "none":
             raise ValueError("partitioned and same_site='none' need secure=True: browsers refuse the cookie otherwise")

@@ -58,6 +58,8 @@ def _check_origin(origin: str) -> str:
     parts = urlsplit(origin)
     if parts.scheme not in ("http", "https") or not parts.netloc or f"{parts.scheme}://{parts.netloc}" != origin:
         raise ValueError(f"an origin is a scheme and a host, such as https://app.example.com, got {origin!r}")
+    if not origin.isascii() or "@" in origin or origin.endswith((":", DEFAULT_PORTS[parts.scheme])):
+        raise ValueError(f"no browser sends {origin!r}: leave out a usual port and a user; a host is ASCII (xn--...)")
     return origin.lower()
 
 

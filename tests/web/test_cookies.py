@@ -89,11 +89,24 @@ def test_an_age_of_nothing_expires_at_once() -> None:
         ({"domain": "a.b\r\nx: y"}, "name of a domain"),
         ({"domain": ""}, "name of a domain"),
         ({"max_age": "forever"}, "max_age must be"),
+        ({"max_age": True}, "max_age must be"),
+        ({"max_age": 1.5}, "max_age must be"),
+        ({"name": "__host-a", "secure": False}, "must be secure"),
+        ({"name": "__SECURE-a", "secure": False}, "must be secure"),
+        ({"path": "/\u017c"}, "ASCII"),
+        ({"domain": "m\xfcller.example"}, "xn--"),
     ],
 )
 def test_what_a_browser_would_refuse_is_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Cookie(**options)
+
+
+@pytest.mark.parametrize("flag", ["secure", "partitioned"])
+def test_a_flag_is_a_bool(flag: str) -> None:
+    """ "false" out of a configuration would count as true."""
+    with pytest.raises(TypeError, match=f"{flag} must be a bool"):
+        Cookie(**{flag: "false"})  # type: ignore[arg-type]
 
 
 def test_the_names_of_starlette() -> None:

@@ -152,6 +152,10 @@ async def test_other_kinds_of_scope_pass() -> None:
         ({"max_bytes": float("nan")}, ValueError, "max_bytes must be"),
         ({"trusted_origins": "https://a.b"}, TypeError, "not one str"),
         ({"trusted_origins": ["a.b"]}, ValueError, "an origin is"),
+        ({"trusted_origins": ["https://a.b:443"]}, ValueError, "no browser sends"),
+        ({"trusted_origins": ["http://a.b:80"]}, ValueError, "no browser sends"),
+        ({"trusted_origins": ["https://me@a.b"]}, ValueError, "no browser sends"),
+        ({"trusted_origins": ["https://m\xfcller.example"]}, ValueError, "no browser sends"),
         ({"trusted_origins": ["https://a.b/"]}, ValueError, "an origin is"),
     ],
 )
