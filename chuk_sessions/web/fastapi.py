@@ -76,7 +76,9 @@ class TypedSession:
             shop.cart = [*(shop.cart or []), "book"]
 
     An attribute that is set is checked by pydantic and put into the session; one that is not there is its default, or
-    an AttributeError. What was stored by an earlier version of the class and does not fit is as if it were not there.
+    an AttributeError. One that JSON holds in another form, such as a ``datetime`` or a model, is made anew each time:
+    set it again after changing it. What was stored by an earlier version of the class and does not fit is as if it were
+    not there.
     ``session`` is the session itself. A default that can be changed is a TypeError, as its changes would be lost.
     """
 
@@ -105,11 +107,12 @@ class TypedSession:
             raise AttributeError(f"{type(self).__name__} has no field {name!r}") from None
         if name in self.session:
             try:
-                adapter.validate_python(self.session[name])
+                found = adapter.validate_python(self.session[name])
             except ValueError:
                 pass
             else:
-                return self.session[name]
+                stored = self.session[name]
+                return stored if type(stored) is type(found) and stored == found else found
         if default is MISSING:
             raise AttributeError(f"{name!r} is not in the session")
         return default

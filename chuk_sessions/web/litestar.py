@@ -139,6 +139,7 @@ def session_of(connection: ASGIConnection[Any, Any, Any, Any]) -> Session:
         raise RuntimeError(
             "this request has no session of chuk_sessions: add SessionConfig, and do not skip this route"
         )
+    session.mark_accessed()
     return session
 
 

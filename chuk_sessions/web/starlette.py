@@ -30,6 +30,7 @@ def session_of(connection: HTTPConnection) -> Session:
         raise RuntimeError(
             "no session of chuk_sessions at scope['session']: add SessionMiddleware, and do not exclude this path"
         )
+    session.mark_accessed()  # what reads a dict unseen, such as pydantic and orjson, may be next
     return session
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from datetime import UTC, date, datetime
 from typing import Annotated, Any, Literal
 
 import pytest
 from fastapi import BackgroundTasks, Depends, FastAPI, WebSocket, WebSocketDisconnect
 from fastapi.testclient import TestClient
-from pydantic import ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from starlette.applications import Starlette
 from starlette.authentication import requires
 from starlette.middleware import Middleware
@@ -147,6 +148,59 @@ def test_a_typed_session() -> None:
 
         class Bad(TypedSession):
             cart: list[str] = []  # noqa: RUF012 (that is the point)
+
+
+class Address(BaseModel):
+    street: str
+
+
+class Order(TypedSession):
+    sent: datetime | None = None
+    to: Address | None = None
+    days: list[date] | None = None
+
+
+def test_a_typed_session_gives_what_its_annotations_say(manager: SessionManager) -> None:
+    """In the next request too, though JSON has neither dates nor models."""
+    app = FastAPI()
+    app.add_middleware(SessionMiddleware, manager=manager)
+    day = date(2026, 1, 31)
+
+    @app.post("/")
+    async def fill(order: Annotated[Order, Depends()]) -> None:
+        order.sent, order.to, order.days = datetime(2026, 1, 31, tzinfo=UTC), Address(street="Elm"), [day]
+
+    @app.get("/")
+    async def show(order: Annotated[Order, Depends()]) -> bool:
+        return (order.sent, order.to, order.days) == (datetime(2026, 1, 31, tzinfo=UTC), Address(street="Elm"), [day])
+
+    client = client_of(app)
+    client.post("/")
+    assert client.get("/").json() is True
+
+
+def test_what_pydantic_reads_unseen(manager: SessionManager) -> None:
+    """It asks no method of a dict: the response varies all the same, and a nested change is found."""
+    app = FastAPI()
+    app.add_middleware(SessionMiddleware, manager=manager)
+
+    @app.post("/")
+    async def fill(session: SessionDep) -> None:
+        session["l"] = [1]
+
+    @app.put("/")
+    async def change(session: SessionDep) -> None:
+        TypeAdapter(dict[str, Any]).validate_python(session)["l"].append(2)
+
+    @app.get("/")
+    async def show(session: SessionDep) -> dict[str, Any]:
+        return session
+
+    client = client_of(app)
+    client.post("/")
+    client.put("/")
+    answer = client.get("/")
+    assert (answer.json(), answer.headers["vary"]) == ({"l": [1, 2]}, "Cookie")
 
 
 def starlette_app(manager: SessionManager) -> Starlette:
