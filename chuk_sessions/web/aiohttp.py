@@ -28,7 +28,7 @@ from typing import Any
 
 from chuk_sessions.exceptions import StorageError
 from chuk_sessions.session_manager import SessionManager
-from chuk_sessions.web.asgi import Headers, Scope
+from chuk_sessions.web.asgi import Headers, Scope, lacks_cookie
 from chuk_sessions.web.cookies import Cookie
 from chuk_sessions.web.late import write_late, write_later
 from chuk_sessions.web.middleware import DEFAULT_MAX_BYTES
@@ -268,5 +268,5 @@ def _scope(request: web.Request) -> Scope:
 def _vary_by_cookie(response: web.StreamResponse) -> None:
     """Add ``Cookie`` to the Vary header, unless it is there."""
     vary = response.headers.get("Vary", "")
-    if "cookie" not in vary.lower() and vary.strip() != "*":
+    if lacks_cookie(vary):
         response.headers["Vary"] = f"{vary}, Cookie" if vary else "Cookie"

@@ -8,7 +8,18 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
-__all__ = ["ASGIApp", "Headers", "Message", "Receive", "Scope", "Send", "header", "refuse_socket", "respond"]
+__all__ = [
+    "ASGIApp",
+    "Headers",
+    "Message",
+    "Receive",
+    "Scope",
+    "Send",
+    "header",
+    "lacks_cookie",
+    "refuse_socket",
+    "respond",
+]
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -28,6 +39,11 @@ def header(scope: Scope, name: bytes) -> bytes | None:
         if each == name:
             return value  # type: ignore[no-any-return]
     return None
+
+
+def lacks_cookie(vary: str) -> bool:
+    """Whether a Vary header does not say yet that a response depends on cookies."""
+    return {"cookie", "*"}.isdisjoint(name.strip().lower() for name in vary.split(","))
 
 
 async def respond(

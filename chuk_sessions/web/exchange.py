@@ -18,7 +18,7 @@ from collections.abc import Awaitable
 from typing import Any
 
 from chuk_sessions.exceptions import StorageError
-from chuk_sessions.web.asgi import ASGIApp, Headers, Message, Receive, Scope, Send, respond
+from chuk_sessions.web.asgi import ASGIApp, Headers, Message, Receive, Scope, Send, lacks_cookie, respond
 from chuk_sessions.web.late import write_late, write_later
 from chuk_sessions.web.session import Session
 from chuk_sessions.web.settings import Settings
@@ -103,6 +103,7 @@ class Exchange:
         return (
             stored.session_id is None
             and not stored.ended
+            and not stored.unread
             and not dict.__len__(session)
             and self._scope.get(self._settings.scope_key) is session
         )
@@ -115,7 +116,7 @@ class Exchange:
             try:
                 await self._commit()
                 if self.session._is_rolling(self._settings.rolling):
-                    await self._stored.prolong()
+                    await self._stored.prolong(again=self._is_kept_for_a_time())
             except StorageError as error:
                 self._settings.outage.log(error)
                 if not self._settings.outage.goes_on:
@@ -123,6 +124,11 @@ class Exchange:
                     return message
         self._started = self._stored.closed = True
         return self._with_headers(message)
+
+    def _is_kept_for_a_time(self) -> bool:
+        """Whether the client must get its id again so that it keeps it for longer."""
+        age = getattr(self.session._transport(self._settings.transport), "max_age", None)
+        return age not in (None, "session")
 
     async def _commit(self) -> None:
         """Write what the session holds, or the dict that the application put in its place."""
@@ -147,7 +153,7 @@ class Exchange:
 
     def _write_later(self) -> None:
         """Write what changed since the response began, though the server has cancelled the request."""
-        if self._started and not self._spoiled and self._stored.session_id is not None and self.session.modified:
+        if self._started and not self._spoiled and self._stored.session_id is not None and not self._is_as_it_was():
             write_later(self._commit, self._settings.outage.log)
 
     def _told(self) -> Headers:
@@ -221,7 +227,7 @@ def _vary_by_cookie(headers: list[tuple[Any, Any]]) -> None:
     """Add ``Cookie`` to the Vary header, unless it is there."""
     for place, (name, value) in enumerate(headers):
         if name.lower() == b"vary":
-            if b"cookie" not in value.lower() and value.strip() != b"*":
+            if lacks_cookie(value.decode("latin-1")):
                 headers[place] = (name, value + b", Cookie")
             return
     headers.append((b"vary", b"Cookie"))

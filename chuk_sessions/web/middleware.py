@@ -39,11 +39,11 @@ class SessionMiddleware:
         transport: ``Cookie(...)``, the default, or ``Header(...)``, ``Bearer()``, ``McpHeader()``.
         exclude: Paths without a session, which cost nothing; with a ``/`` at the end all below.
         rolling: Whether each response but an error gives the session its whole lifetime again, the manager's default;
-            one command more for each request. The cookie is sent each time too.
+            one command more for each request, two with a cookie that has a ``max_age``: that is sent each time too.
         scope_key: Where in the scope the session is.
         save_on_5xx: Whether changes are stored also if the response is an error of the server.
         on_outage: What happens if the storage fails: ``"503"``, ``"empty"`` (the application gets an empty session that
-            is not stored) or an ASGI application that answers.
+            is not stored; to end it or to log in raises the StorageError) or an ASGI application that answers.
         retry_after: Seconds, for the header of that name in a 503.
         websocket_recheck: Every how many seconds an open WebSocket looks whether its session lives, which also touches
             it; 0: never.
@@ -114,7 +114,14 @@ class SessionMiddleware:
             await self.app(scope, receive, send)
             return
         source = settings.source
-        manager = source if isinstance(source, SessionManager) else await self.choose(scope)
+        try:
+            manager = source if isinstance(source, SessionManager) else await self.choose(scope)
+        except StorageError as error:
+            settings.outage.log(error)
+            if settings.outage.goes_on:
+                raise
+            await settings.outage.answer(scope, receive, send, [])
+            return
         if manager is None:
             await self.app(scope, receive, send)
             return
@@ -130,7 +137,7 @@ class SessionMiddleware:
                 if not settings.outage.goes_on:
                     await settings.outage.answer(scope, receive, send, [])
                     return
-                stored.gone = True
+                stored.gone, stored.unread = True, ids
         scope[settings.scope_key] = session = settings.session_class(stored, data, settings)
         exchange = Exchange if kind == "http" else SocketExchange
         await exchange(settings, scope, receive, send, session).run(self.app)

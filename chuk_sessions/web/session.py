@@ -168,8 +168,12 @@ class Session(dict[str, Any]):
             self._take(await self._stored.reload())
 
     def flash(self, text: str, category: str = "message") -> None:
-        """Leave a message for the next page. Each has a key of its own: two requests at once leave two messages."""
-        self[f"{FLASH_PREFIX}{time.time_ns():016x}{token_hex(2)}"] = [category, text]
+        """Leave a message for the next page. Each has a key of its own: two requests at once leave two messages.
+
+        They keep their order, whatever the clock does.
+        """
+        last = max((key for key in map(str, dict.keys(self)) if key.startswith(FLASH_PREFIX)), default="")
+        self[f"{FLASH_PREFIX}{max(time.time_ns(), _moment(last) + 1):016x}{token_hex(2)}"] = [category, text]
 
     def flashes(self) -> list[Flash]:
         """Take the messages that were left, oldest first."""
@@ -183,7 +187,8 @@ class Session(dict[str, Any]):
         async with self._stored.turn():
             cleared, self._cleared = self._cleared, False
             try:
-                if cleared and not self._stored.gone and (self._stored.user_id or not dict.__len__(self)):
+                reached = not self._stored.gone or self._stored.unread
+                if cleared and reached and (self._stored.user_id or not dict.__len__(self)):
                     await self._stored.end()
                     if self._stored.closed:
                         return  # the client cannot get the id of another one
@@ -236,6 +241,14 @@ class Session(dict[str, Any]):
     def _check_open(self, act: str) -> None:
         if self._stored.closed:
             raise RuntimeError(f"cannot {act}: the response has begun, so the client cannot get the new session id")
+
+
+def _moment(key: str) -> int:
+    """The time in the key of a message, in nanoseconds; 0 for another key."""
+    try:
+        return int(key.removeprefix(FLASH_PREFIX)[:16], 16)
+    except ValueError:
+        return 0
 
 
 # What gives something of a session away, so that the response depends on who asks. Writing counts too, as in Starlette.

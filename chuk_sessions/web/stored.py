@@ -41,6 +41,7 @@ class StoredSession:
         issued: Whether the client must get the id, as it is a new one.
         ended: Whether the application ended the session, so that the client must forget its id.
         gone: Whether the session ended elsewhere, or cannot be reached: nothing is written any more.
+        unread: The ids that the request had, if the storage failed when they were looked up.
         closed: Whether the response has begun, so that the client can be told nothing more.
     """
 
@@ -51,6 +52,7 @@ class StoredSession:
     expires_at: str | None = None
     is_new = True
     presented = issued = ended = gone = closed = False
+    unread: Sequence[str] = ()
     _saved: Saved = {}  # noqa: RUF012 (replaced, before anything is put into it)
     _turn: asyncio.Lock | None = None
 
@@ -155,13 +157,18 @@ class StoredSession:
         self.gone = True
         return False
 
-    async def prolong(self) -> None:
-        """Give a session that was found its whole lifetime again, and its id to the client once more."""
+    async def prolong(self, *, again: bool) -> None:
+        """Give a session that was found its whole lifetime again, and with ``again`` its id to the client once more.
+
+        Not if it has another id by now: the client has got that with another response, which it must not lose.
+        """
         if self.session_id is None or self.is_new or self.gone:
             return
         if await self._manager.set_session_ttl(self.session_id, self._manager.default_ttl_hours):
             self.expires_at = iso_timestamp(time.time() + self._manager.default_ttl_hours * SECONDS_AN_HOUR)
-            self.issued = True
+            if again and not self.issued:
+                info = await self._manager.get_session_info(self.session_id)
+                self.issued = info is not None and info["session_id"] == self.session_id
         else:
             self.gone = True
 
@@ -194,6 +201,8 @@ class StoredSession:
         """
         user_id = check_user("user_id", user_id)
         check_size(more, self._max_bytes)  # before anything ends
+        if self.unread:
+            await self.end()
         if self.session_id is None and not self.gone:
             await self._create(data | more, user_id)
             return data | more
@@ -213,6 +222,9 @@ class StoredSession:
         """End the session for everybody; the client is told to forget its id."""
         if self.session_id is not None:
             await self._manager.delete_session(self.session_id)
+        for session_id in self.unread:
+            await self._manager.delete_session(session_id)
+        self.unread = ()
         self._forget()
         self.ended, self.gone = True, False
 

@@ -110,6 +110,26 @@ async def test_a_request_that_is_cancelled(web_manager: SessionManager, kind: st
     assert await keys_of(web_manager, session_id, "streamed") == {"streamed"}
 
 
+async def test_a_cancelled_request_whose_session_was_replaced(web_manager: SessionManager) -> None:
+    """What counts is the dict that the application has put in its place."""
+    inside = asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        scope["session"] = {"kept": True}
+        await send(START)
+        scope["session"]["streamed"] = True
+        inside.set()
+        await asyncio.Event().wait()
+
+    session_id = await web_manager.allocate_session()
+    task = asyncio.create_task(Browser(SessionMiddleware(app, web_manager), **{"__Host-session": session_id}).get())
+    await inside.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await keys_of(web_manager, session_id, "streamed") == {"kept", "streamed"}
+
+
 async def test_a_request_that_is_cancelled_before_its_response(web_manager: SessionManager) -> None:
     """It has not happened, but for what was awaited."""
     inside = asyncio.Event()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
+
 from chuk_sessions import SessionManager
 from chuk_sessions.web import Flash, Session
 from chuk_sessions.web.asgi import Scope
@@ -203,6 +205,27 @@ async def test_reload_and_save(open_browser: Open, web_manager: SessionManager) 
 
     browser = open_browser(index=work)
     assert (await browser.get()).json() == {"mine": 1, "theirs": 2}
+
+
+async def test_flashes_keep_their_order_whatever_the_clock_does(
+    open_browser: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stands still, or goes back."""
+    ticks = iter([5, 5, 5, 5, 4, 3, 2, 1])
+
+    async def leave(session: Session, scope: Scope) -> Any:
+        scope["session"][1] = scope["session"]["_flash."] = None
+        for n in range(8):
+            session.flash(str(n))
+        del scope["session"][1], scope["session"]["_flash."]
+
+    async def take(session: Session, scope: Scope) -> Any:
+        return [each.text for each in session.flashes()]
+
+    browser = open_browser(leave=leave, take=take)
+    monkeypatch.setattr("time.time_ns", lambda: next(ticks))
+    await browser.get("/leave")
+    assert (await browser.get("/take")).json() == list("01234567")
 
 
 async def test_flashes_are_taken_once_and_none_is_lost(open_browser: Open) -> None:

@@ -95,6 +95,28 @@ async def test_a_login_a_logout_and_a_write_at_once(
     assert len(await web_manager.list_user_sessions("alice")) == 1
 
 
+async def test_a_rolling_answer_after_a_renewal_with_a_grace(open_browser: Open, web_manager: SessionManager) -> None:
+    """It was asked for with the old id, which it does not give out again: the browser has the new one."""
+    inside, go = asyncio.Event(), asyncio.Event()
+
+    async def slow(session: Session, scope: Scope) -> Any:
+        inside.set()
+        await go.wait()
+
+    async def renew(session: Session, scope: Scope) -> Any:
+        return await session.renew(60)
+
+    browser = open_browser({"rolling": True, "max_age": "lifetime"}, fill=fill, slow=slow, renew=renew)
+    await browser.get("/fill")
+    late = asyncio.create_task(browser.copy().get("/slow"))
+    await inside.wait()
+    await browser.get("/renew")
+    go.set()
+    answer = await late
+    assert (answer.status, answer.set_cookie) == (200, None)
+    assert await web_manager.validate_session(browser.cookies[NAME])
+
+
 async def test_a_renewal_and_a_write_at_once(open_browser: Open, web_manager: SessionManager) -> None:
     """The write is in the renewed session or nowhere; the old id is dead."""
     browser, before, (renewed, written) = await answers(open_browser, "renew", "write")

@@ -243,6 +243,28 @@ async def test_the_headers_of_the_application_stay(web_manager: SessionManager) 
     assert (answer.header("vary"), answer.header("cache-control")) == ("Accept, Cookie", "max-age=5")
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (b"X-Cookie-Consent", "X-Cookie-Consent, Cookie"),
+        (b"Accept, cookie", "Accept, cookie"),
+        (b"*", "*"),
+    ],
+)
+async def test_vary_names_the_cookie_once(web_manager: SessionManager, before: bytes, after: str) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        scope["session"]["a"] = 1
+        await reply(send, headers=((b"vary", before),))
+
+    assert (await Browser(SessionMiddleware(app, web_manager)).get()).header("vary") == after
+
+
+async def test_rolling_sends_no_cookie_that_a_browser_keeps_anyway(open_browser: Open) -> None:
+    browser = open_browser({"rolling": True}, put=put, index=show)
+    await browser.request("GET", "/put", query_string=b"a=1")
+    assert (await browser.get()).set_cookie is None
+
+
 async def test_no_id_is_logged(
     open_browser: Open, web_manager: SessionManager, caplog: pytest.LogCaptureFixture
 ) -> None:
