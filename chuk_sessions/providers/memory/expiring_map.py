@@ -138,8 +138,7 @@ class ExpiringMap:
             entry = self.items[key]
         except KeyError:
             return None
-        now = self.clock()
-        return entry[0] if entry[1] > now or entry[2] > now else None
+        return entry[0] if entry[1] > self.clock() or entry[2] > self.clock() else None
 
     async def set(self, key: Hashable, value: Any) -> None:
         """Store ``value`` for ``default_ttl`` seconds."""
@@ -169,12 +168,11 @@ class ExpiringMap:
             try:
                 if items.setdefault(key, entry) is not entry:
                     self._replace(key, entry)
-                elif self.max_items is not None:
-                    self._make_room(self.max_items)
-                    self._file(key, deadline)
-                elif self._second <= deadline < self._second_end:
+                elif self._second <= deadline < self._second_end:  # never so where there is a bound
                     self._bucket += (key, deadline)
                 else:
+                    if self.max_items is not None:
+                        self._make_room(self.max_items)
                     self._file(key, deadline)
             except BaseException:
                 if key in items and items[key] is entry:
@@ -225,12 +223,11 @@ class ExpiringMap:
             old = self.items.setdefault(key, entry)
             if old is entry:
                 try:
-                    if self.max_items is not None:
-                        self._make_room(self.max_items)
-                        self._file(key, deadline)
-                    elif self._second <= deadline < self._second_end:
+                    if self._second <= deadline < self._second_end:  # never so where there is a bound
                         self._bucket += (key, deadline)
                     else:
+                        if self.max_items is not None:
+                            self._make_room(self.max_items)
                         self._file(key, deadline)
                 except BaseException:
                     if key in self.items and self.items[key] is entry:
@@ -383,7 +380,7 @@ class ExpiringMap:
         second, seconds = int(deadline) & -WIDE, WIDE
         if second <= (self.clock() + FAR if after is None else after):
             second, seconds = int(deadline), 1
-        start, end = float(second), float(second + seconds)
+        start, end = float(second), float(second + seconds) if self.max_items is None else -1.0
         while True:
             try:
                 bucket = self._buckets[second]
