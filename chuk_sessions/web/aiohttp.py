@@ -210,6 +210,11 @@ def setup(app: web.Application, storage: ChukStorage) -> None:
             if isinstance(session, ChukSession) and session.told and session.inner.modified:
                 write_later(session.inner._commit, _log_loss)
             raise
+        except ConnectionResetError:
+            session = request.get(SESSION_KEY)
+            if isinstance(session, ChukSession) and session.told and _has_left(request):
+                await _write_late(session.inner)
+            raise
         except StorageError as error:
             logger.error("%s", error)
             if _begun(request):
@@ -229,6 +234,11 @@ def setup(app: web.Application, storage: ChukStorage) -> None:
 def _begin_anew(writer: Any) -> None:
     """Undo what the beginning of a response has set, as another will be sent: aiohttp leaves it set."""
     writer.chunked, writer.length = False, None
+
+
+def _has_left(request: web.Request) -> bool:
+    """Whether the client has closed the connection, which is no fault of the handler that was writing to it."""
+    return request.transport is None or request.transport.is_closing()
 
 
 def _begun(request: web.Request) -> bool:

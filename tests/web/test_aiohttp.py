@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 pytest.importorskip("aiohttp_session", reason="aiohttp is compiled, and has no wheel for this Python yet")
 
-from aiohttp import CookieJar, WSMsgType, web
+from aiohttp import ClientError, CookieJar, WSMsgType, web
 from aiohttp.test_utils import TestClient, TestServer
 from aiohttp_session import Session as AiohttpSession
 from aiohttp_session import SimpleCookieStorage, get_session, new_session
@@ -274,6 +275,31 @@ async def test_down_after_the_response_began(caplog: pytest.LogCaptureFixture) -
         manager.update_session_metadata = fail_late  # type: ignore[assignment, method-assign]
         await (await client.get("/stream?x=1")).read()
         assert "lost" in caplog.text
+
+
+async def test_a_client_that_leaves_a_stream(web_manager: SessionManager) -> None:
+    """aiohttp says so by a ConnectionResetError from `write`: what the stream has set so far is there."""
+
+    async def cut(request: web.Request) -> web.StreamResponse:
+        session = await get_session(request)
+        response = web.StreamResponse()
+        await response.prepare(request)
+        session["streamed"] = True
+        assert request.transport is not None
+        request.transport.abort()
+        while True:
+            await response.write(b"x")
+            await asyncio.sleep(0)
+
+    app = app_of(web_manager)
+    app.router.add_get("/cut", cut)
+    async with client_of(app) as client:
+        await client.post("/nested")
+        with suppress(ClientError):
+            await (await client.get("/cut")).read()
+        async with asyncio.timeout(5):
+            while "streamed" not in await data_of(client):  # noqa: ASYNC110
+                await asyncio.sleep(0)
 
 
 async def test_the_storage_of_somebody_else() -> None:
