@@ -41,7 +41,7 @@ from chuk_sessions.web.transports import Transport
 __all__ = ["ChukSession", "ChukStorage", "session_of", "setup"]
 
 SERVER_ERROR = 500
-LOADED: Any = "chuk_sessions.web.aiohttp"  # of a request: the session that it came with
+LOADED: Any = "chuk_sessions.web.aiohttp"  # of a request: the session that it came with; None: not loaded in time
 if hasattr(web, "RequestKey"):
     LOADED = web.RequestKey(LOADED, object)
 
@@ -149,6 +149,7 @@ class ChukStorage(AbstractStorage):
         stored = StoredSession(self._manager, self._max_bytes)
         ids = self.transport.ids(_scope(request))
         found = ChukSession(Session(stored, await stored.load(ids) if ids else None))
+        found.told = stored.closed = LOADED in request  # a response has begun without it
         request[LOADED] = found
         return found
 
@@ -200,6 +201,8 @@ def setup(app: web.Application, storage: ChukStorage) -> None:
             except StorageError:
                 _begin_anew(request.writer)
                 raise
+        elif session is None:
+            request[LOADED] = None
 
     @web.middleware
     async def around(request: web.Request, handler: Handler) -> web.StreamResponse:

@@ -277,6 +277,27 @@ async def test_down_after_the_response_began(caplog: pytest.LogCaptureFixture) -
         assert "lost" in caplog.text
 
 
+async def test_a_session_that_is_first_asked_for_in_a_stream(web_manager: SessionManager) -> None:
+    """What is set is stored; a login is refused, as its id would reach nobody, and the client keeps its session."""
+
+    async def late(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        session = await session_of(request)
+        session["late"] = 1
+        with pytest.raises(RuntimeError, match="response has begun"):
+            await session.login("alice")
+        await response.write_eof(b"x")
+        return response
+
+    app = app_of(web_manager)
+    app.router.add_get("/first", late)
+    async with client_of(app) as client:
+        await client.post("/nested")
+        assert await (await client.get("/first")).read() == b"x"
+        assert await data_of(client) == {"cart": ["book"], "late": 1}
+
+
 async def test_a_client_that_leaves_a_stream(web_manager: SessionManager) -> None:
     """aiohttp says so by a ConnectionResetError from `write`: what the stream has set so far is there."""
 
