@@ -139,7 +139,7 @@ class Cookie:
 
     def issue(self, headers: Headers, session_id: str, seconds_left: float) -> None:
         """Add a Set-Cookie with the id."""
-        age = int(seconds_left) if self.max_age == "lifetime" else self.max_age
+        age = max(1, int(seconds_left)) if self.max_age == "lifetime" else self.max_age  # 0 would delete it
         kept = f"Max-Age={age}; " if isinstance(age, int) else ""
         text = f"{self.wire_name}={session_id}; path={self.path}; {kept}{self._flags}"
         headers.append((b"set-cookie", text.encode("latin-1")))

@@ -64,6 +64,11 @@ def test_how_long_a_browser_keeps_it(max_age: Any, age: str) -> None:
     assert issued(Cookie(max_age=max_age)) == f"__Host-session={ID}; path=/; {age}httponly; samesite=lax; secure"
 
 
+def test_a_session_that_is_about_to_end_keeps_its_cookie() -> None:
+    """An age of 0 would take it away."""
+    assert "Max-Age=1; " in issued(Cookie(max_age="lifetime"), 0.9)
+
+
 def test_an_age_of_nothing_expires_at_once() -> None:
     """And no session is found by such a cookie, should a client keep it."""
     for age in (0, -1):
