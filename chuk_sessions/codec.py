@@ -26,7 +26,7 @@ from uuid import UUID
 from orjson import OPT_PASSTHROUGH_DATACLASS, OPT_PASSTHROUGH_DATETIME, OPT_PASSTHROUGH_SUBCLASS, dumps, loads
 
 from chuk_sessions.exceptions import MetadataError
-from chuk_sessions.flat_json import deeper_than, inner_values, read_json, write_json
+from chuk_sessions.flat_json import deeper_than, inner_values, is_circular, read_json, write_json
 
 __all__ = [
     "ANY_DEPTH",
@@ -154,7 +154,10 @@ def _check_depth(text: str, value: object, levels: int) -> None:
 
 
 def _encode_by_json(value: object, levels: int) -> str:
-    if deeper_than(levels, value):
+    if levels > MAX_LEVELS:  # only what contains itself is too deep then
+        if is_circular(value):
+            raise ValueError("circular: it contains itself")
+    elif deeper_than(levels, value):
         raise ValueError(TOO_DEEP)
     # The text is read back before it is stored: it may have digits that cannot be read, and keys that are now equal.
     return JSON_MARK + write_json(read_json(write_json(value, _json_value)), _json_value)

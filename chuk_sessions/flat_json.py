@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
 from json.scanner import make_scanner
 from typing import Any
 
-__all__ = ["deeper_than", "inner_values", "read_json", "write_json"]
+__all__ = ["deeper_than", "inner_values", "is_circular", "read_json", "write_json"]
 
 MANY = 20_000  # containers on one level: from here on each is visited once, as the level may repeat some of them
 COMPACT = (",", ":")
@@ -211,3 +211,25 @@ def _containers(values: Iterable[object]) -> list[Any]:
         if isinstance(value, CONTAINERS):
             found.append(value)
     return found
+
+
+def is_circular(value: object) -> bool:
+    """Whether something in it contains itself, so that its text would have no end; not recursive either."""
+    done: set[int] = set()
+    around: set[int] = set()
+    levels: list[tuple[int, Iterator[Any]]] = [(0, iter(_containers((value,))))]
+    while levels:
+        name, containers = levels[-1]
+        for container in containers:
+            inner = id(container)
+            if inner in around:
+                return True
+            if inner not in done:
+                around.add(inner)
+                levels.append((inner, iter(_containers(inner_values(container)))))
+                break
+        else:
+            levels.pop()
+            around.discard(name)
+            done.add(name)
+    return False

@@ -181,6 +181,27 @@ async def test_a_key_that_is_no_text(open_browser: Open) -> None:
         await browser.get("/pair")
 
 
+@pytest.mark.parametrize("twice", [False, True])
+async def test_a_value_that_contains_itself(open_browser: Open, twice: bool) -> None:
+    """It is an error at once, in a new session and in one that has such a key; one that is there twice is none."""
+
+    async def bad(session: Session, scope: Scope) -> Any:
+        inner: list[Any] = []
+        session["a"] = [inner, {"x": inner}]
+        if not twice:
+            inner.append({"round": [session["a"], session]})
+
+    browser = open_browser(put=put, bad=bad, index=show)
+    for _ in range(2):
+        if twice:
+            await browser.get("/bad")
+            assert (await browser.get()).json() == {"a": [[], {"x": []}]}
+        else:
+            with pytest.raises(MetadataError, match="contains itself"):
+                await browser.get("/bad")
+        await browser.request("GET", "/put", query_string=b"a=1")
+
+
 async def test_a_session_over_the_limit_may_become_smaller(open_browser: Open, web_manager: SessionManager) -> None:
     async def shrink(session: Session, scope: Scope) -> Any:
         del session["big"]
