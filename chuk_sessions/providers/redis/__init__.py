@@ -22,11 +22,11 @@ ON, OFF = ("1", "true", "yes", "on"), ("", "0", "false", "no", "off")
 
 
 class RedisFactory:
-    """Open what a database keeps: its values (call the factory) and the sessions of a sandbox.
+    """Open the values of a database (call the factory) and the sessions of a sandbox.
 
     Args:
-        client: The way to the server.
-        default_ttl: How many seconds ``set`` gives a value.
+        client: The client of the server.
+        default_ttl: How many seconds a value lives that ``set`` stores.
         legacy: Whether sessions of 0.2 to 0.6 are taken over.
     """
 
@@ -47,8 +47,8 @@ class RedisFactory:
         """Return numbers of this process and URL, over all its event loops.
 
         Returns:
-            A dict. Now: commands ``in_flight`` (written and not answered), ``bytes_in_flight`` of these, commands
-                ``waiting`` to be written. So far: ``mean_batch`` (commands per write), ``keys_per_script``
+            A dict. Now: commands ``in_flight`` (written and not answered), ``bytes_in_flight`` of these commands, and
+                commands ``waiting`` to be written. So far: ``mean_batch`` (commands per write), ``keys_per_script``
                 (validations, and sessions opened, per script), ``reconnects``, ``timeouts`` and ``redirects``.
         """
         return self._client.stats()
@@ -60,7 +60,7 @@ class RedisFactory:
             sandbox_id: The sandbox.
 
         Returns:
-            A ``SessionStore``; with ``SESSION_LEGACY_READ=1`` one that also takes over legacy sessions.
+            A ``SessionStore``. With ``SESSION_LEGACY_READ=1`` this store also takes over legacy sessions.
         """
         store = RedisSessionStore(self._client, sandbox_id)
         if not self._legacy:
@@ -71,7 +71,7 @@ class RedisFactory:
 
 
 def reads_legacy() -> bool:
-    """Whether ``SESSION_LEGACY_READ`` is on. ProviderError if it says neither on nor off."""
+    """Tell whether ``SESSION_LEGACY_READ`` is on. Raises ProviderError if it is neither on nor off."""
     value = variable(LEGACY_VARIABLE).lower()
     if value not in (*ON, *OFF):
         raise ProviderError(f"{LEGACY_VARIABLE} must be 1 or 0, got {shown(value)}")
@@ -84,23 +84,23 @@ _shared = SharedClients()
 def factory(url: str | Url | None = None, credentials: Credentials | None = None) -> RedisFactory:
     """Make a factory for a Redis server, a Sentinel deployment or a cluster.
 
-    The environment is read now. The URL is parsed and the server contacted at the first call, which raises
-    ProviderError if that fails. All factories of one URL and function share their connections, and so do those of one
-    URL and one method of one object.
+    The environment is read now. The first call parses the URL and contacts the server. It raises ProviderError if
+    either fails. All factories of one URL and one function share their connections, and so do all factories of one URL
+    and one method of one object.
 
     Args:
         url: A str, or a URL of pydantic. None for ``SESSION_REDIS_URL``, else ``REDIS_URL``, else the local server.
-            ``parse_url`` describes its forms.
+            ``parse_url`` describes the forms of URLs.
         credentials: For passwords that change: called without arguments each time a connection is made. It returns a
             password or a pair of user and password, or an awaitable of one of these.
 
     Returns:
-        What ``SessionManager(session_factory=...)`` takes.
+        The factory for ``SessionManager(session_factory=...)``.
 
     Raises:
         TypeError: ``url`` is no URL, or ``credentials`` no function.
-        ProviderError: ``SESSION_DEFAULT_TTL`` (what ``set`` gives) is no number over 0, or ``SESSION_LEGACY_READ`` is
-            neither on (1, true, yes, on) nor off (0, false, no, off, blank).
+        ProviderError: ``SESSION_DEFAULT_TTL`` (how long a value of ``set`` lives) is no number over 0, or
+            ``SESSION_LEGACY_READ`` is neither on (1, true, yes, on) nor off (0, false, no, off, blank).
     """
     text = next(filter(None, map(variable, URL_VARIABLES)), DEFAULT_URL) if url is None else url_text(url)
     if credentials is not None and not callable(credentials):

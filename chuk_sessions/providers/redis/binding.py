@@ -1,16 +1,17 @@
-"""Giving a session of nobody to a user, at a login: a new id with the slot tag of the user's index, and an entry there.
+"""Gives a session of nobody to a user, at a login: a new id with the slot tag of the user's index, and an index entry.
 
-On a lone server, and where both ids are in one slot, that is one script. In a cluster the session moves to the slot of
-the user's index, in steps of which each is safe to be the last one:
+On a lone server, and if both ids are in one slot, one script does this. In a cluster the session moves to the slot of
+the user's index, in three steps. The process may stop after each of them:
 
-1. A copy is put under the new id. Nobody knows that id, no index has it, and it expires within ``COPY_LIVES``.
-2. The session ends under its old id, which may become an alias, if it is still what was copied; else from 1 again.
-3. The copy gets the deadlines of the session, and an entry in the index. Done again, this changes nothing.
+1. Put a copy under the new id. No client knows that id, no index has it, and the copy expires within ``COPY_LIVES``.
+2. End the session under its old id, which may become an alias. If the session was changed since it was copied, begin
+   again at 1.
+3. Give the copy the deadlines of the session, and an entry in the index. To repeat this changes nothing.
 
-Between 2 and 3 the old id may lead to the copy already. A deadline that it is given then is kept for it, and a renewal
-waits until it is settled.
+Between 2 and 3 the old id may already lead to the copy. If a call gives the copy a deadline then, the copy keeps it. A
+renewal waits until the copy is settled.
 
-After a crash before 2 the session is what it was. After one between 2 and 3 the user has to log in again: what is left
+After a crash before 2 the session is unchanged. After a crash between 2 and 3 the user has to log in again: the copy
 counts against no limit and expires.
 """
 
@@ -51,7 +52,7 @@ NOT_COPIED = (b"accessed", b"expires")  # PUT writes these
 
 
 class Binding(NamedTuple):
-    """To whom sessions of a sandbox are given, with what, and how many that user may have."""
+    """The user who gets sessions of a sandbox, the metadata to merge into them, and how many the user may have."""
 
     client: Client
     users: UserIndex
@@ -62,7 +63,7 @@ class Binding(NamedTuple):
     limit: int
 
     async def bind(self, call: Call, key: str, new_id: str) -> tuple[Reply, str]:
-        """Give the session with that key to the user; the reply of ``lua/bind.lua``, and the id that it has then."""
+        """Give the session with that key to the user. Return the reply of ``lua/bind.lua``, and the new id."""
         user, new_key = to_bytes(self.user_id), self._key(new_id)
         if not self.client.is_together(key, new_key):
             return await self._move(call, key, new_id)
@@ -96,26 +97,26 @@ class Binding(NamedTuple):
         return reply, new_id
 
     def _copied(self, record: dict[bytes, bytes]) -> list[Argument]:
-        """The fields of the copy, each followed by its value."""
+        """Make the fields of the copy, each followed by its value."""
         copied: dict[bytes, Argument] = {name: value for name, value in record.items() if name not in NOT_COPIED}
         copied |= zip(self.fields[::2], self.fields[1::2], strict=True)
         copied |= {b"v": VERSION + b"+", b"user": to_bytes(self.user_id), b"idle": UNSETTLED_IDLE, b"end": _end(record)}
         return [part for pair in copied.items() for part in pair]
 
     async def _leave(self, call: Call, key: str, new_id: str, record: dict[bytes, bytes]) -> Reply:
-        """End the session under its old id; the reply of LEAVE."""
+        """End the session under its old id. Return the reply of LEAVE."""
         name, seen = name_in_key(self._key(new_id)), [part for pair in record.items() for part in pair]
         try:
             return await LEAVE.step(call, (key,), (VERSION, in_microseconds(self.grace), name, *seen))
         except NotSent:
             raise
         except (ProviderError, asyncio.CancelledError):
-            if self.grace > 0:  # else nobody will ask for the copy
+            if self.grace > 0:  # else no alias leads to the copy
                 in_background(partial(self._settle_later, key, new_id, record))
             raise
 
     async def _settle(self, call: Call, new_id: str, record: dict[bytes, bytes], left: bytes) -> Reply:
-        """Let the copy live as long as the session would have; given up, too, as an alias may lead there."""
+        """Let the copy live as long as the session. If the call is given up, go on: an alias may lead to the copy."""
         try:
             return await self._settle_once(call, new_id, record, left)
         except (ProviderError, asyncio.CancelledError) as exc:
@@ -126,14 +127,14 @@ class Binding(NamedTuple):
             raise OutcomeUnknown(text) from exc
 
     async def _settle_later(self, key: str, new_id: str, record: dict[bytes, bytes]) -> None:
-        """The same if the session has left its old id, which is not known."""
+        """Settle the copy if the session has left its old id; the outcome of LEAVE is not known."""
         call = self.client.begin()
         (name,) = fields_in(await step(call, b"HMGET", key, b"alias", replay=Replay.READ), "HMGET", 1)
         if name == name_in_key(self._key(new_id)).encode():
             await self._settle_once(call, new_id, record)
 
     async def _settle_once(self, call: Call, new_id: str, record: dict[bytes, bytes], left: bytes = b"") -> Reply:
-        """The reply of SETTLE; what was done already is not done again."""
+        """Return the reply of SETTLE, which does not change a copy that is settled already."""
         keys, mark = (self._key(new_id), self._index()), mark_of(to_bytes(self.user_id))
         args = (VERSION, left, mark, self.limit, record.get(b"idle", b"0"), _end(record))
         return await self.users.with_room(call, SETTLE, keys, args)
@@ -146,5 +147,5 @@ class Binding(NamedTuple):
 
 
 def _end(record: dict[bytes, bytes]) -> bytes:
-    """When the session ends, however often it is touched; 0 for a record that cannot be read."""
+    """Return the time when the session ends, however often it is touched; 0 for a record that cannot be read."""
     return record.get(b"end", record.get(b"expires", b"0"))

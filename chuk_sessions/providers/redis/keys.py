@@ -1,7 +1,7 @@
 """Every key that this package writes on Redis, on one page; and the functions that make these keys and take them apart.
 
-``T`` is the slot tag (6 hex digits, see ``ids``). Redis Cluster hashes what stands in braces, so that all keys with one
-tag share a slot. Sandbox and id are quoted by ``quote_part``: neither can bring in a colon, a brace or a wildcard.
+``T`` is the slot tag (6 hex digits, see ``ids``). Redis Cluster hashes the text in braces, so all keys with one tag
+share a slot. ``quote_part`` quotes sandbox and id: neither can bring in a colon, a brace or a wildcard.
 
 ======================================== ================= ============================================================
 key                                      made by           what it holds, and for how long
@@ -32,7 +32,7 @@ key                                      made by           what it holds, and fo
 ``chuk-sessions-check:session:{T}:...``  check_value_key   The value that ``check`` tries the provider API on. Likewise.
 ======================================== ================= ============================================================
 
-Keys of the provider API (``set``, ``get``, ``delete``) are the application's own: they are sent as they are given.
+Keys of the provider API (``set``, ``get``, ``delete``) belong to the application: they are sent unchanged.
 """
 
 from __future__ import annotations
@@ -80,37 +80,37 @@ INDEX_KEY = re.compile(rb"user:\{[0-9a-f]{6}\}:([A-Za-z0-9._~@%-]*)")
 SESSION_KEY = re.compile(rb"session:\{[0-9a-f]{6}\}:([A-Za-z0-9._~@%-]*):[A-Za-z0-9._~@%-]*")
 
 
-# Sessions and their users. ``session_key`` is in ``ids``, as sessions over a provider of one's own have that key too.
+# Sessions and their users. ``session_key`` is in ``ids``, because sessions over a custom provider have that key too.
 
 
 def index_key(quoted_sandbox: str, tag: str) -> str:
-    """The key of the index that lists the sessions of all users with that tag; in the slot of sessions with it."""
+    """Make the key of the index of all users with that tag; it is in the slot of the sessions with that tag."""
     return f"user:{{{tag}}}:{quoted_sandbox}"
 
 
 def sandbox_of_index(key: bytes) -> str | None:
-    """The sandbox of the index with this key; None for a key of anything else."""
+    """Return the sandbox of the index with this key; None if it is no key of an index."""
     match = INDEX_KEY.fullmatch(key)
     return None if match is None else unquote_part(match[1].decode())
 
 
 def marker_key(quoted_sandbox: str, session_id: str, incarnation: bytes) -> str:
-    """The key of the marker that stops a pending create of that incarnation; in the slot of the session."""
+    """Make the key of the marker that stops a pending create of that incarnation; in the slot of the session."""
     return f"{index_key(quoted_sandbox, slot_tag(session_id))}:{incarnation.decode()}"
 
 
 def tag_in_key(key: str) -> str:
-    """The slot tag of the session that has this key."""
+    """Return the slot tag of the session that has this key."""
     return key[TAG_IN_KEY]
 
 
 def name_in_key(key: str) -> str:
-    """The id of the session that has this key, still quoted."""
+    """Return the id of the session that has this key, still quoted."""
     return key.rpartition(":")[2]
 
 
 def id_in_key(quoted_sandbox: str, key: bytes) -> str | None:
-    """The id of the session of that sandbox that has this key; None for a key of anything else."""
+    """Return the id of the session that has this key; None if it is no key of a session of that sandbox."""
     session_id = unquote_part(key.rpartition(b":")[2].decode(errors="replace"))
     try:
         ours = session_key(quoted_sandbox, session_id)
@@ -120,7 +120,7 @@ def id_in_key(quoted_sandbox: str, key: bytes) -> str | None:
 
 
 def names_in_key(key: bytes) -> tuple[str, str] | None:
-    """The sandbox and the id of the session that has this key; None for a key of anything else."""
+    """Return the sandbox and the id of the session that has this key; None if it is no key of a session."""
     match = SESSION_KEY.fullmatch(key)
     if match is None:
         return None
@@ -130,39 +130,39 @@ def names_in_key(key: bytes) -> tuple[str, str] | None:
 
 
 def sessions_of(quoted_sandbox: str) -> bytes:
-    """The pattern of the keys of a sandbox's sessions. The legacy key of an odd id may fit it: see ``id_in_key``."""
+    """Make the pattern of a sandbox's session keys. The legacy key of an odd id may fit it too: see ``id_in_key``."""
     return f"session:{{{'?' * TAG_DIGITS}}}:{quoted_sandbox}:*".encode()
 
 
-# Moving sessions from elsewhere, and from the layout of 0.2 to 0.6.
+# Sessions that are moved from other storage, and from the layout of 0.2 to 0.6.
 
 
 def tombstone_key(key: str) -> str:
-    """The key that remembers that the session with ``key`` was ended; in the same slot."""
+    """Make the key that remembers that the session with ``key`` was ended; in the same slot."""
     return "ended:" + key.removeprefix(PREFIX)
 
 
 def arrival_key(key: str) -> str:
-    """The key that remembers that the session with ``key`` came while its original may not be gone; in its slot."""
+    """Make the key that remembers that the session with ``key`` came and its original may not be gone; in its slot."""
     return "taken:" + key.removeprefix(PREFIX)
 
 
 def legacy_key(session_id: str) -> bytes:
-    """The key that 0.2 to 0.6 gave that session."""
+    """Make the key that 0.2 to 0.6 gave that session."""
     return LEGACY_PREFIX + session_id.encode("utf-8", "surrogatepass")
 
 
 def takeover_key(legacy: bytes) -> bytes:
-    """The key that remembers that the session with the legacy key was moved; in the same slot."""
+    """Make the key that remembers that the session with the legacy key was moved; in the same slot."""
     tag = hashed_part(legacy)
-    if b"}" in tag:  # it would end there
+    if b"}" in tag:  # the tag in braces would end there
         tag = _tag_of(slot_of(legacy))
     return b"taken:{" + tag + b"}:" + legacy
 
 
 @lru_cache(maxsize=1024)
 def _tag_of(slot: int) -> bytes:
-    """A text of that slot: one in 16,384 is."""
+    """Find a text of that slot: one text in 16,384 is."""
     return next(text for text in (b"%d" % number for number in count()) if slot_of(text) == slot)
 
 
@@ -170,10 +170,10 @@ def _tag_of(slot: int) -> bytes:
 
 
 def probe_key(random_bytes: bytes) -> bytes:
-    """The key by which ``migrate`` finds out whether two URLs lead to one database."""
+    """Make the key by which ``migrate`` finds out whether two URLs lead to one database."""
     return b"chuk-sessions:same:" + random_bytes.hex().encode()
 
 
 def check_value_key(session_id: str) -> str:
-    """The key of the value of ``check``; in the slot of its session, which is on the server that is checked."""
+    """Make the key of the value of ``check``, in the slot of its session, which is on the server that is checked."""
     return f"{CHECK_SANDBOX}:{session_key(CHECK_SANDBOX, session_id)}"

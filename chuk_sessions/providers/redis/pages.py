@@ -1,4 +1,4 @@
-"""Reading an index of users a page at a time."""
+"""Reads an index of users a page at a time."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from chuk_sessions.redis_client.replies import SHAPES, unknown_shape
 
 __all__ = ["BEGINNING", "PAGE", "Page", "Place", "read_page"]
 
-PAGE = 500  # entries that are looked at in one step
-Place = tuple[bytes, int, bytes]  # deadline of the entry that was looked at last, how many with that, that entry
+PAGE = 500  # entries that are read in one step
+Place = tuple[bytes, int, bytes]  # deadline of the entry read last, how many entries read with that deadline, the entry
 BEGINNING: Place = (b"", 0, b"")
 
 
 class Page(NamedTuple):
-    """Entries of one user, out of so many that were looked at."""
+    """The entries of one user among the ``seen`` entries that were read."""
 
     now: int  # by the server's clock, in microseconds
     seen: int
     members: list[Member]
-    next: Place | None  # where the next page begins, if there is one
+    next: Place | None  # where the next page begins; None if this is the last one
 
 
 async def read_page(
@@ -31,9 +31,8 @@ async def read_page(
 ) -> Page:
     """Read the page that begins at ``place``; pages are in the order of the deadlines.
 
-    An entry that is there all the while is on a page, whatever comes and goes, unless its deadline is moved nearer; it
-    may be on several. ``condemned``: the first page has some sessions too that are about to be ended. Errors are those
-    of ``Client.call``.
+    An entry that exists all the time is on at least one page, whatever entries come and go, unless its deadline moves
+    nearer. With ``condemned`` the first page has some condemned sessions too. Errors are those of ``Client.call``.
     """
     args = (mark_of(user), size, *place, b"1" if condemned else b"")
     reply = await MEMBERS.step(call, (index,), args, Replay.READ)

@@ -1,4 +1,4 @@
-"""Trying a change again that others came before: with pauses, and for as long as the call that makes it may take."""
+"""Pauses before a change is tried again because another client's change came first, until the deadline of its call."""
 
 from __future__ import annotations
 
@@ -11,27 +11,29 @@ from chuk_sessions.redis_client.watchdog import TICKS
 
 __all__ = ["Patience"]
 
-PAUSE, MAX_PAUSE = 0.001, 0.02  # seconds at the most before a change is tried again that others came before
-BUSY = 10  # tries within the timeout of a call: fewer are the fault of the server, which took its time over each
+PAUSE, MAX_PAUSE = 0.001, 0.02  # seconds: the first pause and the longest one, each times a random number under 1
+BUSY = 10  # tries within the timeout of a call: if there were fewer, the server was slow
 
 
 class Patience:
-    """At once, then after growing pauses, until the deadline of ``call``.
+    """Paces the tries of one call: the first at once, the next after growing pauses, until the deadline of ``call``.
 
-    The watchdog, which tells its age, may sleep during the pauses: what it did not count then is counted here.
+    The watchdog counts the age of the call in ticks. It may sleep during the pauses: the ticks that it did not count
+    then are counted here.
     """
 
     def __init__(self, client: Client, call: Call) -> None:
         self._deployment, self._born = call
         self._timeout = client.timeout
-        self._uncounted = 0.0  # ticks of the pauses
+        self._uncounted = 0.0  # ticks of the pauses that the watchdog did not count
         self._pause = 0.0
         self._tries = 0
 
     async def pause(self) -> Call:
-        """Wait a little, not at all the first time; the call, with the age that it has then.
+        """Wait a little, the first time not at all. Return the call with its age after the pause.
 
-        Raises NotSent if its deadline has passed as the server was slow, ProviderError if it was for others.
+        If the deadline of the call has passed: raises NotSent if the server was slow, ProviderError if other clients
+        kept making changes.
         """
         self._tries += 1
         if self._pause:
@@ -46,7 +48,7 @@ class Patience:
         clock = asyncio.get_running_loop().time
         begun, tick = clock(), self._deployment.tick
         await asyncio.sleep(seconds)
-        waited = min(clock() - begun, MAX_PAUSE)  # what is longer was not this pause but a loop that was held up
+        waited = min(clock() - begun, MAX_PAUSE)  # the rest is the time of a loop that was held up
         self._uncounted += waited / self._timeout * TICKS - (self._deployment.tick - tick)
 
     def _given_up(self) -> ProviderError:

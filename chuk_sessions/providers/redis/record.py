@@ -1,4 +1,4 @@
-"""A session as a Redis hash: from a ``SessionRecord`` to fields and back, in this one place.
+"""Writes a session as a Redis hash and reads it back: all conversion of a ``SessionRecord`` is here.
 
 ========== ==========================================================================================================
 field      what it holds
@@ -16,11 +16,11 @@ end        and when it ends in any case: ``expires`` is no later.
 alias      The quoted id that a renewed session has now. An alias is a hash of this one field.
 ========== ==========================================================================================================
 
-The version says whether there are more than the usual fields because a field that is not there costs the server the
-most to look for: a usual record is not asked for these. The clocks of applications do not matter for any time.
+The version says whether the record has more than the usual fields. To look for a missing field costs the server the
+most, so these fields of a usual record are not read. No time comes from the clock of an application.
 
-Values of metadata are encoded by ``encode_metadata`` and decoded by ``decode_record``, and nowhere else; only the
-integers that ``increment`` counts are written by the server. The other fields are for the scripts to read and write.
+Only ``encode_metadata`` encodes values of metadata, and only ``decode_record`` decodes them. The server itself writes
+the integers that ``increment`` counts. Scripts read and write the other fields.
 """
 
 from __future__ import annotations
@@ -55,16 +55,16 @@ VERSION = b"1"
 VERSIONS = (VERSION, VERSION + b"+")
 METADATA = b"m:"
 TIME_DIGITS, DEADLINE_DIGITS = 17, 18  # a deadline may be as late as the year 9999
-UNSETTLED_IDLE = 1  # microseconds: the idle timeout of a copy that is to be given to a user, see ``lua/bind_put.lua``
-MAX_FIELDS = 500_000  # Redis 6.2 takes 1,048,576 arguments and cuts the connection, everybody's, at one more
+UNSETTLED_IDLE = 1  # microseconds: the idle timeout of a copy that a user is about to get, see ``lua/bind_put.lua``
+MAX_FIELDS = 500_000  # Redis 6.2 takes 1,048,576 arguments; at one more it closes the connection that all calls share
 
 Fields = list[bytes] | dict[bytes, bytes]  # the reply to HGETALL: a list with protocol 2, a dict with 3
 
 
 def encode_metadata(metadata: Metadata, levels: int = MAX_LEVELS) -> list[bytes]:
-    """The fields of the metadata, each followed by its value.
+    """Return the fields of the metadata, each followed by its value.
 
-    Raises MetadataError for what cannot be stored, and for too many keys or levels.
+    Raises MetadataError for a value that cannot be stored, and for too many keys or levels.
     """
     items: list[bytes] = []
     fields = encode_fields(metadata, levels)
@@ -76,9 +76,9 @@ def encode_metadata(metadata: Metadata, levels: int = MAX_LEVELS) -> list[bytes]
 
 
 def encode_patch(metadata: Metadata, remove: Collection[str]) -> list[bytes | int]:
-    """How many fields to remove, these fields, and then those to set, each followed by its value.
+    """Return the number of fields to remove, these fields, and then the fields to set, each followed by its value.
 
-    Raises MetadataError as ``encode_metadata``, and if all together are too many.
+    Raises MetadataError as ``encode_metadata``, and if the fields to remove and to set are together too many.
     """
     items = encode_metadata(metadata)
     if len(remove) + len(items) > 2 * MAX_FIELDS:
@@ -87,14 +87,15 @@ def encode_patch(metadata: Metadata, remove: Collection[str]) -> list[bytes | in
 
 
 def metadata_field(key: str) -> bytes:
-    """The field of one top-level key."""
+    """Return the field of one top-level key of the metadata."""
     return METADATA + to_bytes(key)
 
 
 def encode_record(record: SessionRecord) -> list[bytes]:
-    """The fields of a session that has come from elsewhere, each followed by its value.
+    """Return the fields of a session that comes from other storage, each followed by its value.
 
-    All but ``created``, and ``expires`` and ``inc``, which only the server knows. Raises as ``encode_metadata``.
+    The fields ``created``, ``expires`` and ``inc`` are left out: only the server knows them. Raises MetadataError as
+    ``encode_metadata``.
     """
     user = [] if record.user_id is None else [b"user", to_bytes(record.user_id)]
     accessed = b"%d" % in_microseconds(record.accessed)
@@ -103,7 +104,7 @@ def encode_record(record: SessionRecord) -> list[bytes]:
 
 
 def decode_record(reply: Fields) -> SessionRecord:
-    """The record in a hash. Raises KeyError or ValueError if it is none of this version."""
+    """Return the record in a hash. Raises KeyError or ValueError if it is no record of this version."""
     fixed: dict[bytes, bytes] = {}
     metadata: dict[str, str] = {}
     pairs = reply.items() if isinstance(reply, dict) else zip(reply[::2], reply[1::2], strict=True)
@@ -130,33 +131,33 @@ def decode_record(reply: Fields) -> SessionRecord:
 
 
 def is_unsettled(record: SessionRecord) -> bool:
-    """Whether it is the copy of a login that is under way: found under its id, and no session of its own yet."""
+    """Tell whether the record is the copy of a pending login: calls find it under its id, but it is no session yet."""
     return record.idle == UNSETTLED_IDLE / MICROSECONDS
 
 
 def alias_in(reply: Fields) -> str | None:
-    """The id that a hash of one field is an alias of; it then holds nothing else."""
+    """Return the id that an alias stands for; None if the hash is no alias. An alias has only one field."""
     name = reply.get(b"alias") if isinstance(reply, dict) else reply[1] if reply and reply[0] == b"alias" else None
     return None if name is None else unquote_part(name.decode())
 
 
 def in_microseconds(seconds: float) -> int:
-    """A time or a span as records and scripts have it."""
+    """Return a time or a span in the unit of records and scripts."""
     return round(seconds * MICROSECONDS)
 
 
 def in_seconds(digits: bytes, most: int = TIME_DIGITS) -> float:
-    """The inverse of ``in_microseconds``. Raises ValueError for what is no time, or has more digits than that."""
+    """Do the inverse of ``in_microseconds``. Raises ValueError for a text that is no time or is too long."""
     if not digits.isdigit() or len(digits) > most:
         raise ValueError("a time is a number of microseconds")
     return int(digits) / MICROSECONDS
 
 
 def to_bytes(text: str) -> bytes:
-    """A user or a metadata key as Redis holds it."""
+    """Return the bytes of a user or a metadata key on Redis."""
     return text.encode("utf-8", "surrogatepass")
 
 
 def to_text(data: bytes) -> str:
-    """The inverse of ``to_bytes``."""
+    """Do the inverse of ``to_bytes``."""
     return data.decode("utf-8", "surrogatepass")

@@ -1,15 +1,16 @@
 """All keys of a deployment that fit a pattern, a page at a time: SCAN on each of its servers.
 
-SCAN promises the keys that are there from its beginning to its end, for one server with one key space. So that no key
-is left out that is there all the time, whatever else happens meanwhile:
+SCAN promises the keys that exist from its beginning to its end, for one server with one key space. These rules make
+sure that no key which exists all the time is left out, whatever happens meanwhile:
 
-* A server is looked through again if its slots, its epoch or the connection to it are not the same after its SCAN as
-  before. A server that was restarted, and a replica that took over, know nothing of a cursor.
-* Of a slot that is on its way, keys go from one server to the other only. The server that gives is looked through
-  before the one that takes: those that take come last, and twice, as they may give too.
+* A server is scanned again if its slots, its epoch or the connection to it changed during its SCAN. A server that was
+  restarted, and a replica that took over, do not know the cursor.
+* The keys of a moving slot go in one direction: from the server that gives the slot to the server that takes it. The
+  giving server is scanned before the taking one. Taking servers are scanned last, and twice, because they may give
+  slots too.
 
-A key may come more than once then. That a slot leaves its server and is back before it has been looked through shows in
-the epoch, as long as it moved the way that redis-cli moves it.
+So a key may come more than once. If a slot leaves its server and is back before the SCAN ends, the epoch shows it, as
+long as the slot was moved in the way of redis-cli.
 """
 
 from __future__ import annotations
@@ -31,16 +32,16 @@ if TYPE_CHECKING:
 
 __all__ = ["Walk"]
 
-ROUNDS = 100  # of looking at the servers that changed, before it is given up
-ROUNDS_AT_REST = 10  # likewise, where a slot that is on its way counts as a change too
+ROUNDS = 100  # scans of the servers that changed, before the walk is given up
+ROUNDS_AT_REST = 10  # the same for a walk in which a moving slot counts as a change too
 
-Passes = dict[str, tuple[int, "Ownership"]]  # by address: the number of its last SCAN, and what the server had before
+Passes = dict[str, tuple[int, "Ownership"]]  # by address: the number of the last SCAN, and the ownership before it
 
 
 class Walk:
-    """One walk over the keys that fit ``pattern``, about ``batch`` at a time; pages without any are left out.
+    """Walks once over the keys that fit ``pattern``, about ``batch`` at a time; empty pages are left out.
 
-    Raises as ``Client.call``, and ProviderError if slots move, or servers are lost, without end.
+    The errors are those of ``Client.call``, and ProviderError if slots move or servers are lost without end.
     """
 
     def __init__(self, client: Client, pattern: bytes, batch: int) -> None:
@@ -49,14 +50,14 @@ class Walk:
         self._batch = batch
 
     async def pages(self) -> AsyncIterator[list[bytes]]:
-        """Each key that is there all the time at least once; others may come too."""
+        """Yield each key that exists all the time, at least once; other keys may come too."""
         async for _, keys in self._pages({}, ROUNDS):
             yield keys
 
     async def total(self, of: Callable[[list[bytes]], Awaitable[int]]) -> int:
-        """Add up what ``of`` gives for pages that together have each key once, though it is asked about others too.
+        """Add up the results of ``of`` for pages that together have each key once. ``of`` is called for more pages.
 
-        Such pages cannot be had while a slot is on its way: as the keys in it move, they come from both its servers.
+        There are no such pages while a slot is moving: the keys of that slot come from both its servers.
         """
         passes: Passes = {}
         totals = Counter[int]()
@@ -67,7 +68,7 @@ class Walk:
     async def _pages(
         self, passes: Passes, rounds: int, at_rest: bool = False
     ) -> AsyncIterator[tuple[int, list[bytes]]]:
-        """Each page with the number of its SCAN; at the end, those in ``passes`` are one whole walk."""
+        """Yield each page with the number of its SCAN; at the end, the SCANs in ``passes`` are one whole walk."""
         numbers = count()
         for _ in range(rounds):
             masters = await self._client.masters()
@@ -95,7 +96,7 @@ class Walk:
         )
 
     async def _scan(self, master: Master) -> AsyncIterator[list[bytes]]:
-        """Those of one server; it ends early if the server is none any more: its slots are elsewhere then."""
+        """Yield the keys of one server. End early if it is no master any more: other servers have its slots then."""
         cursor = b"0"
         while True:
             try:
@@ -114,7 +115,7 @@ class Walk:
 
 
 def _page(reply: Reply) -> tuple[bytes, list[bytes]]:
-    """Where to go on, and the keys. Raises ProviderError for a reply of another shape."""
+    """Return the next cursor, and the keys. Raises ProviderError for a reply of another shape."""
     try:
         cursor, keys = reply
         if isinstance(cursor, bytes) and cursor.isdigit() and all(isinstance(key, bytes) for key in keys):

@@ -1,16 +1,18 @@
-"""The scripts of the Redis store, and what the index entries look like that they read and write; records: ``record``.
+"""The scripts of the Redis store, and the form of the index entries that they read and write. Records: ``record``.
 
-The sessions of users are in an index, one sorted set per slot tag. The index (``user:{tag}:sandbox``) is named by the
-slot tag alone, because a call that has only the id must name it too. Users whose tags are equal share one, and its
-entries say whose they are: ``5:alice`` (the length, so that no two users run together), the incarnation, ``:`` and the
-id as it stands in the key. The incarnation is the creation time and a dot. A session whose own tag is not its user's
-has random digits behind the dot, and the whole in its field ``inc``. The score is the deadline in milliseconds, with a
-minus while the session is about to be ended to make room (``lua/include/condemn.lua``). The set lives at least as long
-as its last entry, and a little longer, so that not every new entry moves its deadline.
+An index lists the sessions of users. It is one sorted set per slot tag. Its key (``user:{tag}:sandbox``) contains no
+user, because a call that has only the id of a session must name the index too. Users with equal tags share an index.
 
-The Lua is in ``lua/``, a file for each script. Scripts hand whole numbers to commands as they are: Redis writes up to
-17 digits of them exactly. What runs for every request makes no function that it does not call: each costs about as much
-as reading a field.
+Each entry begins with its user: ``5:alice`` (the length, so that no entry of a user looks like one of another). Then
+come the incarnation, ``:`` and the id as the key has it, quoted. The incarnation is the creation time and a dot. If the
+tag of the session is not the tag of its user, random digits follow the dot, and the session has the whole incarnation
+in its field ``inc``. The score is the deadline in milliseconds, negative if the session is condemned
+(``lua/include/condemn.lua``). The set lives a little longer than its last entry, so that not every new entry moves the
+deadline of the set.
+
+The Lua is in ``lua/``, a file for each script. Scripts pass whole numbers to commands as they are: Redis writes up to
+17 digits of them exactly. A script that runs for every request makes no function that it does not call: to make a
+function costs about as much as to read a field.
 """
 
 from __future__ import annotations
@@ -51,12 +53,12 @@ __all__ = [
 ]
 
 ABSENT, UNREADABLE, CONDEMNED, TOO_LATE, UNSETTLED, LEFT_OUT, DOOMED = 0, -1, -4, -5, -9, -10, -11  # replies
-# What one script opens takes some 2 ms at the most: so many bytes, and a field takes as long as so many.
+# Bytes of records that one script opens, which takes some 2 ms at most; and the bytes that take as long as one field.
 MOST_OPENED, FIELD_WEIGHT = 700_000, 500
-MAX_VICTIMS = 200  # sessions that one script ends: the server serves nobody else meanwhile
-MAX_LOOK = 1000  # entries of an index that one script looks at, likewise
+MAX_VICTIMS = 200  # sessions that one script ends: the server serves no other client meanwhile
+MAX_LOOK = 1000  # entries of an index that one script reads, for the same reason
 
-# A session, and the index if that is in its slot.
+# Scripts for a session, and for the index if that is in the slot of the session.
 TOUCH = BatchScript(load("touch"))
 OPEN = BatchScript(load("open", MOST=MOST_OPENED, FIELD=FIELD_WEIGHT))
 CREATE = Script(load("create", MAX_VICTIMS=MAX_VICTIMS, MAX_LOOK=MAX_LOOK))
@@ -70,7 +72,7 @@ DROP = Script(load("drop_alias"))
 KILL = Script(load("kill"))
 VISIT = Script(load("visit"))
 
-# An index.
+# Scripts for an index.
 MEMBERS = Script(load("index_members"))
 END = Script(load("index_end"))
 FILE = Script(load("index_file", MAX_VICTIMS=MAX_VICTIMS, MAX_LOOK=MAX_LOOK))

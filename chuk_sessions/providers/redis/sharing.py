@@ -1,13 +1,14 @@
-"""Which calls of ``factory`` share a client, and with it their connections.
+"""Decides which calls of ``factory`` share a client, and with it their connections.
 
 Rules this file keeps:
 
-* One client for each URL, each reading of the environment that a client takes over, and each function of credentials.
-* A bound method is made anew by each ``object.method``: what counts is its object and its function, by identity. Their
-  ids are in the key of a client that holds them both, and the key goes with the client: no other object can have them.
-* A client lives as long as a factory, a manager or an open session of it. Of those that nobody holds, the ones that
-  were asked for last are kept, so that calling ``factory`` for each request costs no connection each time, and a new
-  function each time fills neither the memory nor the server.
+* There is one client for each URL, each value of the environment that a client takes over, and each function of
+  credentials.
+* Each ``object.method`` makes a new bound method. So the key has the identities of its object and its function. The
+  client holds them both, and the key is dropped with the client: no other object can have these identities meanwhile.
+* A client lives as long as a factory, a manager or an open session holds it. Of the clients that none of these holds,
+  the ``KEPT`` that were asked for last are kept. So calling ``factory`` for each request does not make a connection
+  each time, and a new function each time fills neither the memory nor the server.
 """
 
 from __future__ import annotations
@@ -30,21 +31,21 @@ Key = tuple[object, ...]
 
 
 class SharedClients:
-    """Gives clients; from any thread, and in a forked child too."""
+    """Gives shared clients, from any thread, and in a forked child too."""
 
     def __init__(self, kept: int = KEPT) -> None:
         self._most_kept = kept
         self._clients: WeakValueDictionary[Key, Client] = WeakValueDictionary()
-        self._kept: OrderedDict[Key, Client] = OrderedDict()  # the one that was asked for last at the end
+        self._kept: OrderedDict[Key, Client] = OrderedDict()  # at the end the client that was asked for last
         self._renew_lock()
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._renew_lock)
 
     def client(self, url: str, credentials: Credentials | None = None) -> Client:
-        """The client for these; the environment is read now."""
+        """Return the client for this URL and these credentials; the environment is read now."""
         insecure = insecure_from_env()
         key = (url, insecure, *_identity(credentials))
-        dropped = None  # ends after the lock was given back
+        dropped = None  # this client ends after the lock is released
         with self._lock:
             client = self._clients.get(key)
             if client is None:
@@ -61,7 +62,7 @@ class SharedClients:
 
 
 def _identity(credentials: Credentials | None) -> Key:
-    """What tells functions apart, as long as they live."""
+    """Return the identity of a function, which no other function has while this one lives."""
     if credentials is None:
         return ()
     if isinstance(credentials, MethodType):

@@ -16,12 +16,12 @@ __all__ = ["RedisSession"]
 class RedisSession:
     """Keep keys with values that expire on the server; a ``Provider``.
 
-    Keys and values are str or bytes (anything else is a TypeError); values read back as str. Methods raise
-    ProviderError if the server cannot be reached or says no; see ``Client.call`` for the kinds.
+    Keys and values are str or bytes (anything else is a TypeError). Values are read back as str. Methods raise
+    ProviderError if the server cannot be reached or refuses; see ``Client.call`` for the kinds.
 
     Args:
-        client: The way to the server.
-        default_ttl: How many seconds ``set`` gives a value.
+        client: The client of the server.
+        default_ttl: How many seconds a value lives that ``set`` stores.
     """
 
     __slots__ = ("_call", "_default_ttl")
@@ -31,7 +31,7 @@ class RedisSession:
         self._default_ttl = default_ttl
 
     async def get(self, key: str | bytes) -> str | None:
-        """Return the value of a key; None if there is none, or it has expired.
+        """Return the value of a key; None if the key does not exist or has expired.
 
         Args:
             key: The key.
@@ -61,11 +61,11 @@ class RedisSession:
         await self.setex(key, self._default_ttl, value)
 
     async def setex(self, key: str | bytes, ttl: float, value: str | bytes) -> None:
-        """Store a value for some time, over whatever the key had.
+        """Store a value for some time, in place of the value that the key had.
 
         Args:
             key: The key.
-            ttl: How many seconds it lives, to the millisecond. With zero or less the key is gone at once.
+            ttl: How many seconds the value lives, to the millisecond. Zero or less removes the key at once.
             value: The value.
 
         Raises:
@@ -94,7 +94,7 @@ class RedisSession:
             key: The key.
 
         Returns:
-            True if it was there.
+            True if the key existed.
         """
         if not isinstance(key, (str, bytes)):
             raise _wrong_type("key", key)
