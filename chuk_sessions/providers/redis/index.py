@@ -1,13 +1,14 @@
-"""The index of a user's sessions on Redis: who is in it, and what keeps it equal to the sessions there are.
+"""The index of a user's sessions on Redis: reads it, changes it, and keeps it equal to the sessions that exist.
 
-Where the session's tag is its user's, session and index are in one slot and every change of both is one script. Any
-other id (one that a caller chose, or that was brought here) has its session in another slot, so that a change takes
-several steps, each safe to be the last one:
+If the tag of the session is the tag of its user, session and index are in one slot, and one script changes both. With
+any other id (chosen by a caller, or of a session that was brought here) the session is in another slot. Then a change
+takes several steps, and the process may stop after each of them:
 
-* It is filed in the index before it is created, and taken out after it is gone: the index may name a session that is
-  not there, never the other way round.
-* What is filed is an incarnation: the time by the index's clock and random digits, also in the record. Only that
-  incarnation is ended or taken out, so that a session allocated anew under the same id is another one.
+* A session gets its index entry before it is created. The entry is removed after the session is gone. So the index may
+  have an entry without a session, but there is never a session without an entry.
+* The entry has an incarnation: the time by the clock of the index's server, and random digits. The record has it too.
+  Only the session of that incarnation is ended, and only its entry removed: a session that is allocated anew under the
+  same id is another one.
 * If a session is in the index but its key does not exist, another process may still be creating it. Whoever ends it
   writes a marker key; the pending create sees the marker and stops. See ``lua/kill.lua``.
 """
@@ -74,20 +75,20 @@ from chuk_sessions.redis_client.scripts import Script
 __all__ = ["CLOCK_SLACK", "UserIndex"]
 
 ENDED = 100  # sessions that are ended in one step
-SLICE = 100  # commands of one call that are under way at once: others are served in between
-MARKER_MS = 3_600_000  # how long a create may be under way, and far more
-UNDER_WAY = 60_000_000  # microseconds that no create takes from its first step to its last
+SLICE = 100  # commands of one call that are in flight at once: other calls are served in between
+MARKER_MS = 3_600_000  # how long a marker lives: far longer than a create takes
+UNDER_WAY = 60_000_000  # microseconds: every create takes less, from its first step to its last
 CLOCK_SLACK = 2_000_000  # microseconds by which the clocks of two masters may differ
 OTHER = -4
-MIN_FILED, MAX_FILED = 86_400_000_000, 9_000_000_000_000_000  # microseconds that a session to be brought is filed for
+MIN_FILED, MAX_FILED = 86_400_000_000, 9_000_000_000_000_000  # microseconds that the entry of a brought session lives
 
 
 class UserIndex:
     """The users of one sandbox and their sessions. Errors are those of ``Client.call``.
 
-    ``call`` is the one that a method is a part of, whose age all commands have, for users with up to a page of
-    sessions. With more, what is done for each page has the time of a call: so the work for a large user ends, and a
-    server that stalls in between is given up as soon as in any call.
+    ``call`` is the call that a method is a part of. For a user with up to a page of sessions all commands have the age
+    of that call. For a user with more sessions the commands for each page have the time of a call of their own: so the
+    work for a large user ends, and a server that stalls in between is given up as soon as in any call.
     """
 
     def __init__(self, client: Client, sandbox_id: str) -> None:
@@ -96,18 +97,18 @@ class UserIndex:
         self._sandbox = quote_part(sandbox_id)
 
     async def page(self, call: Call, user_id: str, place: Place = BEGINNING, size: int = PAGE) -> Page:
-        """Some live sessions of a user; see ``read_page``."""
+        """Read some live sessions of a user; see ``read_page``."""
         return await read_page(call, self._of(user_id), to_bytes(user_id), place, size=size)
 
     async def members(self, user_id: str, call: Call | None = None) -> tuple[int, list[Member]]:
-        """The time on the index's server, and the live sessions of a user, oldest first."""
+        """Return the time on the index's server, and the live sessions of a user, oldest first."""
         _, now, _, members = await self._all(call or self._client.begin(), user_id)
         return now, members
 
     async def _all(self, call: Call, user_id: str) -> tuple[Call, int, int, list[Member]]:
-        """The sessions of a user, oldest first, after the call for what comes next, the time, and the others' number.
+        """Return four things: a call for the next step, the time, how many sessions others have, the user's sessions.
 
-        These are the live sessions of other users in the index.
+        The number counts the live sessions of other users in the index. The sessions of the user come oldest first.
         """
         page = await self.page(call, user_id)
         now, others, found = page.now, page.seen - len(page.members), {each.raw: each for each in page.members}
@@ -119,10 +120,11 @@ class UserIndex:
         return call, now, others, sorted(found.values(), key=lambda member: member.born)
 
     async def with_room(self, call: Call, script: Script, keys: tuple[str, ...], args: tuple[Argument, ...]) -> Reply:
-        """Run a script that adds to the index, the last key; again with what must be ended to make room.
+        """Run a script that adds to the index. Run it again with the keys of the sessions that must end to make room.
 
-        The third and the fourth argument are the prefix of the user's entries and the limit. What others added in the
-        meantime, so that the script was not given its key, is condemned by the script and ended here.
+        The index is the last of ``keys``. The third and the fourth argument are the prefix of the user's entries and
+        the limit. Another client may have added sessions in the meantime, whose keys the script did not get. The script
+        condemns these sessions, and they are ended here.
         """
         reply = await script.step(call, keys, args)
         if not isinstance(reply, list) or not reply or reply[0] != 0:
@@ -144,11 +146,11 @@ class UserIndex:
     async def _make_room(
         self, call: Call, index: str, user: bytes, limit: int, reply: list[Any], apart: bool = False
     ) -> tuple[Call, tuple[str, ...], int]:
-        """The keys that the script may end itself, and how many entries the index may have at most.
+        """Return three things: a call for the next step, the keys that the script may end, the most entries to leave.
 
-        Before these the call for what comes next: another one if the user has more than a page of sessions. What has
-        ended, and the script cannot see it, is taken out now. The oldest end now if they are many, and if the script
-        cannot end them: one that is ``apart`` ends none, and none can end those in other slots.
+        The call is another one if the user has more than a page of sessions. Entries of sessions that have ended, which
+        the script cannot see, are removed now. The oldest sessions end now if they are many, or if the script cannot
+        end them: a script that is ``apart`` ends no session, and no script can end sessions in other slots.
         """
         if len(reply) < 2 or not all(isinstance(each, int) for each in reply[:3]):
             raise unknown_shape("the script that makes room")
@@ -166,9 +168,9 @@ class UserIndex:
         return call, tuple(self._key(member) for member in members if not member.elsewhere), limit
 
     async def _reduce(self, call: Call, index: str, user_id: str, most: int | None = None) -> tuple[Call, int]:
-        """Take out what nobody touched and so has ended unseen, and end the oldest until there are ``most``.
+        """Remove the entries of sessions that ended unseen, without a touch. End the oldest until ``most`` are left.
 
-        Returns the call for what comes next, and how many live sessions other users have in the index.
+        Returns the call for the next step, and how many live sessions other users have in the index.
         """
         call, now, others, members = await self._all(call, user_id)
         large = len(members) > PAGE
@@ -192,13 +194,13 @@ class UserIndex:
         return self._client.begin() if large else call, others
 
     def _by_pages(self, call: Call, members: Sequence[Member]) -> Iterator[tuple[Call, Sequence[Member]]]:
-        """A page of the members at a time, with the call for what is done for it."""
+        """Yield a page of the members at a time, with the call for the commands of that page."""
         for page in slices(members, PAGE):
             yield call, page
             call = self._client.begin()
 
     async def _end_doomed(self, call: Call, index: str, raw: list[bytes]) -> None:
-        """End sessions that a script condemned; if this fails they are ended later."""
+        """End sessions that a script condemned. If this fails, end them later."""
         members = [parse_member(member) for member in raw]
         try:
             await self._end(call, index, members)
@@ -211,7 +213,7 @@ class UserIndex:
         await self._end(self._client.begin(), index, members)
 
     async def _stands(self, call: Call, member: Member) -> bool:
-        """Whether its session is there. One that is filed and not there may be about to be created."""
+        """Tell whether the session exists. If it does not, another process may still be creating it."""
         reply = await step(call, b"HMGET", self._key(member), b"created", b"inc", replay=Replay.READ)
         created, incarnation = fields_in(reply, "HMGET", 2)
         return member.incarnation == (incarnation if member.elsewhere else b"%b." % (created or b""))
@@ -219,7 +221,7 @@ class UserIndex:
     async def create_elsewhere(
         self, call: Call, key: str, user_id: str, lifetime: int, idle: int, fields: list[bytes], limit: int
     ) -> Reply:
-        """Create a session in another slot than its user's index; the reply of CREATE."""
+        """Create a session in another slot than its user's index. Return the reply of CREATE."""
         reply = await VISIT.step(call, (key,), (VERSION,))
         if reply != ABSENT:
             return reply
@@ -243,10 +245,11 @@ class UserIndex:
         adopt: Callable[[bytes], Awaitable[int]],
         call: Call | None = None,
     ) -> int:
-        """Put a session that was elsewhere into another slot than its user's index; what ``adopt`` gives.
+        """Bring a session from other storage into another slot than its user's index. Return the result of ``adopt``.
 
-        That is called with the incarnation to write, which must be that of a session which is there already; it gives
-        1 if it created one, 2 if it merged two and ``OTHER`` if the one that is there is another incarnation.
+        ``adopt`` is called with the incarnation to write. If the session exists already, this is its incarnation.
+        ``adopt`` gives 1 if it created the session, 2 if it merged two, and ``OTHER`` if the existing session is
+        another incarnation.
         """
         lifetime = min(max(in_microseconds(left), MIN_FILED), MAX_FILED) if math.isfinite(left) else MIN_FILED
         call = call or self._client.begin()
@@ -270,7 +273,7 @@ class UserIndex:
             call = await patience.pause()
 
     async def _follow(self, call: Call, key: str, member: Member) -> None:
-        """Move the deadline in the index to that of the record."""
+        """Move the deadline in the index to the deadline of the record."""
         reply = await step(call, b"HMGET", key, b"expires", b"end", replay=Replay.READ)
         expires, end = fields_in(reply, "HMGET", 2)
         if expires is not None:
@@ -281,7 +284,7 @@ class UserIndex:
         return parse_member(raw_member(key, to_bytes(user_id), incarnation))
 
     async def _file(self, key: str, user_id: str, lifetime: int, limit: int, call: Call) -> tuple[bytes, Call]:
-        """The incarnation that is in the index now, and the call for what comes next."""
+        """Put an entry into the index. Return its incarnation, and the call for the next step."""
         index, digits = self._of(user_id), urandom(8).hex()
         args = (to_bytes(user_id), digits, key, lifetime + CLOCK_SLACK, limit)
         reply = await self._try_to_file(call, key, user_id, digits, args)
@@ -299,12 +302,12 @@ class UserIndex:
     async def _try_to_file(
         self, call: Call, key: str, user_id: str, digits: str, args: tuple[Argument, ...]
     ) -> list[Any]:
-        """The reply of FILE."""
+        """Return the reply of FILE."""
         try:
             reply = await FILE.step(call, (self._of(user_id),), args)
         except NotSent:
             raise
-        except (ProviderError, asyncio.CancelledError):  # it may have been filed, under a time that nobody knows
+        except (ProviderError, asyncio.CancelledError):  # the entry may exist, with a time that is not known
             in_background(partial(self._take_out_filed, key, user_id, digits))
             raise
         if not isinstance(reply, list) or not reply or not (reply[0] == 0 or isinstance(reply[0], bytes)):
@@ -320,9 +323,10 @@ class UserIndex:
     async def renew(
         self, call: Call, keys: tuple[str, str, str], grace: int, fields: Sequence[bytes] = (), owner: bytes = b""
     ) -> Reply:
-        """Rename a session, in the index no later than in its own slot, and merge metadata; the reply of RENEW.
+        """Rename a session and merge metadata. Return the reply of RENEW.
 
-        ``owner``: ``=`` and the user whose session it must be, else nothing.
+        The index gets the new id no later than the session's own slot. ``owner`` is ``=`` and the user whose session it
+        must be, or empty.
         """
         unseen: tuple[Argument, ...] = (VERSION, grace, b"", b"", b"", owner, *fields)
         reply: int | list[bytes] = await RENEW.step(call, (*keys, keys[1]), unseen)
@@ -343,19 +347,19 @@ class UserIndex:
                 in_background(partial(self._settle_renewal, old, new))
                 raise
             await self.forget(old.raw if reply == 1 else new.raw, call)
-            if reply == CONDEMNED:  # a login took the entry for one of a create that was given up; the session lives
+            if reply == CONDEMNED:  # a login took the entry for that of a failed create; the session lives
                 reply = await RENEW.step(call, (*keys, keys[1]), unseen)
             if isinstance(reply, int) or target_of(reply) is not None:
                 return reply
 
     async def _settle_renewal(self, old: Member, new: Member) -> None:
-        """Take out the entry under the id that the session does not have, and will not have."""
+        """Remove the entry under the id that the session does not have and will not get."""
         call = self._client.begin()
         renewed = await self._doom(call, new, unseen=True) < 0
         await self._take_out(call, old if renewed else new)
 
     async def extend(self, call: Call, keys: tuple[str, str], lifetime: int) -> Reply:
-        """Move the deadline later, in the index no later than in the record; the reply of EXTEND."""
+        """Move the deadline later, in the index no later than in the record. Return the reply of EXTEND."""
         reply: int | list[bytes] = await EXTEND.step(call, keys, (VERSION, lifetime, b""))
         if isinstance(reply, int) or target_of(reply) is not None:
             return reply
@@ -372,10 +376,10 @@ class UserIndex:
                 return reply
 
     async def retime(self, call: Call, keys: tuple[str, str], span: int) -> Reply:
-        """Move the deadline to so far from now, later or earlier; the reply of RETIME.
+        """Move the deadline to ``span`` from now, later or earlier. Return the reply of RETIME.
 
-        An entry in another slot is moved first if the deadline is later, and last if it is earlier. In between another
-        call may move the deadline again: then it has moved the entry, and that stays as it is.
+        An entry in another slot is moved before the record if the new deadline is later, and after it if it is earlier.
+        If another call moves the deadline in between, that call has moved the entry too, and the entry stays as it is.
         """
         reply: int | list[bytes] = await RETIME.step(call, keys, (VERSION, span, b"", b""))
         if isinstance(reply, int) or target_of(reply) is not None:
@@ -395,17 +399,17 @@ class UserIndex:
                 return reply
 
     async def _forget_ended(self, call: Call, member: Member, reply: Reply) -> None:
-        """Take out what was moved for a session that is found under its id no more: moving has put it back."""
+        """Remove the moved entry of a session that no longer exists under its id: the move has put the entry back."""
         if reply == ABSENT or target_of(reply) is not None:
             await self.forget(member.raw, call)
 
     async def _lower(self, call: Call, member: Member, filed: int, deadline: int) -> None:
-        """Move an entry nearer; if this fails it is there for longer than its session, as one that ended unseen."""
+        """Move an entry's deadline nearer. If this fails, the entry stays like that of a session that ended unseen."""
         with suppress(ProviderError):
             await LOWER.step(call, (self._of_member(member),), (member.raw, filed, deadline))
 
     async def forget(self, raw: bytes, call: Call | None = None) -> None:
-        """Take out a session that is gone. It is gone all the same if this fails, and is taken out later."""
+        """Remove the entry of a session that is gone. If this fails, remove it later: the session stays gone."""
         member = parse_member(raw)
         try:
             await self._take_out(call or self._client.begin(), member)
@@ -426,7 +430,7 @@ class UserIndex:
         await step(call, b"ZREM", self._of_member(member), member.raw)
 
     async def forget_record(self, key: str, fields: Mapping[bytes, bytes]) -> None:
-        """Take out a session that is gone, given what its hash held."""
+        """Remove the entry of a session that is gone, by the fields that its hash had."""
         user = fields.get(b"user")
         if user is not None:
             incarnation = fields.get(b"inc", fields.get(b"created", b"") + b".")
@@ -439,19 +443,19 @@ class UserIndex:
         keep: frozenset[str],
         live_name: Callable[[Call, str], Awaitable[tuple[str, int] | None]],
     ) -> int:
-        """End what was created before the call and is not kept; how many.
+        """End the user's sessions that were created before the call, except ``keep``. Return how many were ended.
 
-        ``live_name`` finds the id behind one, and when the session was created.
+        ``live_name`` finds the current id for an id, and the time when that session was created.
         """
         index, user = self._of(user_id), to_bytes(user_id)
         page = await read_page(call, index, user, condemned=True)
-        # Asked for after the members: a session that gets a new id meanwhile is among these under the id that it had.
+        # Ask for these after the members: a session that gets a new id meanwhile is a member under its old id.
         kept = [name for name in await asyncio.gather(*(live_name(call, each) for each in keep)) if name is not None]
         keep, births = keep.union(name for name, _ in kept), {born for _, born in kept}
         births.update(each.born for each in page.members if each.session_id in keep)
         cutoff, ended, seen, found = page.now, 0, set[bytes](), True
         members, large = page.members, False
-        while found:  # one that moved to a new id while the others were ended is as old as it was
+        while found:  # a session that got a new id while others were ended keeps its creation time
             found = False
             while True:
                 seen.update(member.raw for member in members)
@@ -470,7 +474,7 @@ class UserIndex:
         return ended
 
     async def _end(self, call: Call, index: str, members: list[Member], unseen: bool = False) -> int:
-        """End these sessions, wherever they are; how many there were. ``unseen``: those that still do not exist."""
+        """End these sessions in any slot. Return how many existed. With ``unseen`` end only those that do not exist."""
         ended = 0
         for each_call, page in self._by_pages(call, members):
             for some in slices([member for member in page if member.elsewhere], SLICE):
@@ -487,16 +491,16 @@ class UserIndex:
     async def _kill_one(self, call: Call, member: Member, unseen: bool = False) -> int:
         try:
             ended = await self._doom(call, member, unseen)
-        except (OutcomeUnknown, asyncio.CancelledError):  # if it was ended, its entry must not stay
+        except (OutcomeUnknown, asyncio.CancelledError):  # if the session was ended, its entry must not stay
             in_background(partial(self._kill_later, member, unseen=True))
             raise
-        if ended < 0:  # it was created since it was looked for: it lives, and keeps its entry
+        if ended < 0:  # the session was created since the caller looked: it lives, and keeps its entry
             return 0
         await self.forget(member.raw, call)
         return ended
 
     async def _doom(self, call: Call, member: Member, unseen: bool = False) -> int:
-        """The reply of KILL."""
+        """Return the reply of KILL."""
         keys = (self._key(member), self._marker(member))
         reply = await KILL.step(call, keys, (member.incarnation, MARKER_MS, int(unseen)))
         return integer_in(reply, "the script that ends a session")

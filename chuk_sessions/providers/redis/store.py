@@ -69,20 +69,20 @@ __all__ = ["RedisSessionStore"]
 
 logger = logging.getLogger(__name__)
 
-LISTINGS = 10  # of a user's sessions, while they are given new ids again and again
-READS = 200  # records that are under way at once: others are served in between
-COUNT_BATCH = 1000  # keys that the server looks at before it serves others
+LISTINGS = 10  # times that a page is read at most, while its sessions get new ids again and again
+READS = 200  # records that are read at once: other calls are served in between
+COUNT_BATCH = 1000  # keys that the server looks at before it serves other clients
 AHEAD = 1.0  # seconds by which a session may have been touched in the future: it came from another master
-USUAL = (b"v", b"accessed", b"expires", b"alias")  # fields that tell whether a session was touched lately;
-WITH_IDLE = (*USUAL, b"idle", b"end")  # and of a record of version 1+
-ALWAYS = (VERSION, 0)  # to touch however lately it was
+USUAL = (b"v", b"accessed", b"expires", b"alias")  # fields that tell whether a session was touched lately
+WITH_IDLE = (*USUAL, b"idle", b"end")  # the same for a record of version 1+
+ALWAYS = (VERSION, 0)  # arguments that touch a session however lately it was touched
 UNCOUNTABLE = {-2: NO_INTEGER, -3: TOO_LARGE}
 
 
 class RedisSessionStore:
     """The sessions of one sandbox on a server; see ``SessionStore``.
 
-    All commands of one method have one age together; ``call``: the age of a call that began before.
+    All commands of one method share one age. With ``call`` it is the age of a call that began before.
     """
 
     def __init__(self, client: Client, sandbox_id: str) -> None:
@@ -90,7 +90,7 @@ class RedisSessionStore:
         self._sandbox_id = sandbox_id
         self._sandbox = quote_part(sandbox_id)
         self._users = UserIndex(client, sandbox_id)
-        self._fields: tuple[bytes, ...] = USUAL  # to ask for
+        self._fields: tuple[bytes, ...] = USUAL  # the fields that a plain read asks for
         self._reported = False
 
     async def create(
@@ -117,7 +117,7 @@ class RedisSessionStore:
                 reply = await self._users.with_room(call, CREATE, keys, args)
             else:
                 reply = await self._users.create_elsewhere(call, key, user_id, span, idle_span, fields, limit)
-        if reply in (ABSENT, CONDEMNED):  # ended before it began is as good as ended just after
+        if reply in (ABSENT, CONDEMNED):  # the session was ended before it was created, which is as good as just after
             return None
         if (target := target_of(reply)) is not None:
             existing = await self._existing_as(call, target)
@@ -197,7 +197,7 @@ class RedisSessionStore:
                 else:
                     reply = await call[0].call((b"HGETALL", key), Replay.READ, call[1]) or ABSENT
                 if isinstance(reply, int):
-                    if reply == LEFT_OUT:  # there were large ones before it
+                    if reply == LEFT_OUT:  # the keys before this one had large records
                         continue
                     self._found(reply)
                     return None
@@ -278,12 +278,12 @@ class RedisSessionStore:
         return in_order(await batch([self._delete(session_id) for session_id in session_ids]))
 
     async def _delete(self, session_id: str) -> tuple[bool, str]:
-        """End a session; whether there was one, and the id that it had if this one is an alias."""
+        """End a session. Return whether it existed, and its id, which is another one if this one is an alias."""
         call = self._client.begin()
         replay = Replay.DELETE if is_random(session_id) else Replay.NEVER
         reply = await DELETE.step(call, self._keys(session_id), (VERSION,), replay)
         while (target := target_of(reply)) is not None:
-            session_id = target  # always a random one, as renewals make them
+            session_id = target  # always a random id: renewals make no other
             reply = await DELETE.step(call, self._keys(session_id), (VERSION,), Replay.DELETE)
         if isinstance(reply, list):
             await self._users.forget(entry_in(reply, "the script that deletes a session", 1)[0], call)
@@ -310,19 +310,19 @@ class RedisSessionStore:
             target = target_of(reply)
             if target is not None:
                 session_id = target
-                new_id = renewed_id(new_id, time.time(), opaque=is_opaque(new_id))  # a copy may be under the one before
+                new_id = renewed_id(new_id, time.time(), opaque=is_opaque(new_id))  # a copy may be under the id before
             elif reply == TAKEN:
                 raise taken(asked)
             elif reply != OWN:
                 return bound if self._found(reply) else None
-            elif grace > 0 and session_id is not asked:  # a login gave it that id a moment ago
+            elif grace > 0 and session_id is not asked:  # a login gave the session that id just now
                 return await self._changed_as(call, session_id, fields)
             else:
                 new_id = renewed_id(session_id, time.time(), opaque=is_opaque(new_id))
                 return await self._renew(call, session_id, new_id, grace, fields, b"=" + to_bytes(user_id))
 
     async def _changed_as(self, call: Call, session_id: str, fields: Sequence[bytes]) -> str | None:
-        """Merge metadata into the session that an alias stood for; its id, None if it is not there any more."""
+        """Merge metadata into the session that an alias stood for. Return its id; None if it is gone."""
         reply = await UPDATE.step(call, (self._key(session_id),), (VERSION, b"0", *fields))
         while (target := target_of(reply)) is not None:
             session_id = target
@@ -337,19 +337,19 @@ class RedisSessionStore:
             key, index = self._keys(session_id)
             keys = key, self._key(new_id), index
             reply = await self._users.renew(call, keys, in_microseconds(grace), fields, owner)
-            if reply == UNSETTLED:  # a login is about to give it its deadlines
+            if reply == UNSETTLED:  # a login is about to give the session its deadlines
                 patience = patience or Patience(self._client, call)
                 call = await patience.pause()
                 continue
-            if reply == TAKEN:  # it has become another user's since it was looked at
+            if reply == TAKEN:  # another user has got the session since the caller looked
                 raise taken(session_id)
             target = target_of(reply)
             if target is None:
                 return new_id if self._found(reply) else None
             if grace > 0:
                 return await self._changed_as(call, target, fields)
-            session_id = target  # the aliases on the way lead nowhere from now on
-            if slot_tag(session_id) != slot_tag(new_id):  # a login gave it its user's
+            session_id = target  # from now on the old aliases lead to no session
+            if slot_tag(session_id) != slot_tag(new_id):  # a login gave it the tag of its user
                 new_id = renewed_id(session_id, time.time(), opaque=is_opaque(new_id))
 
     async def list_user(self, user_id: str, call: Call | None = None) -> list[tuple[str, SessionRecord]]:
@@ -364,7 +364,7 @@ class RedisSessionStore:
             call, place = self._client.begin(), page.next
         newest = {member.born: member for member, _ in found.values()}
         for member, _ in list(found.values()) if len(newest) < len(found) else ():
-            # A session that was given a new id meanwhile may have come under both: of one age, the one that came last.
+            # A session that got a new id meanwhile may have come under both, with one creation time. The last counts.
             if newest[member.born] is not member and await self._read(call, member.session_id, False) is None:
                 del found[member.session_id]
         pairs = sorted(found.values(), key=lambda pair: pair[0].born)
@@ -390,9 +390,9 @@ class RedisSessionStore:
             for part in slices(unseen, READS):
                 records += await asyncio.gather(*(self._read(call, member.session_id, False) for member in part))
             found.update((member.raw, record) for member, record in zip(unseen, records, strict=True))
-            if None not in records:  # else one may have been given a new id before it was read
+            if None not in records:  # else a session may have got a new id before it was read
                 break
-        listed = {member.session_id: member for member in page.members}  # an id may have had a session before
+        listed = {member.session_id: member for member in page.members}  # an id may have had another session before
         pairs = ((member, found[member.raw]) for member in listed.values())
         return page, [(each, record) for each, record in pairs if record is not None and record.user_id == user_id]
 
@@ -413,12 +413,12 @@ class RedisSessionStore:
         return sum(await asyncio.gather(*map(self._is_session, self._ids_in(keys))))
 
     def _ids_in(self, keys: list[bytes]) -> list[str]:
-        """The ids in those of the keys that are of sessions of this sandbox."""
+        """Return the ids of the keys that belong to sessions of this sandbox."""
         ids = (id_in_key(self._sandbox, key) for key in keys)
         return [session_id for session_id in ids if session_id is not None]
 
     async def _is_session(self, session_id: str) -> bool:
-        """Whether there is one; an alias is none, nor is the copy of a login that is under way."""
+        """Tell whether the id has a session. An alias is no session, and neither is the copy of a pending login."""
         try:
             reply = await self._client.call(b"HMGET", self._key(session_id), b"v", b"idle", replay=Replay.READ)
         except WrongTypeError:
@@ -427,13 +427,10 @@ class RedisSessionStore:
         return version in VERSIONS and idle != b"%d" % UNSETTLED_IDLE
 
     async def aclose(self) -> None:
-        """Nothing is held: the connection is shared by all stores of its URL and closes with its event loop."""
+        """Do nothing: all stores of one URL share the connection, which closes with its event loop."""
 
     async def _live(self, call: Call, session_id: str) -> tuple[str, int] | None:
-        """Find and touch the session that lives under ``session_id``; the id that it has now, and its creation time.
-
-        None if not found.
-        """
+        """Find and touch the session with this id. Return its current id and its creation time; None if not found."""
         reply = await VISIT.step(call, (self._key(session_id),), (VERSION,))
         while (target := target_of(reply)) is not None:
             session_id = target
@@ -447,13 +444,13 @@ class RedisSessionStore:
             raise unknown_shape("the script that visits a session") from exc
 
     async def _existing_as(self, call: Call, target: str) -> Existing | None:
-        """What an alias that was to be allocated stands for, if that lives."""
+        """Return the live session behind an alias that was to be allocated; None if the session does not live."""
         live = await self._live(call, target)
         record = None if live is None else await self.read(live[0], call)
         return None if record is None else Existing(record.user_id)
 
     def _keys(self, session_id: str) -> tuple[str, str]:
-        """Of the session, and of the index that is in its slot."""
+        """Make the keys of the session and of the index that is in its slot."""
         key = self._key(session_id)
         return key, index_key(self._sandbox, tag_in_key(key))
 
@@ -461,7 +458,7 @@ class RedisSessionStore:
         return session_key(self._sandbox, session_id)
 
     async def _is_fresh(self, call: Call, key: str, interval: float) -> bool | None:
-        """By one plain read: True if the session lives and needs no touch, False if absent, None if a script must."""
+        """Read some fields. True: the session lives and needs no touch. False: it is absent. None: ask a script."""
         clock = call[0].clock_of(key)
         if clock.now() is None:
             return None
@@ -473,9 +470,9 @@ class RedisSessionStore:
             if version not in VERSIONS or accessed is None or expires is None:
                 return None
             if version != VERSION and len(fields) == len(USUAL):
-                self._fields = WITH_IDLE  # from now on: one session with an idle time seldom is alone
+                self._fields = WITH_IDLE  # from now on: a session with an idle time is seldom alone
                 return None
-            now = clock.now() or 0.0  # nothing is known of a server that has come meanwhile
+            now = clock.now() or 0.0  # the clock of a server that has come meanwhile is unknown
             ends, idle = in_seconds(expires, DEADLINE_DIGITS), 0.0
             if None not in fields[len(USUAL) :] and version != VERSION:
                 idle = min(in_seconds(fields[4]), in_seconds(fields[5], DEADLINE_DIGITS) - now)
@@ -485,7 +482,7 @@ class RedisSessionStore:
             return None
 
     def _is_recent(self, record: SessionRecord, interval: float, now: float | None) -> bool:
-        """Whether a session that was read needs no touch; as ``_is_fresh``."""
+        """Tell whether a session that was read needs no touch, by the rule of ``_is_fresh``."""
         if now is None:
             return False
         ends = record.expires if record.idle_expires is None else record.idle_expires
