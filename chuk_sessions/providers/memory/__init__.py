@@ -20,12 +20,12 @@ class _OpenMap(ProviderSession[ExpiringMap]):
 
     async def __aenter__(self) -> ExpiringMap:
         if self._provider.on_new_second is not None:
-            self._provider.on_new_second()  # what is left from a loop that has ended is swept by this one
+            self._provider.on_new_second()  # this loop sweeps what a loop that has ended left
         return self._provider
 
 
 class MemoryFactory:
-    """Open what a memory store keeps: its values (call the factory) and the sessions of a sandbox.
+    """Open the values of a memory store (call the factory) and the sessions of a sandbox.
 
     Args:
         store: The store.
@@ -63,7 +63,7 @@ _making_shared = threading.Lock()
 
 
 def _after_fork_in_child() -> None:
-    """The threads of the parent are not here, and one of them may have had the lock."""
+    """Replace the lock: a thread of the parent, which does not exist here, may have had it."""
     global _making_shared
     _making_shared = threading.Lock()
 
@@ -73,16 +73,17 @@ if hasattr(os, "register_at_fork"):
 
 
 def factory(store: MemoryStore | None = None) -> MemoryFactory:
-    """Make a factory on a memory store, or on the one that the whole process shares.
+    """Make a factory on a memory store, or on the store that the whole process shares.
 
-    The shared store is made by the first call. It takes ``SESSION_MEMORY_MAX_ITEMS`` (default: no bound) and
-    ``SESSION_DEFAULT_TTL`` (what ``set`` gives, default: 3600 seconds) from the environment.
+    The first call makes the shared store. The store takes two settings from the environment:
+    ``SESSION_MEMORY_MAX_ITEMS`` (default: no bound) and ``SESSION_DEFAULT_TTL`` (how long a value of ``set`` lives,
+    default: 3600 seconds).
 
     Args:
-        store: The store; None for the shared one.
+        store: The store; None for the shared store.
 
     Returns:
-        What ``SessionManager(session_factory=...)`` takes.
+        The factory for ``SessionManager(session_factory=...)``.
 
     Raises:
         ProviderError: ``SESSION_MEMORY_MAX_ITEMS`` is no whole number of at least 1, or ``SESSION_DEFAULT_TTL`` no

@@ -1,11 +1,12 @@
-"""What a forked child does to a map that threads of its parent were using at that moment.
+"""Repairs a map in a forked child: threads of the parent may have been using the map at the time of the fork.
 
-The child has a copy of the map and none of those threads. A lock that one of them had is never given back, and what
-one of them was in the middle of is never finished: a key may be filed nowhere, and would never be reclaimed.
+The child has a copy of the map and none of those threads. If one of them had a lock, the lock is never released. If one
+was in the middle of an operation, the operation is never finished: a key may have no filing, and would never be
+reclaimed.
 
-So the child gets new locks at once. The index of deadlines is made anew from the items, which takes as long as there
-are items: that is done when the child first reclaims something, so that one which only ends, or runs another program,
-costs nothing. The lock that lets one thread visit buckets is what tells of it: until then another object stands there.
+So the child gets new locks at once. It must also make the index of deadlines anew from the items, which takes longer
+the more items there are. That is done when the child first reclaims something: a child that only ends, or runs another
+program, does not pay for it. Until then another object is in the place of the lock that lets one thread visit buckets.
 """
 
 from __future__ import annotations
@@ -23,15 +24,15 @@ __all__ = ["begin_in_child", "relist"]
 
 
 def begin_in_child(items: ExpiringMap, and_then: Callable[[], object] | None = None) -> None:
-    """Give a map new locks, and have its index made anew, and ``and_then`` called, before it is first visited."""
+    """Give a map new locks. Before the first visit of a bucket its index is made anew and ``and_then`` is called."""
     items._heap_lock = threading.RLock()
-    items._second_end = -1.0  # that bucket may be one that was taken out
+    items._second_end = -1.0  # that bucket may be one that was removed
     first_visit: Any = _FirstVisit(items, and_then)
     items._visiting = first_visit
 
 
 class _FirstVisit:
-    """In the place of the lock for those who visit buckets: the first of them makes the index anew."""
+    """Stands in the place of the lock for visits of buckets: the first visit makes the index anew."""
 
     def __init__(self, items: ExpiringMap, and_then: Callable[[], object] | None) -> None:
         self._items = items
@@ -39,7 +40,7 @@ class _FirstVisit:
         self._first = threading.Lock()
 
     def acquire(self, blocking: bool = True) -> bool:
-        """Take the lock that is there from now on."""
+        """Take the lock that replaces this object."""
         items = self._items
         with self._first:
             if self._is_first():
@@ -53,7 +54,7 @@ class _FirstVisit:
         return items._visiting.acquire(blocking=blocking)
 
     def release(self) -> None:
-        """Nobody has it: who took it has the lock that took its place."""
+        """Release the lock that replaced this object; nothing ever holds this object itself."""
         if not self._is_first():
             self._items._visiting.release()
 
@@ -63,7 +64,7 @@ class _FirstVisit:
 
 
 def _file_anew(items: ExpiringMap) -> None:
-    """Make the index from the items. What other threads store meanwhile may be filed twice, which does no harm."""
+    """Make the index from the items. A key that another thread stores meanwhile may be filed twice; it does no harm."""
     with items._heap_lock:
         items._buckets, items._heap, items._unvisited, items._cursor = {}, [], [], 0
         items._second_end, items._due = -1.0, math.inf
@@ -73,7 +74,7 @@ def _file_anew(items: ExpiringMap) -> None:
 
 
 def relist(users: UserIndex[StoredSession], items: ExpiringMap) -> None:
-    """Make an index of users agree with the sessions: one may have been half allocated, or half ended."""
+    """Make an index of users agree with the sessions: a session may have been half allocated, or half ended."""
     for entry in list(items.items.values()):
         session: StoredSession = entry[0]
         if session.user_id is not None:

@@ -1,28 +1,29 @@
 """A dict whose items expire, behind the provider interface: the memory provider's store.
 
-Rules this file keeps, and what they cost:
+Rules this file keeps, and their costs:
 
-* An operation never awaits, so it is atomic on the event loop. Threads may share a map under the GIL: what must be
-  atomic between threads stands in adjacent statements with no call between them, because CPython hands the GIL over
-  at calls and backward jumps only. (A call between looking at an entry and deleting it loses live keys.)
+* An operation never awaits, so it is atomic on the event loop. Threads may share a map under the GIL: statements that
+  must be atomic between threads are adjacent and have no call between them, because CPython hands the GIL over at
+  calls and backward jumps only. (A call between the look at an entry and its deletion would lose live keys.)
 * ``items`` holds ``key -> (value, bound, filing)``: tuples, which the garbage collector stops visiting. The deadline is
-  the later one of ``bound`` and ``filing``. It is ``filing`` for a key that is stored anew; ``bound`` is then the begin
-  of a second, one object for many keys, so that most reads load no float of this key's own. It is ``bound`` where it
-  was moved later.
-* The expiry index is a heap of seconds, each with a bucket: a flat list ``[key, filing, key, filing, ...]``. A bucket
-  far ahead is for ``WIDE`` seconds from its own on; what is left when its first second is over is filed by the second.
-  ``filing`` is the deadline object under which the key was filed; a filing is valid while ``items[key][2] is filing``
-  and stale once the key was deleted, recreated or filed anew. Each filing is an object of its own.
-* A key is always filed at or before its deadline. Moving a deadline later touches no bucket: the key is filed again
-  when its old bucket comes up. Only an earlier deadline files at once.
-* Expired items are reclaimed in slices: by writers once a bucket is due, and by whoever runs ``sweep``.
+  the later one of ``bound`` and ``filing``. For a key that is stored anew the deadline is ``filing``. Its ``bound`` is
+  then the begin of a second, one object for many keys, so that most reads load no float of the key's own. After a
+  deadline was moved later it is ``bound``.
+* The expiry index is a heap of seconds. Each second has a bucket: a flat list ``[key, filing, key, filing, ...]``. A
+  bucket far ahead is for ``WIDE`` seconds, beginning with its own. When its first second is over, the keys that are
+  left are filed by the second. ``filing`` is the deadline object under which the key was filed. A filing is valid while
+  ``items[key][2] is filing``, and stale once the key was deleted, recreated or filed anew. Each filing is an object of
+  its own.
+* A key is always filed at or before its deadline. To move a deadline later touches no bucket: the key is filed again
+  when its old bucket comes up. Only an earlier deadline files the key at once.
+* Expired items are reclaimed in slices: by writers once a bucket is due, and by callers of ``sweep``.
 * Stale filings stay under twice the keys plus ``2 * SPARE_FILINGS``. Once they outnumber the keys by ``SPARE_FILINGS``,
-  each key that goes or is filed anew pays for a look at ``COMPACT_SHARE`` filings, which drops the stale ones; a pass
-  over all filings so ends after about an eighth as many payments as there are keys. One key pays for ``COMPACT_EVERY``
-  others. A look does not ask for the keys, which would be a visit to a random place in memory for each: a filing to
-  which nothing refers but its bucket is stale (see ``references``).
-* A call may raise, as where the stack ends: then a key that is not filed yet goes again, or gets back what it had. What
-  undoes that has no call in it.
+  each key that is removed or filed anew pays for a look at ``COMPACT_SHARE`` filings, which drops the stale ones. So a
+  pass over all filings ends after about an eighth as many payments as there are keys. One key pays for
+  ``COMPACT_EVERY`` others. A look does not read the entries of the keys, because each would be a visit to a random
+  place in memory. Instead, a filing is stale if only its bucket refers to it (see ``references``).
+* A call may raise, for instance at the end of the stack. Then a key that is not filed yet is removed again, or gets
+  back its old entry. The statements that undo it have no call in them.
 * ``get``, ``setex`` and ``delete`` are written flat: a method call costs as much as the dict operation in them.
 """
 
@@ -41,20 +42,20 @@ from chuk_sessions.providers.memory.references import references
 
 Entry = tuple[Any, float, float]
 
-COMPACT_SHARE = 16  # filings and buckets looked at per key that goes, while stale ones outnumber the keys
-COMPACT_EVERY = 31  # keys that may go before the next one pays for all of them: 512 filings, in some 40 microseconds
+COMPACT_SHARE = 16  # filings and buckets looked at per removed key, while stale filings outnumber the keys
+COMPACT_EVERY = 31  # keys removed before the next one pays for all of them: 512 filings, in some 40 microseconds
 RECLAIM_SLICE = 16  # filings visited per write while a bucket is due; more than one, so that writers catch up
 EVICT_SLICE = 64  # filings visited per write while there are more keys than allowed
-SWEEP_SLICE = 256  # filings per step of a sweep; with the compaction it may pay for, under half a millisecond
+SWEEP_SLICE = 256  # filings per step of a sweep; a step with its compaction takes under half a millisecond
 SPARE_FILINGS = 1024  # stale filings beyond the number of keys that are never worth a visit (16 KB)
 CLEAR_CREDIT = SPARE_FILINGS // 4  # an emptied map with less credit than this drops its index whole
 SPARE_SECONDS = 64  # seconds without a bucket that the heap may always hold before it is rebuilt
-WIDE = 64  # seconds in a wide bucket, a power of two: with one for each second, many would hold a key or none
-FAR = 1024  # seconds from now to the first wide bucket; a key in one is filed a second time when that comes up
+WIDE = 64  # seconds in a wide bucket, a power of two: many buckets of one second would hold one key or none
+FAR = 1024  # seconds from now to the first wide bucket; its keys are filed a second time when it comes up
 
 
 def deadline_of(entry: Entry) -> float:
-    """When the key of that entry expires."""
+    """Return the time when the key of that entry expires."""
     return entry[1] if entry[1] > entry[2] else entry[2]
 
 
@@ -62,10 +63,10 @@ class ExpiringMap:
     """Keys with values and deadlines. A read never returns an expired value, reclaimed or not.
 
     ``clock`` gives seconds from zero up and never runs backwards. ``max_items`` (at least 1) bounds the number of
-    keys: storing one more evicts the key that would expire first, exact to one second (see ``_make_room``).
+    keys: to store one more evicts the key that would expire first, exact to one second (see ``_make_room``).
     ``default_ttl`` is the lifetime in seconds that ``set`` gives. ``on_new_second``, if set, is called when a key is
-    filed under a second that had none, so that the owner can arrange for a ``sweep``. ``on_end``, if set, is called
-    with the value of a key that expired or was evicted, once it is gone.
+    filed under a second that had no key, so that the owner can arrange for a ``sweep``. ``on_end``, if set, is called
+    with the value of a key that expired or was evicted, after the key is removed.
 
     The asynchronous methods are the provider interface and never suspend. Values are returned as they were given.
     """
@@ -110,16 +111,16 @@ class ExpiringMap:
         self._heap: list[int] = []
         self._heap_lock = threading.RLock()  # taken once per new second and per reclaimed one, not per operation
         self._due = math.inf  # when the first bucket is wholly expired
-        self._bucket: list[Any] = []  # the one filed under last, for deadlines from _second to before _second_end
+        self._bucket: list[Any] = []  # the bucket used last, for deadlines from _second to before _second_end
         self._second, self._second_end = 0.0, -1.0
-        self._credit = SPARE_FILINGS // 2  # how many keys may go before the stale filings must be counted
+        self._credit = SPARE_FILINGS // 2  # how many keys may be removed before the stale filings must be counted
         self._stale_and_credit = self._credit  # stale filings plus credit
-        self._unvisited: list[int] = []  # seconds that the compaction pass under way has still to visit
-        self._cursor = 0  # where that pass stands in the bucket of the last of them
-        self._visiting = threading.Lock()  # one thread at a time visits buckets; the others go on without
+        self._unvisited: list[int] = []  # seconds that the current compaction pass has still to visit
+        self._cursor = 0  # the place of that pass in the bucket of the last of these seconds
+        self._visiting = threading.Lock()  # one thread at a time visits buckets; the others go on without a visit
 
     def __len__(self) -> int:
-        """Keys held, those included that expired and were not reclaimed yet."""
+        """Count the keys, with those that expired and were not reclaimed yet."""
         return len(self.items)
 
     @property
@@ -133,7 +134,7 @@ class ExpiringMap:
         return self._due
 
     async def get(self, key: Hashable) -> Any:
-        """The live value of ``key``, or None."""
+        """Return the live value of ``key``, or None."""
         try:
             entry = self.items[key]
         except KeyError:
@@ -145,10 +146,10 @@ class ExpiringMap:
         await self.setex(key, self.default_ttl, value)
 
     async def setex(self, key: Hashable, ttl: float, value: Any) -> None:
-        """Store ``value`` for ``ttl`` seconds, fractions included; with zero or less the key is gone at once.
+        """Store ``value`` for ``ttl`` seconds, fractions included; zero or less removes the key at once.
 
-        Raises ValueError for a ttl that is NaN, infinite or over 3,000 years, TypeError for one that is no number;
-        nothing changes then.
+        Raises ValueError for a ttl that is NaN, infinite or over 3,000 years, and TypeError for a ttl that is no
+        number. Nothing changes then.
         """
         now = self.clock()
         try:
@@ -184,7 +185,7 @@ class ExpiringMap:
                     items[key] = (value, deadline, old[2])
                 else:
                     self._replace(key, (value, deadline, deadline))
-            except KeyError:  # another thread took the key out since it was read
+            except KeyError:  # another thread removed the key since it was read
                 self._replace(key, (value, deadline, deadline))
         if now >= self._due:
             self.reclaim(RECLAIM_SLICE, now)
@@ -204,17 +205,17 @@ class ExpiringMap:
         return True
 
     async def close(self) -> None:
-        """Does nothing: the map is shared by all who opened it."""
+        """Do nothing: all callers that opened the map share it."""
 
     def live(self, key: Hashable) -> Entry | None:
-        """The entry of ``key`` if it has not expired, else None."""
+        """Return the entry of ``key`` if it has not expired, else None."""
         entry = self.items.get(key)
         if entry is not None and (entry[1] > (now := self.clock()) or entry[2] > now):
             return entry
         return None
 
     def add(self, key: Hashable, ttl: float, value: Any) -> Entry | None:
-        """Store ``value`` for ``ttl`` seconds, over 0, unless the key is live: then return the entry it has."""
+        """Store ``value`` for ``ttl`` seconds (over 0) and return None. If the key is live, only return its entry."""
         now = self.clock()
         deadline = now + ttl
         bound = self._second
@@ -245,11 +246,11 @@ class ExpiringMap:
         return None
 
     def postpone(self, key: Hashable, entry: Entry, seconds: float) -> bool:
-        """Move the deadline of ``entry`` ``seconds`` later; False if the key does not have that entry any more."""
+        """Move the deadline of ``entry`` later by ``seconds``. Return False if the key has another entry, or none."""
         return self._swap(key, entry, (entry[0], deadline_of(entry) + seconds, entry[2]))
 
     def remove(self, key: Hashable, value: Any) -> bool:
-        """Remove ``key`` if it has that very value; False if it has not."""
+        """Remove ``key`` if its value is that very object; else return False."""
         try:
             if self.items[key][0] is not value:
                 return False
@@ -262,9 +263,9 @@ class ExpiringMap:
         return True
 
     def account(self, key: Hashable, entry: Entry, replaced: bool) -> None:
-        """File an entry that the owner put into ``items``; ``replaced``: in the place of another one.
+        """File an entry that the owner put into ``items``; with ``replaced`` it took the place of another entry.
 
-        Its filing is an object under which nothing else is filed. If that raises, the key is gone.
+        The filing of the entry must be an object of its own. If this raises, the key is removed.
         """
         try:
             if not replaced and self.max_items is not None:
@@ -283,7 +284,7 @@ class ExpiringMap:
             self.reclaim(RECLAIM_SLICE, now)
 
     def reclaim(self, limit: int, now: float) -> int:
-        """Visit about ``limit`` filings of wholly expired seconds; the number of keys removed."""
+        """Visit about ``limit`` filings of wholly expired seconds. Return the number of keys removed."""
         if not self._visiting.acquire(blocking=False):
             return 0
         try:
@@ -303,14 +304,14 @@ class ExpiringMap:
             self._visiting.release()
 
     def sweep(self) -> Iterator[int]:
-        """Remove everything that has expired by now, a slice per step; a step gives the number of keys it removed.
+        """Remove everything that has expired by now, a slice per step. Each step yields the number of removed keys.
 
         While another thread visits buckets, steps do nothing.
         """
         now = self.clock()
         while self._due <= now:
             yield self.reclaim(SWEEP_SLICE, now)
-        second, cursor = int(now), 0  # the running second: some of its keys may have expired
+        second, cursor = int(now), 0  # the current second: some of its keys may have expired
         while cursor < len(self._buckets.get(second, ())):
             removed = 0
             if self._visiting.acquire(blocking=False):
@@ -324,20 +325,20 @@ class ExpiringMap:
             yield removed
 
     def look_at_index(self) -> None:
-        """Wait until no other thread visits buckets; in a forked child, the index is made anew first."""
+        """Wait until no other thread visits buckets. In a forked child, first make the index anew."""
         self._visiting.acquire()
         self._visiting.release()
 
     def bucket_of(self, second: int) -> list[Any] | None:
-        """The bucket of a second, if it has one: ``[key, filing, key, filing, ...]``, not to be changed."""
+        """Return the bucket of a second, or None. Do not change it: ``[key, filing, key, filing, ...]``."""
         return self._buckets.get(second)
 
     def second_from(self, second: int) -> int | None:
-        """The first second from that one on that has a bucket, by a look at all of them."""
+        """Find the first second with a bucket, from ``second`` on, by a look at all buckets."""
         while True:
             try:
                 return min((each for each in self._buckets if each >= second), default=None)
-            except RuntimeError:  # another thread came between
+            except RuntimeError:  # another thread changed the dict meanwhile
                 continue
 
     def _swap(self, key: Hashable, old: Entry, new: Entry) -> bool:
@@ -361,7 +362,7 @@ class ExpiringMap:
             raise
 
     def _exchange(self, key: Hashable, old: Entry, entry: Entry) -> bool:
-        """Put ``entry`` in the place of ``old`` and file it; False if the key does not have ``old`` any more."""
+        """Put ``entry`` in the place of ``old`` and file it. Return False if the key does not have ``old`` any more."""
         try:
             if not self._swap(key, old, entry):
                 return False
@@ -376,7 +377,7 @@ class ExpiringMap:
             raise
 
     def _file(self, key: Hashable, deadline: float, after: float | None = None) -> None:
-        """File a key under its deadline, in a wide bucket if that begins ``FAR`` seconds from now, or ``after``."""
+        """File a key under its deadline, in a wide bucket if it begins after ``after``, by default ``FAR`` from now."""
         second, seconds = int(deadline) & -WIDE, WIDE
         if second <= (self.clock() + FAR if after is None else after):
             second, seconds = int(deadline), 1
@@ -400,7 +401,7 @@ class ExpiringMap:
             self.on_new_second()
 
     def _drop_empty_seconds(self, limit: int) -> int:
-        """Take up to ``limit`` seconds without a bucket off the front of the heap; how many there were."""
+        """Take up to ``limit`` seconds without a bucket off the front of the heap. Return their number."""
         with self._heap_lock:
             dropped = 0
             while dropped < limit and self._heap and self._heap[0] not in self._buckets:
@@ -410,10 +411,10 @@ class ExpiringMap:
         return dropped
 
     def _visit(self, second: int, bucket: list[Any], cursor: int, limit: int, now: float) -> tuple[int, int]:
-        """Look at up to ``limit`` filings of a bucket from ``cursor`` on; the new cursor and the keys removed.
+        """Look at up to ``limit`` filings of a bucket from ``cursor`` on. Return the new cursor and the keys removed.
 
-        Drops stale filings, removes expired keys, files those anew that live beyond this second, and leaves the
-        rest. The last filing takes the place of one that goes: order within a second means nothing.
+        Drops stale filings, removes expired keys, files keys anew that live beyond this second, and leaves the rest.
+        The last filing takes the place of a dropped one: order within a second means nothing.
         """
         items = self.items
         removed = 0
@@ -455,11 +456,11 @@ class ExpiringMap:
         return cursor, removed
 
     def _drop_stale(self, second: int, bucket: list[Any], cursor: int, limit: int) -> int:
-        """Look at up to ``limit`` filings of a bucket from ``cursor`` on and drop the stale ones; the new cursor.
+        """Drop the stale ones of up to ``limit`` filings of a bucket, from ``cursor`` on. Return the new cursor.
 
-        The last filings take the places of those that go, as in ``_visit``: the cursor stands before them.
+        The last filings take the places of the dropped ones, as in ``_visit``: the cursor is before them.
         """
-        here = bucket[cursor : cursor + 2 * limit]  # holds the keys that go until all is done
+        here = bucket[cursor : cursor + 2 * limit]  # holds the dropped keys until all is done
         valid = self._valid(here)
         stale = valid.count(0)
         if not stale:
@@ -483,11 +484,11 @@ class ExpiringMap:
         return cursor
 
     def _valid(self, filings: list[Any]) -> list[int]:
-        """Of filings that were copied out of a bucket: 0 for each that is stale."""
+        """Return 0 for each stale filing, for filings that were copied out of a bucket."""
         return references(filings[1::2])
 
     def _settle(self) -> None:
-        """Pay for the compaction that keys gone or filed anew make due."""
+        """Pay for the compaction that is due because keys were removed or filed anew."""
         if not self._visiting.acquire(blocking=False):
             return
         try:
@@ -509,7 +510,7 @@ class ExpiringMap:
                 self._stale_and_credit = self._credit = SPARE_FILINGS // 2
 
     def _compact(self, payments: int) -> None:
-        """Go on with the pass that drops stale filings, while there are too many; renew the credit."""
+        """Go on with the pass that drops stale filings, while there are too many. Then renew the credit."""
         limit = COMPACT_SHARE * payments
         while limit > 0 and self.stale > len(self.items) + SPARE_FILINGS:
             if not self._unvisited:
@@ -527,15 +528,15 @@ class ExpiringMap:
             if bucket is None or self._cursor >= len(bucket):
                 self._unvisited.pop()
                 self._cursor = 0
-        # A delete turns one key into one stale filing: half the distance to the bound is how many may come unchecked.
+        # A delete turns one key into one stale filing: so half the distance to the bound may be deleted unchecked.
         credit = max(COMPACT_EVERY, (len(self.items) + SPARE_FILINGS - self.stale) // 2)
         self._stale_and_credit, self._credit = self.stale + credit, credit
 
     def _make_room(self, max_items: int) -> None:
-        """Evict until the bound holds. The key just stored is not filed yet, so it is never the one that goes.
+        """Evict until the bound holds. The key just stored is not filed yet, so it is never evicted.
 
-        At most ``EVICT_SLICE`` filings are visited: where the first ones to come up were all moved later or deleted,
-        the map passes its bound until the next writes have caught up, by one key in ``EVICT_SLICE`` at the most.
+        At most ``EVICT_SLICE`` filings are visited. If their keys were all moved later or deleted, the map passes its
+        bound until the next writes have caught up, by one key in ``EVICT_SLICE`` at the most.
         """
         excess = len(self.items) - max_items
         if excess <= 0 or not self._visiting.acquire(blocking=excess > EVICT_SLICE):
@@ -554,7 +555,7 @@ class ExpiringMap:
             self._visiting.release()
 
     def _rebuild_heap(self) -> None:
-        """Take the seconds without a bucket off the heap once they outnumber the others."""
+        """Take the seconds without a bucket off the heap once they outnumber the seconds with one."""
         if len(self._heap) <= 2 * len(self._buckets) + SPARE_SECONDS:
             return
         with self._heap_lock:

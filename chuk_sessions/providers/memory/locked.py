@@ -1,11 +1,11 @@
 """The expiring map on a Python without a GIL: the same operations, one at a time.
 
 ``expiring_map`` and ``user_index`` make adjacent statements atomic between threads by the GIL. A free-threaded build
-has none, so each operation of more than one step takes a lock there. One lock guards a map; the sessions of a sandbox,
-its users and its aliases share that of the map of sessions. Nobody waits while holding one, as operations never
-suspend. An operation that looks at an item once (``ExpiringMap.get``) takes none.
+has no GIL, so each operation of more than one step takes a lock there. One lock guards a map. The sessions of a
+sandbox, its users and its aliases share the lock of the map of sessions. No operation waits while it holds a lock,
+because operations never suspend. An operation that looks at an item once (``ExpiringMap.get``) takes no lock.
 
-A store asks whether there is a GIL when it is made. With one, this module is not imported.
+A store asks whether there is a GIL when it is made. With a GIL, this module is not imported.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ R = TypeVar("R")
 
 
 def locked(operation: Callable[Concatenate[Any, P], R]) -> Callable[Concatenate[Any, P], R]:
-    """Give the operation under the lock of its object."""
+    """Make the operation run under the lock of its object."""
 
     @wraps(operation)
     def call(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -37,7 +37,7 @@ def locked(operation: Callable[Concatenate[Any, P], R]) -> Callable[Concatenate[
 def async_locked(
     operation: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]],
 ) -> Callable[Concatenate[Any, P], Coroutine[Any, Any, R]]:
-    """Give the operation, which never suspends, under the lock of its object."""
+    """Make the operation, which never suspends, run under the lock of its object."""
 
     @wraps(operation)
     async def call(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -74,13 +74,13 @@ class LockedMap(ExpiringMap):
     second_from = locked(ExpiringMap.second_from)
 
     def _valid(self, filings: list[Any]) -> list[int]:
-        """By the entries of their keys: without a GIL, ``references`` may be wrong."""
+        """Ask the entries of the keys: without a GIL, ``references`` may be wrong."""
         gone = (None, 0.0, None)
         keys = zip(filings[::2], filings[1::2], strict=True)
         return [int(self.items.get(key, gone)[2] is filing) for key, filing in keys]
 
     def sweep(self) -> Iterator[int]:
-        """See ``ExpiringMap.sweep``; others may come between two steps."""
+        """See ``ExpiringMap.sweep``; other threads may run between two steps."""
         steps = super().sweep()
         while True:
             with self.lock:

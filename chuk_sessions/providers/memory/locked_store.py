@@ -18,7 +18,7 @@ class LockedSessionStore(MemorySessionStore):
 
     @property
     def lock(self) -> Any:
-        """That of the map, which is another one in a forked child."""
+        """The lock of the map, which is another lock in a forked child."""
         return self._map.lock
 
     create = async_locked(MemorySessionStore.create)
@@ -30,7 +30,7 @@ class LockedSessionStore(MemorySessionStore):
     extend = async_locked(MemorySessionStore.extend)
     delete = async_locked(MemorySessionStore.delete)
     renew = async_locked(MemorySessionStore.renew)
-    # The steps of what goes through many sessions, and lets others come between.
+    # The steps of operations on many sessions, which let other threads run between two steps.
     _is_live = locked(MemorySessionStore._is_live)
     _page = locked(MemorySessionStore._page)
     _part = locked(MemorySessionStore._part)

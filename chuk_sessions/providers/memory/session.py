@@ -1,4 +1,4 @@
-"""A session as the memory store holds it: changed in place, and never handed out."""
+"""A session in the memory store: changed in place, and never handed out."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["StoredSession", "record_of"]
 
 @dataclass(slots=True, eq=False)
 class StoredSession:
-    """What the map of sessions holds: changed in place, never handed out, and equal to itself alone."""
+    """A session in the map of sessions: changed in place, never handed out, and equal to itself alone."""
 
     session_id: str
     user_id: str | None
@@ -22,16 +22,16 @@ class StoredSession:
     accessed: float
     document: str
     idle: float = 0.0
-    end: float = 0.0  # of a session with ``idle``: when it ends however often it is touched
-    last: float = 0.0  # the same by the clock that rules expiry
+    end: float = 0.0  # for a session with ``idle``: when it ends however often it is touched
+    last: float = 0.0  # the same time by the clock that rules expiry
 
     def touch(self, now: float) -> None:
-        """Set the time of last access, unless it is later."""
+        """Set the time of last access to ``now``, unless it is later."""
         if now > self.accessed:
             self.accessed = now
 
     def merge(self, metadata: Metadata) -> None:
-        """Set the keys of ``metadata``; in one step for all threads. Raises MetadataError for what cannot be stored."""
+        """Set the keys of ``metadata``, in one step for all threads. Raises MetadataError if they cannot be stored."""
         while True:
             before = self.document
             after = merge_document(before, metadata)
@@ -40,7 +40,7 @@ class StoredSession:
                 return
 
     def increment(self, field: str, amount: int) -> int:
-        """See ``SessionStore.increment``; in one step for all threads."""
+        """Increment as ``SessionStore.increment``, in one step for all threads."""
         while True:
             before = self.document
             value = counted(decode_document(before), field, amount)
@@ -51,7 +51,7 @@ class StoredSession:
 
 
 def record_of(session: StoredSession) -> SessionRecord:
-    """A copy of the session, as stores hand it out."""
+    """Make a copy of the session that stores may hand out."""
     metadata = decode_document(session.document)
     record = SessionRecord(session.user_id, session.created, session.expires, session.accessed, metadata)
     if session.idle:

@@ -1,4 +1,4 @@
-"""What one process keeps in memory: values, and the sessions of each sandbox."""
+"""The memory of one process for values, and for the sessions of each sandbox."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Sandbox = tuple[ExpiringMap, UserIndex[StoredSession], ExpiringMap]
 
 
 class Opened:
-    """That a sandbox is open: all who use it hold this, and it goes with the last of them."""
+    """Shows that a sandbox is open: all users of the sandbox hold this object, so it ends with the last of them."""
 
     __slots__ = ("__weakref__",)
 
@@ -31,20 +31,20 @@ class Opened:
 class MemoryStore:
     """Keep values, and the sessions of each sandbox, in the memory of this process.
 
-    Expired items are removed while an event loop runs that wrote or opened the store, idle or not. A sandbox that
-    nobody has open takes no memory once its last session has gone. Event loops of several threads may share the store;
-    on a Python without a GIL its operations take locks. A forked child has a copy of it, whatever threads of the parent
-    were doing.
+    Expired items are removed while an event loop runs that wrote or opened the store, idle or not. A sandbox that is
+    not open takes no memory once its last session has gone. Event loops of several threads may share the store; on a
+    Python without a GIL its operations take locks. A forked child has a copy of the store, whatever threads of the
+    parent were doing at the fork.
 
     Args:
-        max_items: How many values, and for themselves how many sessions of each sandbox, it may hold. One more evicts
-            what would expire first. None: no bound.
-        default_ttl: How many seconds ``set`` gives a value.
-        clock: Rules expiry: gives seconds from zero up, and never runs backwards. The default is what
-            ``time.monotonic`` is when the store is made, so that a library which replaces that in a test moves the time
-            of the stores made there.
-        wall_clock: Rules the timestamps of sessions: gives seconds since the epoch. The default is ``time.time``,
-            likewise.
+        max_items: How many values, and separately how many sessions of each sandbox, the store may hold. One more
+            evicts the item that would expire first. None: no bound.
+        default_ttl: How many seconds a value lives that ``set`` stores.
+        clock: Rules expiry: gives seconds from zero up, and never runs backwards. The default is the function that
+            ``time.monotonic`` is when the store is made: if a library replaces this function in a test, it moves the
+            time of the stores made there.
+        wall_clock: Rules the timestamps of sessions: gives seconds since the epoch. The default is ``time.time``, taken
+            when the store is made.
 
     Raises:
         ValueError: ``max_items`` is below 1.
@@ -65,17 +65,17 @@ class MemoryStore:
         self.values = self._new_map(default_ttl)
         self._sessions: dict[str, Sandbox] = {}
         self._opened: dict[str, weakref.ref[Opened]] = {}
-        self._opening = threading.RLock()  # of both; a finalizer that runs meanwhile may give up a sandbox
+        self._opening = threading.RLock()  # guards both dicts; a finalizer that runs meanwhile may release a sandbox
         _stores.add(self)
 
     def sessions(self, sandbox_id: str) -> Sandbox:
-        """Return what holds the sessions of one sandbox.
+        """Return the containers of the sessions of one sandbox.
 
         Args:
             sandbox_id: The sandbox.
 
         Returns:
-            The map of its sessions, which user has which, and the ids that are aliases for a while.
+            The map of sessions, the index of users, and the map of aliases.
         """
         with self._opening:
             if sandbox_id not in self._sessions:
@@ -83,13 +83,13 @@ class MemoryStore:
             return self._sessions[sandbox_id]
 
     def open(self, sandbox_id: str) -> tuple[Sandbox, Opened]:
-        """Return what holds the sessions of one sandbox, for somebody who goes on using it.
+        """Return the containers of the sessions of one sandbox, for a caller that goes on using them.
 
         Args:
             sandbox_id: The sandbox.
 
         Returns:
-            What ``sessions`` gives, and what must be held for as long as that is used.
+            The result of ``sessions``, and an object that the caller must hold for as long as it uses the result.
         """
         with self._opening:
             sandbox = self.sessions(sandbox_id)
@@ -121,7 +121,7 @@ class MemoryStore:
         return partial(_release, weakref.ref(self), sandbox_id)
 
     def _release(self, sandbox_id: str) -> None:
-        """Forget a sandbox without sessions that nobody has open."""
+        """Forget a sandbox that has no sessions and is not open."""
         with self._opening:
             if self._who_has(sandbox_id) is None and sandbox_id in self._sessions:
                 items, _, aliases = self._sessions[sandbox_id]
@@ -130,7 +130,7 @@ class MemoryStore:
                     self._opened.pop(sandbox_id, None)
 
     def _begin_in_child(self) -> None:
-        """After a fork, which may have come while a thread of the parent was in the middle of anything."""
+        """Renew locks and indexes after a fork: a thread of the parent may have been in the middle of any operation."""
         self._opening = threading.RLock()
         self._renew(None, self.values)
         for sandbox_id, (items, users, aliases) in list(self._sessions.items()):
@@ -142,7 +142,7 @@ class MemoryStore:
     def _renew(self, sandbox_id: str | None, items: ExpiringMap, and_then: Callable[[], object] | None = None) -> None:
         begin_in_child(items, and_then)
         release = None if sandbox_id is None else self._releasing(sandbox_id)
-        items.on_new_second = Sweeper(items, release).arm  # the loops of the other one are the parent's
+        items.on_new_second = Sweeper(items, release).arm  # the old sweeper has the loops of the parent
         if self.locked:
             share_new_lock(items)
 
@@ -154,12 +154,12 @@ def _release(store: weakref.ref[MemoryStore], sandbox_id: str, *_: object) -> No
 
 
 def has_gil() -> bool:
-    """Whether one thread at a time runs Python, as everywhere but on a free-threaded build."""
+    """Tell whether only one thread at a time runs Python, as on every build but a free-threaded one."""
     return sys._is_gil_enabled() if hasattr(sys, "_is_gil_enabled") else True
 
 
 def locked_map() -> type[ExpiringMap]:
-    """The map for threads without a GIL; imported only where there is none."""
+    """Return the map for threads without a GIL; it is imported only where there is no GIL."""
     from chuk_sessions.providers.memory.locked import LockedMap
 
     return LockedMap

@@ -19,7 +19,7 @@ from chuk_sessions.stores.contract import Existing, postponed, taken
 
 __all__ = ["MemorySessionStore"]
 
-STEP = 200  # sessions that are read or ended at a time: others are served in between
+STEP = 200  # sessions that are read or ended at a time: other tasks run in between
 
 
 class MemorySessionStore:
@@ -38,7 +38,7 @@ class MemorySessionStore:
         user_id: str | None,
         lifetime: float,
         metadata: Metadata,
-        limit: int = 0,  # no keywords here and in ``update``: the call of a function that has some takes longer
+        limit: int = 0,  # not keyword-only here and in ``update``: keyword-only parameters make a call slower
         idle: float = 0,
     ) -> Existing | None:
         document = encode_document(metadata)
@@ -126,7 +126,7 @@ class MemorySessionStore:
                     session.document = after
                     break
         now = self._wall_clock()
-        if now > session.accessed:  # written flat, as the map's own calls are
+        if now > session.accessed:  # written flat, like the calls of the map
             session.accessed = now
         if session.idle:
             self._stay(entry, now)
@@ -148,7 +148,7 @@ class MemorySessionStore:
             if session.idle:
                 end, last = session.end, session.last
                 ends, lasts = postponed(end, lifetime), last + lifetime
-                if session.end is end and session.last is last:  # no call from here to the two lines after it
+                if session.end is end and session.last is last:  # no call from here to the end of the next two lines
                     session.end = ends
                     session.last = lasts
                     self._touch(entry, self._wall_clock())
@@ -159,11 +159,11 @@ class MemorySessionStore:
         return False
 
     def _retime(self, session_id: str, lifetime: float) -> bool:
-        """``extend`` from now; in one step for all threads."""
+        """Extend from now, in one step for all threads."""
         while (entry := self._live(session_id)) is not None:
             session, now, clock = entry[0], self._wall_clock(), self._clock()
             left, end = lifetime, postponed(now, lifetime)
-            if session.idle:  # other threads go by these two as soon as they see the new entry
+            if session.idle:  # other threads use these two fields as soon as they see the new entry
                 session.end, session.last = end, clock + lifetime
                 left = min(lifetime, max(deadline_of(entry) - clock, session.idle))
             if self._replace(session, entry, clock + left, min(end, now + left)):
@@ -172,7 +172,7 @@ class MemorySessionStore:
         return False
 
     def _replace(self, session: StoredSession, entry: Entry, deadline: float, expires: float) -> bool:
-        """Give a session another deadline, by both clocks; False if another thread was first."""
+        """Give a session another deadline, by both clocks. Return False if another thread was first."""
         items, name, earlier = self._entries, session.session_id, deadline < entry[2]
         new = (session, deadline, deadline if earlier else entry[2])
         try:
@@ -203,7 +203,7 @@ class MemorySessionStore:
         limit: int = 0,
     ) -> str | None:
         if metadata is not None:
-            encode_document(metadata)  # or an error, before anything changes
+            encode_document(metadata)  # raises its error before anything changes
         while (entry := self._live(session_id)) is not None:
             session: StoredSession = entry[0]
             name, owner = session.session_id, session.user_id
@@ -224,7 +224,7 @@ class MemorySessionStore:
         return None
 
     def _make_room(self, user_id: str, kept: StoredSession, limit: int) -> None:
-        """End the oldest sessions of a user but the one that is kept, until there are so many; 0: any number."""
+        """End the oldest sessions of a user except ``kept``, until ``limit`` are left; a limit of 0 ends none."""
         full = 0 < limit < self._users.count(user_id)
         others = [each for each in self._live_of(user_id) if each is not kept] if full else []
         for each in others[: max(0, len(others) - limit + 1)]:
@@ -235,11 +235,11 @@ class MemorySessionStore:
     ) -> bool:
         """Give a session of ``owner`` a new id, and a user, in one step for all threads.
 
-        False if the old id has not that entry any more, or the session another owner.
+        Returns False if the old id does not have that entry any more, or if the session has another owner.
         """
         items, aliases = self._entries, self._aliases.items
         session, deadline = entry[0], deadline_of(entry) + 0.0  # a filing is an object of its own
-        until = self._clock() + grace  # whatever becomes of the session: it may be extended
+        until = self._clock() + grace  # does not depend on the session's deadline, which may be extended
         moved, alias = (session, deadline, deadline), (new_id, until, until)
         try:
             if items[session_id] is not entry or session.user_id is not owner:
@@ -260,7 +260,7 @@ class MemorySessionStore:
         return True
 
     def _end(self, session: StoredSession) -> bool:
-        """Remove a session under the id that it has by now; False if it is not there any more."""
+        """Remove a session under its current id. Return False if it does not exist any more."""
         name = session.session_id
         while not self._map.remove(name, session):
             if session.session_id is name:
@@ -270,7 +270,7 @@ class MemorySessionStore:
         return True
 
     async def list_user(self, user_id: str) -> list[tuple[str, SessionRecord]]:
-        runs: list[list[tuple[str, SessionRecord]]] = []  # each oldest first, in steps, as sorting all would be one
+        runs: list[list[tuple[str, SessionRecord]]] = []  # each oldest first: one sort of all would be a long step
         async for page in self._pages_of(self._users.of(user_id), STEP):
             page.sort(key=_created)
             if runs and page and _created(runs[-1][-1]) <= _created(page[0]):
@@ -296,7 +296,7 @@ class MemorySessionStore:
         sessions.reverse()
         while sessions:
             part = sessions[: -STEP - 1 : -1]
-            del sessions[-STEP:]  # what ends is freed here, a part at a time: at the end it would be all at once
+            del sessions[-STEP:]  # frees the ended sessions a part at a time, and not all at once at the end
             ended += self._end_some([session for session in part if session not in kept])
             if sessions:
                 await asyncio.sleep(0)
@@ -334,10 +334,10 @@ class MemorySessionStore:
             self._stay(entry, now)
 
     def _stay(self, entry: Entry, now: float) -> None:
-        """Move the deadline of a session that has an idle time: at every touch, as that costs nothing here.
+        """Move the deadline of a session that has an idle time. Every touch does so, because it costs nothing here.
 
-        By the clock that rules expiry: the other one may be set while the session is in use. If another thread was
-        first, that one moved it.
+        The deadline is by the clock that rules expiry: the wall clock may be set while the session is in use. If
+        another thread was first, that thread has moved the deadline.
         """
         session: StoredSession = entry[0]
         clock = self._clock()
@@ -347,7 +347,7 @@ class MemorySessionStore:
             session.expires = min(session.end, now + deadline + later - clock)
 
     def _list(self, user_id: str, session: StoredSession) -> None:
-        """Leave a session in the index if it is live, whatever other threads do to it meanwhile."""
+        """List a session if it is live, whatever other threads do to it meanwhile."""
         while True:
             self._users.add(user_id, session)
             if self._is_live(session):
@@ -384,7 +384,7 @@ class MemorySessionStore:
     async def _pages_of(
         self, sessions: list[StoredSession], batch: int
     ) -> AsyncIterator[list[tuple[str, SessionRecord]]]:
-        """Those of the sessions that live, so many at a time; others come between two steps."""
+        """Yield the live ones of the sessions, ``batch`` at a time; other tasks run between two steps."""
         for some in slices(sessions, batch):
             page: list[tuple[str, SessionRecord]] = []
             for part in slices(some, STEP):
@@ -407,7 +407,7 @@ class MemorySessionStore:
         return total
 
     async def aclose(self) -> None:
-        """Nothing is held: the sessions belong to the process."""
+        """Do nothing: the sessions belong to the process."""
 
     async def sweep(self) -> int:
         removed = 0
@@ -417,7 +417,7 @@ class MemorySessionStore:
         return removed
 
     def cached(self) -> int:
-        """Live sessions; some that expired within the last second may still be among them."""
+        """Count the live sessions; the number may include sessions that expired within the last second."""
         for _ in islice(self._map.sweep(), 4):
             pass
         return len(self._map)

@@ -1,4 +1,4 @@
-"""Removing what has expired from a map that nobody writes to."""
+"""Removes expired items from a map that no caller writes to."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ from chuk_sessions.providers.memory.expiring_map import SWEEP_SLICE, ExpiringMap
 
 __all__ = ["Sweeper"]
 
-LONGEST_NAP = 3600.0  # seconds: a sweep is looked for at least this often, whatever the deadlines say
-SHORTEST_NAP = 0.001  # seconds between two slices of a long sweep, for everybody else on the loop
+LONGEST_NAP = 3600.0  # seconds: the timer comes at least this often, whatever the deadlines are
+SHORTEST_NAP = 0.001  # seconds between two slices of a long sweep, for the other tasks of the loop
 
 Loop = asyncio.AbstractEventLoop
 
 
 class Sweeper:
-    """Removes expired items from a map when nobody writes to it, a slice per turn of the event loop.
+    """Removes expired items from a map when no caller writes to it, a slice per turn of the event loop.
 
-    Each loop that wrote to the map or opened it has one timer while the map holds anything: a loop may end or stop at
-    any time, and its timer with it. ``emptied`` is called after a sweep that has left nothing.
+    Each loop that wrote to the map or opened it has one timer while the map holds anything, because each loop may end
+    or stop at any time, and its timer with it. ``emptied`` is called after a sweep that left the map empty.
     """
 
     def __init__(self, items: ExpiringMap, emptied: Callable[[], object] | None = None) -> None:
         self._items = weakref.ref(items, self._disarm)
         self._emptied = emptied
-        # By loop: when its timer is due, and the timer, which holds the loop and so is not held here.
+        # By loop: when its timer is due, and a weak reference to the timer, because the timer holds the loop.
         self._timers: weakref.WeakKeyDictionary[Loop, tuple[float, weakref.ref[asyncio.TimerHandle]]]
         self._timers = weakref.WeakKeyDictionary()
 
     def arm(self) -> None:
-        """See to it that the running loop sweeps when the map's first second is due."""
+        """Make sure that the running loop sweeps when the first second of the map is due."""
         items = self._items()
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
-            return  # used without a loop: writers reclaim
+            return  # the map is used without a loop: writers reclaim
         if items is None:
             return
         armed = self._timers.get(loop)
@@ -48,7 +48,7 @@ class Sweeper:
         self._schedule(loop, items)
 
     def _disarm(self, *_: object) -> None:
-        """Cancel the timer of the running loop. That of another loop finds that the map has gone."""
+        """Cancel the timer of the running loop. The timer of another loop will find that the map has gone."""
         try:
             armed = self._timers.pop(asyncio.get_running_loop(), None)
         except RuntimeError:

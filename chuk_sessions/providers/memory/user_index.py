@@ -1,10 +1,10 @@
-"""Which sessions a user has, for the memory store.
+"""The index of the sessions of users, for the memory store.
 
-Most users have one session, which stands for itself; a user with more gets a dict of them, in the order of their
-coming. Whatever ends a session takes it out (the map tells of those that expire or are evicted), so that the index is
-no larger than what the map holds.
+Most users have one session, which is stored directly. A user with more sessions has a dict of them, in the order in
+which they came. Every operation that ends a session removes it here, and the map reports sessions that expire or are
+evicted. So the index is no larger than the map.
 
-Threads may share it under the GIL without a lock: what must be atomic stands in adjacent statements with no call
+Threads may share the index under the GIL without a lock: statements that must be atomic are adjacent and have no call
 between them, see ``expiring_map``. A user is in ``one`` or in ``many``, or has no session at all.
 """
 
@@ -17,7 +17,7 @@ __all__ = ["UserIndex"]
 
 
 class Owned(Hashable, Protocol):
-    """What is listed: it knows its user, and is equal to itself alone."""
+    """An object in the index: it knows its user, and is equal to itself alone."""
 
     user_id: str | None
 
@@ -26,7 +26,7 @@ S = TypeVar("S", bound=Owned)
 
 
 class UserIndex(Generic[S]):
-    """Sessions by user. A session is in it by identity, whatever its id."""
+    """Holds sessions by user. A session is in the index by identity, whatever its id."""
 
     __slots__ = ("many", "one")
 
@@ -35,7 +35,7 @@ class UserIndex(Generic[S]):
         self.many: dict[str, dict[S, None]] = {}
 
     def add(self, user_id: str, session: S) -> None:
-        """List a session of that user; nothing changes if it is listed."""
+        """List a session of that user; do nothing if it is listed."""
         one, many = self.one, self.many
         while True:
             if user_id in many:
@@ -51,7 +51,7 @@ class UserIndex(Generic[S]):
                 return
 
     def discard(self, session: S) -> None:
-        """Take a session out, if it is in."""
+        """Remove a session, if it is listed."""
         user_id, one, many = session.user_id, self.one, self.many
         if user_id is None:
             return
@@ -65,16 +65,16 @@ class UserIndex(Generic[S]):
             del one[user_id]
 
     def all(self) -> list[S]:
-        """The sessions of all users."""
+        """Return the sessions of all users."""
         return [*list(self.one.values()), *(each for several in list(self.many.values()) for each in list(several))]
 
     def count(self, user_id: str) -> int:
-        """How many sessions of a user are listed; some may have expired."""
+        """Count the listed sessions of a user; some may have expired."""
         many = self.many.get(user_id)
         return len(many) if many is not None else int(user_id in self.one)
 
     def of(self, user_id: str) -> list[S]:
-        """The sessions of a user, in the order of their coming; some may have expired."""
+        """Return the sessions of a user, in the order in which they came; some may have expired."""
         one, many = self.one, self.many
         if user_id in many:
             return list(many[user_id])

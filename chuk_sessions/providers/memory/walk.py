@@ -1,10 +1,10 @@
-"""Going through the sessions of a map while it changes, without a copy of it: by its index of deadlines.
+"""Goes through the sessions of a map while the map changes, without a copy of it: by its index of deadlines.
 
-The walk goes from the first second to the last, and within a bucket from its end to its begin. Both ways agree with how
-the map moves filings (see ``expiring_map``): one that is filed anew because its deadline was moved later stands under a
-later second than before, and one that takes the place of another in its bucket comes from the end. So what has not
-been looked at stays ahead, and some may come twice. A deadline that is moved earlier may pass from before the walk to
-behind it.
+The walk goes from the first second to the last, and within a bucket from its end to its begin. Both directions agree
+with the moves of filings in the map (see ``expiring_map``). If a key is filed anew because its deadline was moved
+later, its new second is a later one. If a filing takes the place of another in its bucket, it comes from the end. So
+every filing that was not looked at stays ahead of the walk, and some filings may come twice. A deadline that is moved
+earlier may pass from ahead of the walk to behind it.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from chuk_sessions.providers.memory.session import StoredSession
 __all__ = ["PART", "Walk"]
 
 PART = 500  # filings that are looked at in one step
-GAP = 1000  # seconds without a bucket that are tried one by one; the next bucket is then looked for among all
+GAP = 1000  # seconds without a bucket that are tried one by one; after them the next bucket is found among all
 
 
 class Walk:
-    """One walk over the sessions of a map; each that is there all the while comes at least once."""
+    """Walks once over the sessions of a map. A session that exists all the time comes at least once."""
 
     def __init__(self, items: ExpiringMap) -> None:
         self._map = items
-        self._second = 0  # the one whose bucket is looked at
+        self._second = 0  # the second of the current bucket
         self._ahead: int | None = None  # places at the begin of that bucket that are not looked at yet; None: all
         items.look_at_index()
 
     def part(self) -> list[StoredSession] | None:
-        """The next sessions, maybe none; None at the end. In one step for all threads. Some may have expired."""
+        """Return the next sessions, maybe none, in one step for all threads; None at the end. Some may have expired."""
         found: list[StoredSession] = []
         left = PART
         while left > 0:
@@ -50,13 +50,13 @@ class Walk:
         return found
 
     def _sessions(self, filings: list[object]) -> list[StoredSession]:
-        """Those of the valid filings."""
+        """Return the sessions of the valid filings."""
         entries = self._map.items
         pairs = [(entries.get(key), filing) for key, filing in zip(filings[::2], filings[1::2], strict=True)]
         return [entry[0] for entry, filing in pairs if entry is not None and entry[2] is filing]
 
     def _next_second(self) -> int | None:
-        """The first second from this one on that has a bucket."""
+        """Find the first second with a bucket, from the current one on."""
         for second in range(self._second, self._second + GAP):
             if self._map.bucket_of(second) is not None:
                 return second
