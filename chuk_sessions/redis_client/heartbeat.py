@@ -1,9 +1,9 @@
-"""Checking a connection that nobody uses, so that a flow that a middlebox forgot is found before a call pays for it.
+"""Checks an idle connection, so that a flow that a middlebox has forgotten is found before a call pays for it.
 
-One timer for each connection, which comes once per ``heartbeat`` seconds, whatever the number of commands: nothing is
-done when a command is sent. If nothing was written since the last time and nothing is under way, the connection sends
-a PING. It is ended if no answer comes within the time that a command may take; its owner then makes another one. (A
-shorter time would end connections to servers that are busy, and with them calls that only had to wait.)
+Each connection has one timer, which comes once per ``heartbeat`` seconds, whatever the number of commands: nothing is
+done when a command is sent. If nothing was written since the timer came last, and nothing is in flight, the connection
+sends a PING. If no answer comes within the timeout of a command, the connection is ended, and its owner makes another
+one. (A shorter time would end connections to busy servers, and with them calls that only had to wait.)
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ class Heartbeat:
         self._context = contextvars.Context()  # empty: a timer must not keep the first caller's variables alive
         self._writes = connection.writes  # when the timer came last
         self._question: asyncio.Future[Reply] | None = None
-        self._overdue = 0.0  # when the answer to it must be there
+        self._overdue = 0.0  # when the answer to the question must be there
         self._timer = self._after(period)
 
     def stop(self) -> None:
-        """Ask no more. Called when the connection has ended."""
+        """Stop asking. Called when the connection has ended."""
         self._timer.cancel()
 
     def _after(self, seconds: float) -> asyncio.TimerHandle:
@@ -54,7 +54,7 @@ class Heartbeat:
     def _beat(self, due: float) -> None:
         try:
             self._look(due)
-        except BaseException:  # the next time comes all the same
+        except BaseException:  # the timer must come again all the same
             self._timer = self._after(self._period)
             raise
 
@@ -69,7 +69,7 @@ class Heartbeat:
             self._question = connection.request(b"PING")
             self._question.add_done_callback(self._on_answer)
             self._overdue = self._loop.time() + self._timeout
-            self._writes += 1  # that of the PING
+            self._writes += 1  # the write of the PING
         self._timer = self._after(self._period)
 
     def _wait_on(self, due: float) -> None:

@@ -1,9 +1,9 @@
 """Large commands of one server, over a connection of their own that lasts as long as there are any.
 
-On a connection everything is answered in order, and a command's bytes must not be parted: whoever comes after 15 MB on
-a slow link waits for all of them. And a server ends the connection over a value that is larger than its
-``proto-max-bulk-len``. So neither happens on the connection that all callers share. One large command at a time is
-under way, so that an error reply is that command's, also if the server hangs up after it.
+A connection answers everything in order, and the bytes of a command must be adjacent: a command after 15 MB on a slow
+link waits for all of them. And a server ends the connection when a value is larger than its ``proto-max-bulk-len``. So
+neither may happen on the connection that all callers share. Only one large command is in flight at a time. So an error
+reply belongs to that command, also if the server hangs up after it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SO_FAR = ("written", "writes", "reconnects", "timeouts")
 
 
 class Lane:
-    """For large commands. ``make`` gives a node for the same server."""
+    """Sends large commands. ``make`` makes a node for the same server."""
 
     def __init__(self, make: Callable[[], Node]) -> None:
         self._make = make
@@ -31,18 +31,18 @@ class Lane:
         self._past = dict.fromkeys(SO_FAR, 0)
 
     def submit(self, command: Command) -> None:
-        """Send a command here."""
+        """Send a command over the own connection."""
         if self._node is None:
             self._node = self._make()
         self._node.submit(command)
 
     def number(self, name: str) -> int:
-        """What this adds to a number of the node."""
+        """Return the part of the lane in a number of the node."""
         now: int = 0 if self._node is None else getattr(self._node, name)
         return self._past.get(name, 0) + now
 
     def is_waiting(self) -> bool:
-        """Whether there are commands."""
+        """Tell whether there are commands."""
         return self._node is not None and self._node.is_waiting()
 
     def move_waiting(self, to: deque[Command]) -> None:

@@ -1,4 +1,4 @@
-"""A log for what may happen again and again: a server that comes and goes must not fill it."""
+"""A log for repeated events: a server that comes and goes must not fill it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 __all__ = ["MAX_LINES", "LimitedLog"]
 
-MAX_LINES, PERIOD = 9, 60.0  # three outages in so many seconds are told line by line
+MAX_LINES, PERIOD = 9, 60.0  # lines, seconds: enough for every line of three outages in that time
 
 
 class LimitedLog:
@@ -17,7 +17,7 @@ class LimitedLog:
     def __init__(self, logger: logging.Logger, clock: Callable[[], float]) -> None:
         self._logger = logger
         self._clock = clock
-        self._logged: deque[float] = deque(maxlen=MAX_LINES)  # when
+        self._logged: deque[float] = deque(maxlen=MAX_LINES)  # when each of the last lines was logged
         self._left_out = 0
 
     def line(self, level: int, text: str) -> None:

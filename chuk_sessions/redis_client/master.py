@@ -19,10 +19,10 @@ __all__ = ["Master", "Ownership"]
 
 
 class Ownership(NamedTuple):
-    """What a server has, to compare with: as long as it is the same, so are the keys that belong there.
+    """The claim of a server, for comparison: as long as it is equal, the same keys belong to the server.
 
-    ``reconnects`` counts the connections before this one: behind another, the server may be another one, or have been
-    restarted. ``epoch`` and ``slots`` are as ``parse_claim`` gives them; a lone server has none, and all keys.
+    ``reconnects`` counts the connections before this one: over a new connection the server may be another one, or may
+    have been restarted. ``epoch`` and ``slots`` come from ``parse_claim``; a lone server has neither, and has all keys.
     """
 
     reconnects: int
@@ -31,19 +31,19 @@ class Ownership(NamedTuple):
 
     @property
     def is_moving(self) -> bool:
-        """Whether a slot is on its way from the server or to it."""
+        """Whether a slot is moving from the server or to it."""
         return any("[" in slot for slot in self.slots)
 
     @property
     def is_taking(self) -> bool:
-        """Whether a slot is on its way to the server."""
+        """Whether a slot is moving to the server."""
         return any("-<-" in slot for slot in self.slots)
 
 
 class Master:
-    """A server that takes writes. Commands go to it and to no other, whatever their keys.
+    """Sends commands to one server that takes writes, and to no other server, whatever their keys.
 
-    ``owner`` lives as long as this: the client, whose connections close when nobody has it any more.
+    ``owner`` is the client. It must live as long as this object, because its connections close when it is dropped.
     """
 
     def __init__(self, node: Node, node_of: Callable[[Argument], Node | None], in_cluster: bool, owner: object) -> None:
@@ -57,21 +57,24 @@ class Master:
 
     @property
     def address(self) -> str:
-        """``host:port``, or what else the URL names a lone server by; without the password."""
+        """``host:port``, or another name of a lone server from the URL; without the password."""
         return self._node.address
 
     def has(self, key: Argument) -> bool:
-        """Whether commands of the client for ``key`` go here, as far as it knows now."""
+        """Tell whether commands of the client for ``key`` go to this server, as far as the client knows now."""
         return self._node_of(key) is self._node
 
     def call(self, *args: Argument, replay: Replay = Replay.NEVER) -> asyncio.Future[Reply]:
-        """Send one command here; as ``Client.call``, but that redirections are not followed: MOVED is a ServerError."""
+        """Send one command here, as ``Client.call``, but do not follow redirections: MOVED is a ServerError."""
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self._node.send(future, pack(args), replay, NO_SLOT)
         return future
 
     async def ownership(self) -> Ownership:
-        """What the server has now. Raises as ``call``, and ProviderError for a part of a cluster."""
+        """Ask for the server's claim now.
+
+        Raises as ``call``, and ProviderError if the server is a lone one by the URL, but in truth one of a cluster.
+        """
         if not self.in_cluster:
             await self._must_have_all()
             return Ownership(self._node.reconnects)
@@ -79,10 +82,10 @@ class Master:
         return Ownership(self._node.reconnects, epoch, slots)
 
     async def _must_have_all(self) -> None:
-        """ProviderError if the server, which the URL takes for a lone one, has only its part of a cluster's keys.
+        """Raise ProviderError if the server, a lone one by the URL, has only its part of a cluster's keys.
 
-        A command with a key is refused there if the key is elsewhere; a walk over all keys would find some and say
-        nothing. Every user may send HELLO; what does not know it (a proxy) is taken for a lone server.
+        Such a server refuses a command whose key is on another server. But a walk over all keys would silently find
+        only some of them. Every user may send HELLO. A server that does not know HELLO (a proxy) counts as a lone one.
         """
         try:
             told = as_dict(await self.call(b"HELLO", replay=Replay.READ))

@@ -1,19 +1,19 @@
 """The batches of scripts that calls may still join: one on a lone server, one for each slot in a cluster.
 
-A deployment makes its own at construction, so that what a cluster needs costs nothing on a lone server.
+A deployment makes its kind of container at construction, so that a lone server does not pay for the needs of a cluster.
 """
 
 from __future__ import annotations
 
 __all__ = ["OneBatch", "SlotBatches", "Tally"]
 
-MANY = 64  # batches: from then on it is worth looking for those that were written
+MANY = 64  # batches: with more it is worth looking for batches that were written
 
-OneBatch = list[object]  # of a lone server, all of whose keys are in slot 0: the batch, or None
+OneBatch = list[object]  # for a lone server, all of whose keys are in slot 0: the batch, or None
 
 
 class SlotBatches(dict[int, object]):
-    """The batch of each slot, None where there is none. Those that were written go once there are many."""
+    """Holds the batch of each slot, None where there is none. Once there are many, drops those that were written."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class SlotBatches(dict[int, object]):
 
 
 class Tally:
-    """How many scripts with a key for each caller were written, and how many keys they had."""
+    """Counts the batch scripts that were written, with a key for each caller, and the keys of these scripts."""
 
     __slots__ = ("keys", "scripts")
 

@@ -1,4 +1,4 @@
-"""How callers are told of a command that failed: with an error reply, or with the connection that was lost."""
+"""Tells callers of a command that failed: because of an error reply, or because the connection was lost."""
 
 from __future__ import annotations
 
@@ -15,21 +15,22 @@ INTERRUPTED = "an exception came amid the sending"
 
 
 def settle(command: Command, error: ProviderError) -> None:
-    """Tell whoever still waits for ``command``."""
+    """Give the error to the caller of ``command``, if it still waits."""
     if not command[0].done():
         command[0].set_exception(error)
 
 
 def settle_with_error(command: Command, error: ServerError) -> None:
-    """What an owner does with an error reply unless it knows better: the caller gets it."""
+    """Give an error reply to the caller: the default of an owner."""
     command[0].set_exception(error)
 
 
 def hand_on(commands: deque[Command], send: Callable[[Command], None]) -> None:
-    """Hand the commands on, from one queue to the next, in order.
+    """Move the commands from one queue to the next, in order.
 
-    If an exception comes amid that, the first that is left may be in both queues. Its caller is told: nothing is
-    written in the same turn of the loop, nor at all once nobody waits for it. The others stay.
+    If an exception comes in between, the first command that is left may be in both queues. Its caller gets NotSent,
+    which is true: nothing is written in the same turn of the loop, and no command is written once its caller waits no
+    more. The other commands stay in the queue.
     """
     try:
         while commands:
@@ -42,7 +43,7 @@ def hand_on(commands: deque[Command], send: Callable[[Command], None]) -> None:
 
 
 class SecondTry:
-    """Waits in the place of a caller whose command was sent, and is to be sent once more."""
+    """Waits in the place of a caller whose command was sent and will be sent once more."""
 
     __slots__ = ("_reason", "_replay", "_waiter")
 
@@ -52,15 +53,15 @@ class SecondTry:
         self._reason = reason
 
     def done(self) -> bool:
-        """Whether the caller has given up."""
+        """Tell whether the caller has given up."""
         return self._waiter.done()
 
     def set_result(self, result: Reply) -> None:
-        """Hand on the reply; if the key to delete was gone this time, one of the two removed it."""
+        """Pass the reply on. If a deletion did not find its key now, the first try counts as having removed it."""
         self._waiter.set_result(result or 1 if self._replay is Replay.DELETE else result)
 
     def set_exception(self, exception: Exception) -> None:
-        """Hand on the error; that the second try was not sent, or ran nothing, says nothing of the first."""
+        """Pass the error on. If the second try was not sent, or ran nothing, the outcome of the first is unknown."""
         if isinstance(exception, MissingScriptError):
             exception.lost = self._reason
         if isinstance(exception, NotSent):

@@ -1,7 +1,7 @@
-"""What a server can be, as seen from one event loop, and how it may become that.
+"""The states of a server, as seen from one event loop, and the transitions between them.
 
-A hook is told of every transition, for an operator's metrics. It is called inside the event loop, before any caller
-hears of it: it must be quick, and what it raises is logged and changes nothing.
+A hook is called at every transition, for an operator's metrics. It runs inside the event loop, before any caller learns
+of the transition, so it must be quick. An exception of a hook is logged and changes nothing.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ __all__ = ["FAILING", "TRANSITIONS", "Hook", "State"]
 
 
 class State(Enum):
-    """Of a server, as seen from here."""
+    """The state of a server, as seen from one event loop."""
 
     NEW = "new"  # never reached yet
     UP = "up"  # commands go to a connection
-    IDLE = "idle"  # the server closed the connection, which nobody used: the next command makes another one
+    IDLE = "idle"  # the server closed the unused connection: the next command makes another one
     RECONNECTING = "reconnecting"  # the connection was lost not long ago: commands wait for the next one
     DOWN = "down"  # commands fail at once, while attempts to connect go on
     CLOSED = "closed"  # for good
 
 
 FAILING = (State.DOWN, State.CLOSED)
-Line = tuple[int, str]  # its level in the log, its words
+Line = tuple[int, str]  # level in the log, text
 Hook = Callable[[str, State, State], None]  # gets the address of the server, the state before, the state now
 
 GONE: Line = (logging.ERROR, "{reason}; calls fail at once until it is back")
 BACK: Line = (logging.WARNING, "Redis at {address} is back{at}")
 
-# Every transition that there is, with the line that the log gets.
+# Every transition, with the line that the log gets.
 TRANSITIONS: dict[tuple[State, State], Line | None] = {
     (State.NEW, State.UP): None,
     (State.NEW, State.DOWN): GONE,  # a server that was never reached gets no grace
