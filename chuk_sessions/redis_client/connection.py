@@ -5,17 +5,18 @@ Rules this file keeps:
 * Replies match commands first in, first out. A command that was written keeps its place in ``_sent`` until its reply
   has been read, whether or not its caller still waits: no reply can reach another caller.
 * All commands of one turn of the loop leave in one write, by a callback that the first of them schedules. No timer.
-* At most ``max_in_flight`` commands and about ``MAX_BYTES_IN_FLIGHT`` bytes are written and unanswered, one write holds
-  about ``MAX_WRITE`` bytes, and nothing is written while the transport's buffer is full. What may not go yet waits in
-  ``_unsent``, in order.
-* A ``Large`` command is handed to ``divert`` instead: nothing of more than 1 MB goes between the commands of others.
-* A caller that gives up cancels its future. Not yet written: the flush skips it, and while nothing may be written such
-  commands are cleared away, lest they and their values add up. Written: its reply is dropped.
-* Bytes that are no reply, or a reply that nobody asked for, end the connection; it is never resynchronised.
-* An exception amid a read or a write ends the connection, as what was written or read is not known. A command stays
-  in its queue until the step that can raise is over.
+* At most ``max_in_flight`` commands and about ``MAX_BYTES_IN_FLIGHT`` bytes are written and unanswered. One write holds
+  about ``MAX_WRITE`` bytes. Nothing is written while the transport's buffer is full. Commands that may not be written
+  yet wait in ``_unsent``, in order.
+* A ``Large`` command goes to ``divert`` instead: nothing of more than 1 MB comes between the commands of other callers.
+* A caller that gives up cancels its future. If its command is not written yet, the flush skips it. While nothing may be
+  written, such commands are cleared away, so that they and their values do not add up. If the command is written, its
+  reply is dropped.
+* Bytes that are no reply, and replies without a command, end the connection. It is never resynchronised.
+* An exception during a read or a write ends the connection, because it is not known what was written or read. A command
+  stays in its queue until the step that can raise is over.
 * When the connection ends, the owner gets its commands back, the written and the others, and settles each. An error
-  that the server answers is the owner's too: it may know another server for that command.
+  reply goes to the owner too: it may know another server for that command.
 """
 
 from __future__ import annotations
@@ -54,14 +55,14 @@ HUNG_UP = "the server closed the connection"
 RAISED = "an exception came amid a read or a write"
 NO_REPLY = "the server sent what is no reply to a command"
 MAX_BYTES_IN_FLIGHT = 64 << 20  # of commands written and unanswered
-READ_SIZE = 1 << 16  # bytes; one buffer for good, as asyncio would allocate 256 KB anew for each read
-MAX_WRITE = 1 << 20  # bytes; joining more at once would hold up the loop
+READ_SIZE = 1 << 16  # bytes; one buffer for all reads, because asyncio would allocate 256 KB anew for each
+MAX_WRITE = 1 << 20  # bytes; to join more at once would hold up the loop
 
 
 class Connection(asyncio.BufferedProtocol):
-    """A pipelined connection. ``on_lost`` gets the connection, the commands written and the others, at its end.
+    """A pipelined connection. At its end ``on_lost`` gets the connection, the written commands and the others.
 
-    It is called once, but again if it raised, and must bear that.
+    ``on_lost`` is called once, but again if it raised; it must allow for that.
 
     ``on_error`` gets each command that still waits and that the server answered with an error, and the error.
     """
@@ -76,18 +77,18 @@ class Connection(asyncio.BufferedProtocol):
         self._on_lost = on_lost
         self._max_in_flight = max_in_flight
         self.on_error = settle_with_error
-        self.divert: Callable[[Command], None] | None = None  # takes the commands that go by themselves
+        self.divert: Callable[[Command], None] | None = None  # takes the large commands
         self._reader = hiredis.Reader(replyError=server_error, notEnoughData=INCOMPLETE)
         self._transport: asyncio.Transport | None = None
         self._buffer = bytearray(READ_SIZE)
-        self._view = memoryview(self._buffer)  # asyncio's TLS reads into slices, which of a bytearray are copies
+        self._view = memoryview(self._buffer)  # asyncio's TLS reads into slices; slices of a bytearray are copies
         self._unsent: deque[Command] = deque()
         self._many = MANY  # unsent commands: more are looked through for those that were given up
         self._sent: deque[Command] = deque()
         self._flush_scheduled = False
         self._paused = False
         self._finishing = False
-        self._writes: deque[tuple[int, int]] = deque()  # of each: the commands written up to and with it; its bytes
+        self._writes: deque[tuple[int, int]] = deque()  # for each write: commands written up to its end; its bytes
         self.bytes_in_flight = 0
         self.commands_written = 0
         self.writes = 0
@@ -108,7 +109,7 @@ class Connection(asyncio.BufferedProtocol):
 
     @property
     def was_hung_up(self) -> bool:
-        """Whether the server ended it, and in good order."""
+        """Whether the server ended the connection, in good order."""
         return self.lost.done() and self.reason == HUNG_UP
 
     @property
@@ -122,9 +123,10 @@ class Connection(asyncio.BufferedProtocol):
         return len(self._unsent)
 
     def moves(self) -> bool:
-        """Whether bytes have left since the last such question, of many that waited for that: a slow way is no silence.
+        """Tell whether bytes have left since the last such question, of many that waited: a slow network is no silence.
 
-        Tells nothing if there were few: a peer that hangs takes some too. If a reply came meanwhile, ``heard`` says so.
+        With few waiting bytes the answer is False: a peer that hangs takes some too. ``heard`` tells whether a reply
+        came meanwhile.
         """
         if self._transport is None:
             return False
@@ -134,19 +136,19 @@ class Connection(asyncio.BufferedProtocol):
         return before > WORTH_A_LOOK and self._backlog < before + written
 
     def send(self, command: Command) -> None:
-        """Have the command written at the end of this turn of the loop, or as soon as the bounds allow."""
+        """Write the command at the end of this turn of the loop, or as soon as the bounds allow."""
         if not self._flush_scheduled:
             self._schedule_flush()
         self._unsent.append(command)
 
     def request(self, *args: Argument) -> asyncio.Future[Reply]:
-        """Send one command; its reply. For the handshake; callers' commands come by ``send``."""
+        """Send one command of the handshake. Return its reply. Commands of callers come by ``send``."""
         future: asyncio.Future[Reply] = self._loop.create_future()
-        self.send((future, pack(args), sys.maxsize, Replay.NEVER, NO_SLOT))  # who asks looks after its age
+        self.send((future, pack(args), sys.maxsize, Replay.NEVER, NO_SLOT))  # the caller checks its age
         return future
 
     def overdue(self, born: int) -> tuple[list[Command], list[Command]]:
-        """The unsettled commands made at tick ``born`` or before: the written ones, and the others."""
+        """Return the unsettled commands made at tick ``born`` or before: the written ones, and the others."""
         sent, unsent = (
             [command for command in commands if command[2] <= born and not command[0].done()]
             for commands in (self._sent, self._unsent)
@@ -160,31 +162,31 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.abort()
 
     def finish(self, reason: str) -> None:
-        """Write nothing more, and end the connection as soon as every written command has its reply."""
+        """Stop writing, and end the connection as soon as every written command has its reply."""
         self._finishing = True
         self.reason = reason
         if not self._sent:
             self.abort(reason)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Called by the loop when the socket is connected."""
+        """Take the transport; the loop calls this when the socket is connected."""
         self._transport = cast(asyncio.Transport, transport)
 
     def pause_writing(self) -> None:
-        """Called by the transport when its buffer is full."""
+        """Stop writing for now; the transport calls this when its buffer is full."""
         self._paused = True
 
     def resume_writing(self) -> None:
-        """Called by the transport when its buffer has drained."""
+        """Go on writing; the transport calls this when its buffer has drained."""
         self._paused = False
         self._schedule_flush()
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        """Called by the loop for where to put bytes from the server."""
+        """Return the buffer for bytes from the server; the loop calls this."""
         return self._view
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Called by the loop with bytes from the server in the buffer: hand each reply to the oldest command."""
+        """Give each reply to the oldest command; the loop calls this with bytes from the server in the buffer."""
         gets, sent = self._reader.gets, self._sent
         self.heard = True
         try:
@@ -192,7 +194,7 @@ class Connection(asyncio.BufferedProtocol):
             while (reply := gets()) is not INCOMPLETE:
                 if isinstance(reply, hiredis.PushNotification):
                     continue
-                if not sent:  # a server that is full says so before it is asked
+                if not sent:  # a server that has too many clients says so before the first command
                     self.abort(str(reply) if isinstance(reply, ServerError) else NO_REPLY)
                     return
                 waiter = sent[0][0]
@@ -200,7 +202,7 @@ class Connection(asyncio.BufferedProtocol):
                     sent.popleft()
                 elif isinstance(reply, ServerError):
                     command = sent.popleft()
-                    try:  # here, as an exception at the call of a method would leave the command with nobody
+                    try:  # here, because an exception at the call of a method would lose the command
                         self.on_error(command, reply)
                     except BaseException:
                         settle(command, reply)
@@ -222,18 +224,18 @@ class Connection(asyncio.BufferedProtocol):
             self._schedule_flush()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Called by the loop when the connection has ended: give all commands back."""
+        """Give all commands back; the loop calls this when the connection has ended."""
         self._transport = None
         try:
             if exc is not None:
                 self.reason = str(exc) or type(exc).__name__
             self._give_back()
-        except BaseException:  # nobody else knows these commands, nor that the connection has ended
+        except BaseException:  # no other object knows these commands, or that the connection has ended
             self._loop.call_soon(self._give_back)
             raise
 
     def _give_back(self) -> None:
-        """Hand over all commands; once more if an exception came amid that, which ``on_lost`` allows."""
+        """Hand over all commands. It is called again if an exception came in between, which ``on_lost`` allows."""
         if not self.lost.done():
             self.lost.set_result(None)
         self._on_lost(self, list(self._sent), list(self._unsent))
@@ -260,7 +262,7 @@ class Connection(asyncio.BufferedProtocol):
                 self._schedule_flush()
 
     def _write(self, transport: asyncio.Transport) -> bool:
-        """Write what may be written; whether more may be."""
+        """Write the commands that may be written. Return whether more may be written."""
         unsent, sent = self._unsent, self._sent
         before = len(sent)
         free = self._max_in_flight - before
@@ -285,7 +287,7 @@ class Connection(asyncio.BufferedProtocol):
                 free -= 1
                 room -= len(packed)
         data = b"".join(chunks)
-        sent += commands  # before they leave the other queue: none is in neither
+        sent += commands  # before they leave the other queue, so that each is in at least one queue
         if seen == len(unsent):
             unsent.clear()
         else:
@@ -306,7 +308,7 @@ class Connection(asyncio.BufferedProtocol):
             if self.divert is not None:
                 hand_on(large, self.divert)
         finally:
-            self._unsent.extendleft(reversed(large))  # none but after an exception
+            self._unsent.extendleft(reversed(large))  # empty, except after an exception
 
     def _bound_unsent(self) -> None:
         if len(self._unsent) > self._many:

@@ -1,4 +1,4 @@
-"""A socket that is connected, encrypted if asked, logged in, and known to answer."""
+"""Opens a connection: connects a socket, encrypts it if asked, logs in, and makes sure that the server answers."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ from chuk_sessions.redis_client.tls import tls_context
 __all__ = ["OnLost", "answer_within", "open_connection"]
 
 NAME_MISMATCHES = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
-KEEP_IDLE, KEEP_INTERVAL, KEEP_COUNT = 15, 5, 3  # seconds, seconds, questions
+KEEP_IDLE, KEEP_INTERVAL, KEEP_COUNT = 15, 5, 3  # seconds, seconds, number of probes
 OnLost = Callable[[Connection, list[Command], list[Command]], None]
 
 
 async def open_connection(
     config: RedisConfig, loop: asyncio.AbstractEventLoop, on_lost: OnLost, last_try: bool = False
 ) -> Connection:
-    """A connection that has logged in, chosen its database and answered.
+    """Open a connection that has logged in, chosen its database and answered.
 
-    All addresses of a name are tried, the next one without waiting for one that says nothing.
+    All addresses of a name are tried. An address that does not answer does not hold up the next one.
 
     Raises NotSent that names the server, its addresses and the reason: refused, no answer within the connect timeout,
-    wrong password. If it was the server that said no, its error is the cause.
+    wrong password. If the server itself refused, its error is the cause.
     """
     cause: BaseException | None = None
     attempts: list[Attempt] = []
@@ -54,7 +54,7 @@ async def open_connection(
         reason = _reason_of_silence(config, attempts)
     except OSError as exc:
         reason = _reason(exc)
-    except ValueError:  # of the host: an empty or overlong label
+    except ValueError:  # the host has an empty or overlong label
         reason = "the host name is not valid"
     except ProviderError as exc:
         reason, cause = str(exc), exc.__cause__ if isinstance(exc, NotSent) else exc.with_traceback(None)
@@ -69,7 +69,7 @@ def _reason_of_silence(config: RedisConfig, attempts: list[Attempt]) -> str:
 
 
 def _places(config: RedisConfig, attempts: list[Attempt]) -> str:
-    """The addresses that were tried, if the name is another one; each with its reason if there are several."""
+    """List the addresses that were tried, unless the host is the address; each with its reason if there are several."""
     if len(attempts) > 1:
         return f" ({'; '.join(f'{attempt.address}: {attempt.reason}' for attempt in attempts)})"
     return "".join(f" (at {attempt.address})" for attempt in attempts if attempt.address != config.host)
@@ -82,7 +82,7 @@ async def _open(
     context: ssl.SSLContext | None,
     attempts: list[Attempt],
 ) -> Connection:
-    """Over the socket of ``config``, or the first address of its host that answers. Adds to ``attempts``."""
+    """Open over the Unix socket of ``config``, or the first address of its host that answers. Adds to ``attempts``."""
     if config.path is not None:
         return await _open_at(config, loop, on_lost, context, None, Attempt(config.path))
     begins: list[Begin] = []
@@ -103,7 +103,7 @@ async def _open_at(
     place: Place | None,
     attempt: Attempt,
 ) -> Connection:
-    """At one address. Raises NotSent that says why not; if it was the server that said no, its error is the cause."""
+    """Open at one address. Raises NotSent with the reason; if the server itself refused, its error is the cause."""
     connection = Connection(loop, on_lost, config.max_in_flight)
     cause: ProviderError | None = None
     try:
@@ -123,7 +123,7 @@ async def _open_at(
     except OSError as exc:
         reason = _reason(exc)
     except ProviderError as exc:
-        reason, cause = str(exc), exc.with_traceback(None)  # which would hold this frame, and this frame it
+        reason, cause = str(exc), exc.with_traceback(None)  # the traceback would hold this frame, and it the error
         if connection.lost.done() and not connection.heard and config.path is None:
             reason += _certificate_hint(config.tls)
     except BaseException:
@@ -137,7 +137,7 @@ async def _open_at(
 
 
 def _certificate_hint(tls: TLSConfig | None) -> str:
-    """What a server that hangs up may have missed; with TLS 1.3 it does so when the handshake is over for us."""
+    """Suggest why a server hung up. With TLS 1.3 it may do so after the handshake is over on our side."""
     if tls is None:
         return "; if that port speaks TLS, the URL must begin with rediss://"
     if tls.certfile is None:
@@ -146,7 +146,7 @@ def _certificate_hint(tls: TLSConfig | None) -> str:
 
 
 async def answer_within(seconds: float, question: asyncio.Future[Reply]) -> Reply:
-    """The reply, or TimeoutError. Time in which the application held up the loop does not count: one more such wait."""
+    """Return the reply, or raise TimeoutError. If the application held up the loop, wait once more."""
     loop = asyncio.get_running_loop()
     begun = loop.time()
     try:
@@ -161,7 +161,7 @@ async def answer_within(seconds: float, question: asyncio.Future[Reply]) -> Repl
 
 
 def _reason(exc: OSError) -> str:
-    """The system's words, where there is a number of the system's: asyncio's own hide why."""
+    """Return the system's text for the error if it has a number of the system: asyncio's own text hides the reason."""
     if exc.errno is not None and exc.errno > 0 and not isinstance(exc, socket.gaierror):
         return os.strerror(exc.errno)
     return exc.strerror or str(exc) or type(exc).__name__
@@ -193,10 +193,10 @@ async def _connect(
 
 
 def _keep_alive(sock: socket.socket | None, timeout: float) -> None:
-    """Have the system find a peer that is gone without a word, as far as it can.
+    """Let the system find a peer that has silently gone, as far as it can.
 
-    An idle peer is asked after ``KEEP_IDLE`` seconds, and is gone after ``KEEP_COUNT`` questions without an answer.
-    Bytes that are not acknowledged within ``timeout`` end the connection (Linux: TCP_USER_TIMEOUT, RFC 5482).
+    The system probes an idle peer after ``KEEP_IDLE`` seconds. After ``KEEP_COUNT`` probes without an answer the peer
+    is gone. Bytes that are not acknowledged within ``timeout`` end the connection (Linux: TCP_USER_TIMEOUT, RFC 5482).
     """
     options = {
         "TCP_KEEPIDLE": KEEP_IDLE,
@@ -207,7 +207,7 @@ def _keep_alive(sock: socket.socket | None, timeout: float) -> None:
     }
     if sock is None:
         return
-    with suppress(OSError):  # a connection without it is one all the same
+    with suppress(OSError):  # a connection without keepalive works too
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for name, value in options.items():
             if hasattr(socket, name):
@@ -221,12 +221,12 @@ async def _log_in(connection: Connection, config: RedisConfig) -> None:
     for reply in await asyncio.gather(*_greetings(connection, config), return_exceptions=True):
         if isinstance(reply, BaseException):
             raise reply
-    with suppress(NoPermissionError):  # that is an answer too
+    with suppress(NoPermissionError):  # a refusal is an answer too
         await connection.request(b"PING")  # a stopped server accepts connections; only an answer shows that it lives
 
 
 async def _ask_for_login(credentials: Credentials) -> tuple[str | None, str]:
-    """User and password. What the application's own code says in an exception may be secret: it is only the cause."""
+    """Return user and password. The text of the application's own exception may be secret: it is only the cause."""
     try:
         answer = credentials()
         login = await answer if isawaitable(answer) else answer

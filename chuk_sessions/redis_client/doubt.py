@@ -1,17 +1,17 @@
-"""Whether a connection that has been quiet still leads anywhere: a middlebox may have forgotten it without a word.
+"""Finds out whether a quiet connection still leads to its server: a middlebox may have silently forgotten it.
 
 Rules this file keeps:
 
-* A connection is in doubt from the first command after ``QUIET`` seconds without a byte, until a byte comes. That the
-  time is over is seen when a command is sent; there is no timer while nobody wants anything, and none while commands
-  flow.
-* What may be sent again is sent at once, as the question and its answer are that command and its reply. What may not be
-  (a write) waits for proof: for the answer to a PING, one round trip. So it is not sent to nowhere: it succeeds, or it
-  is NotSent. A ``heartbeat`` shorter than ``QUIET`` is proof enough, and saves the round trip.
+* A connection is in doubt from the first command after ``QUIET`` seconds without a byte, until a byte comes. The time
+  is checked when a command is sent. There is no timer while there are no commands, and none while commands flow.
+* A command that may be sent again is sent at once: it is the question, and its reply is the answer. A command that may
+  not be sent again (a write) waits for proof, the answer to a PING, which takes one round trip. So it is not sent to
+  nowhere: it succeeds, or it is NotSent. A ``heartbeat`` shorter than ``QUIET`` is proof enough, and saves the round
+  trip.
 * If nothing comes within ``LATE`` seconds, the connection is compared with a second one, which the ``Link`` makes. If
-  that answers while this one is silent still, it takes its place: what may be sent again is sent over that, as is what
-  waited. If a server is merely slow, or lets writes wait, the second connection gets no answer either, and the first
-  is kept; the next time it has twice as long.
+  the second one answers while the first is still silent, it takes the place of the first. Commands that may be sent
+  again, and those that waited, are sent over it. If the server is only slow, or lets writes wait, the second
+  connection gets no answer either, and the first is kept. The next time it has twice as long.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from chuk_sessions.redis_client.watchdog import clock
 
 __all__ = ["LATE", "QUIET", "Doubt"]
 
-QUIET = 1.0  # seconds without a byte: what forgets flows does so after more, and a round trip is nothing beside it
+QUIET = 1.0  # seconds without a byte: middleboxes keep flows for longer, and a round trip is far shorter
 LATE = 0.3  # seconds, or a quarter of a shorter timeout: far more than a round trip, and reads still end within one
 
 
 class Doubt:
-    """Of one connection. ``on_proven`` is called when a byte ended it, ``on_late`` when none came within ``LATE``."""
+    """Doubts one connection. Calls ``on_proven`` when a byte ends the doubt, ``on_late`` if none came in ``LATE``."""
 
     def __init__(
         self,
@@ -47,14 +47,14 @@ class Doubt:
         self._on_proven = on_proven
         self._on_late = on_late
         self._context = contextvars.Context()  # empty: a timer must not keep the first caller's variables alive
-        self._proven = clock()  # a time at which bytes came, or before it
+        self._proven = clock()  # the time of the last byte, or an earlier one
         self._timer: asyncio.TimerHandle | None = None
         self._held_up = False
         self._asked = False
         self.is_open = False
 
     def arises(self) -> bool:
-        """Whether what is sent now may go nowhere. Called before a command is sent over what may have been quiet."""
+        """Tell whether a command sent now may go nowhere. Called before a command if the connection may be quiet."""
         if self.is_open and self._connection.heard:
             self.prove(clock())
         elif not self.is_open and self.is_quiet:
@@ -63,12 +63,12 @@ class Doubt:
 
     @property
     def is_quiet(self) -> bool:
-        """Whether it is so long that a byte came that what is sent now must be doubted."""
+        """Whether no byte came for so long that a command sent now must doubt the connection."""
         return clock() - self._proven >= QUIET
 
     @property
     def persists(self) -> bool:
-        """Whether the connection is in doubt still."""
+        """Whether the connection is still in doubt."""
         return self.is_open and not self._connection.heard
 
     def begin(self) -> None:
@@ -81,24 +81,24 @@ class Doubt:
         self.is_open = True
 
     def ask(self) -> None:
-        """Have the server answer, for commands that wait for proof."""
+        """Ask the server for an answer, for commands that wait for proof."""
         if not self._asked:
             self._connection.request(b"PING").add_done_callback(self.answered)
             self._asked = True
 
     def be_patient(self) -> None:
-        """A second connection was made and not needed: the server, or the way to it, is slow. Wait longer next time."""
+        """Wait longer next time: a second connection was not needed, so the server or the network is slow."""
         self._patience = min(2 * self._patience, self._most)
 
     def prove(self, since: float) -> None:
-        """Bytes have come, at ``since`` or later."""
+        """End the doubt: bytes have come, at ``since`` or later."""
         self._proven = max(self._proven, since)
         self.end()
 
     def answered(self, question: asyncio.Future[Reply]) -> None:
-        """``question`` has ended. Any answer shows that the server lives, a refusal too."""
+        """Handle the end of ``question``. Any answer shows that the server lives, a refusal too."""
         if not question.cancelled():
-            question.exception()  # if the connection has ended, its owner was told
+            question.exception()  # if the connection has ended, its owner knows
         if self._connection.lost.done():
             return
         if self.is_open:
@@ -107,7 +107,7 @@ class Doubt:
             self.prove(clock())
 
     def end(self) -> None:
-        """Doubt no more, for now; or for good, as the connection has ended."""
+        """End the doubt for now, or for good if the connection has ended."""
         self.is_open = False
         if self._timer is not None:
             self._timer.cancel()
@@ -122,10 +122,10 @@ class Doubt:
         connection = self._connection
         if connection.heard:
             self._proved()
-        elif not connection.in_flight and not connection.queued:  # who asked gave up before it was written
+        elif not connection.in_flight and not connection.queued:  # the callers gave up before the write
             self.end()
         elif self._loop.time() - due > self._patience / 2 and not self._held_up:
-            self._held_up = True  # by the application: the answer may be there to be read
+            self._held_up = True  # the application held up the loop: the answer may be there to be read
             self._wait()
         else:
             self._on_late()

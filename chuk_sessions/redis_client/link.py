@@ -1,16 +1,16 @@
-"""The way to one server: its connection, the attempts to make one, and the outages in between.
+"""Manages the connection to one server: the attempts to make it, and the outages in between.
 
 Rules this file keeps:
 
-* At most one connection, made by at most one attempt at a time. One in ``Doubt`` that does not answer is kept while a
-  second one is made, to compare; one of the two is ended then.
-* UP -> RECONNECTING when the connection is lost and for ``reconnect_grace``. -> DOWN: attempts go on with full jitter,
-  capped at ``MAX_PAUSE``. -> UP. One log line per transition, unless they come in floods: see ``states``. A server that
-  was never reached is DOWN at the first failure.
-* UP -> IDLE when the server closes, in good order, a connection that has been quiet and that nobody waits for: servers
-  and proxies do so to what is idle (``timeout`` in redis.conf). The next command makes another connection, which takes
-  as long as a first one may. -> UP, or if that fails -> RECONNECTING.
-* Commands are the owner's: it gets them back with the connection that was lost, and says what becomes of them.
+* There is at most one connection, made by at most one attempt at a time. A connection in ``Doubt`` that does not answer
+  is kept while a second one is made, to compare them. Then one of the two is ended.
+* UP -> RECONNECTING when the connection is lost, for ``reconnect_grace``. -> DOWN: attempts go on with full jitter,
+  capped at ``MAX_PAUSE``. -> UP. Each transition has one log line, unless they come in floods: see ``states``. A server
+  that was never reached is DOWN at the first failure.
+* UP -> IDLE when the server closes, in good order, a connection that was quiet and that no command waits for: servers
+  and proxies close idle connections (``timeout`` in redis.conf). The next command makes another connection, which may
+  take as long as a first one. -> UP, or if that fails -> RECONNECTING.
+* Commands belong to the owner. It gets them back with the lost connection, and sends them again or settles them.
 """
 
 from __future__ import annotations
@@ -40,34 +40,34 @@ logger = logging.getLogger(f"{__package__}.node")  # a name that applications kn
 FIRST_PAUSE = 0.05  # seconds between attempts at the most, doubled each time
 MAX_PAUSE = 1.0
 QUESTIONS: tuple[tuple[Argument, ...], ...] = ((b"EVAL", b"return 1", 0), (b"PING",))
-MAX_PAUSE_IN_GRACE = 0.25  # callers wait then: a server that is back before they are told must be found before that
+MAX_PAUSE_IN_GRACE = 0.25  # callers wait meanwhile: a server that is back must be found before they get an error
 
 Connect = Callable[[OnLost], Awaitable[Connection]]
 
 
 class Owner(Protocol):
-    """Whose commands go over the connection."""
+    """The owner of the commands that go over the connection."""
 
     def on_up(self, connection: Connection) -> None:
-        """There is a connection: what waits may be sent."""
+        """Take a new connection: waiting commands may be sent."""
 
     def on_lost(self, connection: Connection, reason: str, sent: list[Command], unsent: list[Command]) -> None:
-        """It has ended: what was sent must be settled, and the rest waits for the next one."""
+        """Take back the commands of an ended connection: settle the sent ones, and keep the rest for the next one."""
 
     def on_proven(self) -> None:
-        """The connection was in doubt, and has answered."""
+        """Learn that the connection was in doubt, and has answered."""
 
     def fail_waiting(self, reason: str) -> None:
-        """There will be none soon: what waits must be settled."""
+        """Settle the waiting commands: there will be no connection soon."""
 
     def on_trouble(self) -> None:
-        """The connection was lost, or an attempt to make one failed."""
+        """Learn that the connection was lost, or that an attempt to make one failed."""
 
 
 class Link:
-    """Keeps a connection for ``owner``: to the host of ``config``, or what ``connect`` makes. Belongs to ``loop``.
+    """Keeps a connection for ``owner``, made by ``connect`` or to the host of ``config``. Belongs to ``loop``.
 
-    One that is not ``lasting`` is only wanted while there are commands.
+    If the link is not ``lasting``, it wants a connection only while there are commands.
     """
 
     def __init__(
@@ -91,10 +91,10 @@ class Link:
         self._connecting: asyncio.Task[None] | None = None
         self._grace: asyncio.TimerHandle | None = None
         self._heartbeat: Heartbeat | None = None  # of the connection
-        self.doubt: Doubt | None = None  # likewise
-        self.is_comparing = False  # a second connection was answered, and waits for what the first one waits for
+        self.doubt: Doubt | None = None  # of the connection too
+        self.is_comparing = False  # a second connection was made, and waits for an answer like the first one
         self._pause = 0.0  # seconds at the most before the next attempt to connect
-        self._context = contextvars.Context()  # empty: what runs on must not keep the first caller's variables alive
+        self._context = contextvars.Context()  # empty: a task must not keep the first caller's variables alive
         self._log = LimitedLog(logger, loop.time)
         self.state = State.NEW
         self.reason = ""  # why there is no connection
@@ -103,7 +103,7 @@ class Link:
         self.reconnects = 0
 
     def begin(self) -> None:
-        """Connect, if nobody does yet."""
+        """Begin to connect, unless an attempt is running."""
         if self.state is State.CLOSED:
             return
         if self.state is State.RECONNECTING and self._grace is None:
@@ -114,7 +114,7 @@ class Link:
         self._connecting.add_done_callback(self._connect_ended)  # a task may be cancelled before it has begun
 
     def end(self, reason: str) -> None:
-        """Begin to close: there will be no connection any more."""
+        """Begin to close: from now on there will be no connection."""
         if self.state is not State.CLOSED:
             self.reason = reason
             self._enter(State.CLOSED)
@@ -125,7 +125,7 @@ class Link:
             self._connection.abort(reason)
 
     async def ended(self) -> None:
-        """After ``end``, wait until nothing is open and nothing runs."""
+        """Wait, after ``end``, until no connection is open and no attempt runs."""
         if self._connecting is not None:
             await asyncio.wait([self._connecting])
         if self._connection is not None:
@@ -134,20 +134,20 @@ class Link:
     # Connecting
 
     async def _connect(self) -> None:
-        while self._is_wanted():  # credentials of the application need not heed that this is cancelled
+        while self._is_wanted():  # the application's credentials may ignore a cancellation
             await asyncio.sleep(self._jitter() * self._pause)
             most = MAX_PAUSE if self.state is State.DOWN else MAX_PAUSE_IN_GRACE
             self._pause = min(max(FIRST_PAUSE, 2 * self._pause), most)
             try:
                 if await self._take(await self._open(self._lost)):
                     return
-            except Exception as exc:  # whatever it is, the next attempt may succeed
+            except Exception as exc:  # whatever the error is, the next attempt may succeed
                 if self._is_closed():
                     return
                 self._failed(exc)
 
     async def _take(self, connection: Connection) -> bool:
-        """Use a new connection, in the place of the one in doubt if there is one, or end it; whether it is used."""
+        """Use a new connection, in the place of one in doubt, or end the new one. Return whether it is used."""
         try:
             if self._is_wanted() and await self._replaces(connection):
                 self._use(connection)
@@ -165,24 +165,24 @@ class Link:
         return self.state is State.CLOSED
 
     def _is_wanted(self) -> bool:
-        """Whether a connection is: there is none, or it is in doubt."""
+        """Tell whether a connection is wanted: there is none, or it is in doubt."""
         return not self._is_closed() and (self.doubt is None or self.doubt.persists)
 
     def _compare(self) -> None:
-        """The connection was quiet and does not answer: have a second one, to see whether it is the server or the way.
+        """Make a second connection, because the first one was quiet and does not answer; ``Doubt`` calls this.
 
-        Called by its ``Doubt``.
+        The second connection shows whether the server is slow or the first connection leads nowhere.
         """
         self._pause = 0.0
         self.begin()
         self._owner.on_trouble()
 
     async def _replaces(self, connection: Connection) -> bool:
-        """Whether to use this one; the connection that does not answer, as this one does, is ended.
+        """Tell whether to use this connection. If it answers and the old one does not, end the old one.
 
-        It must answer a script: a server that lets writes wait (CLIENT PAUSE, a failover in good order) answers all
-        else. When such a pause ends, either connection may be the first to be answered: so it is asked once more.
-        Raises NotSent if there is no answer, or if this one was lost meanwhile.
+        The question is a script: a server that lets writes wait (CLIENT PAUSE, a failover in good order) answers all
+        other commands. When such a pause ends, either connection may get its answer first: so there is a second
+        question. Raises NotSent if there is no answer, or if this connection was lost meanwhile.
         """
         silent = self._connection
         if silent is not None:
@@ -202,7 +202,7 @@ class Link:
         return True
 
     async def _must_answer(self, connection: Connection, silent: Connection, command: tuple[Argument, ...]) -> None:
-        """Wait for an answer, or for the end of the silent one. Raises NotSent if neither comes."""
+        """Wait for an answer, or for the end of the silent connection. Raises NotSent if neither comes."""
         question = connection.request(*command)
         try:
             either = [question, silent.lost]
@@ -217,7 +217,7 @@ class Link:
             question.cancel()
 
     def _failed(self, exc: Exception) -> None:
-        if self._connection is not None:  # in doubt: it may still answer, and its owner knows how long to wait
+        if self._connection is not None:  # it is in doubt: it may still answer, and its owner ends it in time
             self._owner.on_trouble()
             return
         unexpected = f"cannot connect to Redis at {self._config.address}: {type(exc).__name__}"
@@ -250,11 +250,11 @@ class Link:
     # Outages
 
     def _lost(self, connection: Connection, sent: list[Command], unsent: list[Command]) -> None:
-        if connection is not self._connection:  # it did not get beyond the handshake: nothing of callers is on it
+        if connection is not self._connection:  # it did not get beyond the handshake: it has no commands of callers
             for command in sent + unsent:
                 settle(command, NotSent(connection.reason))
             return
-        # If an exception comes amid this, all of it is done once more: see ``Connection``.
+        # If an exception comes in between, all of this is done once more: see ``Connection``.
         doubt = self.doubt
         if doubt is not None:
             doubt.end()
@@ -262,7 +262,7 @@ class Link:
             self._heartbeat.stop()
         self.reason = f"the connection to Redis at {self._config.address} was lost: {connection.reason}"
         if self._loop.time() - self.up_since > MAX_PAUSE:
-            self._pause = 0.0  # it was of use: no reason to hesitate
+            self._pause = 0.0  # the connection was of use: connect at once
         self._owner.on_lost(connection, self.reason, sent, unsent)
         if self.state is State.CLOSED:
             self._owner.fail_waiting(self.reason)
@@ -270,14 +270,14 @@ class Link:
             if self.state is State.UP:
                 self._enter(State.IDLE)
         else:
-            if self.state is State.UP:  # else it was lost in the moment that it was to be used
+            if self.state is State.UP:  # else the connection was lost just before its first use
                 self._enter(State.RECONNECTING)
             self.begin()
             self._owner.on_trouble()
         self._connection = self.doubt = self._heartbeat = None
 
     def _was_idle(self, connection: Connection, doubt: Doubt | None) -> bool:
-        """Whether the connection was closed because nobody used it, as servers and proxies do."""
+        """Tell whether the server or a proxy closed the connection because it was not used."""
         return connection.was_hung_up and doubt is not None and doubt.is_quiet
 
     def _start_grace(self) -> None:
@@ -304,7 +304,7 @@ class Link:
             self._enter(State.DOWN)
 
     def _enter(self, state: State, at: str = "") -> None:
-        """Change the state: by a transition of the table, which goes to the log, and to the hooks."""
+        """Change the state, by a transition of the table. Write the log line and call the hooks."""
         before = self.state
         assert (before, state) in TRANSITIONS, f"no transition leads from {before.value} to {state.value}"
         self.state = state

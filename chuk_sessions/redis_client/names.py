@@ -1,10 +1,10 @@
-"""Names of servers to addresses, by threads of our own.
+"""Resolves names of servers to addresses, with threads of its own.
 
-The loop's executor is the application's: names that are not answered would fill it, and one that is full would keep us
-from connecting. One thread at a time asks for a name, for whoever waits for it in any event loop, and goes on if nobody
-does any more, as the system cannot be told to stop. ``MAX_THREADS`` ask at the same time, and further names wait for
-one; a thread that has waited for ``PATIENCE`` seconds counts no more, so that names that are not answered do not keep
-others from being asked for. There are at most ``MOST_THREADS`` in all.
+The executor of the loop belongs to the application: names without an answer would fill it, and a full executor would
+keep us from connecting. One thread at a time asks for a name, for all callers in all event loops. It goes on if no
+caller waits any more, because the system cannot be told to stop. ``MAX_THREADS`` threads ask at the same time. Further
+names wait for a thread. A thread that has waited for ``PATIENCE`` seconds does not count any more, so that names
+without an answer do not hold up other names. There are at most ``MOST_THREADS`` threads in all.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ from typing import Any, cast
 __all__ = ["THREAD_NAME", "Place", "addresses_of"]
 
 THREAD_NAME = "chuk_sessions names"
-MAX_THREADS = 8  # while DNS is out; else an answer takes milliseconds
+MAX_THREADS = 8  # reached while DNS is out; otherwise an answer takes milliseconds
 MOST_THREADS = 64
 PATIENCE = 0.5  # seconds: less than a connection may take
 
 Name = tuple[str, int]
 Place = tuple[int, int, tuple[str, int] | tuple[str, int, int, int]]  # family, protocol, address
 
-_asking: dict[Name, list[asyncio.Future[list[Place]]]] = {}  # who waits for an answer
-_queue: deque[Name] = deque()  # nobody asks for these yet
+_asking: dict[Name, list[asyncio.Future[list[Place]]]] = {}  # the callers that wait for an answer
+_queue: deque[Name] = deque()  # names that no thread asks for yet
 _begun: list[float] = []  # when each thread began to ask, by time.monotonic()
-_lock = threading.Lock()  # of all three
+_lock = threading.Lock()  # guards all three
 
 
 async def addresses_of(host: str, port: int) -> list[Place]:
-    """The addresses of a name, in the system's order but of both families in turn; at least one.
+    """Return the addresses of a name, at least one, in the system's order but with both families in turn.
 
-    An address is given back as it is, and no thread is asked. Raises OSError if there is none, ValueError for what can
-    be no name.
+    If ``host`` is an address, it is returned at once, without a thread. Raises OSError if the name has no address, and
+    ValueError if it cannot be a name.
     """
     with suppress(OSError):
         socket.inet_pton(socket.AF_INET, host)
@@ -68,7 +68,7 @@ def _ask(name: Name, future: asyncio.Future[list[Place]]) -> None:
 
 
 def _relieve() -> None:
-    """Begin to ask for names that wait, if there may be another thread."""
+    """Start threads for names that wait, if more threads are allowed."""
     with _lock:
         now = time.monotonic()
         while _queue and len(_begun) < MOST_THREADS and sum(now - each < PATIENCE for each in _begun) < MAX_THREADS:
@@ -82,23 +82,23 @@ def _relieve() -> None:
 
 
 def _answer(name: Name | None, begun: float) -> None:
-    """Ask for a name, and then for those that wait for a thread. ``begun`` is in the list for the first one."""
+    """Ask for a name, and then for names that wait for a thread. ``_begun`` has ``begun`` for the first name."""
     while name is not None:
         places, error = None, None
         try:
             places = _look_up(*name)
         except Exception as exc:
-            error = exc.with_traceback(None)  # which would hold this frame, and this frame it
+            error = exc.with_traceback(None)  # the traceback would hold this frame, and this frame the error
         with _lock:
             waiting = _asking.pop(name, [])
-            with suppress(ValueError):  # it was taken for one that could not be started
+            with suppress(ValueError):  # the entry was removed as that of a thread that could not be started
                 _begun.remove(begun)
             name = _queue.popleft() if _queue else None
             if name is not None:
                 begun = time.monotonic()
                 _begun.append(begun)
         for future in waiting:
-            with suppress(RuntimeError):  # its loop is closed: nobody waits any more
+            with suppress(RuntimeError):  # its loop is closed: no caller waits any more
                 future.get_loop().call_soon_threadsafe(_settle, future, places, error)
 
 
@@ -120,7 +120,7 @@ def _look_up(host: str, port: int) -> list[Place]:
 
 
 def _after_fork_in_child() -> None:
-    """The threads of the parent are not here, and one of them may have had the lock."""
+    """Begin anew: the threads of the parent do not exist here, and one of them may have had the lock."""
     global _lock
     _lock = threading.Lock()
     _begun.clear()

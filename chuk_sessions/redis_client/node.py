@@ -1,17 +1,18 @@
-"""One server, as seen from one event loop: what becomes of each command, and its deadline.
+"""One server, as seen from one event loop: sends each command or settles it, and keeps its deadline.
 
 Rules this file keeps:
 
-* While the server is UP, a command goes to the connection; RECONNECTING, it waits within its deadline; DOWN, it fails
-  at once. The connection and its outages are the ``Link``'s.
+* While the server is UP, a command goes to the connection. While RECONNECTING, it waits within its deadline. While
+  DOWN, it fails at once. The ``Link`` manages the connection and its outages.
 * A command is given up ``socket_timeout`` after it was made, wherever it is then, by the ticks of the ``Watchdog``.
-* A connection that has been quiet is in ``Doubt`` with the next command: what may be sent again is sent over it, what
-  may not be waits until it has answered. Nothing overtakes what waits. One that is used does not pay for this.
-* A connection is in doubt after half a timeout of ticks without a byte while commands wait for it, and dead after a
-  full one: a tick before those are given up, so that they are sent again. Silence is counted as their age is. One to
-  a server that lets writes wait is not dead: calls that are younger may still be answered.
-* A command whose reply was lost with its connection is sent again only if ``Replay`` allows it, once; it
-  keeps its age.
+* A connection that has been quiet is in ``Doubt`` with the next command. A command that may be sent again is sent over
+  it. A command that may not be sent again waits until the connection has answered. No command overtakes a waiting one.
+  A connection in use does not pay for this.
+* A connection is in doubt after half a timeout of ticks without a byte while commands wait for it. It is dead after a
+  full timeout, which is a tick before these commands are given up, so that they are sent again. Silence is counted like
+  the age of commands. A connection to a server that lets writes wait is not dead: younger calls may still be answered.
+* A command whose reply was lost with its connection is sent again only if ``Replay`` allows it, and once. It keeps its
+  age.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ from chuk_sessions.redis_client.watchdog import TICKS, Watchdog
 
 __all__ = ["Node"]
 
-RENEW_PAUSE = 1.0  # seconds that a new connection is kept though its server is a replica; each time twice as long
+RENEW_PAUSE = 1.0  # seconds that a new connection to a replica is kept; each time twice as long
 MAX_RENEW_PAUSE = 10.0
 
 OnError = Callable[["Node", Command, ServerError], None]
@@ -61,10 +62,10 @@ OnError = Callable[["Node", Command, ServerError], None]
 class Node(Numbers):
     """Sends commands to one server. Must be made and used inside ``loop``.
 
-    ``connect`` makes a connection; the default is to the host of ``config``. ``on_error`` gets this node, a command
-    that its server answered with an error, and the error; the default is ``tell``. ``on_trouble`` is called when the
-    connection is lost and when an attempt to make one failed. ``hooks`` are told of each change of ``state``. One that
-    is not ``for_all`` is the ``Lane`` of another: large commands go over its connection.
+    ``connect`` makes a connection, by default to the host of ``config``. ``on_error`` gets this node, a command that
+    its server answered with an error, and the error; the default is ``tell``. ``on_trouble`` is called when the
+    connection is lost and when an attempt to make one failed. ``hooks`` are called at each change of ``state``. A node
+    that is not ``for_all`` is in the ``Lane`` of another node: large commands go over its connection.
     """
 
     def __init__(
@@ -84,8 +85,8 @@ class Node(Numbers):
         self._large = min(config.max_value_bytes + BESIDE_A_VALUE, LARGE)
         self._watchdog = watchdog
         self._on_error = on_error or tell
-        self._connection: Connection | None = None  # in use: the link's
-        self._trusted: Connection | None = None  # the same, unless it may have been quiet
+        self._connection: Connection | None = None  # the connection in use, made by the link
+        self._trusted: Connection | None = None  # the same connection; None if it may have been quiet
         self._link = Link(config, loop, self, connect, jitter, hooks, for_all)
         self._for_all = for_all
         self.on_trouble = on_trouble
@@ -97,17 +98,17 @@ class Node(Numbers):
         self._lane = Lane(make_lane)
         self._waiting: deque[Command] = deque()
         self._many = MANY  # waiting commands: more are looked through for those that were given up
-        self._heard = 0  # the tick of the watchdog at which there last was no silence
+        self._heard = 0  # the tick of the watchdog at which the connection was last not silent
         self._renew_pause = 0.0
         self._login_lost = float("-inf")  # when the server last asked for a login again
-        self._refused = False  # over the present connection, what another server might do
-        self._written = self._writes = 0  # with connections that are gone
+        self._refused = False  # whether the server refused a command over this connection that another might do
+        self._written = self._writes = 0  # over connections that are gone
         self.clock = ServerClock()
         self.open_batches: OneBatch = [None]
         self.tally = Tally()
         self._timeouts = 0
         self.redirects = 0
-        self.guard: object = None  # closes this at the end of the loop; must live as long as the connection
+        self.guard: object = None  # closes the node at the end of the loop; must live as long as the connection
         watchdog.watched.append(self)
 
     def __repr__(self) -> str:
@@ -115,12 +116,12 @@ class Node(Numbers):
 
     @property
     def tick(self) -> int:
-        """Of the watchdog, now."""
+        """The current tick of the watchdog."""
         return self._watchdog.tick
 
     @property
     def state(self) -> State:
-        """What the server is, as seen from here."""
+        """The state of the server, as seen from this event loop."""
         return self._link.state
 
     @property
@@ -131,34 +132,34 @@ class Node(Numbers):
 
     @property
     def is_well(self) -> bool:
-        """Whether there is a connection and no doubt of it."""
+        """Whether there is a connection that is not in doubt."""
         return self._connection is not None and not self.is_in_doubt
 
     @property
     def address(self) -> str:
-        """Where it is, as messages name it."""
+        """The address of the server, as messages name it."""
         return self._config.address
 
     def slot_of(self, key: Argument) -> int:
-        """What keys must have in common to be in one command: here they are all on one server."""
+        """Return the slot of a key. Keys of one slot may share a command; here all keys are in slot 0."""
         return 0
 
     is_cluster = False
 
     async def masters(self) -> list[Node]:
-        """Itself: all keys are here."""
+        """Return this node: all keys are on its server."""
         return [self]
 
     def node_of(self, key: Argument) -> Node:
-        """Itself."""
+        """Return this node."""
         return self
 
     def clock_of(self, key: Argument) -> ServerClock:
-        """The clock of the server that has ``key``: known once something told it, until there is another connection."""
+        """Return the clock of the server. Its time is known after a reply had it, until there is a new connection."""
         return self.clock
 
     def is_up(self, slot: int) -> bool:
-        """Whether commands go to a connection now."""
+        """Tell whether commands go to a connection now."""
         return self._connection is not None
 
     def call(
@@ -168,9 +169,9 @@ class Node(Numbers):
         born: int | None = None,
         bounded: bool = True,
     ) -> asyncio.Future[Reply]:
-        """Send one command; a future with its reply, or one of the errors of ``Client.call``.
+        """Send one command. Return a future of its reply, or of one of the errors of ``Client.call``.
 
-        ``bounded=False`` leaves ``max_value_bytes`` out of account.
+        With ``bounded=False`` the command may be larger than ``max_value_bytes``.
         """
         packed = pack(args)
         future: asyncio.Future[Reply] = self._loop.create_future()
@@ -181,15 +182,15 @@ class Node(Numbers):
         return future
 
     def send(self, waiter: Waiter, packed: Packed, replay: Replay, slot: int, born: int | None = None) -> None:
-        """Send one command, packed now or when it is written, for anybody who waits for its reply.
+        """Send one command, packed now or when it is written. ``waiter`` gets its reply.
 
-        ``born`` is the tick that its deadline counts from, if that is not now.
+        ``born`` is the tick from which the deadline counts; the default is now.
         """
         watchdog = self._watchdog
         if watchdog.asleep:
             watchdog.wake()
         command = (waiter, packed, watchdog.tick if born is None else born, replay, slot)
-        if self._trusted is not None:  # as in submit, without the call: this is every command's way
+        if self._trusted is not None:  # as in submit, without the call: every command comes this way
             self._trusted.send(command)
         else:
             self.submit(command)
@@ -208,7 +209,7 @@ class Node(Numbers):
                 self._wait(command)
 
     def _send_with_care(self, connection: Connection, command: Command) -> None:
-        """Over a connection that may have been quiet."""
+        """Send a command over a connection that may have been quiet, or let it wait for proof."""
         doubt = self._link.doubt
         if doubt is None or not doubt.arises():
             self._trust(connection)
@@ -220,10 +221,10 @@ class Node(Numbers):
             self._wait(command)
 
     def _trust(self, connection: Connection) -> None:
-        """The connection leads somewhere: send what waits for that."""
+        """Trust the connection: it leads to the server. Send the commands that wait for that."""
         if self._waiting:
             hand_on(self._waiting, connection.send)
-        if not self._watchdog.asleep:  # whose ticks see that it is quiet
+        if not self._watchdog.asleep:  # its ticks notice when the connection is quiet
             self._trusted = connection
 
     def _wait(self, command: Command) -> None:
@@ -232,7 +233,7 @@ class Node(Numbers):
             self._many = clear_given_up(self._waiting)
 
     def move_waiting(self, to: deque[Command]) -> None:
-        """Move the commands that wait for a connection to another queue; those that are for this server alone stay."""
+        """Move the commands that wait for a connection to another queue. Commands for this server alone stay."""
         taken = [command for command in self._waiting if not command[0].done() and command[4] != NO_SLOT]
         kept = deque(command for command in self._waiting if command[4] == NO_SLOT)
         try:
@@ -245,7 +246,7 @@ class Node(Numbers):
         self._lane.move_waiting(to)
 
     def leave(self, command: Command, reason: str) -> None:
-        """The server answered that it did not run ``command``: end the connection, and send it on the next one."""
+        """End the connection, whose server did not run ``command``, and send the command over the next one."""
         connection = self._connection
         if connection is None:
             self.submit(command)
@@ -254,23 +255,25 @@ class Node(Numbers):
             connection.finish(reason)
 
     def desert(self, reason: str) -> None:
-        """End the connection, which does not answer: another server has the keys, and gets what may be sent again."""
+        """End the connection, which does not answer. Another server has the keys, and gets what may be sent again."""
         if self._connection is not None:
             self._connection.abort(reason)
 
     def renew(self, reason: str) -> None:
-        """End the connection once what was written has its replies, if it may be: a name may lead elsewhere by now.
+        """End the connection once all written commands have replies, if ``may_renew`` allows it.
 
-        So does the name of a hosted server after a failover, while the old one goes on answering as a replica.
+        The name of the server may lead to another one by now. After a failover the name of a hosted server does so,
+        while the old server goes on answering as a replica.
         """
         if self._connection is not None and self.may_renew():
             self._connection.finish(reason)
 
     def may_renew(self) -> bool:
-        """Whether to end the connection, whose server refused a command: another server may be there by now.
+        """Tell whether to end the connection, whose server refused a command: its name may lead to another one by now.
 
-        A connection that was of use for a while is ended at once. One that was refused something from its beginning is
-        kept, each longer than the one before it: a server that is a replica for good must not cost a connection each.
+        A connection that was of use for a while is ended at once. If the server refused a command from the
+        beginning of the connection, the connection is kept for a pause, which is longer each time: a server that stays
+        a replica must not cost a connection for each command.
         """
         age = self._loop.time() - self._link.up_since
         if not self._refused:
@@ -280,7 +283,7 @@ class Node(Numbers):
         return age > self._renew_pause
 
     def end(self, reason: str) -> None:
-        """Begin to close: nothing is sent any more."""
+        """Begin to close: from now on nothing is sent."""
         self._link.end(reason)
         self._lane.end(reason)
         if self in self._watchdog.watched:
@@ -293,10 +296,10 @@ class Node(Numbers):
         await self._link.ended()
         self.fail_waiting(self._link.reason)
 
-    # The link says
+    # Called by the link
 
     def on_up(self, connection: Connection) -> None:
-        """There is a connection: send what waits."""
+        """Use a new connection: send the commands that wait."""
         self._heard = self._watchdog.tick
         self.clock.forget()
         self._refused = False
@@ -308,12 +311,12 @@ class Node(Numbers):
         self._trust(connection)
 
     def on_proven(self) -> None:
-        """The connection was in doubt, and has answered."""
+        """Trust the connection again: it was in doubt, and has answered."""
         if self._connection is not None:
             self._trust(self._connection)
 
     def on_lost(self, connection: Connection, reason: str, sent: list[Command], unsent: list[Command]) -> None:
-        """The connection has ended: what must not be sent again is settled, the rest waits for the next one."""
+        """Settle the commands of an ended connection that must not be sent again. Keep the rest for the next one."""
         if connection is not self._connection:
             return
         again: deque[Command] = deque()
@@ -324,22 +327,22 @@ class Node(Numbers):
                 waiter, packed, born, replay, slot = command
                 again.append((SecondTry(waiter, replay, reason), packed, born, Replay.NEVER, slot))
         again.extend(command for command in unsent if not command[0].done())
-        again.extend(self._waiting)  # which were made after them
-        # No call from here on: an exception leaves either all as it was or all as it is to be.
+        again.extend(self._waiting)  # these commands are younger
+        # No call from here on: an exception leaves the state either all as it was or all as it must be.
         self._written += connection.commands_written
         self._writes += connection.writes
         self._connection = self._trusted = None
         self._waiting = again
 
     def _on_reply(self, command: Command, error: ServerError) -> None:
-        # It ran nothing: not a command, but the connection, has lost its login.
+        # The server did not run the command, because the connection has lost its login.
         if error.code == "NOAUTH" and self._may_log_in_again():
             self.leave(command, "the server asks for a login again")
         else:
             self._on_error(self, command, error)
 
     def _may_log_in_again(self) -> bool:
-        """Whether a new connection may help; not if the one before this was ended for that a moment ago."""
+        """Tell whether a new connection may help: not if the last one was ended for the same reason just now."""
         now = self._loop.time()
         if self._link.up_since > self._login_lost:  # the first such reply over this connection
             if now - self._login_lost <= RENEW_PAUSE:
@@ -348,7 +351,7 @@ class Node(Numbers):
         return True
 
     def fail_waiting(self, reason: str) -> None:
-        """There is no connection and will be none soon: settle what waits for one."""
+        """Settle the commands that wait for a connection: there will be none soon."""
         while self._waiting:
             settle(self._waiting[0], self._not_sent(reason))
             self._waiting.popleft()
@@ -361,7 +364,7 @@ class Node(Numbers):
     # Deadlines
 
     def is_waiting(self) -> bool:
-        """Whether commands wait: for the watchdog."""
+        """Tell whether commands wait; the watchdog asks."""
         connection = self._connection
         waiting = bool(self._waiting or (connection is not None and (connection.in_flight or connection.queued)))
         if not waiting and connection is not None:
@@ -369,7 +372,7 @@ class Node(Numbers):
         return waiting or self._lane.is_waiting()
 
     def on_tick(self, tick: int) -> None:
-        """Give up commands that are too old, and a connection that is silent: for the watchdog."""
+        """Give up commands that are too old, and a connection that is silent; the watchdog calls this."""
         self._give_up_overdue(tick - TICKS - 1)
         if not self._lane.is_waiting():
             self._lane.end("there are no large commands any more")
@@ -392,7 +395,7 @@ class Node(Numbers):
             self._many = clear_given_up(self._waiting)
 
     def _look_at(self, connection: Connection) -> None:
-        """See whether it is used, quiet or silent."""
+        """See whether the connection is used, quiet or silent."""
         doubt, heard = self._link.doubt, connection.heard
         idle = not connection.in_flight and not connection.queued
         if heard and doubt is not None:
@@ -413,7 +416,7 @@ class Node(Numbers):
 
 
 def tell(node: Node, command: Command, error: ServerError) -> None:
-    """On an error reply: the caller gets it; a server that became a replica is connected to anew."""
+    """Give the caller the error reply. If the server became a replica, connect anew."""
     if error.code == "MOVED":
         error = ServerError(f"{error}; this server is one of a cluster: add cluster=true to the Redis URL")
     settle(command, error)

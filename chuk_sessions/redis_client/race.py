@@ -1,8 +1,8 @@
-"""The first of several attempts that succeeds: the addresses of a name are tried one after another, and overlapping.
+"""Connects to the first address of a name that answers: the addresses are tried one after another, and overlap.
 
-As in RFC 8305 ("happy eyeballs"), an address that says nothing does not keep the next one from being tried. asyncio has
-that for the connecting alone, and uvloop has not; here an attempt is over when the server behind the address has
-answered, as a host that hangs accepts connections.
+As in RFC 8305 ("happy eyeballs"), an address that does not answer does not keep the next one from being tried. asyncio
+has that only for the connecting, and uvloop does not have it. Here an attempt is over when the server behind the
+address has answered, because a host that hangs accepts connections.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from chuk_sessions.redis_client.connection import Connection
 __all__ = ["Attempt", "Begin", "first_of", "give_up"]
 
 CONNECTED = 0.25  # seconds for an address to accept, before the next one is tried too: RFC 8305, section 5
-ANSWERED = 1.0  # seconds for the server there to answer
+ANSWERED = 1.0  # seconds for the server at the address to answer
 
 
 class Attempt:
-    """To connect to one address: how far it is, for messages and for whoever waits for it."""
+    """An attempt to connect to one address: its progress, for messages and for the race."""
 
     def __init__(self, address: str) -> None:
         self.address = address
@@ -31,7 +31,7 @@ Begin = Callable[[], Coroutine[None, None, Connection]]
 
 
 async def first_of(openings: Iterable[tuple[Attempt, Begin]]) -> Connection:
-    """The connection of the first that succeeds; the others are given up. Raises what the last to fail has raised."""
+    """Return the connection of the first attempt that succeeds; give up the others. Raises the last attempt's error."""
     running: set[asyncio.Task[Connection]] = set()
     try:
         winner = await _race(openings, running)
@@ -40,14 +40,14 @@ async def first_of(openings: Iterable[tuple[Attempt, Begin]]) -> Connection:
         raise
     try:
         await give_up(running)
-    except BaseException:  # nobody will use it
+    except BaseException:  # no caller will use the connection
         winner.abort("connecting was given up")
         raise
     return winner
 
 
 async def _race(openings: Iterable[tuple[Attempt, Begin]], running: set[asyncio.Task[Connection]]) -> Connection:
-    """The first to succeed, which is not among ``running`` any more."""
+    """Return the connection of the first attempt that succeeds, and remove this attempt from ``running``."""
     loop = asyncio.get_running_loop()
     error: BaseException | None = None
     for attempt, begin in openings:
@@ -65,11 +65,11 @@ async def _race(openings: Iterable[tuple[Attempt, Begin]], running: set[asyncio.
     try:
         raise error
     finally:
-        del error  # which holds this frame
+        del error  # it holds this frame
 
 
 async def _give_time(running: set[asyncio.Task[Connection]], attempt: Attempt) -> None:
-    """Wait until one has ended, or ``attempt`` took so long that the next one is to begin."""
+    """Wait until an attempt has ended, or ``attempt`` took so long that the next one must begin."""
     done, _ = await asyncio.wait(running, timeout=CONNECTED, return_when=asyncio.FIRST_COMPLETED)
     if not done and attempt.is_connected:
         await asyncio.wait(running, timeout=ANSWERED - CONNECTED, return_when=asyncio.FIRST_COMPLETED)
@@ -91,9 +91,9 @@ def _winner(running: set[asyncio.Task[Connection]]) -> Connection | None:
 
 
 async def give_up(attempts: Collection[asyncio.Task[Connection]]) -> None:
-    """End attempts; also one that has just succeeded, with a connection that nobody will use."""
+    """End attempts. If an attempt has just succeeded, close its connection: no caller will use it."""
     for attempt in attempts:
-        attempt.add_done_callback(_close)  # also if this is cancelled too
+        attempt.add_done_callback(_close)  # runs even if this function is cancelled too
         attempt.cancel()
     if attempts:
         await asyncio.wait(attempts)

@@ -1,14 +1,14 @@
-"""Which master of a cluster has which slots: asked for, kept, and corrected.
+"""The map of a cluster, from slots to masters: asks for it, keeps it, and corrects it.
 
 Rules this file keeps:
 
-* One ``Node`` per master, connected when first needed. Replicas are never read, and asked for the slots when no
-  master that is known answers: they may be the masters by now.
-* The slots are asked for by one task at a time: at the start, after a MOVED, and for as long as a master cannot be
-  reached or a slot that is needed has none; with growing pauses, whatever the number of callers. Only ``masters``,
-  which no request of an application calls, asks by itself.
-* A command whose master was lost waits there as it would for a lone server, and moves to the new master when one is
-  known. If no server of the cluster has ever answered, calls fail at once, as for a lone server that is down.
+* There is one ``Node`` per master, connected when first needed. Replicas are never read. They are asked for the slots
+  when no known master answers: they may be the masters by now.
+* One task at a time asks for the slots: at the start, after a MOVED, and for as long as a master cannot be reached or a
+  needed slot has no master. It asks with growing pauses, whatever the number of callers. Only ``masters`` asks by
+  itself, and no request of an application calls it.
+* A command whose master was lost waits at the master's node as for a lone server, and moves to the new master when one
+  is known. If no server of the cluster has ever answered, calls fail at once, as for a lone server that is down.
 """
 
 from __future__ import annotations
@@ -35,23 +35,23 @@ logger = logging.getLogger(f"{__package__}.cluster")  # a name that applications
 
 ASK_TIMEOUT = 1.0  # seconds for a server to tell the slots, before another is asked
 TROUBLE = (State.RECONNECTING, State.DOWN)
-PRUNE_PAUSE = 1.0  # seconds until servers that have no slots any more are looked at again
+PRUNE_PAUSE = 1.0  # seconds until the next look at servers that have no slots any more
 
 
 class Traffic(Protocol):
-    """Who sends commands by the map."""
+    """The cluster that sends commands by the map."""
 
     def is_waiting(self) -> bool:
-        """Whether commands wait for the map to become right."""
+        """Tell whether commands wait for the map to become right."""
 
     def dispatch(self, nodes: list[Node]) -> None:
-        """The map is new: send what waits for it, and for these masters, which cannot be reached."""
+        """Send the commands that wait for the new map, and for these masters, which cannot be reached."""
 
     def fail_waiting(self, reason: str) -> None:
-        """The map will not become right soon: settle what waits for it."""
+        """Settle the commands that wait for the map: it will not become right soon."""
 
     def on_error(self, asked: Address, command: Command, error: ServerError) -> None:
-        """The server at ``asked`` answered the command with an error."""
+        """Handle an error that the server at ``asked`` replied to the command."""
 
 
 class SlotMap:
@@ -74,28 +74,28 @@ class SlotMap:
         self._refreshing: asyncio.Task[None] | None = None
         self._refresh_wanted = False
         self._pause = 0.0
-        self._suspect: Address | None = None  # said CLUSTERDOWN last
-        self._replicas: set[Address] = set()  # as told last: who may be the masters when all that we know are gone
-        self._leaving: set[Node] = set()  # closing, as they have no slots any more
+        self._suspect: Address | None = None  # the server that last said CLUSTERDOWN
+        self._replicas: set[Address] = set()  # by the last reply: may be the masters when all known masters are gone
+        self._leaving: set[Node] = set()  # nodes that are closing, because they have no slots any more
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._context = contextvars.Context()
         self._past = dict.fromkeys(("reconnects", "timeouts", "written", "writes"), 0)  # of servers that are gone
         self.nodes: dict[Address, Node] = {}
-        self.owners: list[Node | None] = [None] * SLOTS  # by slot; the same list for good
+        self.owners: list[Node | None] = [None] * SLOTS  # by slot; the list object stays the same
         self.closed = False
         self.reason = ""  # why calls fail at once; empty if they do not
         self.refreshes = 0
 
     def sum(self, name: str) -> int:
-        """A number of the nodes there are."""
+        """Add up a number of the current nodes."""
         return sum(getattr(node, name) for node in list(self.nodes.values()))  # another thread may ask
 
     def total(self, name: str) -> int:
-        """A number of the nodes there are and of those that are gone."""
+        """Add up a number of the current nodes and of those that are gone."""
         return self._past[name] + self.sum(name)
 
     def node_at(self, address: Address) -> Node:
-        """The node for the server at ``address``, which may be new."""
+        """Return the node for the server at ``address``; make it if it is new."""
         node = self.nodes.get(address)
         if node is None:
             config = self._config.at(address)
@@ -108,17 +108,17 @@ class SlotMap:
         return node
 
     def correct(self, slot: int, owner: Node) -> None:
-        """A server said MOVED: ``owner`` has that slot, and others may have moved too."""
+        """Take over a MOVED: ``owner`` has that slot. Refresh, because other slots may have moved too."""
         self.owners[slot] = owner
         self.refresh()
 
     def suspect(self, address: Address) -> None:
-        """A server said CLUSTERDOWN: it is asked last, as its map may be the reason."""
+        """Ask the server last that said CLUSTERDOWN, because its map may be the reason."""
         self._suspect = address
         self.refresh()
 
     async def masters(self) -> list[Node]:
-        """The servers that have slots, by address; asked for now. Raises NotSent if none tells within the timeout."""
+        """Ask for the servers that have slots now, by address. Raises NotSent if none answers within the timeout."""
         if self.closed:
             raise NotSent(self.reason)
         try:
@@ -130,7 +130,7 @@ class SlotMap:
         return [self.node_at(address) for address in sorted({address for _, _, address in ranges})]
 
     async def close(self, reason: str) -> None:
-        """Ask no more, and end all connections."""
+        """Stop asking, and end all connections."""
         self.closed, self.reason = True, reason
         for timer in self._timers.values():
             timer.cancel()
@@ -142,14 +142,14 @@ class SlotMap:
     # Refreshing
 
     def refresh(self) -> None:
-        """Ask for the slots, at once if that is not under way, else once more."""
+        """Ask for the slots now, or once more if a task is asking already."""
         self._refresh_wanted = True
         if not self.closed and not self.is_refreshing():
             self._refreshing = self._context.copy().run(self._loop.create_task, self._keep_refreshing())
             self._refreshing.add_done_callback(self._refresh_ended)
 
     def is_refreshing(self) -> bool:
-        """Whether the slots are being asked for."""
+        """Tell whether a task is asking for the slots."""
         return self._refreshing is not None and not self._refreshing.done()
 
     def _refresh_ended(self, task: asyncio.Task[None]) -> None:
@@ -177,7 +177,7 @@ class SlotMap:
             self._pause = 0.0
 
     def _is_troubled(self) -> bool:
-        """Whether the slots may be about to change, or are not known: then it is asked again."""
+        """Tell whether to ask again: the slots may be about to change, or are not known."""
         return (
             self._traffic.is_waiting()
             or not self._known
@@ -195,7 +195,7 @@ class SlotMap:
     # Asking
 
     async def _ask(self) -> list[SlotRange]:
-        """What the first server that answers says; who is asked first, see ``_rank``, looks different after each."""
+        """Return the map of the first server that answers. The order (see ``_rank``) is computed anew after each."""
         self.refreshes += 1
         reasons: dict[Address, str] = {}
         no_cluster = False
@@ -212,7 +212,7 @@ class SlotMap:
                 except ProviderError as exc:
                     reasons[address] = str(exc)
                     no_cluster = no_cluster or (isinstance(exc, ServerError) and exc.code == "ERR")
-            addresses = {address for address in addresses if reasons[address] == "no answer"}  # these may be slow
+            addresses = {address for address in addresses if reasons[address] == "no answer"}  # they may be slow
         details = "; ".join(f"{shown(address)}: {reason}" for address, reason in reasons.items())
         if no_cluster:
             details += "); several hosts without a name mean a cluster (Sentinels: end the URL with /name-of-the-master"
@@ -229,9 +229,10 @@ class SlotMap:
         return ranges
 
     def _rank(self, address: Address) -> tuple[bool, int, float]:
-        """Who is asked first: those that are up, those that may be, replicas, and then those that cannot be reached.
+        """Return the rank of a server in the order of asking.
 
-        Last who said CLUSTERDOWN. At random among equals.
+        First come servers that are up, then those that may be up, then replicas, then servers that cannot be reached.
+        The server that said CLUSTERDOWN comes last. Servers of one rank come at random.
         """
         node = self.nodes.get(address)
         if node is None:
@@ -242,7 +243,7 @@ class SlotMap:
 
     def _not_told(self, reason: str) -> None:
         if self._known:
-            return  # each server's own state says what callers get
+            return  # the state of each server decides what its callers get
         if not self.reason:
             logger.error("%s; calls fail at once until one does", reason)
         self.reason = reason
@@ -265,7 +266,7 @@ class SlotMap:
         self._prune()
 
     def _prune(self) -> None:
-        """Close the connections to servers that have no slots, once nothing is under way there."""
+        """Close the connections to servers that have no slots, once no command is in flight there."""
         owners = set(self.owners)
         for address, node in list(self.nodes.items()):
             if node not in owners and not node.is_waiting():

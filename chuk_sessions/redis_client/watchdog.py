@@ -1,11 +1,13 @@
 """The clock of all deadlines of one client on one event loop: one timer, whatever the number of commands and servers.
 
-Age is counted in ticks, ``TICKS`` to a timeout. The timer runs only while somebody waits. Ticks are those of the loop's
-clock: a timer that comes late makes up for it. But after a late one the application had held up the loop, and replies
-may be waiting to be read, or commands to be written: so nothing is given up then, but half a tick later. Of several
-late ones in a row only the first does that, so that a loop that is always busy has deadlines too. Of a long hold-up
-``HELD_UP`` ticks are counted, as the server had no chance in it. And none of it for commands of the tick before:
-they may have been made at its end, by who held up the loop.
+Age is counted in ticks, ``TICKS`` to a timeout. The timer runs only while commands wait. Ticks are by the clock of the
+loop: a timer that comes late counts the ticks that it missed.
+
+A late timer means that the application held up the loop. Replies may be waiting to be read, or commands to be written.
+So nothing is given up at a late timer, but half a tick later. Of several late timers in a row only the first does this,
+so that a loop that is always busy has deadlines too. Of a long hold-up at most ``HELD_UP`` ticks are counted, because
+the server had no chance in it. For commands of the tick before it none are counted: the code that held up the loop may
+have made these commands at the end of the hold-up.
 """
 
 from __future__ import annotations
@@ -22,27 +24,27 @@ __all__ = ["TICKS", "Watchdog", "Watched", "clock"]
 TICKS = 20  # per timeout: a command is given up between 1.0 and 1.05 times its timeout, and on a busy loop by 1.1
 HELD_UP = TICKS // 4
 EARLY = 0.1  # ticks by which the timers of a loop may be early
-clock = elapsed  # goes on while the machine is suspended: flows are forgotten meanwhile
+clock = elapsed  # goes on while the machine is suspended: middleboxes forget flows meanwhile
 
 
 class Watched(Protocol):
     """Holds commands that have deadlines."""
 
     def is_waiting(self) -> bool:
-        """Whether there are any; if nobody has, the watchdog sleeps."""
+        """Tell whether there are commands. If no watched object has any, the watchdog sleeps."""
 
     def on_tick(self, tick: int) -> None:
         """Give up commands that were made ``TICKS`` before ``tick``."""
 
 
 class Watchdog:
-    """Calls ``on_tick`` of all that it watches. Belongs to one event loop."""
+    """Calls ``on_tick`` of all watched objects. Belongs to one event loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, timeout: float) -> None:
         self._loop = loop
         self._counted = 0.0  # when the last tick was
         self._was_late = False
-        self._leaps: deque[tuple[int, int]] = deque()  # over several ticks at once: from and to which
+        self._leaps: deque[tuple[int, int]] = deque()  # leaps over several ticks: the tick before, the tick after
         self._timer: asyncio.TimerHandle | None = None
         self._context = contextvars.Context()  # empty: a timer must not keep the first caller's variables alive
         self.period = timeout / TICKS
@@ -52,12 +54,12 @@ class Watchdog:
         self.asleep = True
 
     def wake(self) -> None:
-        """Begin to tick. Called with the first command."""
+        """Begin to tick. Called at the first command."""
         self._counted = self._loop.time()
         self._wait(self._counted + self.period)
 
     def stop(self) -> None:
-        """Tick no more."""
+        """Stop ticking."""
         self.asleep = True
         if self._timer is not None:
             self._timer.cancel()
@@ -89,12 +91,12 @@ class Watchdog:
                 self._go_on()
 
     def age(self, born: int) -> int:
-        """How many ticks ago a tick was, as deadlines count it: without a leap that began with it."""
+        """Return how many ticks ago ``born`` was, as deadlines count it: without a leap that began with that tick."""
         leap = next((end - start for start, end in self._leaps if start == born), 0)
         return self.tick - born - leap
 
     def _tick_for_deadlines(self) -> int:
-        """Now; or the one before, for as long as a leap does not count for what was made just before it."""
+        """Return the tick now, or an earlier one while a leap must not count for commands made just before it."""
         leaps, born = self._leaps, self.tick - TICKS
         while leaps and leaps[0][1] < born:
             leaps.popleft()
