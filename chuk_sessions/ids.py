@@ -2,12 +2,13 @@
 
 An id made here is ``sess-{user part}-{unix seconds}-{32 random hex}{tag}``: 128 bits from the operating system, as
 OWASP ASVS 5.0 (7.2.3) asks. The tag (6 hex) is the same for all sessions of a user in a sandbox, so that Redis Cluster
-keeps them in one slot; it is random for a session without a user. The tag of any other id is a hash of that id.
-Either way the key of a session follows from its id alone. What else has a key on Redis: ``providers.redis.keys``.
+keeps them in one slot. For a session without a user the tag is random. The tag of an id that was not made here is a
+hash of that id. So in all cases the key of a session follows from its id alone. For the other keys on Redis see
+``providers.redis.keys``.
 
-An opaque id, ``sess-{32 random hex}{tag}``, leaves out user part and time. The tag stays what it is, as the sessions of
-a user must be in one slot: whoever can guess a sandbox and a user id can tell by it whether an id may be of that user,
-as one in 16,777,216 other users has the same tag.
+An opaque id, ``sess-{32 random hex}{tag}``, leaves out user part and time. The tag stays the same, because the sessions
+of a user must be in one slot. So a reader of an id who can guess a sandbox and a user id can check whether the id may
+belong to that user: one in 16,777,216 other users has the same tag.
 """
 
 from __future__ import annotations
@@ -43,22 +44,23 @@ USER_PART_LENGTH = 8
 RANDOM_BYTES = 16
 TAG_BYTES = 3
 TAG_DIGITS = 2 * TAG_BYTES
-MOST_REMEMBERED = 4096  # users of all sandboxes, with what their ids have in common; and sandboxes, with a hash
+MOST_REMEMBERED = 4096  # users of all sandboxes, with user part and tag; and sandboxes, with a hash
 MAX_ID_BYTES = 1024  # of UTF-8
 MAX_USER_BYTES = 65_536
 SURELY_SMALL = MAX_ID_BYTES // 4  # characters; no character takes more than four bytes
 
 
-# Of the last new id: since when, until before when, and as text. Replaced whole, as threads may share it.
+# The second of the last new id: its begin, its end, and its text. Replaced whole, because threads may share it.
 _last_second = [(0.0, 0.0, "")]
-# By sandbox, then by user: two plain dicts take half the time of functools.lru_cache. All go when there are too many.
+# User part and tag by sandbox and user. Two plain dicts take half the time of functools.lru_cache. If there are too
+# many users, all are dropped.
 _parts: dict[str, dict[str, tuple[str, str]]] = {}
-_remembered = [0]  # about how many users are in there
-_of_sandboxes: dict[str, blake2b] = {}  # the hash that tags of users begin with: copying it takes half the time
+_remembered = [0]  # about how many users are in ``_parts``
+_of_sandboxes: dict[str, blake2b] = {}  # the hash that tags of users begin with: to copy it takes half the time
 
 
 class OversizedError(ValueError):
-    """An id or a user id is longer than any that is stored."""
+    """An id or a user id is longer than any stored one can be."""
 
 
 def check_size(name: str, text: str, most: int) -> None:
@@ -70,7 +72,7 @@ def check_size(name: str, text: str, most: int) -> None:
 def new_session_id(
     sandbox_id: str, user_id: str | None, unix_time: float, random_bytes: Callable[[int], bytes] = urandom
 ) -> str:
-    """A new id for a session of ``user_id`` (None: of nobody), allocated at ``unix_time`` in seconds.
+    """Make a new id for a session of ``user_id`` (None: of nobody), allocated at ``unix_time`` in seconds.
 
     Raises OversizedError for a user id that is too long.
     """
@@ -80,7 +82,7 @@ def new_session_id(
     if user_id is None:
         return f"sess-{second}-{random_bytes(RANDOM_BYTES + TAG_BYTES).hex()}"
     try:
-        parts = _parts[sandbox_id].get(user_id)  # not by KeyError: most users are not remembered where there are many
+        parts = _parts[sandbox_id].get(user_id)  # no KeyError: with many users most are not remembered
     except KeyError:
         parts = None
     if parts is None:
@@ -93,7 +95,7 @@ def new_session_id(
 def new_opaque_id(
     sandbox_id: str, user_id: str | None, unix_time: float, random_bytes: Callable[[int], bytes] = urandom
 ) -> str:
-    """As ``new_session_id``, but without user part and time: ``unix_time`` is not looked at."""
+    """Make a new id as ``new_session_id``, but without user part and time: ``unix_time`` is ignored."""
     if user_id is None:
         return f"sess-{random_bytes(RANDOM_BYTES + TAG_BYTES).hex()}"
     check_size("user_id", user_id, MAX_USER_BYTES)
@@ -109,9 +111,9 @@ def _second_of(unix_time: float) -> str:
 def renewed_id(
     session_id: str, unix_time: float, random_bytes: Callable[[int], bytes] = urandom, *, opaque: bool = False
 ) -> str:
-    """A new id for the session that has this one: it has the same tag, and so the same slot and index.
+    """Make a new id for the session with this id. It has the same tag, and so the same slot and index.
 
-    An opaque id gets an opaque one; with ``opaque`` any other too.
+    If ``session_id`` is opaque, or with ``opaque``, the new id is opaque.
     """
     if opaque or is_opaque(session_id):
         return f"sess-{random_bytes(RANDOM_BYTES).hex()}{slot_tag(session_id)}"
@@ -120,7 +122,7 @@ def renewed_id(
 
 
 def _user_parts(sandbox_id: str, user_id: str) -> tuple[str, str]:
-    """What the ids of a user's sessions have in common: user part and tag. From now on it is in ``_parts``."""
+    """Make the common parts of the ids of a user's sessions, user part and tag, and remember them in ``_parts``."""
     user = user_id.encode("utf-8", "surrogatepass")
     letters = user.translate(None, NOT_ALPHANUMERIC)[:USER_PART_LENGTH].decode()
     tag = _of_sandbox(sandbox_id).copy()
@@ -138,7 +140,7 @@ def _user_parts(sandbox_id: str, user_id: str) -> tuple[str, str]:
 
 
 def _of_sandbox(sandbox_id: str) -> blake2b:
-    """The hash of a sandbox, to be copied: that of the sandbox, a NUL and a user is the user's tag."""
+    """Return the hash of a sandbox and a NUL, to be copied: with the user added, it is the user's tag."""
     found = _of_sandboxes.get(sandbox_id)
     if found is None:
         if len(_of_sandboxes) >= MOST_REMEMBERED:
@@ -149,7 +151,7 @@ def _of_sandbox(sandbox_id: str) -> blake2b:
 
 
 def user_tag(sandbox_id: str, user_id: str) -> str:
-    """The slot tag of a user's index, and of the ids made here for that user's sessions."""
+    """Return the slot tag of a user's index, and of the ids made here for that user's sessions."""
     try:
         return _parts[sandbox_id][user_id][1]
     except KeyError:
@@ -157,26 +159,26 @@ def user_tag(sandbox_id: str, user_id: str) -> str:
 
 
 def is_random(session_id: str) -> bool:
-    """Whether the id has the form of those made here, so that once deleted it will not be allocated again."""
+    """Tell whether the id has the form of ids made here: such an id is not allocated again after it was deleted."""
     return OWN_ID.fullmatch(session_id) is not None
 
 
 def is_opaque(session_id: str) -> bool:
-    """Whether it is an id made here that has no user and no time in it."""
+    """Tell whether the id has the form of ids made here without user and time."""
     return session_id.count("-") == 1 and is_random(session_id)
 
 
 def slot_tag(session_id: str) -> str:
-    """The slot tag of any session id, made here or not."""
+    """Return the slot tag of any session id, made here or not."""
     match = OWN_ID.fullmatch(session_id)
     return match.group(1) if match else _hash(session_id, TAG_BYTES)
 
 
 def session_key(quoted_sandbox: str, session_id: str) -> str:
-    """The storage key of a session; ``quoted_sandbox`` comes from ``quote_part``.
+    """Make the storage key of a session; ``quoted_sandbox`` comes from ``quote_part``.
 
     No two pairs of sandbox and id share a key, and no id can bring in a hash tag, a pattern or an ACL wildcard. Raises
-    OversizedError for an id that is too long: no session has it, and quoting it would take long.
+    OversizedError for an id that is too long: no session has such an id, and to quote it would take long.
     """
     match = OWN_ID.fullmatch(session_id)
     if match:
@@ -187,17 +189,17 @@ def session_key(quoted_sandbox: str, session_id: str) -> str:
 
 
 def quote_part(part: str) -> str:
-    """``part`` percent-encoded outside ``[A-Za-z0-9._~@-]``."""
+    """Percent-encode the characters of ``part`` outside ``[A-Za-z0-9._~@-]``."""
     return quote(part, safe="@", errors="surrogatepass")
 
 
 def unquote_part(text: str) -> str:
-    """The inverse of ``quote_part``."""
+    """Do the inverse of ``quote_part``."""
     return unquote(text, errors="surrogatepass")
 
 
 def fingerprint(session_id: object) -> str:
-    """A short hash of an id for logs and errors: the same in every process, useless for taking over a session."""
+    """Return a short hash of an id for logs and errors: equal in every process, useless to take over a session."""
     return _hash(str(session_id), 4)
 
 

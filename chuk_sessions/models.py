@@ -1,4 +1,4 @@
-"""What a session is: the record that stores keep, and the public ``SessionMetadata``."""
+"""The data of a session: the record that stores keep, and the public ``SessionMetadata``."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ MINUTE = 60 * MICROSECONDS
 TEN_DIGITS = 1_000_000_000
 MOST_DATES = 4096  # eleven years of days
 _dates: dict[int, str] = {}
-_minutes: list[str] = []  # of a day, as text; made when the first date is
+_minutes: list[str] = []  # the minutes of a day, as text; made together with the first date
 
 
 @dataclass(slots=True)
 class SessionRecord:
-    """A session as stores hand it out: a copy, with times in seconds since the epoch."""
+    """The copy of a session that stores hand out, with times in seconds since the epoch."""
 
     user_id: str | None
     created: float
@@ -32,9 +32,9 @@ class SessionRecord:
     accessed: float
     metadata: dict[str, Any]
     status: str = ACTIVE
-    idle: float = 0.0  # seconds from a touch to its end, 0 if only ``expires`` ends it
-    idle_expires: float | None = None  # when it ends unless it is touched before
-    current_id: str | None = None  # the session's id, if it was read under an alias
+    idle: float = 0.0  # seconds from a touch to the end of the session, 0 if only ``expires`` ends it
+    idle_expires: float | None = None  # when the session ends unless it is touched before
+    current_id: str | None = None  # the id of the session, if it was read under an alias
 
 
 def session_info(session_id: str, sandbox_id: str, record: SessionRecord) -> dict[str, Any]:
@@ -55,9 +55,9 @@ def session_info(session_id: str, sandbox_id: str, record: SessionRecord) -> dic
 
 
 def iso_timestamp(unix_time: float) -> str:
-    """ISO-8601 in UTC with six decimals and ``Z``: ``2026-01-31T12:00:00.000000Z``.
+    """Return the time as ISO-8601 in UTC with six decimals and ``Z``: ``2026-01-31T12:00:00.000000Z``.
 
-    Only the text of the day is remembered, so that it takes as long for any time as for one that was asked before.
+    Only the text of the day is remembered, so that a new time takes no longer than one that was asked before.
     """
     microseconds = round(unix_time * MICROSECONDS)
     minute = microseconds // MINUTE
@@ -71,7 +71,7 @@ def iso_timestamp(unix_time: float) -> str:
 
 
 def _date(day: int) -> str:
-    """The date of a day since the epoch, which is remembered from now on."""
+    """Make the date of a day since the epoch, and remember it."""
     if not _minutes:
         _minutes.extend([f"{minute // 60:02d}:{minute % 60:02d}:" for minute in range(1440)])
     if len(_dates) >= MOST_DATES:
@@ -86,19 +86,20 @@ def _now() -> str:
 
 @dataclass(slots=True)
 class SessionMetadata(ModelMethods):
-    """Hold what is known of a session, as an object.
+    """Hold the data of a session as an object.
 
-    It is a dataclass, so that it can be a field of a pydantic model. Iteration and the ``model_*`` methods are for code
-    written against 0.6, where it was such a model itself. Times are ISO-8601 in UTC, as in ``get_session_info``.
+    The class is a dataclass, so that it can be a field of a pydantic model. Iteration and the ``model_*`` methods are
+    for code written against 0.6, where the class was such a model itself. Times are ISO-8601 in UTC, as in
+    ``get_session_info``.
 
     Args:
         session_id: The id.
         sandbox_id: The sandbox.
-        user_id: Whose session it is; None if it is nobody's.
-        created_at: When it was created; by default now.
-        expires_at: When it ends; None: never.
-        status: One that ``SessionStatus`` knows becomes its member, which equals the text. Another is kept as it is.
-        last_accessed: When it was last touched; by default ``created_at``.
+        user_id: The user of the session; None for a session of nobody.
+        created_at: When the session was created; by default now.
+        expires_at: When the session ends; None: never.
+        status: A text that ``SessionStatus`` knows becomes its member, which equals the text. Another text is kept.
+        last_accessed: When the session was last touched; by default ``created_at``.
         custom_metadata: The metadata.
     """
 
@@ -121,7 +122,7 @@ class SessionMetadata(ModelMethods):
         """Tell whether ``expires_at`` has passed. A time without a zone is taken as UTC.
 
         Returns:
-            True if it has; False if it has not, or there is none.
+            True if it has passed; False if it has not, or if it is None.
 
         Raises:
             ValueError: ``expires_at`` is no ISO-8601 time.
@@ -145,7 +146,7 @@ class SessionMetadata(ModelMethods):
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> SessionMetadata:
-        """Make an object of what ``to_dict`` or ``get_session_info`` gave.
+        """Make an object from the dict of ``to_dict`` or ``get_session_info``.
 
         Args:
             data: The fields by name; unknown keys are ignored.
