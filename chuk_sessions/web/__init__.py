@@ -1,4 +1,4 @@
-"""Sessions for web applications: one middleware for every ASGI framework, and what belongs to it.
+"""Sessions for web applications: one middleware for every ASGI framework, with its transports and a CSRF guard.
 
 For example::
 
@@ -8,7 +8,7 @@ For example::
     manager = SessionManager("shop", strict=True, opaque_ids=True)
     app = SessionMiddleware(app, manager)
 
-Nothing here needs a framework. ``chuk_sessions.web.testing`` has what tests of applications need.
+Nothing here needs a framework. ``chuk_sessions.web.testing`` has functions for tests of applications.
 """
 
 from __future__ import annotations

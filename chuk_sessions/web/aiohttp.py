@@ -41,7 +41,7 @@ from chuk_sessions.web.transports import Transport
 __all__ = ["ChukSession", "ChukStorage", "session_of", "setup"]
 
 SERVER_ERROR = 500
-LOADED: Any = "chuk_sessions.web.aiohttp"  # of a request: the session that it came with; None: not loaded in time
+LOADED: Any = "chuk_sessions.web.aiohttp"  # key in a request: the session that it came with; None: not loaded in time
 if hasattr(web, "RequestKey"):
     LOADED = web.RequestKey(LOADED, object)
 
@@ -49,20 +49,20 @@ logger = logging.getLogger(__name__)
 
 
 class ChukSession(AiohttpSession):
-    """A session as aiohttp-session has them, and what a session of this package can do.
+    """A session of aiohttp-session with the methods of a session of this package.
 
-    Changes are found, also inside lists and dicts: ``changed()`` is not needed. How long it lives is for the manager
-    to say, and not for ``max_age``. The awaitable methods raise StorageError if the storage fails.
+    Changes are found, also inside lists and dicts: ``changed()`` is not needed. The manager, and not ``max_age``,
+    decides how long the session lives. The awaitable methods raise StorageError if the storage fails.
     """
 
     def __init__(self, session: Session) -> None:
         super().__init__(None, data=None, new=session._stored.is_new)
         self._mapping = self.inner = session
-        self.told = False  # the headers of the response are complete
+        self.told = False  # whether the headers of the response are complete
 
     @property
     def _changed(self) -> bool:
-        """True, so that it is always asked for what has changed: assigned to by the base class, and not needed."""
+        """True, so that the session is always asked for its changes. The base class assigns to it, without effect."""
         return True
 
     @_changed.setter
@@ -70,46 +70,46 @@ class ChukSession(AiohttpSession):
 
     @property
     def created(self) -> int:
-        """When the session was stored first, in seconds since 1970; now, as long as it is not."""
+        """When the session was first stored, in seconds since 1970; the time now while it is not stored."""
         created = self.inner.created_at
         return int(time.time() if created is None else datetime.fromisoformat(created).timestamp())
 
     @property
     def identity(self) -> str | None:
-        """The id of the session; None as long as nothing is stored. Whoever knows it has the session."""
+        """The id of the session; None while it is not stored. Keep it secret: the id gives access to the session."""
         return self.inner.id
 
     def set_new_identity(self, identity: Any) -> None:
-        """Raise RuntimeError: ids are made by the manager."""
+        """Raise RuntimeError: only the manager makes ids."""
         raise RuntimeError("the manager makes the ids of sessions: await session.renew()")
 
     @property
     def user_id(self) -> str | None:
-        """The user who logged in with ``login``; None if nobody did."""
+        """The user who logged in with ``login``; None if no user did."""
         return self.inner.user_id
 
     async def login(self, user_id: str, **data: Any) -> None:
-        """Make it the session of a user, under a new id, and set ``data``. See ``Session.login``."""
+        """Give the session to a user, under a new id, and set ``data``. See ``Session.login``."""
         await self.inner.login(user_id, **data)
 
     async def renew(self, grace_seconds: float = 0) -> bool:
-        """Give the session a new id; False if it has ended. See ``Session.renew``."""
+        """Give the session a new id. Return False if it has ended. See ``Session.renew``."""
         return await self.inner.renew(grace_seconds)
 
     async def logout(self) -> None:
-        """End the session for everybody, at once, and empty it. ``invalidate`` does so when the response begins."""
+        """End the session now, for all clients, and empty it. ``invalidate`` does so when the response begins."""
         await self.inner.invalidate()
 
     async def save(self) -> None:
-        """Write now what has changed, whatever the response will be. See ``Session.save``."""
+        """Write the changes now, whatever the response will be. See ``Session.save``."""
         await self.inner.save()
 
     async def increment(self, key: str, amount: int = 1) -> int | None:
-        """Add to one key in one atomic step; the new value. See ``Session.increment``."""
+        """Add to one key in one atomic step. Return the new value. See ``Session.increment``."""
         return await self.inner.increment(key, amount)
 
     def invalidate(self) -> None:
-        """Empty the session; with nothing set after that it ends when the response begins."""
+        """Empty the session. If it is still empty when the response begins, it ends then."""
         self.inner.clear()
 
 
@@ -119,7 +119,8 @@ class ChukStorage(AbstractStorage):
     Args:
         manager: A ``SessionManager`` with ``strict=True`` and ``opaque_ids=True``.
         transport: ``Cookie(...)``, the default, or ``Header(...)``, ``Bearer()``.
-        max_bytes: How large the JSON of a session may be; a larger one is a MetadataError that names its largest keys.
+        max_bytes: How large the JSON of a session may be. A larger session is a MetadataError that names its largest
+            keys.
         retry_after: Seconds, for the header of that name in a 503.
 
     Raises TypeError and ValueError for a manager that cannot serve browsers.
@@ -141,11 +142,11 @@ class ChukStorage(AbstractStorage):
         self._manager, self._max_bytes, self.retry_after = check_manager(manager), max_bytes, retry_after
 
     async def new_session(self) -> AiohttpSession:
-        """An empty session."""
+        """Make an empty session."""
         return ChukSession(Session(StoredSession(self._manager, self._max_bytes)))
 
     async def load_session(self, request: web.Request) -> AiohttpSession:
-        """The session of a request, by its id; an empty one if none lives."""
+        """Load the session of a request, by its id. Return an empty session if it does not live."""
         stored = StoredSession(self._manager, self._max_bytes)
         ids = self.transport.ids(_scope(request))
         found = ChukSession(Session(stored, await stored.load(ids) if ids else None))
@@ -154,7 +155,7 @@ class ChukStorage(AbstractStorage):
         return found
 
     async def save_session(self, request: web.Request, response: web.StreamResponse, session: AiohttpSession) -> None:
-        """Write what has changed, and tell the client; not into an answer of 500 and more."""
+        """Write the changes, and tell the client its id. A response with 500 and more writes no changes."""
         if not isinstance(session, ChukSession):
             raise TypeError(f"this storage has sessions of its own, got {type(session).__name__}")
         if session.told:
@@ -162,7 +163,7 @@ class ChukStorage(AbstractStorage):
         inner = session.inner
         loaded: ChukSession | None = request.get(LOADED)
         if response.status < SERVER_ERROR:
-            if loaded is not None and loaded is not session:  # new_session() was to begin anew, as at a login
+            if loaded is not None and loaded is not session:  # the application called new_session() to begin anew
                 await loaded.inner.invalidate()
                 inner._stored.presented = True
                 inner._stored.ended = not dict.__len__(inner)
@@ -170,7 +171,7 @@ class ChukStorage(AbstractStorage):
         self.tell(response, session)
 
     def tell(self, response: web.StreamResponse, session: ChukSession) -> None:
-        """Add to a response what the client must be told of its session."""
+        """Add to a response the headers that the client needs for its session."""
         session.told = session.inner._stored.closed = True
         headers: Headers = []
         stored = session.inner._stored
@@ -189,8 +190,9 @@ class ChukStorage(AbstractStorage):
 def setup(app: web.Application, storage: ChukStorage) -> None:
     """Install the sessions in an application, for streams and WebSockets too.
 
-    What was set before ``prepare`` is stored there and its cookie goes out; what is set later is stored when the
-    handler returns. A StorageError that nobody catches is a 503. ``aiohttp_session.setup`` does nothing of this.
+    Changes that were made before ``prepare`` are stored there, and the cookie goes out. Later changes are stored when
+    the handler returns. A StorageError that the application does not catch is a 503. ``aiohttp_session.setup`` does
+    none of this.
     """
 
     async def prepared(request: web.Request, response: web.StreamResponse) -> None:
@@ -235,23 +237,23 @@ def setup(app: web.Application, storage: ChukStorage) -> None:
 
 
 def _begin_anew(writer: Any) -> None:
-    """Undo what the beginning of a response has set, as another will be sent: aiohttp leaves it set."""
+    """Undo the settings of the response that began, because another one will be sent: aiohttp leaves them set."""
     writer.chunked, writer.length = False, None
 
 
 def _has_left(request: web.Request) -> bool:
-    """Whether the client has closed the connection, which is no fault of the handler that was writing to it."""
+    """Tell whether the client has closed the connection, which is no fault of the handler that was writing to it."""
     return request.transport is None or request.transport.is_closing()
 
 
 def _begun(request: web.Request) -> bool:
-    """Whether the client has got the headers of a response already."""
+    """Tell whether the client has already got the headers of a response."""
     session = request.get(SESSION_KEY)
     return isinstance(session, ChukSession) and session.told
 
 
 async def _write_late(session: Session) -> None:
-    """Write what has changed since the response began."""
+    """Write the changes since the response began."""
     if session._stored.session_id is not None or session._stored.gone:
         await write_late(session._commit, _log_loss)
     elif dict.__len__(session):
@@ -266,7 +268,7 @@ def _log_loss(error: Exception) -> None:
 
 
 async def session_of(request: web.Request) -> ChukSession:
-    """The session of a request, with its type; what ``get_session`` gives. Raises RuntimeError if it is another's."""
+    """Return the session of ``get_session`` with its type. Raises RuntimeError if it belongs to another storage."""
     session = await get_session(request)
     if not isinstance(session, ChukSession):
         raise RuntimeError("this session is of another storage: setup(app, ChukStorage(manager)) is missing")
@@ -274,7 +276,7 @@ async def session_of(request: web.Request) -> ChukSession:
 
 
 def _scope(request: web.Request) -> Scope:
-    """What a transport reads of a request."""
+    """Make the part of a scope that a transport reads, from a request."""
     return {"headers": [(name.lower(), value) for name, value in request.raw_headers]}
 
 

@@ -1,4 +1,4 @@
-"""The types of ASGI 3, and the answers that the middlewares of this package give by themselves.
+"""The types of ASGI 3, and the responses that the middlewares of this package send by themselves.
 
 https://asgi.readthedocs.io/en/latest/specs/www.html
 """
@@ -34,7 +34,7 @@ UNAVAILABLE = 503
 
 
 def header(scope: Scope, name: bytes) -> bytes | None:
-    """The first header of that name, which is in lower case; None if the request has none."""
+    """Return the first header of that name, given in lower case; None if the request has no such header."""
     for each, value in scope["headers"]:
         if each == name:
             return value  # type: ignore[no-any-return]
@@ -42,7 +42,7 @@ def header(scope: Scope, name: bytes) -> bytes | None:
 
 
 def lacks_cookie(vary: str) -> bool:
-    """Whether a Vary header does not say yet that a response depends on cookies."""
+    """Tell whether a Vary header does not yet say that the response depends on cookies."""
     return {"cookie", "*"}.isdisjoint(name.strip().lower() for name in vary.split(","))
 
 
@@ -61,9 +61,9 @@ async def respond(
 async def refuse_socket(
     scope: Scope, receive: Receive, send: Send, status: int, text: str, headers: Iterable[tuple[bytes, bytes]] = ()
 ) -> None:
-    """Refuse the handshake of a WebSocket: by a response where the server can send one, else by closing it.
+    """Refuse the handshake of a WebSocket: with a response if the server can send one, else with a close.
 
-    A server turns a close before the handshake into a 403; the code that is given here is what others may log.
+    A server turns a close before the handshake into a 403. It may still log the code of the close.
     """
     await receive()  # websocket.connect
     if "websocket.http.response" in (scope.get("extensions") or {}):

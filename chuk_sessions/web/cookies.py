@@ -1,8 +1,8 @@
 """The id of a session in a cookie.
 
 https://www.rfc-editor.org/rfc/rfc6265, with the prefixes of its successor (``draft-ietf-httpbis-rfc6265bis``, 4.1.3): a
-browser takes a ``__Host-`` cookie only over TLS and only from the very host, so that no other site of the same domain
-can plant one.
+browser takes a ``__Host-`` cookie only over TLS and only from the host itself. So no other site of the same domain can
+plant such a cookie.
 """
 
 from __future__ import annotations
@@ -28,18 +28,19 @@ LONG_AGO = "expires=Thu, 01 Jan 1970 00:00:00 GMT"
 
 @dataclass(frozen=True)
 class Cookie:
-    """The id in a cookie that scripts cannot read, by default one that only TLS carries.
+    """The id in a cookie that scripts cannot read, and that by default only TLS carries.
 
     Attributes:
-        name: The cookie is called ``__Host-{name}`` if it is secure, for the path ``/`` and without a domain,
-            ``__Secure-{name}`` if it is secure otherwise, and ``name`` if it is not.
-        secure: Whether the browser sends it over TLS only. Browsers count ``http://localhost`` as that, most of them.
-        same_site: ``"lax"``, ``"strict"`` or ``"none"``: with which requests from other sites it is sent.
-        path: It is sent for this path and those below.
-        domain: It is sent to this domain and those below; None: to the very host alone.
-        max_age: For how long the browser keeps it: ``"session"`` or None until it ends, ``"lifetime"`` as long as the
-            session lives, else seconds; 0 or less: it expires at once, and no session is found by it.
-        partitioned: Whether an embedded site gets one for each site that embeds it (CHIPS).
+        name: A secure cookie for the path ``/`` and without a domain is called ``__Host-{name}``. Another secure cookie
+            is called ``__Secure-{name}``, and one that is not secure is called ``name``.
+        secure: Whether the browser sends the cookie over TLS only. Most browsers count ``http://localhost`` as TLS.
+        same_site: ``"lax"``, ``"strict"`` or ``"none"``: with which requests from other sites the cookie is sent.
+        path: The cookie is sent for this path and the paths below.
+        domain: The cookie is sent to this domain and the domains below; None: only to the host itself.
+        max_age: For how long the browser keeps the cookie. ``"session"`` or None: until the browser ends.
+            ``"lifetime"``: as long as the session lives. Otherwise seconds; with 0 or less the cookie expires at once,
+            and finds no session.
+        partitioned: Whether an embedded site gets a cookie for each site that embeds it (CHIPS).
 
     Raises ValueError for values that browsers would refuse.
     """
@@ -63,7 +64,7 @@ class Cookie:
         if self.secure and not name.startswith((HOST, SECURE)):
             name = f"{HOST if self.path == '/' and self.domain is None else SECURE}{name}"
         needle = re.escape(name.encode()) + rb"="
-        # The forms of our ids are looked at later; what is found here has no end in the middle of a value.
+        # The form of the ids is checked later. A match here does not end in the middle of a value.
         pattern = re.compile(rb"(?:^|;)[ \t]*" + needle + rb'"?([0-9A-Za-z-]+)"?[ \t]*(?=;|\Z)')
         for key, value in (
             ("wire_name", name),
@@ -112,7 +113,7 @@ class Cookie:
         return isinstance(self.max_age, int) and self.max_age <= 0
 
     def ids(self, scope: Scope) -> Sequence[str]:
-        """The ids in the cookies of our name, at most two: another path or domain may have set one as well."""
+        """Return the ids in the cookies of our name, at most two: another path or domain may have set one too."""
         found: Sequence[str] = ()
         for name, value in scope["headers"]:
             if name == b"cookie" and self._needle in value:
@@ -122,13 +123,13 @@ class Cookie:
         return list(dict.fromkeys(found))[:MOST_IDS]
 
     def _ids_in(self, value: bytes) -> Sequence[str]:
-        """Those in one header, in which the name is somewhere; the first two, and others of no use."""
+        """Return the first two ids in one header, which contains the name; further ids are of no use."""
         if self._expires_at_once:
             return ()
         first = self._pattern.search(value)
         if first is None:
             return ()
-        if value.find(self._needle, first.end()) < 0:  # as it usually is
+        if value.find(self._needle, first.end()) < 0:  # the usual case
             return own_ids((first[1],))
         found: list[str] = []
         for match in self._pattern.finditer(value):
@@ -145,6 +146,6 @@ class Cookie:
         headers.append((b"set-cookie", text.encode("latin-1")))
 
     def clear(self, headers: Headers) -> None:
-        """Add a Set-Cookie that ends the cookie; a browser knows it by name, path, domain and partition."""
+        """Add a Set-Cookie that ends the cookie. A browser identifies a cookie by name, path, domain and partition."""
         text = f"{self.wire_name}=; path={self.path}; Max-Age=0; {LONG_AGO}; {self._flags}"
         headers.append((b"set-cookie", text.encode("latin-1")))

@@ -1,13 +1,13 @@
-"""One request or WebSocket with a session: when it is written, and what the response says of it.
+"""One request or WebSocket with a session: writes the session, and adds its headers to the response.
 
 Rules this file keeps:
 
-* What changed is written before the first byte of the response leaves: what a redirect leads to finds it.
+* Changes are written before the first byte of the response leaves: the request after a redirect finds them.
 * After an exception, or with a status of 500 and more, nothing is written that the application did not write itself.
-  What it did (login, renew, invalidate, save) has happened, so the client is told even then.
-* The client is told to forget its id only if the application ended the session: the late answer to a request whose
-  session has died must not wipe the cookie that a login at the same time has just set.
-* While the storage fails the answer is 503, and it says nothing of the session.
+  The calls that it made (login, renew, invalidate, save) have happened, so the client is told even then.
+* The client is told to forget its id only if the application ended the session. The late answer to a request whose
+  session has died must not delete the cookie that a login at the same time has just set.
+* While the storage fails, the answer is 503, and it has no headers about the session.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ class Exchange:
     """The ``send`` that the application of one request gets, and the end of that request."""
 
     _started = False  # the response has begun
-    _idle = False  # and nothing was stored by then, so that nothing can be stored any more
-    _left = False  # the client has, while the response was under way
-    _muted = False  # we have answered: what the application sends is dropped
-    _spoiled = False  # nothing is written at the end, as the response tells of an error
+    _idle = False  # the response has begun without a session, so that none can be stored any more
+    _left = False  # the client has left while the response was being sent
+    _muted = False  # we have answered: messages of the application are dropped
+    _spoiled = False  # nothing is written at the end, because the response reports an error
 
     def __init__(self, settings: Settings, scope: Scope, receive: Receive, send: Send, session: Session) -> None:
         self._settings = settings
@@ -54,7 +54,7 @@ class Exchange:
             self._write_later()
             raise
         except Exception as error:
-            if self._left and not self._spoiled:  # the client has left, which is no fault of the application
+            if self._left and not self._spoiled:  # the client has left: no fault of the application
                 await self._late_commit()
             elif await self._answer_failure(error):
                 return
@@ -63,9 +63,9 @@ class Exchange:
             await self._late_commit()
 
     def send(self, message: Message) -> Awaitable[None]:
-        """Pass a message on; the first of a response with the headers of the session, after it was written.
+        """Pass a message on. For the first message of a response, write the session before, and add its headers.
 
-        What is only passed on is given to the server as it is, without a coroutine of ours around it.
+        A message that is only passed on goes straight to the server, without a coroutine of ours around it.
         """
         if self._muted:
             return _drop()
@@ -91,14 +91,14 @@ class Exchange:
             raise
 
     def _is_as_it_was(self) -> bool:
-        """Whether nothing is to be written at the end of the request, and no warning is due."""
+        """Tell whether nothing must be written at the end of the request, and no warning is due."""
         session = self.session
         if self._scope.get(self._settings.scope_key) is not session:
             return False
         return not dict.__len__(session) if self._stored.session_id is None else session._is_stored()
 
     def _is_idle(self) -> bool:
-        """Whether there is no session, and nothing to make one of."""
+        """Tell whether there is no session, and no data to store in a new one."""
         stored, session = self._stored, self.session
         return (
             stored.session_id is None
@@ -126,12 +126,12 @@ class Exchange:
         return self._with_headers(message)
 
     def _is_kept_for_a_time(self) -> bool:
-        """Whether the client must get its id again so that it keeps it for longer."""
+        """Tell whether the client must get its id again so that it keeps it for longer."""
         age = getattr(self.session._transport(self._settings.transport), "max_age", None)
         return age not in (None, "session")
 
     async def _commit(self) -> None:
-        """Write what the session holds, or the dict that the application put in its place."""
+        """Write the session, or the dict that the application put in its place."""
         current = self._scope.get(self._settings.scope_key, self.session)
         if current is not self.session:
             if not isinstance(current, dict):
@@ -141,7 +141,7 @@ class Exchange:
         await self.session._commit()
 
     async def _late_commit(self) -> None:
-        """Write what changed since the response began, now that the application has ended."""
+        """Write the changes since the response began, after the application has ended."""
         if self._stored.session_id is None and not self._stored.gone:
             if self._started and self._scope.get(self._settings.scope_key, self.session):
                 logger.warning(
@@ -152,12 +152,12 @@ class Exchange:
         await write_late(self._commit, self._settings.outage.log)
 
     def _write_later(self) -> None:
-        """Write what changed since the response began, though the server has cancelled the request."""
+        """Write the changes since the response began, although the server has cancelled the request."""
         if self._started and not self._spoiled and self._stored.session_id is not None and not self._is_as_it_was():
             write_later(self._commit, self._settings.outage.log)
 
     def _told(self) -> Headers:
-        """What the client must be told of its session."""
+        """Make the headers that the client needs for its session."""
         headers: Headers = []
         stored = self._stored
         if stored.issued and not stored.gone and stored.session_id is not None:
@@ -181,10 +181,10 @@ class Exchange:
         return {**message, "headers": headers}
 
     async def _answer_failure(self, error: Exception) -> bool:
-        """Answer for an application that raised, if it must be us; whether nothing is left to report.
+        """Answer for an application that raised, if nothing else can. Return whether the error need not be raised.
 
-        A server, or the middleware around this one, answers 500 by itself, but knows nothing of a cookie that must go
-        out.
+        A server, or the middleware around this one, answers 500 by itself. But it does not know of a cookie that must
+        go out.
         """
         if self._muted or self._started:
             return False
@@ -204,16 +204,16 @@ class Exchange:
         await self._settings.outage.answer(self._scope, self._receive_anew, self._send, self._told_in_outage())
 
     async def _receive_anew(self) -> Message:
-        """What a response of ours may read of the request."""
+        """Receive a message of the request for a response of our own."""
         return await self._receive()
 
     def _told_in_outage(self) -> Headers:
-        """The new id of a session that has one; a cookie is never cleared while nobody knows what is stored."""
+        """Make the headers with the new id of a session, if any. An outage clears no cookie: the session may live."""
         return self._told() if self._stored.issued else []
 
 
 def _outage_in(error: Exception) -> StorageError | None:
-    """The failure of the storage that an exception is; task groups put theirs into a group."""
+    """Return the StorageError that an exception is, or that is alone in its group (of a task group); else None."""
     while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
     return error if isinstance(error, StorageError) else None

@@ -1,10 +1,10 @@
-"""For FastAPI: the session, its user and its typed form as dependencies, which the OpenAPI document tells too.
+"""For FastAPI: the session, its user and its typed form as dependencies, which the OpenAPI document has too.
 
 @app.get("/cart")
 async def cart(session: SessionDep, user: UserDep) -> list[str]: ...
 """
 
-# Annotations are not postponed here: older FastAPI does not find the names in those of objects and classes.
+# Annotations are not postponed here: older FastAPI cannot resolve the names in those of callable objects and classes.
 try:
     from fastapi import Depends, HTTPException
     from fastapi.openapi.models import APIKey, APIKeyIn
@@ -31,15 +31,15 @@ CHANGEABLE = (list, dict, set)
 
 
 def get_session(connection: HTTPConnection) -> Session:
-    """The session of this request or WebSocket: a dependency. Raises RuntimeError if no middleware made one."""
+    """Return the session of this request or WebSocket; a dependency. Raises RuntimeError if no middleware made one."""
     return session_of(connection)
 
 
 class RequireUser(SecurityBase):
     """A dependency that gives the id of the user who is logged in, and answers 401 to a visitor.
 
-    ``transport`` is that of the middleware: the OpenAPI document then says how requests are authenticated, under the
-    name ``session``.
+    ``transport`` is the transport of the middleware. With it the OpenAPI document describes, under the name
+    ``session``, how requests are authenticated.
     """
 
     def __init__(self, transport: Transport | None = None) -> None:
@@ -52,7 +52,7 @@ class RequireUser(SecurityBase):
         self.scheme_name = "session"
 
     def __call__(self, connection: HTTPConnection) -> str:
-        """The user id. Raises HTTPException with status 401 if nobody is logged in."""
+        """Return the user id. Raises HTTPException with status 401 if no user is logged in."""
         user_id = session_of(connection).user_id
         if user_id is None:
             raise HTTPException(401, "not logged in")
@@ -66,7 +66,7 @@ UserDep = Annotated[str, Depends(require_user)]
 
 
 class TypedSession:
-    """A session whose keys are attributes with types: a base class for your own.
+    """A session whose keys are attributes with types: a base class for your own classes.
 
         class Shop(TypedSession):
             cart: list[str] | None = None
@@ -75,11 +75,11 @@ class TypedSession:
         async def add(shop: Annotated[Shop, Depends()]) -> None:
             shop.cart = [*(shop.cart or []), "book"]
 
-    An attribute that is set is checked by pydantic and put into the session; one that is not there is its default, or
-    an AttributeError. One that JSON holds in another form, such as a ``datetime`` or a model, is made anew each time:
-    set it again after changing it. What was stored by an earlier version of the class and does not fit is as if it were
-    not there.
-    ``session`` is the session itself. A default that can be changed is a TypeError, as its changes would be lost.
+    When an attribute is set, pydantic checks the value and the session gets it. A missing attribute has its default, or
+    raises AttributeError. A value that JSON holds in another form, such as a ``datetime`` or a model, is made anew each
+    time: set the attribute again after changing the value. A value that does not fit, stored by an earlier version
+    of the class, counts as missing.
+    ``session`` is the session itself. A default that can be changed is a TypeError, because its changes would be lost.
     """
 
     session: Session

@@ -1,8 +1,8 @@
-"""What is written after a response has begun: it outlives the task that has set it.
+"""Writes after a response has begun: they outlive the task of the request.
 
-A server may cancel that task when its client leaves (Hypercorn does, and aiohttp if it is told to), which is no reason
-to lose what a stream or a WebSocket has set: the write is made again, by a task of its own. Setting a key twice to the
-same value is setting it once.
+A server may cancel that task when its client leaves (Hypercorn does, and aiohttp can be told to). The changes of a
+stream or a WebSocket must not be lost then: a task of its own makes the write again. To set a key twice to the same
+value is the same as to set it once.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __all__ = ["write_late", "write_later"]
 Commit = Callable[[], Awaitable[None]]
 Log = Callable[[Exception], None]
 
-_tasks: set[asyncio.Task[None]] = set()  # the loop itself keeps weak references only
+_tasks: set[asyncio.Task[None]] = set()  # the loop itself keeps only weak references to tasks
 
 
 async def write_late(commit: Commit, log: Log) -> None:
@@ -32,7 +32,7 @@ async def write_late(commit: Commit, log: Log) -> None:
 
 
 def write_later(commit: Commit, log: Log) -> None:
-    """Call ``commit`` in the background; what fails goes to ``log``."""
+    """Call ``commit`` in the background; its errors go to ``log``."""
     task = asyncio.get_running_loop().create_task(_later(commit, log))
     _tasks.add(task)
     task.add_done_callback(_tasks.discard)
@@ -41,5 +41,5 @@ def write_later(commit: Commit, log: Log) -> None:
 async def _later(commit: Commit, log: Log) -> None:
     try:
         await commit()
-    except Exception as error:  # nobody waits for this task
+    except Exception as error:  # no caller waits for this task
         log(error)

@@ -45,9 +45,9 @@ BEGINNINGS = frozenset(("http.response.start", "websocket.accept", "websocket.ht
 
 
 class LitestarSession(Session):
-    """A session that counts as true if somebody is logged in: ``SessionAuth`` takes a false one for a stranger's.
+    """A session that is true if it has data or a user: ``SessionAuth`` takes a false session for a stranger's.
 
-    It counts as accessed if it is stored: a handler may return it, and what writes JSON looks into a dict unseen.
+    A stored session counts as accessed: a handler may return it, and an encoder of JSON reads a dict unnoticed.
     """
 
     __slots__ = ()
@@ -61,20 +61,20 @@ class LitestarSession(Session):
 
 
 class SessionConfig(BaseBackendConfig["SessionBackend"]):
-    """Sessions of a manager as Litestar configures sessions.
+    """The sessions of a manager as a session configuration of Litestar.
 
     Args:
         manager: As for ``SessionMiddleware``: strict and with opaque ids, or a function of the scope that gives one.
         transport: ``Cookie(...)``, the default, or ``Header(...)``, ``Bearer()``.
-        exclude: A pattern or patterns of paths without a session, as Litestar has them: regular expressions.
-        exclude_opt_key: The option of a route that has none either: ``@get("/", skip_session=True)``.
-        scopes: Where there are sessions; None: for HTTP and WebSocket.
+        exclude: A pattern or patterns of paths without a session; regular expressions, as always in Litestar.
+        exclude_opt_key: The option of a route without a session: ``@get("/", skip_session=True)``.
+        scopes: The kinds of scope with sessions; None: HTTP and WebSocket.
         **options: The other arguments of ``SessionMiddleware``: ``rolling``, ``on_outage``, ``max_bytes``, ...
 
     Raises what ``SessionMiddleware`` raises for arguments out of range.
     """
 
-    _backend_class: type[SessionBackend]  # given below, where it is known
+    _backend_class: type[SessionBackend]  # set below, after the class is defined
 
     def __init__(
         self,
@@ -94,7 +94,7 @@ class SessionConfig(BaseBackendConfig["SessionBackend"]):
         self._describe(self.transport)
 
     def _describe(self, transport: Transport) -> None:
-        """Set what Litestar reads of a configuration: OpenAPI has the key, the rest is for whoever looks."""
+        """Set the attributes that Litestar reads of a configuration: OpenAPI has the key, the rest is for readers."""
         cookie = transport if isinstance(transport, Cookie) else Cookie()
         if isinstance(transport, Header):
             self.key = "Authorization" if isinstance(transport, Bearer) else transport.name
@@ -105,14 +105,14 @@ class SessionConfig(BaseBackendConfig["SessionBackend"]):
         self.samesite = cookie.same_site
 
     def around(self, app: ASGIApp) -> SessionMiddleware:
-        """The middleware of this package, with these settings."""
+        """Make the middleware of this package around ``app``, with these settings."""
         made = SessionMiddleware(app, self._manager, transport=self.transport, exclude=(), **self._options)
         made.settings.session_class = LitestarSession
         return made
 
     @property
     def middleware(self) -> DefineMiddleware:
-        """For a list of middlewares, on any layer. ``SessionAuth`` takes it by itself."""
+        """The entry for a list of middlewares, on any layer. ``SessionAuth`` adds it by itself."""
         return DefineMiddleware(_Middleware, backend=SessionBackend(self))
 
     def on_app_init(self, app_config: AppConfig) -> AppConfig:
@@ -122,7 +122,7 @@ class SessionConfig(BaseBackendConfig["SessionBackend"]):
         return app_config
 
     async def manager_of(self, scope: Scope) -> SessionManager:
-        """The manager of a request. Raises RuntimeError if it has none."""
+        """Return the manager of a request. Raises RuntimeError if the request has none."""
         found = await self.around(_nothing).choose(scope)
         if found is None:
             raise RuntimeError("this request has no manager, so no sessions")
@@ -130,9 +130,9 @@ class SessionConfig(BaseBackendConfig["SessionBackend"]):
 
 
 def session_of(connection: ASGIConnection[Any, Any, Any, Any]) -> Session:
-    """The session of a request or WebSocket, with its type; what ``request.session`` is.
+    """Return the session of a request or WebSocket, ``request.session``, with its type.
 
-    Raises RuntimeError if there is none.
+    Raises RuntimeError if there is no session.
     """
     session = connection.scope.get("session")
     if not isinstance(session, Session):
@@ -144,15 +144,15 @@ def session_of(connection: ASGIConnection[Any, Any, Any, Any]) -> Session:
 
 
 class SessionBackend(BaseSessionBackend[SessionConfig]):
-    """Reads and writes one session outside the middleware: Litestar's test client does, for ``set_session_data``."""
+    """Reads and writes one session outside the middleware, as Litestar's test client does in ``set_session_data``."""
 
     def get_session_id(self, connection: ASGIConnection[Any, Any, Any, Any]) -> str | None:
-        """The id of the session that a connection has; None if it has none that is stored."""
+        """Return the id of the stored session of a connection; None if it has none."""
         session = connection.scope.get("session")
         return session.id if isinstance(session, Session) else None
 
     async def load_from_connection(self, connection: ASGIConnection[Any, Any, Any, Any]) -> dict[str, Any]:
-        """The session of a connection, by its cookie; an empty one if none lives."""
+        """Load the session of a connection, by its cookie. Return an empty session if it does not live."""
         scope = _with_cookies(connection)
         manager, settings = await self.config.manager_of(scope), self.config.settings
         stored = StoredSession(manager, settings.max_bytes)
@@ -162,7 +162,7 @@ class SessionBackend(BaseSessionBackend[SessionConfig]):
     async def store_in_message(
         self, scope_session: Any, message: LitestarMessage, connection: ASGIConnection[Any, Any, Any, Any]
     ) -> None:
-        """Make the session hold exactly that, and add its cookie to the message."""
+        """Make the session hold exactly ``scope_session``, and add its cookie to the message."""
         scope: Scope = dict(connection.scope)
         session = await self.load_from_connection(connection)
         assert isinstance(session, Session)
@@ -181,7 +181,7 @@ SessionConfig._backend_class = SessionBackend
 
 
 class _Middleware(LitestarMiddleware[SessionBackend]):
-    """Litestar's middleware, which knows what to leave out, with ours in it."""
+    """Litestar's middleware, which leaves out the excluded paths, with ours in it."""
 
     def __init__(self, app: Any, backend: SessionBackend) -> None:
         super().__init__(app=app, backend=backend)
@@ -193,7 +193,10 @@ class _Middleware(LitestarMiddleware[SessionBackend]):
 
 
 def _settled(app: Any, settings: Settings) -> ASGIApp:
-    """The application, behind what makes a dict of what ``clear_session`` and ``set_session`` leave in the scope."""
+    """Wrap the application so that the values of ``clear_session`` and ``set_session`` in the scope become the session.
+
+    These values may be ``Empty``, a dict or a model.
+    """
     key = settings.scope_key
 
     async def called(scope: Scope, receive: Receive, send: Send) -> None:
@@ -212,7 +215,7 @@ def _settled(app: Any, settings: Settings) -> ASGIApp:
                 session._adopt(_as_dict(current))
             elif session.id is not None:
                 session.clear()
-            else:  # nobody was there: another request's login may have set the cookie meanwhile
+            else:  # there was no session: the login of another request may have set the cookie meanwhile
                 session._adopt({})
 
         async def settled(message: Message) -> None:
@@ -227,7 +230,7 @@ def _settled(app: Any, settings: Settings) -> ASGIApp:
 
 
 def _with_cookies(connection: ASGIConnection[Any, Any, Any, Any]) -> Scope:
-    """The scope of a connection, with the cookies that Litestar's test client has in another place."""
+    """Return the scope of a connection, with the cookies that Litestar's test client keeps in another place."""
     scope: Scope = dict(connection.scope)
     if not scope["headers"]:
         text = "; ".join(f"{name}={value}" for name, value in connection.cookies.items())
@@ -236,7 +239,7 @@ def _with_cookies(connection: ASGIConnection[Any, Any, Any, Any]) -> Scope:
 
 
 def _as_dict(value: Any) -> dict[str, Any]:
-    """What ``set_session`` was given, a dict or a model, as a dict. Raises TypeError for anything else."""
+    """Return the argument of ``set_session``, a dict or a model, as a dict. Raises TypeError for another type."""
     if isinstance(value, dict):
         return value
     found: Any = json.loads(BaseSessionBackend.serialize_data(value))
@@ -246,7 +249,7 @@ def _as_dict(value: Any) -> dict[str, Any]:
 
 
 def storage_unavailable(request: Request[Any, Any, Any], error: Exception) -> Response[str]:
-    """The answer for a ``StorageError`` that a handler raised: 503. An exception handler of Litestar."""
+    """Answer 503 for a ``StorageError`` that a handler raised; an exception handler of Litestar."""
     headers = {"retry-after": "2", "cache-control": "no-store"}
     return Response(TEXT, status_code=UNAVAILABLE, headers=headers, media_type=MediaType.TEXT)
 
@@ -260,4 +263,4 @@ async def _no_message() -> Message:
 
 
 async def _discard(message: Message) -> None:
-    """Take what nobody reads."""
+    """Drop a message."""

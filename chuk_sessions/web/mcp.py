@@ -1,7 +1,7 @@
-"""Sessions of MCP over HTTP, as the specifications from 2025-03-26 to 2025-11-25 have them: ``Mcp-Session-Id``.
+"""Sessions of MCP over HTTP, by the specifications from 2025-03-26 to 2025-11-25: ``Mcp-Session-Id``.
 
 https://modelcontextprotocol.io/specification/2025-11-25/basic/transports ("Session Management"). The specification of
-2026-07-28 has none any more: new servers give out handles (``examples/mcp_handles.py``).
+2026-07-28 has no sessions any more: new servers give out handles (``examples/mcp_handles.py``).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from chuk_sessions.web.transports import Header
 __all__ = ["McpHeader"]
 
 NAME = b"mcp-session-id"
-LARGEST_INITIALIZE = 256 * 1024  # bytes of a body that is looked at
+LARGEST_INITIALIZE = 256 * 1024  # bytes: the body of an ``initialize`` is no larger
 LONGEST_VERSION = 64  # characters
 PROTOCOL_KEY = "mcp_protocol"
 BAD_REQUEST, NOT_FOUND, NO_CONTENT = 400, 404, 204
@@ -30,12 +30,13 @@ Subject = Callable[[Scope], str | None]
 class McpHeader(Header):
     """The id in ``Mcp-Session-Id``, with the answers that the specification asks for.
 
-    A POST of ``initialize`` begins a session; its key ``mcp_protocol`` is the version that the client asked for. Any
-    other request without the header is a 400, with an id that is unknown or has ended a 404, upon which a client begins
-    anew, and a DELETE ends the session with a 204. Put the middleware around the MCP endpoint alone.
+    A POST of ``initialize`` begins a session. The key ``mcp_protocol`` of the session is the version that the client
+    asked for. Any other request without the header is a 400. A request with an id that is unknown or has ended is a
+    404, and a client then begins anew. A DELETE ends the session with a 204. Put the middleware around the MCP endpoint
+    alone.
 
-    A session is no authentication. ``subject`` gives the user whom the access token of a request names, or None: the
-    session is bound to that user when it begins, and is not found (404) for any other.
+    A session is no authentication. ``subject`` gives the user in the access token of a request, or None. The session is
+    bound to that user when it begins, and is not found (404) for any other user.
     """
 
     name: str = "Mcp-Session-Id"
@@ -45,12 +46,12 @@ class McpHeader(Header):
         """Add nothing: the answer to a DELETE, or a 404 later, tells the client."""
 
     def wrap(self, app: ASGIApp, scope_key: str) -> ASGIApp:
-        """The application behind these rules."""
+        """Wrap the application in these rules."""
         return _Rules(app, scope_key, self.subject)
 
 
 class _Rules:
-    """The answers that are given before the application is asked."""
+    """Gives the answers of the specification before the application is called."""
 
     def __init__(self, app: ASGIApp, scope_key: str, subject: Subject | None) -> None:
         self._app, self._key, self._subject = app, scope_key, subject
@@ -85,7 +86,7 @@ class _Rules:
 
 
 async def _read(receive: Receive) -> bytes:
-    """The body of a request; nothing for one that is too large to be an ``initialize``."""
+    """Read the body of a request; return nothing if it is too large for an ``initialize``."""
     body = bytearray()
     while len(body) <= LARGEST_INITIALIZE:
         message = await receive()
@@ -96,7 +97,7 @@ async def _read(receive: Receive) -> bytes:
 
 
 def _initialize(body: bytes) -> str | None:
-    """The version of the protocol in the call of ``initialize`` with that body; None for any other body."""
+    """Return the version of the protocol in the body of an ``initialize``; None for any other body."""
     try:
         call: Any = json.loads(body)
         version = call["params"]["protocolVersion"] if call["method"] == "initialize" else None
@@ -106,7 +107,7 @@ def _initialize(body: bytes) -> str | None:
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
-    """A ``receive`` that gives that body first."""
+    """Make a ``receive`` that gives that body first."""
     left = [body]
 
     async def replayed() -> Message:

@@ -35,29 +35,32 @@ class SessionMiddleware:
     Args:
         app: The application.
         manager: A ``SessionManager`` with ``strict=True`` and ``opaque_ids=True``, or a function that gives one for a
-            scope, for a manager per tenant; it may be asynchronous, and for None the application runs without sessions.
+            scope, for a manager per tenant. The function may be asynchronous. If it gives None, the application runs
+            without sessions.
         transport: ``Cookie(...)``, the default, or ``Header(...)``, ``Bearer()``, ``McpHeader()``.
-        exclude: Paths without a session, which cost nothing; with a ``/`` at the end all below.
-        rolling: Whether each response but an error gives the session its whole lifetime again, the manager's default;
-            one command more for each request, two with a cookie that has a ``max_age``: that is sent each time too.
-        scope_key: Where in the scope the session is.
+        exclude: Paths without a session, which cost nothing; a ``/`` at the end stands for all paths below.
+        rolling: Whether each response but an error gives the session its whole lifetime again, the manager's default.
+            It costs one command more for each request, and two with a cookie that has a ``max_age``: that cookie is
+            sent each time too.
+        scope_key: The key of the session in the scope.
         save_on_5xx: Whether changes are stored also if the response is an error of the server.
-        on_outage: What happens if the storage fails: ``"503"``, ``"empty"`` (the application gets an empty session that
+        on_outage: The answer if the storage fails: ``"503"``, ``"empty"`` (the application gets an empty session that
             is not stored; to end it or to log in raises the StorageError) or an ASGI application that answers.
         retry_after: Seconds, for the header of that name in a 503.
-        websocket_recheck: Every how many seconds an open WebSocket looks whether its session lives, which also touches
+        websocket_recheck: Every how many seconds an open WebSocket checks that its session lives, which also touches
             it; 0: never.
-        max_bytes: How large the JSON of a session may be; a larger one is a MetadataError that names its largest keys.
+        max_bytes: How large the JSON of a session may be. A larger session is a MetadataError that names its largest
+            keys.
         trusted_origins: Origins whose pages may open WebSockets here, beside our own; see ``CrossOriginGuard``.
-        session_cookie, max_age, https_only, domain, path, same_site, partitioned: As Starlette's middleware calls what
-            a ``Cookie`` has, in the place of ``transport``.
+        session_cookie, max_age, https_only, domain, path, same_site, partitioned: The attributes of a ``Cookie`` by the
+            names of Starlette's middleware, in the place of ``transport``.
 
-    Changes are stored when the response begins, before it is sent, and again after the application has returned; not
-    if it raised or answered with 500 or more. In round trips to Redis: none for a request without an id, one to read,
-    one more if something was changed, and one to store a new session.
+    Changes are stored when the response begins, before it is sent, and again after the application has returned. They
+    are not stored if the application raised, or answered with 500 or more. Round trips to Redis: none for a request
+    without an id, one to read, one more if something was changed, and one to store a new session.
 
-    Raises TypeError and ValueError for arguments out of range, ValueError for a manager that is not strict or has no
-    opaque ids.
+    Raises TypeError and ValueError for arguments out of range, and ValueError for a manager that is not strict or has
+    no opaque ids.
     """
 
     def __init__(
@@ -143,9 +146,9 @@ class SessionMiddleware:
         await exchange(settings, scope, receive, send, session).run(self.app)
 
     def _is_there(self, scope: Scope) -> bool:
-        """Whether what is there is the same session, put there by a middleware further out.
+        """Tell whether the scope has the same session already, from a middleware further out.
 
-        Raises RuntimeError if it is something else: the two would write over each other.
+        Raises RuntimeError if the scope has another session: the two would write over each other.
         """
         key = self.settings.scope_key
         outer = getattr(scope[key], "_home", None)
@@ -156,7 +159,10 @@ class SessionMiddleware:
         )
 
     async def choose(self, scope: Scope) -> SessionManager | None:
-        """The manager for a request; None if it has no session. Raises TypeError and ValueError for an unfit one."""
+        """Return the manager for a request; None if the request has no session.
+
+        Raises TypeError and ValueError for a manager that does not fit.
+        """
         source: Any = self.settings.source
         if isinstance(source, SessionManager):
             return source
@@ -167,7 +173,7 @@ class SessionMiddleware:
 
 
 def _are_one(one: Settings, other: Settings) -> bool:
-    """Whether both have the same sessions: the same transport, and no two sandboxes as far as that can be told."""
+    """Tell whether both have the same sessions: the same transport, and not two sandboxes, as far as is known."""
     managers = [each.source for each in (one, other) if isinstance(each.source, SessionManager)]
     return one.transport == other.transport and len({manager.sandbox_id for manager in managers}) < 2
 

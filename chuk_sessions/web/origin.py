@@ -1,9 +1,9 @@
-"""Whether a request was caused by another site: ``CrossOriginGuard``, which needs no token.
+"""Finds out whether another site caused a request: ``CrossOriginGuard``, which needs no token.
 
 The rules are those of Go's ``http.CrossOriginProtection`` (https://pkg.go.dev/net/http#CrossOriginProtection). Browsers
-send ``Sec-Fetch-Site`` with each request to a trustworthy origin, and pages cannot change it; where it is missing,
-``Origin`` is compared with ``Host``. A request with neither comes from no browser of this decade, and carries no cookie
-that another site could use.
+send ``Sec-Fetch-Site`` with each request to a trustworthy origin, and pages cannot change it. If it is missing,
+``Origin`` is compared with ``Host``. A request with neither header comes from no browser of this decade, and has no
+cookie that another site could use.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ TEXT = "Forbidden: this request comes from another origin"
 
 
 class Origins:
-    """Tells requests of our own pages, and of origins that are trusted, from those of other sites.
+    """Tells requests of our own pages, and of trusted origins, from requests of other sites.
 
-    ``trusted`` are origins as browsers write them: ``"https://app.example.com"``, with a port where it is not the usual
-    one. Raises ValueError for anything else.
+    ``trusted`` are origins as browsers write them: ``"https://app.example.com"``, with the port only if it is not the
+    usual one. Raises ValueError for another text.
     """
 
     def __init__(self, trusted: Iterable[str] = ()) -> None:
@@ -35,7 +35,7 @@ class Origins:
         self._trusted = frozenset(_check_origin(origin) for origin in trusted)
 
     def allow(self, scope: Scope) -> bool:
-        """Whether a request that may change something is let through."""
+        """Tell whether a request that may change something is let through."""
         site, origin = header(scope, b"sec-fetch-site"), header(scope, b"origin")
         if origin is not None and origin.decode("latin-1").lower() in self._trusted:
             return True
@@ -44,9 +44,9 @@ class Origins:
         return origin is None or _is_host(origin, scope)
 
     def allow_socket(self, scope: Scope) -> bool:
-        """Whether the handshake of a WebSocket is let through.
+        """Tell whether the handshake of a WebSocket is let through.
 
-        By ``Origin`` alone, which browsers always send with it; not all of them send ``Sec-Fetch-Site`` there.
+        Only ``Origin`` decides: all browsers send it with a handshake, and not all send ``Sec-Fetch-Site``.
         """
         origin = header(scope, b"origin")
         if origin is None or origin.decode("latin-1").lower() in self._trusted:
@@ -64,7 +64,7 @@ def _check_origin(origin: str) -> str:
 
 
 def _is_host(origin: bytes, scope: Scope) -> bool:
-    """Whether the host of an Origin is that of the request; without its port where that is the usual one."""
+    """Tell whether the host of an Origin is the host of the request, without the port if it is the usual one."""
     scheme, _, host = origin.decode("latin-1").lower().partition("://")
     asked = (header(scope, b"host") or b"").decode("latin-1").lower()
     usual = DEFAULT_PORTS.get(scheme, "")
@@ -75,15 +75,15 @@ class CrossOriginGuard:
     """ASGI middleware that answers 403 to requests by which another site acts in the name of a user (CSRF).
 
     GET, HEAD and OPTIONS pass, so they must change nothing. Any other method passes if the browser says that the
-    request comes from our own pages or from the user (``Sec-Fetch-Site: same-origin`` or ``none``), or, where it does
-    not say, if the host of ``Origin`` is that of the request or there is no ``Origin``. So programs pass, which send
-    neither. The handshake of a WebSocket passes if its ``Origin`` does.
+    request comes from our own pages or from the user (``Sec-Fetch-Site: same-origin`` or ``none``). If the browser does
+    not say it, the request passes if the host of ``Origin`` is the host of the request, or if there is no ``Origin``.
+    So programs pass, which send neither header. The handshake of a WebSocket passes if its ``Origin`` does.
 
-    ``trusted_origins`` pass too: ``["https://app.example.com"]``. ``exclude`` are paths that are not looked at, such as
-    those of a payment service's callbacks; with a ``/`` at the end all below. Behind a proxy that changes ``Host``,
-    name your own origin as trusted.
+    ``trusted_origins`` pass too: ``["https://app.example.com"]``. ``exclude`` are paths that are not checked, such as
+    the callbacks of a payment service; a ``/`` at the end stands for all paths below. Behind a proxy that changes
+    ``Host``, name your own origin as trusted.
 
-    Raises ValueError for what is no origin.
+    Raises ValueError for a text that is no origin.
     """
 
     def __init__(self, app: ASGIApp, *, trusted_origins: Iterable[str] = (), exclude: Iterable[str] = ()) -> None:
@@ -106,9 +106,9 @@ class CrossOriginGuard:
 
 
 class Paths:
-    """Paths to leave out: a request's path within its application is one of these, or below one that ends in a slash.
+    """Paths to leave out, by a request's path within its application. A path that ends in ``/`` stands for all below.
 
-    Raises TypeError for a str, and ValueError for a path that begins with no slash.
+    Raises TypeError for a str, and ValueError for a path that does not begin with a slash.
     """
 
     __slots__ = ("_any", "_below", "_exact")
@@ -124,7 +124,7 @@ class Paths:
         self._any = bool(self._exact)
 
     def has(self, scope: Scope) -> bool:
-        """Whether this request is left out."""
+        """Tell whether this request is left out."""
         if not self._any:
             return False
         path: str = scope["path"]

@@ -1,4 +1,4 @@
-"""What a client gets while the storage fails: never a 401 and never an empty session, as if it were logged out."""
+"""Answers while the storage fails: never with a 401, and never as if the client were logged out."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["OnOutage", "Outage"]
 OnOutage = Literal["503", "empty"] | ASGIApp
 
 TEXT = "Service temporarily unavailable, please try again"
-REPORT_INTERVAL = 10  # seconds between two log lines about a failing store
+REPORT_INTERVAL = 10  # seconds between two log lines about a store that fails
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ class Outage:
         self._next_report = 0.0
 
     def log(self, error: Exception) -> None:
-        """Log what failed, at most once per interval; no error of this package has a session id."""
+        """Log the error, at most one per interval. No error of this package contains a session id."""
         now = time.monotonic()
         if now >= self._next_report:
             self._next_report = now + REPORT_INTERVAL
@@ -55,7 +55,7 @@ class Outage:
 
 
 def _with_headers(send: Send, headers: Headers) -> Send:
-    """The same, which adds these to the response that begins."""
+    """Wrap ``send`` so that it adds these headers to the response that begins."""
 
     async def added(message: Message) -> None:
         if message["type"].endswith("response.start"):

@@ -1,4 +1,4 @@
-"""For Quart: ``quart.session`` on the server, with what Quart's configuration says of the cookie.
+"""For Quart: ``quart.session`` on the server, with the cookie of Quart's configuration.
 
 app = Quart(__name__)
 ChukSessions(app, manager)
@@ -43,21 +43,21 @@ serializer = TaggedJSONSerializer()
 
 
 class QuartSession(Session):
-    """A session that holds what Quart's own can hold, tuples, bytes, ``datetime``, ``UUID`` and ``Markup``; and more.
+    """A session that can hold the types of Quart's own session too: tuples, bytes, ``datetime``, ``UUID``, ``Markup``.
 
-    ``permanent`` and ``new`` are as Quart has them. ``modified`` may be set, which does nothing: changes are found.
+    ``permanent`` and ``new`` are as in Quart. ``modified`` may be set, which does nothing: changes are found.
     """
 
     __slots__ = ("_is_apart", "_refreshes")
 
     def __init__(self, stored: StoredSession, data: dict[str, Any] | None = None, home: object = None) -> None:
         super().__init__(stored, _untagged(data) if data else None, home)
-        self._is_apart = False  # made by a test, without the middleware
+        self._is_apart = False  # whether a test made it, without the middleware
         self._refreshes = False
 
     @property
     def permanent(self) -> bool:
-        """Whether the cookie outlives the browser; as long as the session does."""
+        """Whether the cookie outlives the browser and lives as long as the session."""
         return bool(self.get(PERMANENT, False))
 
     @permanent.setter
@@ -66,21 +66,21 @@ class QuartSession(Session):
 
     @property
     def new(self) -> bool:
-        """Whether this request came without a session that lives."""
+        """Whether this request came without a live session."""
         return self.is_new
 
     @property
     def modified(self) -> bool:
-        """Whether something in it is different from what is stored."""
+        """Whether the session differs from the stored data."""
         return super().modified
 
     @modified.setter
     def modified(self, value: bool) -> None:
-        """Do nothing, as changes are found by comparison."""
+        """Do nothing: changes are found by comparison."""
 
     @property
     def accessed(self) -> bool:
-        """Whether the application looked at the session. Quart sets it for ``quart.session``."""
+        """Whether the application used the session. Quart sets it for ``quart.session``."""
         return self._accessed
 
     @accessed.setter
@@ -97,7 +97,7 @@ class QuartSession(Session):
         return not self._cleared and self._stored.holds(self._plain().items())
 
     def _check(self) -> None:
-        """Raise MetadataError if it differs from what is stored and cannot be stored."""
+        """Raise MetadataError if the session differs from the stored data and cannot be stored."""
         data = self._plain()
         if self._accessed and self._stored.is_changed(data):
             self._stored.check(data)
@@ -127,9 +127,9 @@ class ChukSessions:
     Args:
         app: The application; None: ``init_app`` gets it.
         manager: As for ``SessionMiddleware``: strict and with opaque ids, or a function of the scope that gives one.
-            None: one in the sandbox ``SESSION_KEY_PREFIX``, ``"quart"`` by default, whose sessions live for
+            None: a manager of the sandbox ``SESSION_KEY_PREFIX``, ``"quart"`` by default, whose sessions live for
             ``PERMANENT_SESSION_LIFETIME``.
-        transport: How the id travels; None: in the cookie that the configuration of the application describes.
+        transport: How the id travels; None: in the cookie of the application's configuration.
         **options: The other arguments of ``SessionMiddleware``: ``exclude``, ``on_outage``, ``max_bytes``, ...
 
     Raises what ``SessionMiddleware`` and ``Cookie`` raise for arguments and configurations out of range.
@@ -159,9 +159,9 @@ class ChukSessions:
 
 
 def cookie_of(app: Quart) -> Cookie:
-    """The cookie that ``SESSION_COOKIE_NAME``, ``_SECURE``, ``_SAMESITE`` and so on describe.
+    """Make the cookie of ``SESSION_COOKIE_NAME``, ``_SECURE``, ``_SAMESITE`` and so on.
 
-    Raises ValueError for what browsers would refuse, and for ``SESSION_COOKIE_HTTPONLY=False``.
+    Raises ValueError for a cookie that browsers would refuse, and for ``SESSION_COOKIE_HTTPONLY=False``.
     """
     config = app.config
     if not config["SESSION_COOKIE_HTTPONLY"]:
@@ -184,7 +184,7 @@ def _manager_of(app: Quart) -> SessionManager:
 
 
 def _untagged(value: Any) -> Any:
-    """What was tagged, item by item, as `TaggedJSONSerializer.loads` does with a text."""
+    """Undo the tags of a value, item by item, as `TaggedJSONSerializer.loads` does with a text."""
     if isinstance(value, dict):
         return {key: _untag(each) for key, each in value.items()}
     return [_untag(each) for each in value] if isinstance(value, list) else value
@@ -196,7 +196,7 @@ def _untag(value: Any) -> Any:
 
 
 class _NoSession(NullSession):
-    """What a request has whose path is excluded: empty, and not to be written to."""
+    """The session of a request whose path is excluded: it is empty, and refuses changes."""
 
     def _refuse(self, *args: Any, **kwargs: Any) -> NoReturn:
         raise RuntimeError("this path has no session: it is excluded, or has no manager")
@@ -205,7 +205,7 @@ class _NoSession(NullSession):
 
 
 class _Interface(SessionInterface):
-    """Hands out what the middleware has loaded; the middleware writes it, when the response begins and at the end."""
+    """Gives out the session that the middleware loaded. The middleware writes it, when the response begins and ends."""
 
     null_session_class = _NoSession
 
@@ -214,7 +214,7 @@ class _Interface(SessionInterface):
         self._settings = middleware.settings
 
     async def open_session(self, app: Quart, request: Any) -> Any:
-        """The session of a request. None if it has none."""
+        """Return the session of a request; None if it has none."""
         scope: Scope = request.scope
         session = scope.get(self._settings.scope_key)
         if session is None and not self._settings.exclude.has(scope):
@@ -224,7 +224,7 @@ class _Interface(SessionInterface):
         return session
 
     async def _open_apart(self, scope: Scope) -> QuartSession | None:
-        """The session of a request that a test has made, with ``session_transaction`` for instance."""
+        """Open the session of a request that a test made, for instance with ``session_transaction``."""
         settings = self._settings
         manager = await self._middleware.choose(scope)
         if manager is None:
@@ -236,9 +236,9 @@ class _Interface(SessionInterface):
         return session
 
     async def save_session(self, app: Quart, session: Any, response: Any) -> None:
-        """Raise MetadataError for what cannot be stored, while the application can still answer 500 in its own way.
+        """Raise MetadataError for data that cannot be stored, while the application can still answer with its own 500.
 
-        It is the middleware that writes, when the response begins.
+        The middleware writes the session, when the response begins.
         """
         if response is None:
             return
@@ -248,7 +248,7 @@ class _Interface(SessionInterface):
             session._check()
 
     async def _save_apart(self, session: QuartSession, response: Any) -> None:
-        """Write a session that a test has opened, with its cookie."""
+        """Write a session that a test opened, and add its cookie."""
         scope: Scope = {"type": "http", "scheme": "https", self._settings.scope_key: session}
         exchange = Exchange(self._settings, scope, _no_message, _discard, session)
         begun = await exchange.begin({"type": "http.response.start", "headers": []})
@@ -257,7 +257,7 @@ class _Interface(SessionInterface):
 
 
 def _unavailable(retry_after: int) -> Callable[[Exception], Awaitable[Response]]:
-    """What answers for a ``StorageError`` that a handler raised, of which Quart would make a 500."""
+    """Make the error handler for a ``StorageError`` that a handler raised; Quart would answer 500."""
     headers = {"Retry-After": str(retry_after), "Cache-Control": "no-store"}
 
     async def answer(error: Exception) -> Response:
@@ -271,4 +271,4 @@ async def _no_message() -> Message:
 
 
 async def _discard(message: Message) -> None:
-    """Take what nobody reads."""
+    """Drop a message."""

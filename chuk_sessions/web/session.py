@@ -1,4 +1,4 @@
-"""``Session``: the dict at ``scope["session"]``, with what a session can do beside holding data."""
+"""``Session``: the dict at ``scope["session"]``, with the operations of a session as methods."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class Flash(NamedTuple):
 class Session(dict[str, Any]):
     """The data of a session: a dict whose changes are stored when the response begins, and again when it has ended.
 
-    Keys are str; values are what JSON can hold. Only keys whose values are different are written, so that requests of
-    one session at the same time keep each other's changes. A session is stored once it is not empty. ``clear()``
-    leaves nothing to keep: if the session is still empty at the end, it ends and the client forgets its id.
+    Keys are str, and values are values of JSON. Only keys with changed values are written, so that requests of one
+    session at the same time keep each other's changes. A session is stored once it is not empty. ``clear()`` empties
+    it: if the session is still empty at the end, it ends and the client forgets its id.
 
     The awaitable methods reach the store at once and raise StorageError if it fails.
     """
@@ -38,68 +38,68 @@ class Session(dict[str, Any]):
         if data:
             dict.update(self, data)
         self._stored = stored
-        self._home = home  # the settings of the middleware that made it
+        self._home = home  # the settings of the middleware that made the session
         self._accessed = self._cleared = False
 
     @property
     def id(self) -> str | None:
-        """The id of the session; None as long as nothing is stored. Whoever knows it has the session."""
+        """The id of the session; None while it is not stored. Keep it secret: the id gives access to the session."""
         self._accessed = True
         return self._stored.session_id
 
     @property
     def user_id(self) -> str | None:
-        """The user who logged in with ``login``; None if nobody did."""
+        """The user who logged in with ``login``; None if no user did."""
         self._accessed = True
         return self._stored.user_id
 
     @property
     def is_new(self) -> bool:
-        """Whether this request came without a session that lives."""
+        """Whether this request came without a live session."""
         self._accessed = True
         return self._stored.is_new
 
     @property
     def created_at(self) -> str | None:
-        """When the session was stored first, ISO-8601 in UTC; None as long as it is not."""
+        """When the session was first stored, ISO-8601 in UTC; None while it is not stored."""
         self._accessed = True
         return self._stored.created_at
 
     @property
     def expires_at(self) -> str | None:
-        """When the session ends at the latest, ISO-8601 in UTC; None as long as it is not stored."""
+        """When the session ends at the latest, ISO-8601 in UTC; None while it is not stored."""
         self._accessed = True
         return self._stored.expires_at
 
     @property
     def accessed(self) -> bool:
-        """Whether the application looked at the session: the response then depends on who asks (``Vary: Cookie``)."""
+        """Whether the application used the session: then the response depends on the client (``Vary: Cookie``)."""
         return self._accessed
 
     @property
     def modified(self) -> bool:
-        """Whether something in it is different from what is stored. Found by comparison, so not for inner loops."""
+        """Whether the session differs from the stored data. It is found by comparison, so not for inner loops."""
         return self._cleared or self._stored.is_changed(self._plain())
 
     def mark_accessed(self) -> None:
-        """Make the response depend on who asks. Starlette calls it for ``request.session``."""
+        """Make the response depend on the client. Starlette calls this for ``request.session``."""
         self._accessed = True
 
     def clear(self) -> None:
-        """Remove all keys; with nothing set after that the session ends at the commit, as after ``invalidate``.
+        """Remove all keys. If the session is still empty at the commit, it ends then, as after ``invalidate``.
 
-        The session of a user ends in any case, and what is set after that is in a new one, of nobody.
+        The session of a user ends in any case. Keys that are set later are in a new session, of nobody.
         """
         self._accessed = self._cleared = True
         dict.clear(self)
 
     async def login(self, user_id: str, **data: Any) -> None:
-        """Make it the session of a user, under a new id, and set ``data``; the old id is worth nothing from then on.
+        """Give the session to a user, under a new id, and set ``data``. From then on the old id finds no session.
 
-        What a visitor had in the session stays. If it was the session of another user, that one ends and its data is
-        dropped. The session counts for ``list_user_sessions``, ``delete_user_sessions`` and ``max_sessions_per_user``.
+        The data of a visitor stays in the session. A session of another user ends, and its data is dropped. The
+        session counts for ``list_user_sessions``, ``delete_user_sessions`` and ``max_sessions_per_user``.
 
-        Raises RuntimeError if the response has begun, as the client cannot get the new id then; MetadataError for
+        Raises RuntimeError if the response has begun, because the client cannot get the new id then; MetadataError for
         data that cannot be stored; TypeError and ValueError for a bad ``user_id``; StorageError.
         """
         self._accessed = True
@@ -110,14 +110,15 @@ class Session(dict[str, Any]):
                 self._take(await self._stored.log_in(self._plain(), user_id, data))
             except BaseException:
                 if before is not None and self._stored.session_id is None:
-                    self._replace({})  # that session has ended, and nobody gets its data
+                    self._replace({})  # that session has ended, and its data is dropped
                 raise
 
     async def renew(self, grace_seconds: float = 0) -> bool:
-        """Give the session a new id, and write what has changed; False if there is no such session any more.
+        """Give the session a new id, and write the changes. Return False if the session does not exist any more.
 
-        With a grace the old id answers for so many seconds, for requests that are under way. A session that is not
-        stored yet needs no new id: True. Raises RuntimeError if the response has begun; see ``renew_session`` for more.
+        With a grace the old id finds the session for so many seconds, for requests that are already on their way. A
+        session that is not stored yet needs no new id: the result is True. Raises RuntimeError if the response has
+        begun. For more see ``renew_session``.
         """
         self._accessed = True
         async with self._stored.turn():
@@ -127,9 +128,9 @@ class Session(dict[str, Any]):
             return await self._stored.renew(self._plain(), grace_seconds)
 
     async def invalidate(self) -> None:
-        """End the session for everybody, at once, and empty it; the client is told to forget its id.
+        """End the session now, for all clients, and empty it. The client is told to forget its id.
 
-        What is set after that is in a new session.
+        Keys that are set later are in a new session.
         """
         self._accessed = True
         async with self._stored.turn():
@@ -137,9 +138,9 @@ class Session(dict[str, Any]):
             self._replace({})
 
     async def save(self) -> None:
-        """Write now what has changed, whatever the response will be.
+        """Write the changes now, whatever the response will be.
 
-        Raises RuntimeError if the response has begun and the session is new, as the client cannot get its id then.
+        Raises RuntimeError if the response has begun and the session is new: the client cannot get its id then.
         """
         self._accessed = True
         if self._stored.session_id is None and dict.__len__(self):
@@ -147,10 +148,10 @@ class Session(dict[str, Any]):
         await self._commit()
 
     async def increment(self, key: str, amount: int = 1) -> int | None:
-        """Add to one key in one atomic step; the new value. None if there is no such session any more.
+        """Add to one key in one atomic step. Return the new value; None if the session does not exist any more.
 
-        It counts from what this request has set, and a missing key counts as 0. Raises MetadataError for a key that
-        holds no integer of 64 bits.
+        If this request has set the key, the count begins at that value. A missing key counts as 0. Raises MetadataError
+        for a key whose value is no integer of 64 bits.
         """
         self._accessed = True
         async with self._stored.turn():
@@ -162,15 +163,15 @@ class Session(dict[str, Any]):
             return value
 
     async def reload(self) -> None:
-        """Read the session again; changes that were not stored are lost. It is empty if it ended meanwhile."""
+        """Read the session again; changes that were not stored are lost. A session that ended meanwhile is empty."""
         self._accessed = True
         async with self._stored.turn():
             self._take(await self._stored.reload())
 
     def flash(self, text: str, category: str = "message") -> None:
-        """Leave a message for the next page. Each has a key of its own: two requests at once leave two messages.
+        """Leave a message for the next page. Each message has its own key: two requests at once leave two messages.
 
-        They keep their order, whatever the clock does.
+        Messages keep their order, whatever the clock does.
         """
         last = max((key for key in map(str, dict.keys(self)) if key.startswith(FLASH_PREFIX)), default="")
         self[f"{FLASH_PREFIX}{max(time.time_ns(), _moment(last) + 1):016x}{token_hex(2)}"] = [category, text]
@@ -181,7 +182,7 @@ class Session(dict[str, Any]):
         return [Flash(text, category) for category, text in map(self.pop, keys)]
 
     async def _commit(self) -> None:
-        """Write what has changed; end the session that was cleared, if it is empty or was a user's."""
+        """Write the changes. End a session that was cleared, if it is empty or was a user's."""
         if not self._accessed and self._stored.session_id is not None:
             return  # nothing can have changed
         async with self._stored.turn():
@@ -191,29 +192,29 @@ class Session(dict[str, Any]):
                 if cleared and reached and (self._stored.user_id or not dict.__len__(self)):
                     await self._stored.end()
                     if self._stored.closed:
-                        return  # the client cannot get the id of another one
+                        return  # the client cannot get the id of another session
                 await self._stored.commit(self._as_stored())
             except BaseException:
-                self._cleared |= cleared  # it is still to be done
+                self._cleared |= cleared  # the session must still be ended
                 raise
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
-        """A copy, and what is read from a pickle, is a plain dict: there is one session for a request."""
+        """Make copies and unpickled objects plain dicts: a request has one session."""
         self._accessed = True
         return dict, (self._plain(),)
 
     def _is_stored(self) -> bool:
-        """Whether the store holds exactly what is in it; while nobody has looked into it, nothing can have changed."""
+        """Tell whether the store holds exactly this data. A session that was not accessed cannot have changed."""
         return not self._cleared and (
             (not self._accessed and self._stored.session_id is not None) or self._stored.holds(dict.items(self))
         )
 
     def _as_stored(self) -> dict[str, Any]:
-        """What is to be stored, which nobody may change: the session itself, unless it has other values."""
+        """Return the data to store, not to be changed: the session itself, unless a subclass stores other values."""
         return self
 
     def _plain(self) -> dict[str, Any]:
-        """What is to be stored, as a plain dict; `dict.copy` would ask the methods that mark the session."""
+        """Return the data to store as a plain dict. `dict.copy` would call the methods that mark the session."""
         return dict(dict.items(self))
 
     def _adopt(self, data: dict[str, Any]) -> None:
@@ -222,15 +223,15 @@ class Session(dict[str, Any]):
         self._replace(dict(data.items()))
 
     def _transport(self, usual: Transport) -> Transport:
-        """How the id goes to the client; a subclass may know better than the middleware."""
+        """Return the transport of the id: the middleware's, unless a subclass has another one."""
         return usual
 
     def _is_rolling(self, usual: bool) -> bool:
-        """Whether each response gives the session its whole lifetime again."""
+        """Tell whether each response gives the session its whole lifetime again."""
         return usual
 
     def _take(self, data: dict[str, Any]) -> None:
-        """Hold what the store gave, in the form of `_plain`."""
+        """Take over the data of the store, which has the form of `_plain`."""
         self._replace(data)
 
     def _replace(self, data: dict[str, Any]) -> None:
@@ -244,14 +245,14 @@ class Session(dict[str, Any]):
 
 
 def _moment(key: str) -> int:
-    """The time in the key of a message, in nanoseconds; 0 for another key."""
+    """Return the time in the key of a message, in nanoseconds; 0 for another key."""
     try:
         return int(key.removeprefix(FLASH_PREFIX)[:16], 16)
     except ValueError:
         return 0
 
 
-# What gives something of a session away, so that the response depends on who asks. Writing counts too, as in Starlette.
+# Methods that reveal data of a session: then the response depends on the client. Writes count too, as in Starlette.
 ACCESSES = (
     *("__contains__", "__delitem__", "__eq__", "__getitem__", "__ior__", "__iter__", "__len__", "__ne__", "__or__"),
     *("__repr__", "__reversed__", "__ror__", "__setitem__", "copy", "get", "items", "keys", "pop", "popitem"),
@@ -260,7 +261,7 @@ ACCESSES = (
 
 
 def _marking(name: str) -> Callable[..., Any]:
-    """The method of dict, which marks the session as accessed."""
+    """Make a method that marks the session as accessed and calls the method of dict."""
     method: Callable[..., Any] = getattr(dict, name)
 
     def call(self: Session, *args: Any, **kwargs: Any) -> Any:

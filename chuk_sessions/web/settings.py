@@ -1,4 +1,4 @@
-"""What a ``SessionMiddleware`` was told, as its requests read it."""
+"""The settings of a ``SessionMiddleware``, in the form that its requests read."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Settings:
-    """The arguments of a middleware, checked; ``SessionMiddleware`` says what they mean."""
+    """The arguments of a middleware, checked. ``SessionMiddleware`` describes them."""
 
     source: ManagerSource
     transport: Transport
@@ -38,7 +38,7 @@ class Settings:
     _warned: bool = field(default=False, init=False)
 
     def warn_of_http(self, scope: Scope) -> None:
-        """Log once that a browser will not send a secure cookie back, if that is so."""
+        """Log once, if it is so, that a browser will not send a secure cookie back."""
         if self._warned or not getattr(self.transport, "secure", False) or scope.get("scheme") not in ("http", "ws"):
             return
         self._warned = True
@@ -50,10 +50,10 @@ class Settings:
 
 
 def check_manager(manager: object) -> SessionManager:
-    """A manager that can serve browsers. Raises TypeError for what is none, and ValueError that says what to change.
+    """Return the manager if it can serve browsers.
 
-    A manager that is not strict takes an outage for a logout; ids that are not opaque tell a client the user and the
-    time.
+    Raises TypeError for an object that is no manager, and ValueError that says what to change. A manager that is not
+    strict takes an outage for a logout. Ids that are not opaque tell a client the user and the time.
     """
     if not isinstance(manager, SessionManager):
         raise TypeError(f"manager must be a SessionManager or give one, got {type(manager).__name__}")

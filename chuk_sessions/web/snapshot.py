@@ -1,7 +1,8 @@
-"""What the store holds of a session, kept in a form that shows at the end of a request what has changed since.
+"""The stored data of a session, kept in a form that shows the changes at the end of a request.
 
-Changes are found by comparison and not by watching: applications replace whole sessions, and change lists and dicts
-inside them. A scalar is kept as it is and compared by type and value; anything else as the bytes of its JSON.
+Changes are found by comparison and not by watching, because applications replace whole sessions, and change lists and
+dicts inside them. A scalar is kept unchanged and compared by type and value. Any other value is kept as the bytes of
+its JSON.
 """
 
 from __future__ import annotations
@@ -20,32 +21,32 @@ Saved = dict[str, Any]
 
 SCALARS = frozenset((str, int, float, bool, type(None)))
 MISSING: Any = object()
-LEAST_OF_BYTES = 3  # a value takes less than so many times what orjson makes of it: -Infinity, of which it makes null
-MOST_NAMED = 3  # of the largest keys, in an error
+LEAST_OF_BYTES = 3  # a value takes less than 3 times its bytes by orjson, which writes -Infinity as null
+MOST_NAMED = 3  # largest keys that an error names
 LONGEST_NAME = 40  # characters of a key, in an error
 
 
 def freeze(value: Any) -> Any:
-    """A value in the form in which it is compared: itself if nothing can change it, else the bytes of its JSON."""
+    """Return the form of a value for comparison: the value itself if it is immutable, else the bytes of its JSON."""
     return value if type(value) in SCALARS else _json(value)
 
 
 def _json(value: Any) -> bytes:
-    """As `encode_value`, quickly in the usual case. Raises TypeError or ValueError for what cannot be stored."""
+    """Encode as `encode_value`, fast in the usual case. Raises TypeError or ValueError if it cannot be stored."""
     try:
         text = dumps(value, None, FAITHFUL)
-    except TypeError:  # what orjson does not write
+    except TypeError:  # orjson does not write this value
         return encode_value(value).encode()
-    return encode_value(value).encode() if b"null" in text else text  # which may stand for NaN
+    return encode_value(value).encode() if b"null" in text else text  # null may stand for NaN
 
 
 def freeze_all(data: dict[str, Any]) -> Saved:
-    """Each value of what was read from a store, frozen."""
+    """Freeze each value of the data that was read from a store."""
     return {key: value if type(value) in SCALARS else _json(value) for key, value in data.items()}
 
 
 def are_same(saved: Saved, items: ItemsView[Any, Any]) -> bool:
-    """Whether nothing is different; what `changes` would say of it, in the time that most requests have for that."""
+    """Tell whether nothing differs. The answer is that of `changes`, but it is fast enough for every request."""
     if len(items) != len(saved):
         return False
     for key, value in items:
@@ -56,9 +57,9 @@ def are_same(saved: Saved, items: ItemsView[Any, Any]) -> bool:
 
 
 def changes(saved: Saved, data: dict[Any, Any]) -> tuple[dict[str, Any], list[str]]:
-    """The keys to set, with their values, and the keys to remove, so that the store holds ``data``.
+    """Return the keys to set, with their values, and the keys to remove, so that the store holds ``data``.
 
-    No method of ``data`` is asked that a subclass may have. Raises MetadataError for a key that JSON cannot have.
+    No method of ``data`` is called that a subclass may override. Raises MetadataError for a key that JSON cannot have.
     """
     changed: dict[str, Any] = {}
     known = 0
@@ -78,7 +79,7 @@ def changes(saved: Saved, data: dict[Any, Any]) -> tuple[dict[str, Any], list[st
 
 
 def _same(saved: Any, value: Any) -> bool:
-    """Whether a value is what was frozen; one that cannot be stored is not, so that storing it says why."""
+    """Tell whether a value equals a frozen one. One that cannot be stored does not: so the store raises its error."""
     kind = type(value)
     if kind in SCALARS:
         return saved is value or (type(saved) is kind and saved == value)
@@ -89,7 +90,7 @@ def _same(saved: Any, value: Any) -> bool:
 
 
 def _with_text_keys(data: dict[Any, Any]) -> dict[str, Any]:
-    """The same with the keys that JSON makes of them."""
+    """Return the data with the keys that JSON makes of its keys."""
     try:
         return {text_key(key): value for key, value in dict.items(data)}
     except TypeError as exc:
@@ -100,12 +101,12 @@ def _with_text_keys(data: dict[Any, Any]) -> dict[str, Any]:
 def check_size(data: dict[Any, Any], max_bytes: int) -> None:
     """Raise MetadataError, which names the largest keys, if the JSON of a session takes more than ``max_bytes``.
 
-    What cannot be stored at all is a MetadataError too, here or when it is stored.
+    A value that cannot be stored at all raises MetadataError too, here or when it is stored.
     """
     try:
         if LEAST_OF_BYTES * len(dumps(data, None, FAITHFUL)) <= max_bytes:
             return  # it is small, however its values are written
-    except TypeError:  # what orjson does not write
+    except TypeError:  # orjson does not write this value
         pass
     fields = encode_fields(data, ANY_DEPTH)
     sizes = {key: len(key.encode(errors="replace")) + _bytes(text) for key, text in fields.items()}

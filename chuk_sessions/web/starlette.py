@@ -21,26 +21,26 @@ __all__ = ["SessionBackend", "session_of"]
 
 
 def session_of(connection: HTTPConnection) -> Session:
-    """The session of a request or WebSocket, with its type; what ``request.session`` is.
+    """Return the session of a request or WebSocket, ``request.session``, with its type.
 
-    Raises RuntimeError if there is none: no middleware, or a path that it excludes.
+    Raises RuntimeError if there is no session: there is no middleware, or it excludes the path.
     """
     session = connection.scope.get("session")
     if not isinstance(session, Session):
         raise RuntimeError(
             "no session of chuk_sessions at scope['session']: add SessionMiddleware, and do not exclude this path"
         )
-    session.mark_accessed()  # what reads a dict unseen, such as pydantic and orjson, may be next
+    session.mark_accessed()  # pydantic, orjson and the like may read the dict unnoticed
     return session
 
 
 class SessionBackend(AuthenticationBackend):
-    """The user who logged in with ``session.login``, for Starlette's ``AuthenticationMiddleware`` and ``@requires``.
+    """Finds the user who logged in with ``session.login``, for ``AuthenticationMiddleware`` and ``@requires``.
 
-    Such a request has the scope ``authenticated``; ``request.user.display_name`` is the user id.
+    The request of such a user has the scope ``authenticated``; ``request.user.display_name`` is the user id.
     """
 
     async def authenticate(self, conn: HTTPConnection) -> tuple[AuthCredentials, BaseUser] | None:
-        """The user, or None for a visitor."""
+        """Return the user, or None for a visitor."""
         user_id = session_of(conn).user_id
         return None if user_id is None else (AuthCredentials(["authenticated"]), SimpleUser(user_id))

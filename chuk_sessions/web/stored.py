@@ -1,12 +1,12 @@
-"""A session as the store has it, for the time of one request: everything that is ever written is written here.
+"""The stored form of a session, for the time of one request: all writes are made here.
 
 Rules this file keeps:
 
 * An id that came from a client is looked up and never stored: a new session has an id that the manager made.
-* A session that the store no longer finds is never brought back: what was to be written is dropped (``gone``).
-* Only the keys that changed are written, and those that were deleted are removed, all in one command. So requests of
-  one session that overlap keep each other's changes.
-* At a login nothing else remains of the id that was known before: the renewal has no grace.
+* A session that the store no longer finds is never brought back: its changes are dropped (``gone``).
+* Only the changed keys are written, and the deleted keys removed, all in one command. So requests of one session that
+  overlap keep each other's changes.
+* After a login the old id finds nothing: the renewal has no grace.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ SECONDS_AN_HOUR = 3600
 
 
 class StoredSession:
-    """One session of a request: its id, what the store holds of it, and what the client must be told.
+    """The session of one request: its id, its stored data, and what the client must be told.
 
     Attributes:
-        session_id: The id by which the store knows it; None as long as nothing is stored.
-        user_id, created_at, expires_at: As in ``get_session_info``; None as long as nothing is stored.
-        is_new: Whether this request did not find it in the store.
-        presented: Whether the request had an id of our form, dead or alive.
-        issued: Whether the client must get the id, as it is a new one.
+        session_id: The id of the session in the store; None while nothing is stored.
+        user_id, created_at, expires_at: As in ``get_session_info``; None while nothing is stored.
+        is_new: Whether this request did not find the session in the store.
+        presented: Whether the request had an id of our form, of a live session or not.
+        issued: Whether the client must get the id, because it is new.
         ended: Whether the application ended the session, so that the client must forget its id.
-        gone: Whether the session ended elsewhere, or cannot be reached: nothing is written any more.
-        unread: The ids that the request had, if the storage failed when they were looked up.
+        gone: Whether another request ended the session, or it cannot be reached: nothing is written any more.
+        unread: The ids of the request, if the storage failed when they were looked up.
         closed: Whether the response has begun, so that the client can be told nothing more.
     """
 
@@ -53,7 +53,7 @@ class StoredSession:
     is_new = True
     presented = issued = ended = gone = closed = False
     unread: Sequence[str] = ()
-    _saved: Saved = {}  # noqa: RUF012 (replaced, before anything is put into it)
+    _saved: Saved = {}  # noqa: RUF012 (replaced before it gets an item)
     _turn: asyncio.Lock | None = None
 
     def __init__(self, manager: SessionManager, max_bytes: int) -> None:
@@ -61,13 +61,13 @@ class StoredSession:
         self._max_bytes = max_bytes
 
     def turn(self) -> asyncio.Lock:
-        """What a task holds while it acts on the store: two tasks of one request act one after the other."""
+        """Return the lock that a task holds while it uses the store: two tasks of one request take turns."""
         if self._turn is None:
             self._turn = asyncio.Lock()
         return self._turn
 
     async def load(self, ids: Sequence[str]) -> dict[str, Any] | None:
-        """Become the first of these sessions that lives, and return its data; None if none does.
+        """Become the first of these sessions that lives, and return its data; None if none lives.
 
         Raises StorageError.
         """
@@ -85,7 +85,7 @@ class StoredSession:
         self.issued = False
 
     def found(self, info: dict[str, Any]) -> dict[str, Any]:
-        """Take over what ``open_session`` gave; return the metadata."""
+        """Take over the result of ``open_session``. Return the metadata."""
         self.session_id, self.user_id = info["session_id"], info["user_id"]
         self.created_at, self.expires_at = info["created_at"], info["expires_at"]
         self.is_new = False
@@ -95,34 +95,34 @@ class StoredSession:
 
     @property
     def manager(self) -> SessionManager:
-        """The manager whose session it is."""
+        """The manager of the session."""
         return self._manager
 
     def seconds_left(self) -> float:
-        """How long the session lives from now, without being used; 0 if nothing is stored."""
+        """Return how many seconds the session lives from now if it is not used; 0 if nothing is stored."""
         if self.expires_at is None:
             return 0.0
         return max(0.0, (datetime.fromisoformat(self.expires_at) - datetime.now(UTC)).total_seconds())
 
     def holds(self, items: ItemsView[str, Any]) -> bool:
-        """Whether the store holds exactly these keys with these values, as far as this request knows."""
+        """Tell whether the store holds exactly these keys with these values, as far as this request knows."""
         return self.session_id is not None and are_same(self._saved, items)
 
     def is_changed(self, data: dict[str, Any]) -> bool:
-        """Whether ``data`` is something else than what the store holds, as far as this request knows."""
+        """Tell whether ``data`` differs from the data in the store, as far as this request knows."""
         try:
             return any(changes(self._saved, data))
         except MetadataError:
             return True
 
     def check(self, data: dict[str, Any]) -> None:
-        """Raise MetadataError for what cannot be stored, and for a session over ``max_bytes``."""
+        """Raise MetadataError for data that cannot be stored, and for a session over ``max_bytes``."""
         check_size(data, self._max_bytes)
 
     async def commit(self, data: dict[str, Any]) -> None:
-        """Write what is different in ``data``: nothing, one creation, or one update. ``data`` may be a ``Session``.
+        """Write the differences in ``data``: nothing, one creation, or one update. ``data`` may be a ``Session``.
 
-        Raises MetadataError for what cannot be stored and for a session over ``max_bytes``, and StorageError.
+        Raises MetadataError for data that cannot be stored and for a session over ``max_bytes``, and StorageError.
         """
         if self.gone:
             return
@@ -158,9 +158,10 @@ class StoredSession:
         return False
 
     async def prolong(self, *, again: bool) -> None:
-        """Give a session that was found its whole lifetime again, and with ``again`` its id to the client once more.
+        """Give a session that was found its whole lifetime again. With ``again`` the client gets its id once more.
 
-        Not if it has another id by now: the client has got that with another response, which it must not lose.
+        The client does not get the id if the session has another one by now. Another response has brought that id to
+        the client, and the client must keep it.
         """
         if self.session_id is None or self.is_new or self.gone:
             return
@@ -173,7 +174,7 @@ class StoredSession:
             self.gone = True
 
     async def renew(self, data: dict[str, Any], grace_seconds: float = 0, user_id: str | None = None) -> bool:
-        """Give the session a new id and write ``data``; False if the store does not find it."""
+        """Give the session a new id and write ``data``. Return False if the store does not find the session."""
         if self.session_id is None or self.gone:
             return False
         changed, removed = changes(self._saved, data)
@@ -194,10 +195,10 @@ class StoredSession:
         return True
 
     async def log_in(self, data: dict[str, Any], user_id: str, more: dict[str, Any]) -> dict[str, Any]:
-        """Make it the session of a user, under a new id; return what is in it now.
+        """Give the session to a user, under a new id. Return its data after that.
 
-        A session of nobody keeps its data, and so does one of that user. What another user had in it is dropped, and
-        so is what was in a session that has ended.
+        A session of nobody keeps its data, and so does a session of that user. The data of another user is dropped, and
+        so is the data of a session that has ended.
         """
         user_id = check_user("user_id", user_id)
         check_size(more, self._max_bytes)  # before anything ends
@@ -210,7 +211,7 @@ class StoredSession:
             try:
                 if await self.renew(data | more, 0, user_id):
                     return data | more
-            except SessionTakenError:  # by a login at the same time
+            except SessionTakenError:  # a login at the same time took the session
                 await self.end()
         else:
             await self.end()
@@ -219,7 +220,7 @@ class StoredSession:
         return dict(more)
 
     async def end(self) -> None:
-        """End the session for everybody; the client is told to forget its id."""
+        """End the session for all clients. The client is told to forget its id."""
         if self.session_id is not None:
             await self._manager.delete_session(self.session_id)
         for session_id in self.unread:
@@ -229,7 +230,7 @@ class StoredSession:
         self.ended, self.gone = True, False
 
     async def increment(self, data: dict[str, Any], key: str, amount: int) -> int | None:
-        """Add to one key in one atomic step; the new value, None if the session is not found."""
+        """Add to one key in one atomic step. Return the new value; None if the session is not found."""
         if self.gone:
             return None
         if self.session_id is None:
@@ -247,12 +248,12 @@ class StoredSession:
         return found
 
     def _is_changed_at(self, key: str, data: dict[str, Any]) -> bool:
-        """Whether ``data`` has another value for that key than the store had, or only one of them has any."""
+        """Tell whether the values of that key in ``data`` and in the store differ, or only one of them has the key."""
         saved, there = ({key: each[key]} if key in each else {} for each in (self._saved, data))
         return any(changes(saved, there))
 
     async def reload(self) -> dict[str, Any]:
-        """What the store holds now; an empty dict if nothing is stored or the session has ended."""
+        """Read the data in the store; return an empty dict if nothing is stored or the session has ended."""
         if self.session_id is None or self.gone:
             return {}
         info = await self._manager.open_session(self.session_id)
@@ -266,9 +267,9 @@ class StoredSession:
 
 
 def _frozen(data: dict[str, Any]) -> Saved:
-    """These values as they are now: another task may change a list in them while they are on their way to the store.
+    """Freeze the values now: another task may change a list in them while the command is on its way to the store.
 
-    One that cannot be stored is left out, as storing it says why.
+    A value that cannot be stored is left out, because the store will raise the error.
     """
     frozen: Saved = {}
     for key, value in data.items():

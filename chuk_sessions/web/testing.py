@@ -1,8 +1,8 @@
-"""For tests of applications: a client that is logged in, and what is in its session.
+"""For tests of applications: logs a client in, and reads its session.
 
-For ``httpx`` clients and the test clients of Starlette and FastAPI, which are made of it. A test client must speak
-HTTPS to send a secure cookie back: ``TestClient(app, base_url="https://testserver")``. A test without an event loop
-uses a manager on memory and ``asyncio.run(logged_in(...))``.
+The functions take ``httpx`` clients and the test clients of Starlette and FastAPI, which are based on ``httpx``. A test
+client must speak HTTPS to send a secure cookie back: ``TestClient(app, base_url="https://testserver")``. A test without
+an event loop uses a manager on memory and ``asyncio.run(logged_in(...))``.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ DEFAULT = Cookie()
 
 
 class Client(Protocol):
-    """What is used of an ``httpx`` client."""
+    """The parts of an ``httpx`` client that are used here."""
 
     @property
     def cookies(self) -> Any:
-        """Its cookies: ``set(name, value, domain=..., path=...)``, and ``jar``."""
+        """The cookies: ``set(name, value, domain=..., path=...)``, and ``jar``."""
         ...
 
     @property
     def headers(self) -> Any:
-        """The headers that it sends with each request."""
+        """The headers that the client sends with each request."""
         ...
 
     @property
@@ -42,10 +42,10 @@ class Client(Protocol):
 async def logged_in(
     client: Client, manager: SessionManager, user_id: str | None, *, transport: Transport = DEFAULT, **data: Any
 ) -> str:
-    """Give a client the session of a user (None: of a visitor) with that data; its id.
+    """Give a client the session of a user (None: of a visitor) with that data. Return the id of the session.
 
-    ``transport`` is that of the middleware. Raises as ``allocate_session`` does, and TypeError for a transport that is
-    not one of this package.
+    ``transport`` is the transport of the middleware. Raises as ``allocate_session``, and TypeError for a transport that
+    is not from this package.
     """
     session_id = await check_manager(manager).allocate_session(user_id=user_id, custom_metadata=data)
     if isinstance(transport, Cookie):
@@ -63,7 +63,7 @@ async def logged_in(
 async def read_session(
     client: Client, manager: SessionManager, *, transport: Transport = DEFAULT
 ) -> dict[str, Any] | None:
-    """What ``get_session_info`` tells of the session that a client has; None if it has none that lives.
+    """Return the result of ``get_session_info`` for the session of a client; None if it has no live session.
 
     The data is under ``custom_metadata``.
     """
@@ -75,13 +75,13 @@ async def read_session(
 
 
 def _jar_domain(client: Client) -> str:
-    """As the cookie jar of the standard library calls the host, so that a Set-Cookie replaces the cookie."""
+    """Return the host's name in the cookie jar of the standard library, so that a Set-Cookie replaces the cookie."""
     host = str(client.base_url.host)
     return host if "." in host or not host else f"{host}.local"
 
 
 def _texts(client: Client, transport: Transport) -> Iterator[str]:
-    """Where the id may be."""
+    """Yield the texts that may be the id."""
     if isinstance(transport, Cookie):
         yield from (each.value or "" for each in client.cookies.jar if each.name == transport.wire_name)
     elif isinstance(transport, Bearer):

@@ -1,7 +1,7 @@
-"""How the id of a session travels: what a transport must do, and those that use headers.
+"""Transports of the id of a session: their protocol, and the transports that use headers.
 
-``Cookie`` is in ``cookies``. An id in a header is sent by programs on purpose and never by a browser by itself: no
-other site can make a browser send it, so there is no question of CSRF, and no ``Vary``.
+``Cookie`` is in ``cookies``. Programs send an id in a header on purpose. A browser never sends it by itself, and no
+other site can make a browser send it. So headers need no protection from CSRF, and no ``Vary``.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ class Transport(Protocol):
 
     @property
     def ambient(self) -> bool:
-        """Whether a browser sends the id by itself, also for requests that another site has caused."""
+        """Whether a browser sends the id by itself, also with requests that another site has caused."""
         ...
 
     def ids(self, scope: Scope) -> Sequence[str]:
-        """The ids that a request presents, at most two; what has not the form of an id of ours is left out."""
+        """Return the ids of a request, at most two; a text that does not have the form of our ids is left out."""
         ...
 
     def issue(self, headers: Headers, session_id: str, seconds_left: float) -> None:
-        """Add to the headers of a response what tells the client its id, of a session that lives so long at most."""
+        """Add the header that tells the client its id to a response. The session lives for ``seconds_left`` at most."""
         ...
 
     def clear(self, headers: Headers) -> None:
-        """Add to the headers of a response what makes the client forget its id."""
+        """Add the header that makes the client forget its id to a response."""
         ...
 
 
 def own_ids(texts: Sequence[bytes]) -> Sequence[str]:
-    """Those in the form of ids made by a manager; anything else is not worth a command to the store."""
+    """Return the texts that have the form of a manager's ids. Other texts are not worth a command to the store."""
     if not texts:
         return ()
     short = (text for text in texts if len(text) <= LONGEST_ID)
@@ -50,7 +50,7 @@ def own_ids(texts: Sequence[bytes]) -> Sequence[str]:
 
 
 def header_name(name: str) -> bytes:
-    """A header's name as ASGI has it. Raises ValueError for what cannot be one."""
+    """Return the name of a header in the form of ASGI. Raises ValueError for a text that cannot be a name."""
     if not HEADER_NAME.fullmatch(name):
         raise ValueError(f"{name!r} is no name of a header")
     return name.lower().encode()
@@ -60,7 +60,7 @@ def header_name(name: str) -> bytes:
 class Header:
     """The id in a header of its own, for programs: ``Header("X-Session")``.
 
-    A response has the header when the session is new or has got a new id, and an empty one when it has ended.
+    A response has the header when the session is new or has got a new id, and an empty header when it has ended.
     """
 
     name: str = "X-Session"
@@ -71,7 +71,7 @@ class Header:
         object.__setattr__(self, "_name", header_name(self.name))
 
     def ids(self, scope: Scope) -> Sequence[str]:
-        """The id in the header, if it is one."""
+        """Return the id in the header, if the value is an id."""
         value = header(scope, self._name)
         return () if value is None else own_ids([value.strip()])
 
@@ -80,15 +80,15 @@ class Header:
         headers.append((self._name, session_id.encode()))
 
     def clear(self, headers: Headers) -> None:
-        """Put nothing into the header of the response."""
+        """Add the header of the response with an empty value."""
         headers.append((self._name, b""))
 
 
 @dataclass(frozen=True)
 class Bearer(Header):
-    """The id in ``Authorization: Bearer``; a response has it in the header of that name, as a client keeps a token."""
+    """The id in ``Authorization: Bearer``. A response has it in the header ``name``; a client keeps it like a token."""
 
     def ids(self, scope: Scope) -> Sequence[str]:
-        """The token, if it is the id of a session."""
+        """Return the token, if it is the id of a session."""
         scheme, _, token = (header(scope, b"authorization") or b"").partition(b" ")
         return own_ids([token.strip()]) if scheme.lower() == b"bearer" else ()

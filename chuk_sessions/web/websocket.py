@@ -1,4 +1,4 @@
-"""A WebSocket with a session: the cookie goes with its handshake, and it is closed when the session ends elsewhere."""
+"""A WebSocket with a session: its handshake carries the cookie, and it is closed when the session has ended."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ REFUSED = "the handshake was refused, as the session could not be stored"
 
 
 class SocketClosed(ConnectionError):
-    """The socket was closed as its session ended; ASGI asks for an OSError from ``send`` then."""
+    """The socket was closed because its session ended; ASGI asks for an OSError from ``send`` then."""
 
 
 class SocketExchange(Exchange):
     """The ``receive`` and ``send`` of one WebSocket.
 
-    Every ``recheck`` seconds the session is looked up. If it has ended, the client gets a close with the code 4401, the
-    application a ``websocket.disconnect`` with it, and a ``SocketClosed`` if it goes on sending.
+    Every ``recheck`` seconds the session is looked up. If it has ended, the client gets a close with the code 4401. The
+    application gets a ``websocket.disconnect`` with that code, and a ``SocketClosed`` if it goes on sending.
     """
 
     def __init__(self, settings: Settings, scope: Scope, receive: Receive, send: Send, session: Session) -> None:
@@ -46,7 +46,7 @@ class SocketExchange(Exchange):
         except Exception as error:
             if self._muted:
                 return
-            if self._disconnected and self._started:  # how frameworks end a handler whose client has left
+            if self._disconnected and self._started:  # frameworks end the handler so if its client left
                 await self._late_commit()
             elif await self._answer_failure(error):
                 return
@@ -60,7 +60,7 @@ class SocketExchange(Exchange):
                     task.cancel()
 
     async def send(self, message: Message) -> None:
-        """Pass a message on; the one that ends the handshake with the headers of the session, after it was written."""
+        """Pass a message on. At the end of the handshake, write the session before, and add its headers."""
         kind = message["type"]
         if self._muted:
             raise SocketClosed(REFUSED)
@@ -81,7 +81,7 @@ class SocketExchange(Exchange):
             raise
 
     async def receive(self) -> Message:
-        """The next message of the client, or a disconnect once the session has ended."""
+        """Return the next message of the client, or a disconnect once the session has ended."""
         message = await (self._receive() if self._over is None else self._receive_or_end(self._over))
         if message["type"] == "websocket.connect":
             self._connected = True
@@ -90,7 +90,7 @@ class SocketExchange(Exchange):
         return message
 
     async def _receive_or_end(self, over: asyncio.Future[None]) -> Message:
-        if self._pending is None:  # else one is left from a call that was cancelled
+        if self._pending is None:  # else a cancelled call left its pending message
             self._pending = asyncio.ensure_future(self._receive())
         await asyncio.wait((self._pending, over), return_when=asyncio.FIRST_COMPLETED)
         if not over.done():
@@ -113,7 +113,7 @@ class SocketExchange(Exchange):
             await self._send({"type": "websocket.close", "code": ENDED_CODE, "reason": REASON})
 
     async def _lives(self) -> bool:
-        """Whether the session lives; also while nobody knows."""
+        """Tell whether the session lives; True too while the storage fails."""
         if self._stored.session_id is None or self._stored.gone:
             return False
         try:
@@ -123,7 +123,7 @@ class SocketExchange(Exchange):
             return True
 
     async def _receive_anew(self) -> Message:
-        """The beginning of the handshake, which the application may have had, for whoever refuses it."""
+        """Receive the beginning of the handshake again, which the application may have got, to refuse it."""
         if self._connected:
             self._connected = False
             return {"type": "websocket.connect"}
