@@ -94,7 +94,7 @@ class SessionConfig(BaseBackendConfig["SessionBackend"]):
         self._describe(self.transport)
 
     def _describe(self, transport: Transport) -> None:
-        """Set the attributes that Litestar reads of a configuration: OpenAPI has the key, the rest is for readers."""
+        """Set the attributes that Litestar reads of a configuration: OpenAPI has the key, the rest informs."""
         cookie = transport if isinstance(transport, Cookie) else Cookie()
         if isinstance(transport, Header):
             self.key = "Authorization" if isinstance(transport, Bearer) else transport.name

@@ -18,7 +18,7 @@ from chuk_sessions.web.transports import Header
 __all__ = ["McpHeader"]
 
 NAME = b"mcp-session-id"
-LARGEST_INITIALIZE = 256 * 1024  # bytes: the body of an ``initialize`` is no larger
+LARGEST_INITIALIZE = 256 * 1024  # bytes: a larger body is not parsed
 LONGEST_VERSION = 64  # characters
 PROTOCOL_KEY = "mcp_protocol"
 BAD_REQUEST, NOT_FOUND, NO_CONTENT = 400, 404, 204

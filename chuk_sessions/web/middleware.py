@@ -44,8 +44,8 @@ class SessionMiddleware:
             sent each time too.
         scope_key: The key of the session in the scope.
         save_on_5xx: Whether changes are stored also if the response is an error of the server.
-        on_outage: The answer if the storage fails: ``"503"``, ``"empty"`` (the application gets an empty session that
-            is not stored; to end it or to log in raises the StorageError) or an ASGI application that answers.
+        on_outage: The reaction if the storage fails: ``"503"``, ``"empty"`` (the application gets an empty session
+            that is not stored; to end it or to log in raises the StorageError) or an ASGI application that answers.
         retry_after: Seconds, for the header of that name in a 503.
         websocket_recheck: Every how many seconds an open WebSocket checks that its session lives, which also touches
             it; 0: never.

@@ -205,7 +205,7 @@ class _NoSession(NullSession):
 
 
 class _Interface(SessionInterface):
-    """Gives out the session that the middleware loaded. The middleware writes it, when the response begins and ends."""
+    """Gives out the session that the middleware loaded. The middleware writes it, at the response and at the end."""
 
     null_session_class = _NoSession
 

@@ -40,7 +40,7 @@ class StoredSession:
         presented: Whether the request had an id of our form, of a live session or not.
         issued: Whether the client must get the id, because it is new.
         ended: Whether the application ended the session, so that the client must forget its id.
-        gone: Whether another request ended the session, or it cannot be reached: nothing is written any more.
+        gone: Whether the store no longer has the session, or cannot be reached: nothing is written any more.
         unread: The ids of the request, if the storage failed when they were looked up.
         closed: Whether the response has begun, so that the client can be told nothing more.
     """
