@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -115,9 +117,20 @@ async def live_a_whole_life(store: memory.MemoryStore, clock: Clock) -> None:
     assert await manager.delete_user_sessions("alice") == 1
 
 
+@pytest.fixture
+def untraced_children(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave coverage out of the children: it takes a second to begin in each, as it looks at all modules."""
+    control = sys.modules.get("coverage.control")
+    if control is not None:
+        monkeypatch.setattr(control, "_start_process_coverage", lambda config_file: None)
+        monkeypatch.setattr(os, "_exit", import_module("posix")._exit)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("gil", [True, False], ids=["gil", "no-gil"])
-def test_children_beside_a_writing_thread(gil: bool, request: pytest.FixtureRequest, frequent_switches: None) -> None:
+def test_children_beside_a_writing_thread(
+    gil: bool, request: pytest.FixtureRequest, frequent_switches: None, untraced_children: None
+) -> None:
     """All of them can write, read and reclaim."""
     if not gil:
         request.getfixturevalue("no_gil")
