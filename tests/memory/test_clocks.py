@@ -12,6 +12,7 @@ from chuk_sessions import SessionManager
 from chuk_sessions.providers import memory
 from chuk_sessions.providers.memory.expiring_map import ExpiringMap
 from tests.support import custom_provider
+from tests.support.helpers import Clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,3 +63,19 @@ async def test_values_too(travel: Callable[[float], None]) -> None:
     await items.setex("key", 60, "value")
     travel(61)
     assert await items.get("key") is None
+
+
+@pytest.mark.parametrize("login", ["allocated", "bound"])
+async def test_a_login_after_the_clock_was_set_back_lives(login: str) -> None:
+    """At the limit an earlier session ends, though it seems to be newer."""
+    wall_clock = Clock(1_700_000_000.0)
+    store = memory.MemoryStore(wall_clock=wall_clock)
+    manager = SessionManager("box", memory.factory(store), max_sessions_per_user=2)
+    made: list[str | None] = []
+    for moved in (0, 1, -3600):
+        wall_clock.move(moved)
+        if login == "allocated":
+            made.append(await manager.allocate_session(user_id="alice"))
+        else:
+            made.append(await manager.renew_session(await manager.allocate_session(), user_id="alice"))
+    assert [await manager.validate_session(str(each)) for each in made] == [False, True, True]

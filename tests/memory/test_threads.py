@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -263,3 +264,36 @@ def test_a_session_with_a_limit_is_found_under_its_new_id_too(store: MemorySessi
     in_threads(work)
     assert len(logged_in(store)) == 3
     assert asyncio.run(store.count()) == 3
+
+
+@pytest.mark.parametrize("login", ["allocated", "bound"])
+def test_of_two_logins_at_once_one_stays(
+    store: MemorySessionStore, monkeypatch: pytest.MonkeyPatch, login: str
+) -> None:
+    """Each finds the other listed before either has ended one."""
+    make_room, end = MemorySessionStore._make_room, MemorySessionStore._end
+    rooms: list[tuple[Any, ...]] = []
+
+    async def log_in(name: str) -> None:
+        if login == "allocated":
+            await store.create(name, "alice", 3600, {}, limit=1)
+        else:
+            await store.create(name, None, 3600, {})
+            assert await store.renew(name, f"new-{name}", 0, user_id="alice", limit=1)
+
+    def the_second_comes(*args: Any) -> None:
+        rooms.append(args)
+        monkeypatch.setattr(MemorySessionStore, "_make_room", make_room)
+        with suppress(StopIteration):  # it never suspends
+            log_in("second").send(None)
+
+    def the_first_goes_on(*args: Any) -> bool:
+        monkeypatch.setattr(MemorySessionStore, "_end", end)
+        make_room(*rooms.pop())
+        return end(*args)
+
+    monkeypatch.setattr(MemorySessionStore, "_make_room", the_second_comes)
+    monkeypatch.setattr(MemorySessionStore, "_end", the_first_goes_on)
+    asyncio.run(log_in("first"))
+    assert not rooms
+    assert [each.removeprefix("new-") for each in logged_in(store)] == ["second"]

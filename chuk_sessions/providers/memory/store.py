@@ -57,7 +57,7 @@ class MemorySessionStore:
                 if session_id not in self._entries or self._entries[session_id][0] is not session:
                     self._list(user_id, session)  # another thread ended it or gave it another id before it was listed
                 if limit:
-                    self._keep_newest(user_id, limit)
+                    self._make_room(user_id, session, limit)
             return None
         self._touch(entry, now)
         return Existing(entry[0].user_id)
@@ -224,10 +224,17 @@ class MemorySessionStore:
         return None
 
     def _make_room(self, user_id: str, kept: StoredSession, limit: int) -> None:
-        """End the oldest sessions of a user except ``kept``, until ``limit`` are left; a limit of 0 ends none."""
-        full = 0 < limit < self._users.count(user_id)
-        others = [each for each in self._live_of(user_id) if each is not kept] if full else []
-        for each in others[: max(0, len(others) - limit + 1)]:
+        """End the oldest of the user's sessions that came before ``kept``, until ``limit`` are left; 0 ends none.
+
+        The times of creation do not tell which sessions came before: the clock may have been set back. A session that
+        comes later, in another thread, makes room for itself. So one of two that come at the same time stays.
+        """
+        if not 0 < limit < self._users.count(user_id):
+            return
+        listed = self._users.of(user_id)
+        before = listed[: listed.index(kept)] if kept in listed else []
+        live = sorted(filter(self._is_live, before), key=lambda session: session.created)
+        for each in live[: max(0, len(live) - limit + 1)]:
             self._end(each)
 
     def _rename(
@@ -305,12 +312,6 @@ class MemorySessionStore:
     def _end_some(self, sessions: list[StoredSession]) -> int:
         return sum([self._end(session) for session in sessions if self._is_live(session)])
 
-    def _keep_newest(self, user_id: str, limit: int) -> None:
-        if self._users.count(user_id) <= limit:
-            return
-        for session in self._live_of(user_id)[:-limit]:
-            self._end(session)
-
     def _live(self, session_id: str) -> Entry | None:
         return self._map.live(session_id) or self._live_as_alias(session_id)
 
@@ -355,10 +356,6 @@ class MemorySessionStore:
             self._users.discard(session)
             if not self._is_live(session):
                 return
-
-    def _live_of(self, user_id: str) -> list[StoredSession]:
-        live = [session for session in self._users.of(user_id) if self._is_live(session)]
-        return sorted(live, key=lambda session: session.created)
 
     def _is_live(self, session: StoredSession) -> bool:
         name = session.session_id
