@@ -69,6 +69,19 @@ async def test_never_early_through_another_manager(manager_factory: Callable[...
     assert time.monotonic() - used >= 0.29
 
 
+@pytest.mark.parametrize("seconds", [1e-3, 1e-6, 1e-7])
+async def test_the_shortest_times(manager_factory: Callable[..., SessionManager], seconds: float) -> None:
+    """No idle time is so short that it counts as none, and no touch interval either."""
+    manager, seldom = manager_factory(idle_ttl_minutes=seconds / MINUTE), manager_factory(touch_interval=seconds)
+    session_id = await manager.allocate_session(ttl_hours=1)
+    await time_passes(0.02)
+    assert await manager.validate_session(session_id) is False
+    session_id = await seldom.allocate_session(ttl_hours=1)
+    for _ in range(3):
+        assert await seldom.open_session(session_id) is not None
+        assert await seldom.validate_session(session_id) is True
+
+
 async def test_the_object_has_the_known_fields(manager_factory: Callable[..., SessionManager]) -> None:
     manager = manager_factory(idle_ttl_minutes=10)
     session_id = await manager.allocate_session(user_id="alice")

@@ -105,7 +105,8 @@ class RedisSessionStore:
         call: Call | None = None,
     ) -> Existing | None:
         fields, span = encode_metadata(metadata), max(1000, in_microseconds(lifetime))
-        idle_span, key, call = in_microseconds(idle), self._key(session_id), call or self._client.begin()
+        idle_span = max(1000, in_microseconds(idle)) if idle else 0
+        key, call = self._key(session_id), call or self._client.begin()
         if user_id is None:
             reply = await CREATE.step(call, (key,), (VERSION, span, b"", 0, idle_span, b"", *fields))
         else:
@@ -186,7 +187,7 @@ class RedisSessionStore:
     ) -> SessionRecord | None:
         call = call or self._client.begin()
         asked, whose = session_id, b"" if owner is None else b"=" + to_bytes(owner)
-        args = (VERSION, in_microseconds(interval)) if interval else ALWAYS
+        args = (VERSION, in_microseconds(interval) or 1) if interval else ALWAYS
         by_script, sent = not interval, moment() if interval else (0.0, 0.0)
         try:
             while True:
