@@ -45,6 +45,7 @@ RANDOM_BYTES = 16
 TAG_BYTES = 3
 TAG_DIGITS = 2 * TAG_BYTES
 MOST_REMEMBERED = 4096  # users of all sandboxes, with user part and tag; and sandboxes, with a hash
+LONGEST_REMEMBERED = 256  # characters of a user: 4096 of the longest users would take a quarter of a gigabyte
 MAX_ID_BYTES = 1024  # of UTF-8
 MAX_USER_BYTES = 65_536
 SURELY_SMALL = MAX_ID_BYTES // 4  # characters; no character takes more than four bytes
@@ -122,12 +123,14 @@ def renewed_id(
 
 
 def _user_parts(sandbox_id: str, user_id: str) -> tuple[str, str]:
-    """Make the common parts of the ids of a user's sessions, user part and tag, and remember them in ``_parts``."""
+    """Make the common parts of the ids of a user's sessions, user part and tag; ``_parts`` may remember them."""
     user = user_id.encode("utf-8", "surrogatepass")
     letters = user.translate(None, NOT_ALPHANUMERIC)[:USER_PART_LENGTH].decode()
     tag = _of_sandbox(sandbox_id).copy()
     tag.update(user)
     parts = (f"{letters}-" if letters else ""), tag.hexdigest()
+    if len(user_id) > LONGEST_REMEMBERED:
+        return parts
     if _remembered[0] >= MOST_REMEMBERED:
         _parts.clear()
         _remembered[0] = 0

@@ -89,6 +89,15 @@ def test_what_is_remembered_of_users_is_bounded_and_never_mixed_up() -> None:
     assert sum(map(len, session_ids._parts.values())) <= session_ids.MOST_REMEMBERED
 
 
+def test_the_longest_users_are_not_remembered() -> None:
+    """Thousands of them would be hundreds of megabytes; their tags are what they would be."""
+    users = [f"{number}-" + "x" * 65_000 for number in range(50)]
+    made = [new_session_id("box", user, 0) for user in users]
+    assert not session_ids._parts.get("box", {}).keys() & set(users)
+    assert [slot_tag(each) for each in made] == [session_ids.user_tag("box", user) for user in users]
+    assert len(set(map(slot_tag, made))) == len(users)
+
+
 def test_an_opaque_id() -> None:
     """Random hex and the tag, which is that of the user's other ids; without a user it is random too."""
     tag = slot_tag(new_session_id("box", "alice", 0))
