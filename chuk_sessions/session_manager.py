@@ -554,8 +554,8 @@ class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
         """Go through all live sessions of this sandbox, in no order, without touching them.
 
         Memory stays bounded. A session that lives all the while comes at least once, more often if servers changed
-        meanwhile. A session that is allocated, ended, or given a new id or an earlier deadline meanwhile may or may not
-        come.
+        meanwhile, or on memory if its deadline came near. A session that is allocated, ended, or given a new id or an
+        earlier deadline meanwhile may or may not come.
 
         Args:
             batch: About how many sessions are read at a time, 1 to 10,000.
