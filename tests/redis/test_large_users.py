@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from chuk_sessions import SessionManager
-from chuk_sessions.ids import user_tag
+from chuk_sessions.ids import session_key, user_tag
 from chuk_sessions.providers import redis
 from chuk_sessions.providers.redis import index as index_module
-from chuk_sessions.providers.redis.entries import mark_of, raw_member
+from chuk_sessions.providers.redis.entries import mark_of, parse_member, raw_member
 from chuk_sessions.providers.redis.keys import index_key
-from chuk_sessions.providers.redis.pages import BEGINNING, Page, Place, read_page
+from chuk_sessions.providers.redis.pages import BEGINNING, PAGE, Page, Place, read_page
 from chuk_sessions.providers.redis.scripts import CREATE, END, MAX_LOOK, MAX_VICTIMS
 from chuk_sessions.providers.redis.store import RedisSessionStore
 from chuk_sessions.redis_client.client import Client
@@ -244,3 +244,18 @@ async def test_a_login_that_dies_before_it_has_ended_whom_it_condemned(
         assert await manager.delete_user_sessions(USER) == 2
         assert not any([await manager.validate_session(each) for each in ids])
         assert redis_server.command("EXISTS", INDEX) == 0
+
+
+async def test_all_are_ended_after_the_clock_was_set_back(redis_url: str) -> None:
+    """Or after another server took over whose clock is behind: by that clock all were created in the future."""
+    manager, client = SessionManager("box", redis.factory(redis_url), strict=True), Client(redis_url)
+    made = await log_in(manager, PAGE + 200)
+    for entry in await client.call(b"ZRANGE", INDEX, 0, -1):
+        member, key = parse_member(entry), session_key("box", parse_member(entry).session_id)
+        created = member.born + 3_600_000_000
+        await client.call(b"HSET", key, b"created", created)
+        score = await client.call(b"ZSCORE", INDEX, entry)
+        await client.call(b"ZREM", INDEX, entry)
+        await client.call(b"ZADD", INDEX, score, raw_member(key, member.user, b"%d." % created))
+    assert await manager.delete_user_sessions(USER, keep=made[0]) == len(made) - 1
+    assert await ids_of(manager) == [made[0]]

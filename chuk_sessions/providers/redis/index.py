@@ -466,11 +466,11 @@ class UserIndex:
                     break
                 large, call = True, self._client.begin()
                 page = await read_page(call, index, user, page.next, condemned=True)
-                members = [each for each in page.members if each.born <= cutoff and each.raw not in seen]
+                members = _unseen(page, cutoff, seen)
             if found:
                 call = self._client.begin() if large else call
                 page = await read_page(call, index, user, condemned=True)
-                members = [each for each in page.members if each.born <= cutoff and each.raw not in seen]
+                members = _unseen(page, cutoff, seen)
         return ended
 
     async def _end(self, call: Call, index: str, members: list[Member], unseen: bool = False) -> int:
@@ -516,3 +516,12 @@ class UserIndex:
 
     def _marker(self, member: Member) -> str:
         return marker_key(self._sandbox, member.session_id, member.incarnation)
+
+
+def _unseen(page: Page, cutoff: int, seen: set[bytes]) -> list[Member]:
+    """Those entries of a page that were not seen yet, and are of sessions that were created by a certain time.
+
+    What is to be created only in the future was created before the server's clock was set back, or another server,
+    whose clock is behind, took over.
+    """
+    return [each for each in page.members if not cutoff < each.born <= page.now and each.raw not in seen]
