@@ -88,11 +88,11 @@ class UserTests(StoreFixtures):
         self, user_store: CompleteStore, time: Time, chosen: str | None
     ) -> None:
         """It is listed past its first deadline, and past the deadlines of all other sessions."""
-        session_id = await log_in(user_store, "alice", chosen, 0.2)
+        session_id = await log_in(user_store, "alice", chosen, 0.5)
         await user_store.extend(session_id, HOUR)
         await user_store.extend(session_id, HOUR)
         await log_in(user_store, "alice", lifetime=0.01)
-        await time.passes(0.25)
+        await time.passes(0.55)
         assert await ids_of(user_store) == [session_id]
 
     @pytest.mark.parametrize("chosen", [None, "my-id"])
@@ -100,15 +100,15 @@ class UserTests(StoreFixtures):
         self, user_store: CompleteStore, time: Time, chosen: str | None
     ) -> None:
         """It is listed past its earlier deadlines, and up to the last deadline that was set."""
-        session_id = await log_in(user_store, "alice", chosen, 0.2)
-        await user_store.extend(session_id, 0.1, from_now=True)
+        session_id = await log_in(user_store, "alice", chosen, 0.6)
+        await user_store.extend(session_id, 0.5, from_now=True)
         await user_store.extend(session_id, HOUR, from_now=True)
         await log_in(user_store, "alice", lifetime=0.01)
-        await time.passes(0.25)
+        await time.passes(0.65)
         assert await ids_of(user_store) == [session_id]
-        await user_store.extend(session_id, 0.05, from_now=True)
+        await user_store.extend(session_id, 0.5, from_now=True)
         assert await ids_of(user_store) == [session_id]
-        await time.passes(0.06)
+        await time.passes(0.55)
         assert await ids_of(user_store) == []
         assert await user_store.delete_user("alice", frozenset()) == 0
 
