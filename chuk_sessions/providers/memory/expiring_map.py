@@ -91,6 +91,7 @@ class ExpiringMap:
         "max_items",
         "on_end",
         "on_new_second",
+        "opened",
     )
 
     def __init__(
@@ -111,6 +112,7 @@ class ExpiringMap:
         self._heap: list[int] = []
         self._heap_lock = threading.RLock()  # taken once per new second and per reclaimed one, not per operation
         self._due = math.inf  # when the first bucket is wholly expired
+        self.opened = 0  # how many buckets have been made so far
         self._bucket: list[Any] = []  # the bucket used last, for deadlines from _second to before _second_end
         self._second, self._second_end = 0.0, -1.0
         self._credit = SPARE_FILINGS // 2  # how many keys may be removed before the stale filings must be counted
@@ -333,11 +335,11 @@ class ExpiringMap:
         """Return the bucket of a second, or None. Do not change it: ``[key, filing, key, filing, ...]``."""
         return self._buckets.get(second)
 
-    def second_from(self, second: int) -> int | None:
-        """Find the first second with a bucket, from ``second`` on, by a look at all buckets."""
+    def seconds(self) -> list[int]:
+        """Return the seconds that have buckets, in order, by a look at all. It holds as long as ``opened`` stays."""
         while True:
             try:
-                return min((each for each in self._buckets if each >= second), default=None)
+                return sorted(self._buckets)
             except RuntimeError:  # another thread changed the dict meanwhile
                 continue
 
@@ -396,6 +398,7 @@ class ExpiringMap:
             if second not in self._buckets:
                 heappush(self._heap, second)  # a second without a bucket is dropped, a bucket without a second stays
                 self._buckets[second] = []
+                self.opened += 1
                 self._due = self._heap[0] + 1.0
         if self.on_new_second is not None:
             self.on_new_second()

@@ -71,7 +71,7 @@ class LockedMap(ExpiringMap):
     account = locked(ExpiringMap.account)
     reclaim = locked(ExpiringMap.reclaim)
     look_at_index = locked(ExpiringMap.look_at_index)
-    second_from = locked(ExpiringMap.second_from)
+    seconds = locked(ExpiringMap.seconds)
 
     def _valid(self, filings: list[Any]) -> list[int]:
         """Ask the entries of the keys: without a GIL, ``references`` may be wrong."""

@@ -15,7 +15,7 @@ from chuk_sessions.providers.memory.session import StoredSession
 __all__ = ["PART", "Walk"]
 
 PART = 500  # filings that are looked at in one step
-GAP = 1000  # seconds without a bucket that are tried one by one; after them the next bucket is found among all
+GAP = 200  # seconds without a bucket that are tried one by one; after them the next bucket is found among all
 
 
 class Walk:
@@ -25,6 +25,8 @@ class Walk:
         self._map = items
         self._second = 0  # the second of the current bucket
         self._ahead: int | None = None  # places at the begin of that bucket that are not looked at yet; None: all
+        self._seconds: list[int] = []  # those that had a bucket when so many had been opened, the first one last
+        self._opened = -1
         items.look_at_index()
 
     def part(self) -> list[StoredSession] | None:
@@ -60,4 +62,13 @@ class Walk:
         for second in range(self._second, self._second + GAP):
             if self._map.bucket_of(second) is not None:
                 return second
-        return self._map.second_from(self._second + GAP)
+        return self._next_of_all(self._second + GAP)
+
+    def _next_of_all(self, begin: int) -> int | None:
+        if self._opened != self._map.opened:
+            self._opened = self._map.opened  # before the look: a bucket that is opened meanwhile is not missed
+            self._seconds = self._map.seconds()
+            self._seconds.reverse()
+        while self._seconds and self._seconds[-1] < begin:
+            self._seconds.pop()
+        return self._seconds[-1] if self._seconds else None
