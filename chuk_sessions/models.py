@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
+from functools import lru_cache
 from time import gmtime, strftime, time
 from typing import Any
 
@@ -54,10 +55,12 @@ def session_info(session_id: str, sandbox_id: str, record: SessionRecord) -> dic
     return info
 
 
+@lru_cache(maxsize=4096)
 def iso_timestamp(unix_time: float) -> str:
     """Return the time as ISO-8601 in UTC with six decimals and ``Z``: ``2026-01-31T12:00:00.000000Z``.
 
-    Only the text of the day is remembered, so that a new time takes no longer than one that was asked before.
+    The last texts are remembered, for sessions that are asked for again and again. For all others the text of the day
+    is remembered, so that a new time takes as long wherever it lies.
     """
     microseconds = round(unix_time * MICROSECONDS)
     minute = microseconds // MINUTE
