@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from chuk_sessions import SessionManager
 
 # The storage of the fixture serves all examples of a test: each has a session of its own.
-ONE_STORE = settings(max_examples=examples(30), suppress_health_check=[HealthCheck.function_scoped_fixture])
+ONE_STORE = settings(max_examples=examples(60), suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 async def stored(manager: SessionManager, session_id: str) -> Any:

@@ -14,6 +14,7 @@ from chuk_sessions.stores.wrapper import StoreWrapper
 from chuk_sessions.testing import Clock, StoreContract
 from chuk_sessions.testing.contract.base import has
 from tests.support import custom_provider
+from tests.support.implementations import CLUSTER_SKEW, on_a_cluster
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,9 +25,13 @@ if TYPE_CHECKING:
 
 
 class TestStores(StoreContract):
-    """All of them, in the time of their storage. On a virtual machine two masters do not always agree on it."""
+    """All of them, in the time of their storage."""
 
-    clock_skew = 0.1
+    @pytest.fixture(autouse=True)
+    def two_masters_need_not_agree(self, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+        """On a virtual machine the clocks of two processes differ by some milliseconds."""
+        if on_a_cluster(request):
+            monkeypatch.setattr(type(self), "clock_skew", CLUSTER_SKEW)
 
     @pytest.fixture
     def open_store(self, open_sessions: Callable[[str], SessionStore]) -> Callable[[str], SessionStore]:

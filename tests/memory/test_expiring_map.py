@@ -225,6 +225,6 @@ class Bounded(RuleBasedStateMachine):
 
 
 TestAgainstADict = pytest.mark.slow(AgainstADict.TestCase)
-TestAgainstADict.settings = settings(max_examples=examples(100), stateful_step_count=60, deadline=None)
+TestAgainstADict.settings = settings(max_examples=examples(200), stateful_step_count=60, deadline=None)
 TestBounded = pytest.mark.slow(Bounded.TestCase)
 TestBounded.settings = settings(max_examples=examples(150), stateful_step_count=60, deadline=None)

@@ -67,6 +67,14 @@ def make_custom(request: pytest.FixtureRequest) -> Factory:
     return custom_provider.factory()
 
 
+CLUSTER_SKEW = 0.1  # seconds: on a virtual machine the clocks of two masters, which are processes, differ by some ms
+
+
+def on_a_cluster(request: pytest.FixtureRequest) -> bool:
+    """Whether the implementation that this test has been given is on a cluster."""
+    return any(value in (make_cluster, make_legacy_cluster) for value in request.node.callspec.params.values())
+
+
 # What keeps the provider interface in full: set, fractions of a second, checked arguments.
 PROVIDERS = (
     pytest.param(make_memory, id="memory"),
