@@ -187,6 +187,28 @@ async def test_what_is_done_for_a_large_user_ends_though_the_server_is_slow(
     assert clock() - begun > 1.1 * TIMEOUT
 
 
+@pytest.mark.usefixtures("small_pages", "legacy_read")
+@pytest.mark.parametrize("name", ["log in at a limit", "end all but most"])
+async def test_few_of_a_large_user_are_kept_out_though_the_server_is_slow(
+    proxy: Proxy, redis_url: str, name: str
+) -> None:
+    """To list the user takes the time of a call: the steps after that have the time of another one."""
+    await log_in(redis_url, 20, 15)
+    url = f"{proxy.url}?socket_timeout={TIMEOUT:g}"
+    other = SessionManager("other", redis.factory(url), strict=True, max_sessions_per_user=1)
+    await other.allocate_sessions([{"user_id": "alice"}] * 2)
+    await other.delete_user_sessions("alice")  # the server knows all scripts now
+    manager = SessionManager("box", redis.factory(url), strict=True, max_sessions_per_user=30)
+    keep = [session.session_id for session in await manager.list_user_sessions("alice")][5:]
+    proxy.delay = 0.2 * TIMEOUT
+    if name == "log in at a limit":
+        await manager.allocate_session(user_id="alice")
+    else:
+        assert await manager.delete_user_sessions("alice", keep=keep) == 5
+    proxy.delay = 0
+    assert len(await manager.list_user_sessions("alice")) == 30
+
+
 @pytest.mark.usefixtures("small_pages")
 @pytest.mark.parametrize("replies", [2, 5])
 @pytest.mark.parametrize("name", MANY)

@@ -100,10 +100,10 @@ class UserIndex:
         """Read some live sessions of a user; see ``read_page``."""
         return await read_page(call, self._of(user_id), to_bytes(user_id), place, size=size)
 
-    async def members(self, user_id: str, call: Call | None = None) -> tuple[int, list[Member]]:
-        """Return the time on the index's server, and the live sessions of a user, oldest first."""
-        _, now, _, members = await self._all(call or self._client.begin(), user_id)
-        return now, members
+    async def members(self, user_id: str, call: Call | None = None) -> tuple[Call, list[Member]]:
+        """Return a call for the next step, and the live sessions of a user, oldest first."""
+        call, _, _, members = await self._all(call or self._client.begin(), user_id)
+        return call, members
 
     async def _all(self, call: Call, user_id: str) -> tuple[Call, int, int, list[Member]]:
         """Return four things: a call for the next step, the time, how many sessions others have, the user's sessions.
@@ -315,8 +315,9 @@ class UserIndex:
         return reply
 
     async def _take_out_filed(self, key: str, user_id: str, digits: str) -> None:
-        call, end = self._client.begin(), f".{digits}".encode()
-        for member in (await self.members(user_id, call))[1]:
+        end = f".{digits}".encode()
+        call, members = await self.members(user_id)
+        for member in members:
             if member.incarnation.endswith(end) and self._key(member) == key:
                 await self._take_out(call, member)
 

@@ -195,7 +195,9 @@ class LegacyReadingStore(StoreWrapper):
     async def delete_user(self, user_id: str, keep: frozenset[str]) -> int:
         """End their legacy copies too. A legacy session that was never taken over stays: its user is not indexed."""
         call = self._client.begin()
-        ending = [session_id for session_id, _ in await self.store.list_user(user_id, call) if session_id not in keep]
+        listed = await self.store.list_user(user_id, call)
+        call = call if len(listed) <= PAGE else self._client.begin()
+        ending = [session_id for session_id, _ in listed if session_id not in keep]
         call = await self._for_each(self._keep_out, call, ending)
         ended = await self.store.delete_user(user_id, keep, call)
         await self._for_each(self._import, call, ending)  # this removes the legacy copies that tombstones keep out
@@ -218,7 +220,7 @@ class LegacyReadingStore(StoreWrapper):
 
     async def _keep_out_oldest(self, call: Call, session_id: str, user_id: str, limit: int) -> Call:
         """Keep out the sessions that the limit is about to end. Return the call for the steps that follow."""
-        _, members = await UserIndex(self._client, self._sandbox_id).members(user_id, call)
+        call, members = await UserIndex(self._client, self._sandbox_id).members(user_id, call)
         names = list(dict.fromkeys(member.session_id for member in members))
         oldest = () if session_id in names else names[: max(0, len(names) - limit + 1)]
         return await self._for_each(self._keep_out, call, oldest)
