@@ -22,7 +22,7 @@ import random
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
-from chuk_sessions.exceptions import NotSent, ProviderError, ServerError
+from chuk_sessions.exceptions import NotSent, OutcomeUnknown, ProviderError, ServerError
 from chuk_sessions.redis_client.commands import Argument, Command
 from chuk_sessions.redis_client.config import RedisConfig
 from chuk_sessions.redis_client.connection import Connection
@@ -250,8 +250,12 @@ class Link:
     # Outages
 
     def _lost(self, connection: Connection, sent: list[Command], unsent: list[Command]) -> None:
-        if connection is not self._connection:  # it did not get beyond the handshake: it has no commands of callers
-            for command in sent + unsent:
+        # A connection that did not get beyond the handshake has no commands of callers. One that an exception has ended
+        # twice may still have them, though they were taken back.
+        if connection is not self._connection:
+            for command in sent:
+                settle(command, OutcomeUnknown(connection.reason))
+            for command in unsent:
                 settle(command, NotSent(connection.reason))
             return
         # If an exception comes in between, all of this is done once more: see ``Connection``.

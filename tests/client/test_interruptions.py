@@ -218,6 +218,31 @@ async def test_a_connection_that_is_lost(
         await go_on(client)
 
 
+async def test_a_deletion_whose_connection_is_lost(
+    proxy: Proxy, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that was carried out is not said to be not sent."""
+    control = Client(redis_url)
+
+    async def is_gone() -> bool:
+        return not await control.call(b"EXISTS", "k")
+
+    for interruption in interruptions():
+        client = Client(f"{proxy.url}?reconnect_grace=30")
+        await go_on(client)
+        await control.call(b"SET", "k", "v")
+        proxy.holding = True
+        with interrupted_once(monkeypatch, Connection, "connection_lost", interruption):
+            deleting = client.call(b"DEL", "k", replay=Replay.DELETE)
+            async with asyncio.timeout(SOON):
+                await eventually(is_gone)
+                proxy.cut()
+                proxy.holding = False
+                proxy.drop_held()
+                (outcome,) = await asyncio.gather(deleting, return_exceptions=True)
+        assert outcome == 1 or isinstance(outcome, OutcomeUnknown), outcome
+
+
 @pytest.mark.parametrize("raised", [MemoryError, Interruption])
 @pytest.mark.parametrize("first", [True, False])
 async def test_a_connection_that_comes(
