@@ -112,7 +112,7 @@ async def _setting(server: Master, name: str) -> str | None:
         reply = await server.call(b"CONFIG", b"GET", name, replay=Replay.READ)
     except ServerError:
         return None
-    return next((value.decode() for value in as_dict(reply).values()), None)
+    return next((value.decode() for value in as_dict(reply, "CONFIG GET").values()), None)
 
 
 def _misled(master: Master, info: Info) -> Finding | None:
@@ -231,7 +231,7 @@ async def _access(server: Master, info: Info) -> Finding:
         reply = await server.call(b"ACL", b"GETUSER", b"default", replay=Replay.READ)
     except ServerError:
         return Finding(Level.UNKNOWN, "user", "default", f"if it has no password, {advice}")
-    if b"nopass" in as_dict(reply)[b"flags"]:
+    if b"nopass" in as_dict(reply, "ACL GETUSER")[b"flags"]:
         return Finding(Level.WARN, "user", "default, without a password", advice)
     return Finding(Level.OK, "user", "default, with a password")
 

@@ -338,7 +338,7 @@ class _Run:
             await crossing.retreat()
             return False
         if removed > 0 and not found.published:
-            key, fields = _key(found.sandbox_id, found), as_dict(found.raw)
+            key, fields = _key(found.sandbox_id, found), as_dict(found.raw, "HGETALL")
             await UserIndex(self._source, found.sandbox_id).forget_record(key, fields)
         if removed > 0 and outcome > 0:
             self._count(outcome)

@@ -88,7 +88,7 @@ class Master:
         only some of them. Every user may send HELLO. A server that does not know HELLO (a proxy) counts as a lone one.
         """
         try:
-            told = as_dict(await self.call(b"HELLO", replay=Replay.READ))
+            told = as_dict(await self.call(b"HELLO", replay=Replay.READ), "HELLO")
         except ServerError:
             return
         if told.get(b"mode") == b"cluster":

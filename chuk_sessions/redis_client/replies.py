@@ -116,8 +116,8 @@ def redirected_to(error: ServerError, asked: Address) -> Address | None:
     return None
 
 
-def as_dict(reply: list[Any] | dict[Any, Any], command: str = "HELLO") -> dict[Any, Any]:
-    """Return a reply of names and values as a dict: protocol 2 has a list. Raises ProviderError for another shape."""
+def as_dict(reply: list[Any] | dict[Any, Any], command: str) -> dict[Any, Any]:
+    """Return the names and values that ``command`` replied, a list with protocol 2. Raises ProviderError for others."""
     try:
         return reply if isinstance(reply, dict) else dict(zip(reply[::2], reply[1::2], strict=True))
     except SHAPES as exc:

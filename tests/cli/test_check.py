@@ -11,9 +11,11 @@ import pytest
 from chuk_sessions.cli import check as checklist
 from chuk_sessions.cli import main as cli
 from chuk_sessions.cli.check import Finding, Level, check
+from chuk_sessions.exceptions import ProviderError
 from chuk_sessions.redis_client.client import Client
 from tests.support.helpers import eventually
 from tests.support.pages import page
+from tests.support.peer import peer
 from tests.support.servers import RedisServer
 
 if TYPE_CHECKING:
@@ -144,6 +146,18 @@ async def test_a_user_that_lacks_a_command(denied: str) -> None:
     assert finding.level is Level.FAIL
     assert "ACL SETUSER" in finding.advice
     assert "pass-word" not in str(finding)
+
+
+async def test_a_setting_in_an_unknown_shape() -> None:
+    """The error names the command that was answered so."""
+
+    def rule(data: bytes) -> bytes:
+        commands = data.split(b"*")[1:]
+        return b"".join(b"*1\r\n$1\r\nx\r\n" if b"CONFIG" in each else b"+PONG\r\n" for each in commands)
+
+    async with peer(rule) as address:
+        with pytest.raises(ProviderError, match="the reply to CONFIG GET"):
+            await checklist._setting(await server_at(f"redis://{address}"), "maxmemory")
 
 
 async def test_the_user_of_the_readme() -> None:
