@@ -76,6 +76,23 @@ LEGACY: Calls = {
 }
 
 
+def twice(call: Callable[[SessionManager], Awaitable[Any]]) -> Callable[[SessionManager], Awaitable[Any]]:
+    async def both(manager: SessionManager) -> None:
+        await call(manager)
+        await call(manager)
+
+    return both
+
+
+# With a touch interval the second call is a plain read.
+PLAIN: Calls = {
+    "validate": twice(lambda manager: manager.validate_session("id")),
+    "validate an alias": twice(CALLS["validate"]),
+    "open": twice(lambda manager: manager.open_session("id", owner="alice")),
+    "open an alias": twice(CALLS["open"]),
+}
+
+
 class Relay:
     """Answers what a server answers, but for one command that is not PING."""
 
@@ -124,11 +141,15 @@ async def prepare(url: str) -> None:
     await manager.renew_session("alias", 60)
 
 
-async def outcome_of(call: Callable[[SessionManager], Awaitable[Any]], relay: Relay) -> Exception | None:
+async def outcome_of(
+    call: Callable[[SessionManager], Awaitable[Any]], relay: Relay, touch_interval: float
+) -> Exception | None:
     """What it raised that is no error of the storage."""
     async with peer(relay) as address:
         url = f"redis://{address}?socket_timeout=2"
-        manager = SessionManager("box", redis.factory(url), strict=True, max_sessions_per_user=2)
+        manager = SessionManager(
+            "box", redis.factory(url), strict=True, max_sessions_per_user=2, touch_interval=touch_interval
+        )
         try:
             async with asyncio.timeout(5):
                 await call(manager)
@@ -139,7 +160,7 @@ async def outcome_of(call: Callable[[SessionManager], Awaitable[Any]], relay: Re
     return None
 
 
-async def try_all(server: Server, url: str, calls: Calls, name: str) -> None:
+async def try_all(server: Server, url: str, calls: Calls, name: str, touch_interval: float = 0) -> None:
     wrong = []
     for what, call in calls.items():
         for at in range(1, MOST):
@@ -147,18 +168,25 @@ async def try_all(server: Server, url: str, calls: Calls, name: str) -> None:
             await prepare(url)
             published.put(server, "old", user_id=None)
             relay = Relay(server, at, REPLIES[name])
-            error = await outcome_of(call, relay)
+            error = await outcome_of(call, relay, touch_interval)
             relay.close()
             if error is not None:
                 wrong.append((what, at, repr(error)))
             if relay.commands < at:
                 break
+        else:
+            wrong.append((what, MOST, "has more steps"))
     assert wrong == []
 
 
 @pytest.mark.parametrize("name", REPLIES)
 async def test_every_call(redis_server: Server, redis_url: str, name: str) -> None:
     await try_all(redis_server, redis_url, CALLS, name)
+
+
+@pytest.mark.parametrize("name", REPLIES)
+async def test_plain_reads(redis_server: Server, redis_url: str, name: str) -> None:
+    await try_all(redis_server, redis_url, PLAIN, name, touch_interval=60)
 
 
 @pytest.mark.usefixtures("legacy_read")

@@ -479,7 +479,7 @@ class RedisSessionStore:
                 idle = min(in_seconds(fields[4]), in_seconds(fields[5], DEADLINE_DIGITS) - now)
             fresh = -AHEAD <= now - in_seconds(accessed) < interval  # far below zero: the clock was set
             return True if fresh and ends > now and ends - now >= idle else None
-        except (WrongTypeError, ValueError):
+        except (WrongTypeError, *SHAPES):
             return None
 
     def _is_recent(self, record: SessionRecord, interval: float, now: float | None) -> bool:
