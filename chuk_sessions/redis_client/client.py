@@ -56,7 +56,7 @@ class Deployment(Protocol):
         """Return the server that commands for ``key`` go to now; None if that is not known."""
 
     def clock_of(self, key: Argument) -> ServerClock:
-        """The clock of the server that has ``key``; those of a cluster may differ."""
+        """Return the clock of the server that has ``key``; those of a cluster may differ."""
 
     def is_up(self, slot: int) -> bool:
         """Tell whether commands for that slot go to a connection now."""

@@ -69,7 +69,6 @@ class Cluster:
         self._context = contextvars.Context()
         self._timeouts = 0
         self.redirects = 0
-        self._no_clock = ServerClock()
         self.open_batches = SlotBatches()
         self.tally = Tally()
         self.guard: object = None  # closes the cluster at the end of the loop; must live as long as the connections
@@ -109,9 +108,9 @@ class Cluster:
         return self._owners[slot_of(key)]
 
     def clock_of(self, key: Argument) -> ServerClock:
-        """The clock of the master that has ``key``, of which nothing is known if that master is not."""
+        """Return the clock of the master that has ``key``. Without a known master its time is unknown."""
         owner = self._owners[slot_of(key)]
-        return self._no_clock if owner is None else owner.clock
+        return ServerClock() if owner is None else owner.clock
 
     def is_up(self, slot: int) -> bool:
         """Tell whether commands for ``slot`` go to a connection now."""

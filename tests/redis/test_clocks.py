@@ -15,6 +15,7 @@ from chuk_sessions.providers.redis.store import RedisSessionStore
 from chuk_sessions.redis_client.batch import BatchScript
 from chuk_sessions.redis_client.client import Client
 from chuk_sessions.redis_client.node import Node
+from chuk_sessions.redis_client.server_clock import moment
 from tests.support.cluster_servers import ClusterServers, slot_of
 
 if TYPE_CHECKING:
@@ -73,6 +74,13 @@ async def test_a_session_on_a_master_whose_clock_is_ahead(
     await client.call(b"HSET", key, b"accessed", accessed, b"expires", expires)
     assert await getattr(manager, call)(there)
     assert int(await client.call(b"HGET", key, b"expires")) >= (now + IDLE) * 1_000_000
+
+
+async def test_a_master_that_is_not_known_has_no_clock(cluster_url: str) -> None:
+    """The time of a server that answered for such a slot is not taken for the time of others."""
+    deployment = Client(cluster_url).deployment()  # it has not asked for the slots yet
+    deployment.clock_of("a").learn(time.time(), moment())
+    assert deployment.clock_of("b").now() is None
 
 
 async def test_the_clock_is_that_of_the_server_behind_the_connection(redis_url: str) -> None:
