@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -64,6 +64,10 @@ async def test_a_session_on_a_master_whose_clock_is_ahead(
     for session_id in (here, there):
         await manager.allocate_session(session_id)
         assert await manager.validate_session(session_id)
+    store: Any = manager._store
+    told = store._client.deployment().clock_of(session_key("box", there)).now()
+    assert told is not None
+    assert told > time.time() + 0.5
     client = Client(cluster_url)
     last = here if learned_at == "the other master" else there
     await client.call(b"HSET", session_key("box", last), b"accessed", round((time.time() - 30) * 1_000_000))
