@@ -93,11 +93,8 @@ def parse_url(url: str | Url, credentials: Credentials | None = None, insecure: 
     username, password = _login(parts, options, credentials)
     _check_form(parts)
     master, db = _master_and_database("" if unix else parts.path, options, kind)
-    hosts = (
-        (("localhost", DEFAULT_PORT),)
-        if unix
-        else _hosts(parts.hosts, DEFAULT_PORT if master is None else SENTINEL_PORT)
-    )
+    hosts = _hosts(parts.hosts, DEFAULT_PORT if master is None else SENTINEL_PORT)
+    sentinel_username, sentinel_password = _sentinel_login(options, master)
     config = RedisConfig(
         host=hosts[0][0],
         port=hosts[0][1],
@@ -108,8 +105,8 @@ def parse_url(url: str | Url, credentials: Credentials | None = None, insecure: 
         username=username,
         password=password,
         credentials=credentials,
-        sentinel_username=None if master is None else options.text("sentinel_username", None),
-        sentinel_password=None if master is None else options.text("sentinel_password", None),
+        sentinel_username=sentinel_username,
+        sentinel_password=sentinel_password,
         db=db,
         tls=tls_config(options, insecure_from_env() if insecure is None else insecure) if tls else None,
         timeout=options.seconds("socket_timeout", TIMEOUT, SHORTEST_TIMEOUT),
@@ -122,8 +119,6 @@ def parse_url(url: str | Url, credentials: Credentials | None = None, insecure: 
         client_name=options.text("client_name", None),
     )
     options.check_all_used()
-    if config.sentinel_username and not config.sentinel_password:
-        raise ProviderError("the Redis URL has a sentinel_username without a sentinel_password")
     _tell_moot(options)
     return config
 
@@ -193,6 +188,16 @@ def _login(parts: _Parts, options: Options, credentials: Credentials | None) -> 
         raise ProviderError("the Redis URL has a user without a password; write redis://user:password@host")
     if password and credentials is not None:
         raise ProviderError("the Redis URL has a password and credentials= was given too; only one can be used")
+    return username, password
+
+
+def _sentinel_login(options: Options, master: str | None) -> tuple[str | None, str | None]:
+    """Return user and password for the Sentinels; without the name of a master these options are unknown."""
+    if master is None:
+        return None, None
+    username, password = options.text("sentinel_username", None), options.text("sentinel_password", None)
+    if username and not password:
+        raise ProviderError("the Redis URL has a sentinel_username without a sentinel_password")
     return username, password
 
 
