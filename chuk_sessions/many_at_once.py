@@ -6,7 +6,7 @@ Each slice has the time of a call. If the storage answered no item of a slice, t
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any
 
 from chuk_sessions.arguments import check_several, id_or_error
@@ -33,7 +33,7 @@ def _no_dict(request: object) -> TypeError | None:
 
 
 def _no_answer(results: Sequence[object]) -> bool:
-    """Whether the storage was asked, and answered nothing."""
+    """Tell whether the storage was asked, and answered nothing."""
     causes = [each.__cause__ if isinstance(each, StorageError) else each for each in results]
     asked = [each for each in causes if not isinstance(each, TypeError | ValueError)]
     return bool(asked) and all(isinstance(each, NotSent | OutcomeUnknown) for each in asked)
@@ -105,17 +105,9 @@ class ManyAtOnce:
             TypeError: ``session_ids`` is no iterable of ids.
         """
         touch, interval = self._store.touch, self._touch_interval
-        results: list[bool | Exception] = []
-        away = False
-        for some in slices(check_several("session_ids", session_ids, "ids"), SLICE):
-            ids = list(map(id_or_error, some))
-            if away:
-                results += [each if isinstance(each, Exception) else _not_tried("validate") for each in ids]
-                continue
-            found = await batch([each if isinstance(each, Exception) else touch(each, interval) for each in ids])
-            results += [_session_error("validate", result) for result in found]
-            away = _no_answer(found)
-        return results
+        return await self._for_each(
+            "validate", session_ids, lambda ids: batch([touch(session_id, interval) for session_id in ids])
+        )
 
     async def delete_sessions(self, session_ids: Iterable[str]) -> list[bool | Exception]:
         """End many sessions; on Redis in one round trip per server for some hundred of them.
@@ -132,17 +124,27 @@ class ManyAtOnce:
         Raises:
             TypeError: ``session_ids`` is no iterable of ids.
         """
+        return await self._for_each("delete", session_ids, self._delete_all)
+
+    async def _for_each(
+        self,
+        action: str,
+        session_ids: Iterable[str],
+        ask: Callable[[list[str]], Coroutine[Any, Any, list[bool | Exception]]],
+    ) -> list[bool | Exception]:
+        """Return a result for each id, in order. ``ask`` gives the answers of the storage for some valid ids."""
         results: list[bool | Exception] = []
         away = False
         for some in slices(check_several("session_ids", session_ids, "ids"), SLICE):
             ids = list(map(id_or_error, some))
+            valid = [each for each in ids if isinstance(each, str)]
             if away:
-                results += [each if isinstance(each, Exception) else _not_tried("delete") for each in ids]
-                continue
-            found = await self._delete_all([each for each in ids if isinstance(each, str)])
-            ended = iter(found)
-            results += [_session_error("delete", next(ended)) if isinstance(each, str) else each for each in ids]
-            away = _no_answer(found)
+                answers = iter([_not_tried(action) for _ in valid])
+            else:
+                found = await ask(valid)
+                answers = iter([_session_error(action, each) for each in found])
+                away = _no_answer(found)
+            results += [next(answers) if isinstance(each, str) else each for each in ids]
         return results
 
     def _delete_all(self, session_ids: list[str]) -> Coroutine[Any, Any, list[bool | Exception]]:
