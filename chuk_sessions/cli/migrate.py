@@ -135,7 +135,7 @@ async def migrate(
     its sandbox is random and not among ``sandboxes``, or if no manager of this version can have that sandbox. Within
     one database a session of the new layout is moved only if its sandbox is among ``sandboxes``.
 
-    A dry run counts the sessions that are there at its beginning. It writes nothing but a probe key, which tells
+    A dry run counts the sessions that a run would try to move. It writes nothing but a probe key, which tells
     whether both clients use one database. Raises ProviderError if another run has the same source, or as
     ``Client.call``. A second run continues where the first one ended.
     """
@@ -192,6 +192,7 @@ class _Run:
             await self.lock.renew()
 
     async def move_batch(self, keys: Keys) -> None:
+        """Move the sessions and aliases with these keys, and count them. Raise the first error when all have ended."""
         keys = list(dict.fromkeys(keys))  # SCAN may give a key twice, and the second move would take it for ended
         self.counts.seen += len(keys)
         found = await read_batch(self._source, keys)

@@ -39,8 +39,9 @@ logger = logging.getLogger(f"{__package__}.node")  # a name that applications kn
 
 FIRST_PAUSE = 0.05  # seconds between attempts at the most, doubled each time
 MAX_PAUSE = 1.0
-QUESTIONS: tuple[tuple[Argument, ...], ...] = ((b"EVAL", b"return 1", 0), (b"PING",))
 MAX_PAUSE_IN_GRACE = 0.25  # callers wait meanwhile: a server that is back must be found before they get an error
+
+QUESTIONS: tuple[tuple[Argument, ...], ...] = ((b"EVAL", b"return 1", 0), (b"PING",))  # see ``Link._replaces``
 
 Connect = Callable[[OnLost], Awaitable[Connection]]
 

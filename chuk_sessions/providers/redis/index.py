@@ -290,8 +290,7 @@ class UserIndex:
         reply = await self._try_to_file(call, key, user_id, digits, args)
         patience = Patience(self._client, call) if reply[0] == 0 else None
         while patience is not None and reply[0] == 0:
-            call = await patience.pause()
-            before = call
+            before = await patience.pause()
             call, _, most = await self._make_room(before, index, to_bytes(user_id), limit, reply, apart=True)
             if call is not before:
                 patience = Patience(self._client, call)
@@ -335,11 +334,11 @@ class UserIndex:
             return reply
         patience = Patience(self._client, call)
         while True:
-            entry_in(reply, "the script that renews a session", 3)
-            old, deadline = parse_member(reply[0]), number_in(reply[1])
-            incarnation = b"%d.%b.%b" % (old.born, urandom(8).hex().encode(), reply[2])
+            entry, seen, now = entry_in(reply, "the script that renews a session", 3)
+            old, deadline = parse_member(entry), number_in(seen)
+            incarnation = b"%d.%b.%b" % (old.born, urandom(8).hex().encode(), now)
             new = parse_member(raw_member(keys[1], old.user, incarnation))
-            args: tuple[Argument, ...] = (VERSION, grace, old.incarnation, reply[1], incarnation, owner, *fields)
+            args: tuple[Argument, ...] = (VERSION, grace, old.incarnation, seen, incarnation, owner, *fields)
             try:
                 await MOVE.step(call, (self._of_member(new),), (new.raw, deadline + CLOCK_SLACK, old.raw))
                 call = await patience.pause()
