@@ -41,6 +41,7 @@ from chuk_sessions.web.transports import Bearer, Header, Transport
 __all__ = ["LitestarSession", "SessionBackend", "SessionConfig", "session_of", "storage_unavailable"]
 
 UNAVAILABLE = 503
+DEFAULT_RETRY_AFTER = 2
 BEGINNINGS = frozenset(("http.response.start", "websocket.accept", "websocket.http.response.start"))
 
 
@@ -118,8 +119,12 @@ class SessionConfig(BaseBackendConfig["SessionBackend"]):
     def on_app_init(self, app_config: AppConfig) -> AppConfig:
         """Add the sessions, and a 503 for a ``StorageError`` that a handler raises, to an application."""
         app_config.middleware.append(self.middleware)
-        app_config.exception_handlers = {StorageError: storage_unavailable, **app_config.exception_handlers}
+        app_config.exception_handlers = {StorageError: self._answer_outage, **app_config.exception_handlers}
         return app_config
+
+    def _answer_outage(self, request: Request[Any, Any, Any], error: Exception) -> Response[str]:
+        """Answer as `storage_unavailable`, with the ``retry_after`` of this configuration."""
+        return _unavailable(self._options.get("retry_after", DEFAULT_RETRY_AFTER))
 
     async def manager_of(self, scope: Scope) -> SessionManager:
         """Return the manager of a request. Raises RuntimeError if the request has none."""
@@ -250,7 +255,11 @@ def _as_dict(value: Any) -> dict[str, Any]:
 
 def storage_unavailable(request: Request[Any, Any, Any], error: Exception) -> Response[str]:
     """Answer 503 for a ``StorageError`` that a handler raised; an exception handler of Litestar."""
-    headers = {"retry-after": "2", "cache-control": "no-store"}
+    return _unavailable(DEFAULT_RETRY_AFTER)
+
+
+def _unavailable(retry_after: int) -> Response[str]:
+    headers = {"retry-after": str(retry_after), "cache-control": "no-store"}
     return Response(TEXT, status_code=UNAVAILABLE, headers=headers, media_type=MediaType.TEXT)
 
 
