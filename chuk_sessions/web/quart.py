@@ -178,7 +178,7 @@ def cookie_of(app: Quart) -> Cookie:
 
 
 def _manager_of(app: Quart) -> SessionManager:
-    hours = max(1, round(app.permanent_session_lifetime.total_seconds() / SECONDS_AN_HOUR))
+    hours = app.permanent_session_lifetime.total_seconds() / SECONDS_AN_HOUR
     sandbox = app.config.get("SESSION_KEY_PREFIX", "quart")
     return SessionManager(sandbox.rstrip(":"), default_ttl_hours=hours, strict=True, opaque_ids=True)
 

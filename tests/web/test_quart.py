@@ -257,11 +257,11 @@ def test_the_configuration() -> None:
 
 async def test_a_manager_of_the_configuration() -> None:
     """The prefix is its sandbox, and sessions live for as long as Quart says."""
-    config = SECURE | {"SESSION_KEY_PREFIX": "books:", "PERMANENT_SESSION_LIFETIME": timedelta(hours=5)}
+    config = SECURE | {"SESSION_KEY_PREFIX": "books:", "PERMANENT_SESSION_LIFETIME": timedelta(minutes=20)}
     app = app_of(None, config)
     interface: Any = app.session_interface
     made = interface._settings.source
-    assert (made.sandbox_id, made.default_ttl_hours) == ("books", 5)
+    assert (made.sandbox_id, made.default_ttl_hours) == ("books", 1 / 3)
     assert (await app.test_client().post("/put/a")).status_code == 200
 
 
