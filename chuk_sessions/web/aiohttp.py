@@ -32,9 +32,9 @@ from chuk_sessions.web.asgi import Headers, Scope, lacks_cookie
 from chuk_sessions.web.cookies import Cookie
 from chuk_sessions.web.late import write_late, write_later
 from chuk_sessions.web.middleware import DEFAULT_MAX_BYTES
-from chuk_sessions.web.outage import TEXT
+from chuk_sessions.web.outage import TEXT, Outage
 from chuk_sessions.web.session import Session
-from chuk_sessions.web.settings import check_manager
+from chuk_sessions.web.settings import check_manager, not_below
 from chuk_sessions.web.stored import StoredSession
 from chuk_sessions.web.transports import Transport
 
@@ -123,7 +123,7 @@ class ChukStorage(AbstractStorage):
             keys.
         retry_after: Seconds, for the header of that name in a 503.
 
-    Raises TypeError and ValueError for a manager that cannot serve browsers.
+    Raises TypeError and ValueError for a manager that cannot serve browsers, and for numbers out of range.
     """
 
     def __init__(
@@ -139,7 +139,8 @@ class ChukStorage(AbstractStorage):
             super().__init__(cookie_name=self.transport.wire_name)
         else:
             super().__init__()
-        self._manager, self._max_bytes, self.retry_after = check_manager(manager), max_bytes, retry_after
+        self._manager, self._max_bytes = check_manager(manager), not_below("max_bytes", max_bytes, 1)
+        self.retry_after, self.outage = retry_after, Outage("503", retry_after)
 
     async def new_session(self) -> AiohttpSession:
         """Make an empty session."""
@@ -221,7 +222,7 @@ def setup(app: web.Application, storage: ChukStorage) -> None:
                 await _write_late(session.inner)
             raise
         except StorageError as error:
-            logger.error("%s", error)
+            storage.outage.log(error)
             if _begun(request):
                 raise
             headers = {"Retry-After": str(storage.retry_after), "Cache-Control": "no-store"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from chuk_sessions.arguments import check_flag
 from chuk_sessions.exceptions import StorageError
@@ -14,7 +14,7 @@ from chuk_sessions.web.cookies import Cookie
 from chuk_sessions.web.exchange import Exchange
 from chuk_sessions.web.origin import FORBIDDEN, TEXT, Origins, Paths
 from chuk_sessions.web.outage import OnOutage, Outage
-from chuk_sessions.web.settings import ManagerSource, Settings, check_manager
+from chuk_sessions.web.settings import ManagerSource, Settings, check_manager, not_below
 from chuk_sessions.web.stored import StoredSession
 from chuk_sessions.web.transports import Transport
 from chuk_sessions.web.websocket import SocketExchange
@@ -25,8 +25,6 @@ DEFAULT_MAX_BYTES = 256 * 1024
 DEFAULT_RECHECK = 60.0
 KINDS = frozenset(("http", "websocket"))
 UNSET: Any = object()
-
-N = TypeVar("N", int, float)
 
 
 class SessionMiddleware:
@@ -103,8 +101,8 @@ class SessionMiddleware:
             rolling=check_flag("rolling", rolling),
             save_on_5xx=check_flag("save_on_5xx", save_on_5xx),
             outage=Outage(on_outage, retry_after),
-            recheck=_not_below("websocket_recheck", websocket_recheck, 0.0),
-            max_bytes=_not_below("max_bytes", max_bytes, 1),
+            recheck=not_below("websocket_recheck", websocket_recheck, 0.0),
+            max_bytes=not_below("max_bytes", max_bytes, 1),
             origins=Origins(trusted_origins),
         )
         wrap = getattr(self.settings.transport, "wrap", None)
@@ -176,11 +174,3 @@ def _are_one(one: Settings, other: Settings) -> bool:
     """Tell whether both have the same sessions: the same transport, and not two sandboxes, as far as is known."""
     managers = [each.source for each in (one, other) if isinstance(each.source, SessionManager)]
     return one.transport == other.transport and len({manager.sandbox_id for manager in managers}) < 2
-
-
-def _not_below(name: str, number: N, least: N) -> N:
-    if isinstance(number, bool) or not isinstance(number, (int, float)):
-        raise TypeError(f"{name} must be a number, got {type(number).__name__}")
-    if not least <= number < float("inf"):
-        raise ValueError(f"{name} must be at least {least}, got {number!r}")
-    return number

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from chuk_sessions.session_manager import SessionManager
 from chuk_sessions.web.asgi import Scope
@@ -13,9 +14,11 @@ from chuk_sessions.web.outage import Outage
 from chuk_sessions.web.session import Session
 from chuk_sessions.web.transports import Transport
 
-__all__ = ["ManagerSource", "Settings", "check_manager"]
+__all__ = ["ManagerSource", "Settings", "check_manager", "not_below"]
 
 ManagerSource = SessionManager | Callable[[Scope], SessionManager | Awaitable[SessionManager | None] | None]
+
+N = TypeVar("N", int, float)
 
 logger = logging.getLogger(__name__)
 
@@ -62,3 +65,12 @@ def check_manager(manager: object) -> SessionManager:
     missing = [name for name, there in (("strict", manager.strict), ("opaque_ids", manager._opaque_ids)) if not there]
     asked = ", ".join(f"{name}=True" for name in missing)
     raise ValueError(f"web sessions need a manager with {asked}: SessionManager({manager.sandbox_id!r}, {asked})")
+
+
+def not_below(name: str, number: N, least: N) -> N:
+    """Return a finite number of at least ``least``. Raises TypeError and ValueError, which name it, for another."""
+    if isinstance(number, bool) or not isinstance(number, (int, float)):
+        raise TypeError(f"{name} must be a number, got {type(number).__name__}")
+    if not least <= number < float("inf"):
+        raise ValueError(f"{name} must be at least {least}, got {number!r}")
+    return number

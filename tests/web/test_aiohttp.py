@@ -257,7 +257,20 @@ async def test_an_outage(caplog: pytest.LogCaptureFixture) -> None:
             await client.get("/stream?x=1"),
         ]
         assert [(each.status, each.headers["Retry-After"]) for each in answers] == [(503, "7")] * 4
-        assert "down" in caplog.text
+        assert caplog.text.count("down") == 1  # an outage does not fill the log
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "told"),
+    [
+        ({"max_bytes": 0}, ValueError, "max_bytes must be"),
+        ({"max_bytes": "1"}, TypeError, "max_bytes must be"),
+        ({"retry_after": -1}, ValueError, "retry_after must be"),
+    ],
+)
+def test_arguments_out_of_range(options: dict[str, Any], error: type[Exception], told: str) -> None:
+    with pytest.raises(error, match=told):
+        ChukStorage(on_memory(), **options)
 
 
 async def test_down_after_the_response_began(caplog: pytest.LogCaptureFixture) -> None:
