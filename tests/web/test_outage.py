@@ -207,7 +207,7 @@ async def test_a_websocket_is_refused(own_server: RedisServer, extensions: tuple
                 assert (socket.messages[0]["type"], socket.messages[0]["code"]) == ("websocket.close", 1013)
 
 
-async def test_an_open_websocket_outlives_an_outage(own_server: RedisServer) -> None:
+async def test_an_open_websocket_outlives_an_outage(own_server: RedisServer, caplog: pytest.LogCaptureFixture) -> None:
     """Nobody knows whether its session has ended; when the server is back and it has, the socket is closed."""
 
     async def echo(scope: Scope, receive: Receive, send: Send) -> None:
@@ -223,7 +223,7 @@ async def test_an_open_websocket_outlives_an_outage(own_server: RedisServer) -> 
     await browser.get("/fill")
     async with browser.socket() as socket:
         own_server.kill()
-        await asyncio.sleep(0.1)
+        await eventually(lambda: "could not validate session" in caplog.text)
         assert await socket.ask("still there") == "still there"
         own_server.restart()
         assert (await socket.until(3))["code"] == 4401
