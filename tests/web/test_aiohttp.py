@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-pytest.importorskip("aiohttp_session", reason="aiohttp is compiled, and has no wheel for this Python yet")
+pytest.importorskip("aiohttp_session", reason="aiohttp-session is not installed")
 
 from aiohttp import ClientError, CookieJar, WSMsgType, web
 from aiohttp.test_utils import TestClient, TestServer

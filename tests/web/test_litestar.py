@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("litestar", reason="Litestar is not installed: it has no wheel for this Python yet")
+pytest.importorskip("litestar", reason="Litestar is not installed")
 
 from litestar import Litestar, Request, WebSocket, get, post, websocket
 from litestar.connection import ASGIConnection
