@@ -13,6 +13,7 @@ from chuk_sessions.web.asgi import ASGIApp, Message, Receive, Scope, Send
 from tests.support.asgi import Browser
 
 START: Message = {"type": "http.response.start", "status": 200, "headers": []}
+BEGINNING: dict[str, Message] = {"http": START, "websocket": {"type": "websocket.accept"}}
 CHUNK: Message = {"type": "http.response.body", "body": b"x", "more_body": True}
 
 
@@ -31,8 +32,25 @@ async def keys_of(manager: SessionManager, session_id: str, key: str) -> set[str
     return set(await data_of(manager, session_id))
 
 
-async def serve(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
-    await app(scope, receive, send)
+async def serve(app: ASGIApp, scope: Scope) -> None:
+    """Serve a client that hears nothing."""
+    await app(scope, nothing, drop)
+
+
+async def begin(manager: SessionManager, app: ASGIApp, kind: str = "http") -> tuple[str, asyncio.Task[None]]:
+    """A new session, and a request of it, or a WebSocket."""
+    session_id = await manager.allocate_session()
+    middleware = SessionMiddleware(app, manager)
+    scope = Browser(middleware, **{"__Host-session": session_id}).scope(kind, "/", {}, method="GET")
+    return session_id, asyncio.create_task(serve(middleware, scope))
+
+
+async def cancel(task: asyncio.Task[None], when: asyncio.Event) -> None:
+    """Cancel the request once it is that far."""
+    await when.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
 
 
 class Cut:
@@ -49,6 +67,9 @@ class Cut:
 
 async def nothing() -> Message:
     return {"type": "http.disconnect"}
+
+
+async def drop(message: Message) -> None: ...
 
 
 async def test_a_client_that_leaves_a_stream(web_manager: SessionManager) -> None:
@@ -89,24 +110,13 @@ async def test_a_request_that_is_cancelled(web_manager: SessionManager, kind: st
     inside = asyncio.Event()
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        await send(START if kind == "http" else {"type": "websocket.accept"})
+        await send(BEGINNING[kind])
         scope["session"]["streamed"] = True
         inside.set()
         await asyncio.Event().wait()
 
-    session_id = await web_manager.allocate_session()
-    middleware = SessionMiddleware(app, web_manager)
-    scope = Browser(middleware, **{"__Host-session": session_id}).scope(kind, "/", {}, method="GET")
-    sent: list[Message] = []
-
-    async def send(message: Message) -> None:
-        sent.append(message)
-
-    task = asyncio.create_task(serve(middleware, scope, nothing, send))
-    await inside.wait()
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
+    session_id, task = await begin(web_manager, app, kind)
+    await cancel(task, inside)
     assert await keys_of(web_manager, session_id, "streamed") == {"streamed"}
 
 
@@ -121,12 +131,8 @@ async def test_a_cancelled_request_whose_session_was_replaced(web_manager: Sessi
         inside.set()
         await asyncio.Event().wait()
 
-    session_id = await web_manager.allocate_session()
-    task = asyncio.create_task(Browser(SessionMiddleware(app, web_manager), **{"__Host-session": session_id}).get())
-    await inside.wait()
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
+    session_id, task = await begin(web_manager, app)
+    await cancel(task, inside)
     assert await keys_of(web_manager, session_id, "streamed") == {"kept", "streamed"}
 
 
@@ -141,13 +147,8 @@ async def test_a_request_that_is_cancelled_before_its_response(web_manager: Sess
         inside.set()
         await asyncio.Event().wait()
 
-    session_id = await web_manager.allocate_session()
-    browser = Browser(SessionMiddleware(app, web_manager), **{"__Host-session": session_id})
-    task = asyncio.create_task(browser.get())
-    await inside.wait()
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
+    session_id, task = await begin(web_manager, app)
+    await cancel(task, inside)
     assert await keys_of(web_manager, session_id, "saved") == {"saved"}
 
 
@@ -159,20 +160,12 @@ async def test_a_late_write_that_is_cancelled(web_manager: SessionManager, kind:
     ended = asyncio.Event()
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        await send(START if kind == "http" else {"type": "websocket.accept"})
+        await send(BEGINNING[kind])
         scope["session"]["late"] = True
         ended.set()
 
-    async def send(message: Message) -> None: ...
-
-    session_id = await web_manager.allocate_session()
-    middleware = SessionMiddleware(app, web_manager)
-    scope = Browser(middleware, **{"__Host-session": session_id}).scope(kind, "/", {}, method="GET")
-    task = asyncio.create_task(serve(middleware, scope, nothing, send))
-    await ended.wait()
-    task.cancel()
-    await asyncio.wait([task])
-    assert task.cancelled()
+    session_id, task = await begin(web_manager, app, kind)
+    await cancel(task, ended)
     assert await keys_of(web_manager, session_id, "late") == {"late"}
 
 
