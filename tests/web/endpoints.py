@@ -36,3 +36,14 @@ async def log_in(session: Session, scope: Scope) -> Any:
 async def log_out(session: Session, scope: Scope) -> Any:
     await session.invalidate()
     return None
+
+
+def check_two_logins(one: Any, two: Any) -> None:
+    """The test clients of an example, logged in as alice in that order: each finds itself, and a WebSocket the user."""
+    for each in (one, two):
+        assert each.post("/login/alice").json() == {"welcome": "alice"}
+    for each, expected in ((one, [True, False]), (two, [False, True])):
+        assert [found["this"] for found in each.get("/sessions").json()] == expected
+    with one.websocket_connect("wss://shop.example/whoami") as socket:
+        socket.send_text("?")
+        assert socket.receive_text() == "alice"
