@@ -12,7 +12,7 @@ import pytest
 
 pytest.importorskip("quart", reason="Quart is not installed")
 
-from quart import Quart, flash, get_flashed_messages, websocket
+from quart import Blueprint, Quart, flash, get_flashed_messages, websocket
 from quart import session as their_session
 
 from chuk_sessions import SessionManager
@@ -30,87 +30,103 @@ VALUES: dict[str, Any] = {
 }
 
 
+routes = Blueprint("shop", __name__)
+
+
+@routes.get("/")
+async def index() -> dict[str, Any]:
+    return {"data": sorted(session), "user": session.user_id, "new": session.new}
+
+
+@routes.post("/put/<name>")
+async def put(name: str) -> str:
+    their_session.setdefault(name, []).append(1)
+    their_session.modified = True  # as applications of Quart do after such a change
+    return str(len(their_session[name]))
+
+
+@routes.post("/login/<user>")
+async def login(user: str) -> str:
+    await session.login(user, role="editor")
+    return user
+
+
+@routes.post("/stay")
+async def stay() -> str:
+    session.permanent = True
+    return str(session.permanent)
+
+
+@routes.post("/logout")
+async def logout() -> str:
+    session.clear()
+    return "bye"
+
+
+@routes.post("/flash")
+async def leave() -> str:
+    await flash("saved", "info")
+    await flash("twice")
+    return ""
+
+
+@routes.get("/flashed")
+async def flashed() -> Any:
+    return [list(each) for each in get_flashed_messages(with_categories=True)]
+
+
+@routes.get("/values")
+async def values() -> str:
+    expected = session.modified
+    session.update(VALUES)
+    return str(expected)
+
+
+@routes.get("/same")
+async def same() -> str:
+    return str({key: session[key] for key in VALUES} == VALUES and not session.modified)
+
+
+@routes.get("/stream")
+async def stream() -> Any:
+    proxy: Any = their_session
+    found = proxy._get_current_object()
+
+    async def chunks() -> Any:
+        yield b"first"
+        found["streamed"] = True
+
+    return chunks()
+
+
+@routes.get("/bug")
+async def bug() -> str:
+    await session.login("alice")
+    session["half"] = 1
+    raise RuntimeError("bug")
+
+
+@routes.get("/static-like")
+async def excluded() -> str:
+    with pytest.raises(RuntimeError, match="no session") as caught:
+        their_session["a"] = 1
+    assert not their_session
+    return str(caught.value)
+
+
+@routes.websocket("/ws")
+async def ws() -> None:
+    session["from"] = "socket"
+    await websocket.accept()
+    session["said"] = await websocket.receive()
+    await websocket.send(session.user_id or "nobody")
+
+
 def app_of(manager: Any = None, config: dict[str, Any] = SECURE, **options: Any) -> Quart:
     app = Quart(__name__)
     app.config.update(config)
     ChukSessions(app, manager, **options)
-
-    @app.get("/")
-    async def index() -> dict[str, Any]:
-        return {"data": sorted(session), "user": session.user_id, "new": session.new}
-
-    @app.post("/put/<name>")
-    async def put(name: str) -> str:
-        their_session.setdefault(name, []).append(1)
-        their_session.modified = True  # as applications of Quart do after such a change
-        return str(len(their_session[name]))
-
-    @app.post("/login/<user>")
-    async def login(user: str) -> str:
-        await session.login(user, role="editor")
-        return user
-
-    @app.post("/stay")
-    async def stay() -> str:
-        session.permanent = True
-        return str(session.permanent)
-
-    @app.post("/logout")
-    async def logout() -> str:
-        session.clear()
-        return "bye"
-
-    @app.post("/flash")
-    async def leave() -> str:
-        await flash("saved", "info")
-        await flash("twice")
-        return ""
-
-    @app.get("/flashed")
-    async def flashed() -> Any:
-        return [list(each) for each in get_flashed_messages(with_categories=True)]
-
-    @app.get("/values")
-    async def values() -> str:
-        expected = session.modified
-        session.update(VALUES)
-        return str(expected)
-
-    @app.get("/same")
-    async def same() -> str:
-        return str({key: session[key] for key in VALUES} == VALUES and not session.modified)
-
-    @app.get("/stream")
-    async def stream() -> Any:
-        proxy: Any = their_session
-        found = proxy._get_current_object()
-
-        async def chunks() -> Any:
-            yield b"first"
-            found["streamed"] = True
-
-        return chunks()
-
-    @app.get("/bug")
-    async def bug() -> str:
-        await session.login("alice")
-        session["half"] = 1
-        raise RuntimeError("bug")
-
-    @app.get("/static-like")
-    async def excluded() -> str:
-        with pytest.raises(RuntimeError, match="no session") as caught:
-            their_session["a"] = 1
-        assert not their_session
-        return str(caught.value)
-
-    @app.websocket("/ws")
-    async def ws() -> None:
-        session["from"] = "socket"
-        await websocket.accept()
-        session["said"] = await websocket.receive()
-        await websocket.send(session.user_id or "nobody")
-
+    app.register_blueprint(routes)
     return app
 
 
