@@ -65,6 +65,14 @@ def create_app(manager: SessionManager) -> FastAPI:
     async def to_the_door(request: Request, error: Exception) -> Response:
         return home()
 
+    add_cart(app)
+    add_logins(app, manager)
+    return app
+
+
+def add_cart(app: FastAPI) -> None:
+    """Add the front page, which has the cart, and what fills and empties it."""
+
     @app.get("/", response_class=HTMLResponse)
     async def front(session: SessionDep) -> str:
         return pages.front(session.user_id, cart_of(session), session.flashes())
@@ -81,6 +89,10 @@ def create_app(manager: SessionManager) -> FastAPI:
             del session[f"{CART}{item}"]
         session.flash("The cart is empty.")
         return home()
+
+
+def add_logins(app: FastAPI, manager: SessionManager) -> None:
+    """Add the ways in and out, for one browser and for all of a user, and a WebSocket that knows the user."""
 
     @app.post("/login")
     async def login(request: Request, session: SessionDep) -> Response:
@@ -131,5 +143,3 @@ def create_app(manager: SessionManager) -> FastAPI:
                 await websocket.receive_text()
         except WebSocketDisconnect:
             pass  # the page was left, or the session has ended
-
-    return app
