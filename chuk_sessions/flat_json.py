@@ -214,7 +214,7 @@ def _containers(values: Iterable[object]) -> list[Any]:
 
 
 def is_circular(value: object) -> bool:
-    """Whether something in it contains itself, so that its text would have no end; not recursive either."""
+    """Tell whether a container in the value contains itself, so that its text would have no end. Not recursive."""
     done: set[int] = set()
     around: set[int] = set()
     levels: list[tuple[int, Iterator[Any]]] = [(0, iter(_containers((value,))))]
