@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from benchmarks.workloads.bodies import sample
-from benchmarks.workloads.manager_bodies import METADATA, UPDATE, ManagerBody
+from benchmarks.workloads.manager_bodies import METADATA, Info, ManagerBody, Update, Validate
 
 
 class OfManyUsers(ManagerBody):
@@ -52,35 +52,16 @@ class AllocateForEach(OfManyUsers):
         self.made = []
 
 
-class ValidateEach(OfManyUsers):
+class ValidateEach(OfManyUsers, Validate):
     """Validate each session once."""
 
-    async def work(self, store: Any, items: list[str]) -> None:
-        validate = store.validate_session
-        for session_id in items:
-            await validate(session_id)
+
+class UpdateEach(Update, OfManyUsers):
+    """Merge one field into the metadata of each session."""
 
 
-class UpdateEach(OfManyUsers):
-    """Merge one new field into the metadata of each session."""
-
-    async def work(self, store: Any, items: list[str]) -> None:
-        update = store.update_session_metadata
-        for session_id in items:
-            await update(session_id, UPDATE)
-
-    async def check(self, store: Any, items: list[str]) -> None:
-        for session_id in sample(items):
-            assert (await store.get_session_info(session_id))["custom_metadata"] == METADATA | UPDATE
-
-
-class InfoOfEach(OfManyUsers):
+class InfoOfEach(OfManyUsers, Info):
     """Read each session once."""
-
-    async def work(self, store: Any, items: list[str]) -> None:
-        info = store.get_session_info
-        for session_id in items:
-            await info(session_id)
 
 
 class DeleteEach(OfManyUsers):
