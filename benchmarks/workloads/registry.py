@@ -205,7 +205,7 @@ def _at_scale() -> list[Workload]:
     sessions: list[tuple[str, str, Body]] = [
         ("allocate", "allocate_session, each for another user", scale_bodies.AllocateForEach()),
         ("validate", "validate_session of a live session", scale_bodies.ValidateEach()),
-        ("update", "update_session_metadata with one new field", scale_bodies.UpdateEach()),
+        ("update", "update_session_metadata with one field", scale_bodies.UpdateEach()),
         ("info", "get_session_info of a live session", scale_bodies.InfoOfEach()),
         ("delete", "delete_session of a live session", scale_bodies.DeleteEach()),
     ]

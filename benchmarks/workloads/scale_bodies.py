@@ -65,7 +65,14 @@ class InfoOfEach(OfManyUsers, Info):
 
 
 class DeleteEach(OfManyUsers):
-    """End each session, in another order than they began."""
+    """End each session, in another order than they began. The items are the ids, so that every run has them anew."""
+
+    async def prepare(self, store: Any, items: list[str]) -> None:
+        """Nothing: ``reset`` allocates."""
+
+    async def reset(self, store: Any, items: list[str]) -> None:
+        for name in items:
+            await store.allocate_session(session_id=name, user_id=f"user-{name}", custom_metadata=METADATA)
 
     async def work(self, store: Any, items: list[str]) -> None:
         delete = store.delete_session

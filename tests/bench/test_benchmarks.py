@@ -118,6 +118,16 @@ async def test_shuffled_items_are_stored_in_one_order_and_worked_on_in_another()
     assert len({tuple(order) for order in orders}) == 3
 
 
+async def test_every_block_has_sessions_to_delete() -> None:
+    """To end what the block before has ended would look fast."""
+    workload = replace(WORKLOADS["manager.memory.delete-of-100k"], items=50)
+    async with opened(workload, adapter("chuk", {})) as case:
+        for _ in range(2):
+            await timing.run_block(case)
+            await case.reset()
+            assert await case.store.validate_sessions(case.items[0]) == [True] * 50
+
+
 @pytest.mark.parametrize("name", ["memory.get", "memory.set-new", "memory.set-over", "memory.cycle.5"])
 async def test_a_store_that_does_not_store_is_found_out(name: str) -> None:
     """A no-op cannot look fast."""
