@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from benchmarks.measure.placement import Placement
-from benchmarks.measure.processes import WorkerFailed, ask_for_blocks
+from benchmarks.measure.processes import WorkerFailed, ask_for_blocks, turns
 from benchmarks.measure.scale import Scale
 from benchmarks.program import say
 from benchmarks.workloads.registry import WORKLOADS
@@ -116,11 +116,10 @@ def play(
     sides = [side for side in match.workloads if side != "0.2" or old_python]
     found: dict[str, Any] = {side: {"versions": {}, "workloads": {}} for side in sides}
     launches = scale.slow_launches if match.slow else scale.launches
-    for launch in range(launches):
-        for side in sides if launch % 2 == 0 else reversed(sides):
-            say(f"{match.name}, launch {launch + 1} of {launches}: {TITLES[side]}")
-            python = old_python if side == "0.2" else None
-            _launch(match, side, python, scale, urls, placement, found[side])
+    for launch, _, side in turns(launches, sides):
+        say(f"{match.name}, launch {launch} of {launches}: {TITLES[side]}")
+        python = old_python if side == "0.2" else None
+        _launch(match, side, python, scale, urls, placement, found[side])
     return found
 
 

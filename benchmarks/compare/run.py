@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from benchmarks.compare.sides import TOOL, Contest
 from benchmarks.measure.placement import Placement, placed, possible
-from benchmarks.measure.processes import WorkerFailed, ask_for_blocks
+from benchmarks.measure.processes import WorkerFailed, ask_for_blocks, interpreter, turns
 from benchmarks.measure.scale import Scale
 from benchmarks.program import say
 from benchmarks.workloads.bodies import TTL
@@ -40,14 +40,13 @@ def play(
         for one in contests
     ]
     order = list(zip(contests, found, strict=True))
-    for launch in range(scale.launches):
-        for number, (contest, entry) in enumerate(order if launch % 2 == 0 else reversed(order)):
-            say(
-                f"launch {launch + 1} of {scale.launches}, {number + 1} of {len(order)}: "
-                f"{contest.workload} on {contest.loop}, {contest.side.name}"
-            )
-            if "error" not in entry:
-                _launch(contest, entry, pythons, urls, scale, placement)
+    for launch, number, (contest, entry) in turns(scale.launches, order):
+        say(
+            f"launch {launch} of {scale.launches}, {number} of {len(order)}: "
+            f"{contest.workload} on {contest.loop}, {contest.side.name}"
+        )
+        if "error" not in entry:
+            _launch(contest, entry, pythons, urls, scale, placement)
     return found
 
 
@@ -59,10 +58,8 @@ def _launch(
     scale: Scale,
     placement: Placement,
 ) -> None:
-    python = pythons.get(contest.side.requirements)
     try:
-        if contest.side.requirements and python is None:
-            raise WorkerFailed("not installed")
+        python = interpreter(contest.side.requirements, pythons)
         if contest.side.adapter == TOOL:
             reply = redis_benchmark(contest, urls, placement, quick=scale.launches == 1)
         else:

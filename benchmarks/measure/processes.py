@@ -7,10 +7,13 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from benchmarks.measure.scale import Scale
+
+T = TypeVar("T")
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "results"
@@ -24,6 +27,20 @@ OURS_TO_SET = ("CHUK_", "SESSION_", "REDIS_", "PYTHONPATH", "PYTHONHASHSEED", "P
 
 class WorkerFailed(Exception):
     """A worker ended with an error; the message holds its last words."""
+
+
+def turns(launches: int, sides: Sequence[T]) -> Iterator[tuple[int, int, T]]:
+    """Each side in each launch, after the numbers of both, from 1; every other launch goes backwards."""
+    for launch in range(1, launches + 1):
+        for number, side in enumerate(sides if launch % 2 else reversed(sides), 1):
+            yield launch, number, side
+
+
+def interpreter(requirements: tuple[str, ...], pythons: Mapping[tuple[str, ...], str]) -> str | None:
+    """The one that has them, None for this one if nothing is required. Raises WorkerFailed if it is not installed."""
+    if requirements and requirements not in pythons:
+        raise WorkerFailed("not installed")
+    return pythons.get(requirements)
 
 
 def environment_without_ours() -> dict[str, str]:

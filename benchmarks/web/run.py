@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from benchmarks.compare.run import short
 from benchmarks.measure.placement import Placement, possible
-from benchmarks.measure.processes import WorkerFailed, ask
+from benchmarks.measure.processes import WorkerFailed, ask, interpreter, turns
 from benchmarks.measure.scale import Scale
 from benchmarks.program import say
 from benchmarks.web.sides import COUNTS, Duel
@@ -21,18 +22,14 @@ def play(
 ) -> list[dict[str, Any]]:
     """Nanoseconds a request and the 99th percentile, of every block of every process; or an error."""
     found: list[dict[str, Any]] = [
-        {
-            **{"side": duel.library.name, "store": duel.store, "page": duel.page, "clients": duel.clients},
-            **{"versions": {}, "ns": [], "p99": []},
-        }
+        {"side": duel.library.name, "store": duel.store, "page": duel.page, "clients": duel.clients}
+        | {"versions": {}, "ns": [], "p99": []}
         for duel in chosen
     ]
-    order = list(zip(chosen, found, strict=True))
-    for launch in range(scale.launches):
-        for duel, entry in order if launch % 2 == 0 else reversed(order):
-            say(f"launch {launch + 1} of {scale.launches}: {duel.page}, {duel.store}, {duel.library.name}")
-            if "error" not in entry:
-                _launch(duel, entry, pythons, urls, scale, placement)
+    for launch, _, (duel, entry) in turns(scale.launches, list(zip(chosen, found, strict=True))):
+        say(f"launch {launch} of {scale.launches}: {duel.page}, {duel.store}, {duel.library.name}")
+        if "error" not in entry:
+            _launch(duel, entry, pythons, urls, scale, placement)
     return found
 
 
@@ -44,14 +41,11 @@ def _launch(
     scale: Scale,
     placement: Placement,
 ) -> None:
-    python = pythons.get(duel.library.requirements)
     on_redis = duel.store == "redis"
     try:
-        if duel.library.requirements and python is None:
-            raise WorkerFailed("not installed")
         reply = ask(
             "requests",
-            python,
+            interpreter(duel.library.requirements, pythons),
             library=duel.library.function,
             path=f"/{duel.page}",
             clients=duel.clients,
@@ -64,7 +58,7 @@ def _launch(
             seconds=scale.seconds,
         )
     except WorkerFailed as error:
-        entry["error"] = str(error).strip().splitlines()[-1][:120]
+        entry["error"] = short(str(error))
         return
     entry["versions"] = reply["versions"]
     for name in ("ns", "p99"):
