@@ -209,4 +209,5 @@ def test_a_small_comparison_writes_json_and_page(tmp_path: Path, capsys: pytest.
     assert errors[OURS] is errors["dict without lifetimes (floor)"] is None
     page = publication("compare").page(results)
     assert (tmp_path / "COMPARE.md").read_text() == page
-    assert "### Sessions in memory" not in page
+    assert "## Values in memory\n" in page
+    assert "## Sessions in memory" not in page

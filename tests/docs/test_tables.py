@@ -6,6 +6,8 @@ import ast
 import inspect
 import os
 import re
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,25 +19,32 @@ from chuk_sessions.providers import memory
 from tests.support.pages import REPOSITORY, page
 
 VARIABLE = re.compile(r"(?:SESSION|CHUK|REDIS)_[A-Z_]+")
+QUART = REPOSITORY / "chuk_sessions" / "web" / "quart.py"
 LOGGER = re.compile(r"\bgetLogger\(([^()]+)\)")
 SETTINGS = page("docs/guide/configuration.md").table("Configuration")
 ERRORS = page("docs/guide/errors.md").table("Errors")
 
 
-def test_configuration_table_lists_what_the_code_reads() -> None:
-    """Each string in the package that is the name of a setting is in the table, and the other way round.
-
-    But for the adapters of web frameworks, which read the framework's own settings.
-    """
-    package = REPOSITORY / "chuk_sessions"
-    sources = [ast.parse(path.read_text()) for path in package.rglob("*.py") if package / "web" not in path.parents]
-    strings = {
+def settings_in(paths: Iterable[Path]) -> set[str]:
+    """Each string in these modules that is the name of a setting."""
+    return {
         node.value
-        for source in sources
-        for node in ast.walk(source)
+        for path in paths
+        for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and VARIABLE.fullmatch(node.value)
     }
-    assert {row[0] for row in SETTINGS} == strings
+
+
+def test_configuration_table_lists_what_the_code_reads() -> None:
+    """And nothing else. The adapter of Quart goes by the settings of Quart."""
+    assert {row[0] for row in SETTINGS} == settings_in(set((REPOSITORY / "chuk_sessions").rglob("*.py")) - {QUART})
+
+
+def test_the_page_of_quart_lists_the_settings_of_quart_that_are_read() -> None:
+    """Those of the cookie by the ends of their names."""
+    cells = " ".join(row[0] for row in page("docs/guide/quart.md").table("The configuration"))
+    names = [f"SESSION_COOKIE{name}" if name.startswith("_") else name for name in re.findall(r"\b[A-Z_]{5,}\b", cells)]
+    assert {name for name in names if VARIABLE.fullmatch(name)} == settings_in([QUART])
 
 
 def test_the_table_of_logs_lists_every_logger() -> None:
