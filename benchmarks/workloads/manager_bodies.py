@@ -1,4 +1,4 @@
-"""The timed loops on a session manager; user, metadata and update are those of the seed's quick start."""
+"""The timed loops on a session manager; user, metadata and update are those of the quick start of 0.2."""
 
 from __future__ import annotations
 
