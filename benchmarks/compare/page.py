@@ -35,7 +35,7 @@ def text(results: Mapping[str, Any], every_loop: bool = True) -> str:
         loops = [loop for loop in group.loops if _played(group, loop, results)]
         tables += [str(table(group, loop, results)) for loop in (loops if every_loop else loops[-1:])]
     if every_loop:
-        tables += web.tables(results.get("web", ()))
+        tables += web.tables(results.get("web", ()), results.get("web_added", {}))
     where = [placement.TEXT[results["placement"]]] if results["servers"] else []
     words = textwrap.fill(" ".join([METHOD, *where]), WIDTH, break_long_words=False, break_on_hyphens=False)
     return "\n\n".join([setting(results, _versions(results)), words, *tables]) + "\n"

@@ -1,4 +1,7 @@
-"""Clients that send requests to an application, in the process that serves them: the task ``requests`` of a worker."""
+"""Clients that send requests to an application, in the process that serves them: two tasks of a worker.
+
+``requests`` takes the time of each library's application; ``added`` what our middleware adds to the same application.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +21,9 @@ SLOWEST = 0.99
 class Client:
     """A browser: a cookie, and the requests that it sends one after another."""
 
-    def __init__(self, app: applications.Application) -> None:
+    def __init__(self, app: applications.Application, **more: Any) -> None:
         self.app = app
+        self.more = more  # of the scope
         self.headers: list[tuple[bytes, bytes]] = [HOST]
         self.status = 0
         self.is_sent = False
@@ -41,6 +45,7 @@ class Client:
             "client": ("127.0.0.1", 1),
             "server": ("127.0.0.1", 80),
             "state": {},
+            **self.more,
         }
 
     async def receive(self) -> Any:
@@ -122,3 +127,40 @@ async def _blocks(
     if path != "/nothing":
         await browsers[0].checked("/read", b"alice")
     return found
+
+
+def added(*, page: str, loop: str, count: int, least: int, most: int, seconds: float) -> Mapping[str, list[float]]:
+    """Nanoseconds that our middleware, in memory, adds to a request of one client: a figure for each pair of blocks.
+
+    The two sides take turns in one process: the application in the middleware, and the same application alone, whose
+    scope has a dict with the same data already.
+    """
+    from benchmarks.worker import loop_factory
+
+    with asyncio.Runner(loop_factory=loop_factory(loop)) as runner:
+        return runner.run(_pairs(page, count, least, most, time.monotonic() + seconds))
+
+
+async def _pairs(page: str, count: int, least: int, most: int, deadline: float) -> Mapping[str, list[float]]:
+    ours = Client(applications.chuk(None))
+    alone = Client(applications.bare(None), session={} if page == "nothing" else dict(applications.DATA))
+    if page != "nothing":
+        await ours.checked("/fill", b"x")
+        await ours.checked("/read", b"alice")
+
+    async def block(client: Client) -> float:
+        start = time.perf_counter_ns()
+        for _ in range(count):
+            await client.get(f"/{page}")
+        return (time.perf_counter_ns() - start) / count
+
+    await block(alone), await block(ours)
+    found: list[float] = []
+    while len(found) < least or (len(found) < most and time.monotonic() < deadline):
+        if len(found) % 2:
+            without, with_ours = await block(alone), await block(ours)
+        else:
+            with_ours, without = await block(ours), await block(alone)
+        found.append(round(with_ours - without, 1))
+    assert ours.status == alone.status == 200
+    return {"ns": found}

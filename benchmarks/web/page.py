@@ -9,22 +9,25 @@ from benchmarks.compare.sides import OURS
 from benchmarks.measure.timing import typical
 from benchmarks.pages.markdown import Table
 from benchmarks.pages.units import NOTHING, duration
-from benchmarks.web.sides import BARE, CLIENTS, LIBRARIES, PAGES
+from benchmarks.web.sides import CLIENTS, LIBRARIES, PAGES
 
+ADDED = (
+    "What the middleware of this version adds to a request of one client in memory, beside the same application with "
+    "the same data in a plain dict, both taking turns in one process"
+)
 STORES = {"memory": "in memory", "redis": "on Redis"}
 
 
-def tables(entries: Sequence[Mapping[str, Any]]) -> list[str]:
-    """One for each store and number of clients, and what ours costs; none if nothing was measured."""
+def tables(entries: Sequence[Mapping[str, Any]], added: Mapping[str, Sequence[Sequence[float]]]) -> list[str]:
+    """One for each store and number of clients, and what ours adds to a request; none if nothing was measured."""
     found = [
         str(_table(entries, store, clients))
         for store in STORES
         for clients in CLIENTS
         if any((entry["store"], entry["clients"]) == (store, clients) for entry in entries)
     ]
-    costs = {PAGES[page]: own_cost(entries, page) for page in PAGES}
-    told = "; ".join(f"{page}: {duration(ns)}" for page, ns in costs.items() if ns is not None)
-    return [*found, f"What the middleware of this version adds to a request in memory, {told}."] if told else found
+    told = "; ".join(f"{PAGES[page]}: {duration(typical(pairs))}" for page, pairs in added.items())
+    return [*found, f"{ADDED}, {told}."] if told else found
 
 
 def _table(entries: Sequence[Mapping[str, Any]], store: str, clients: int) -> Table:
@@ -57,14 +60,3 @@ def _cell(entry: Mapping[str, Any] | None, ours: Mapping[str, Any] | None) -> st
     if ours is not None and ours["ns"] and entry["side"] != OURS:
         beside = f" ({typical(ours['ns']) / typical(entry['ns']):.2f}x)"
     return f"{1e9 / typical(entry['ns']):,.0f}/s{beside}, p99 {duration(typical(entry['p99']))}"
-
-
-def own_cost(entries: Sequence[Mapping[str, Any]], page: str) -> float | None:
-    """Nanoseconds that a request of one client costs more than without sessions; None if it was not measured."""
-    found = {
-        entry["side"]: typical(entry["ns"])
-        for entry in entries
-        if entry["ns"] and entry["store"] == "memory" and entry["clients"] == 1 and entry["page"] in (page, "nothing")
-        if entry["side"] == BARE or entry["page"] == page
-    }
-    return found[OURS] - found[BARE] if {OURS, BARE} <= found.keys() else None

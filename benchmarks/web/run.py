@@ -10,7 +10,7 @@ from benchmarks.measure.placement import Placement, possible
 from benchmarks.measure.processes import WorkerFailed, ask, interpreter, turns
 from benchmarks.measure.scale import Scale
 from benchmarks.program import say
-from benchmarks.web.sides import COUNTS, Duel
+from benchmarks.web.sides import ADDED_COUNT, COUNTS, PAGES, Duel
 
 
 def play(
@@ -63,3 +63,16 @@ def _launch(
     entry["versions"] = reply["versions"]
     for name in ("ns", "p99"):
         entry[name].append(reply["answer"][name])
+
+
+def added(scale: Scale) -> dict[str, list[list[float]]]:
+    """By page, what our middleware adds to a request: nanoseconds of each pair of blocks of each process."""
+    found: dict[str, list[list[float]]] = {page: [] for page in PAGES}
+    for launch in range(scale.launches):
+        for page in PAGES:
+            say(f"launch {launch + 1} of {scale.launches}: what the middleware adds, {page}")
+            options = {"least": scale.least_blocks, "most": scale.most_blocks, "seconds": scale.seconds}
+            found[page].append(
+                ask("added", None, page=page, loop="asyncio", count=ADDED_COUNT, **options)["answer"]["ns"]
+            )
+    return found

@@ -12,6 +12,7 @@ Store = Literal["memory", "redis"]
 STARLETTE = ("starlette==1.10.0", "itsdangerous==2.2.0", "uvloop==0.23.0")
 BARE = "no sessions (floor)"
 COUNTS = {"memory": 2_000, "redis": 500}  # requests of a block
+ADDED_COUNT = 500  # requests of a block, where what the middleware adds is measured
 CLIENTS = (1, 50)
 PAGES = {"nothing": "no cookie", "read": "read-only", "change": "one change"}
 

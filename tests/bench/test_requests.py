@@ -10,7 +10,7 @@ from benchmarks.compare import page as compare_page
 from benchmarks.compare.sides import OURS, all_environments, environments
 from benchmarks.measure.scale import QUICK
 from benchmarks.web import applications, page
-from benchmarks.web.driven import requests
+from benchmarks.web.driven import added, requests
 from benchmarks.web.run import play
 from benchmarks.web.sides import BARE, LIBRARIES, PAGES, duels
 from tests.bench.samples import compare_results
@@ -28,6 +28,12 @@ def test_every_application_keeps_its_sessions(library: str, path: str) -> None:
     """In memory; it is checked that they were filled."""
     found = drive(library, path)
     assert {name: len(blocks) for name, blocks in found.items()} == {"ns": 2, "p99": 2}
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_what_the_middleware_adds(path: str) -> None:
+    """Both sides answer each page."""
+    assert len(added(page=path, loop="asyncio", count=5, least=2, most=2, seconds=0.0)["ns"]) == 2
 
 
 def test_on_redis(redis_server: Server) -> None:
@@ -57,7 +63,7 @@ def test_a_library_that_is_not_installed_is_shown_as_that() -> None:
     chosen = [duel for duel in duels(no_redis=True) if duel.library.name == "starsessions"][:1]
     (entry,) = play(chosen, {}, {}, QUICK, "free")
     assert entry["error"] == "not installed"
-    (table,) = page.tables([entry])
+    (table,) = page.tables([entry], {})
     assert "not installed" in table
 
 
@@ -75,9 +81,10 @@ def test_the_tables() -> None:
         entry(OURS, "read", 20_000.0),
         entry("starsessions", "read", 40_000.0),
     ]
+    results["web_added"] = {"nothing": [[2_000.0]], "read": [[9_000.0, 10_000.0, 11_000.0]]}
     text = compare_page.text(results)
     assert "| starsessions" in text
     assert "25,000/s (0.50x), p99 80 µs" in text
-    assert "adds to a request in memory, no cookie: 2 µs; read-only: 10 µs." in text
+    assert "no cookie: 2 µs; read-only: 10 µs." in text
     assert "starlette 9.9" in text
     assert "Requests with" not in compare_page.in_short(results)
