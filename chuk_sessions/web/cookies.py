@@ -14,7 +14,7 @@ from typing import Literal
 
 from chuk_sessions.arguments import check_flag
 from chuk_sessions.web.asgi import Headers, Scope
-from chuk_sessions.web.transports import own_ids
+from chuk_sessions.web.transports import own_id
 
 __all__ = ["Cookie"]
 
@@ -130,13 +130,15 @@ class Cookie:
         if first is None:
             return ()
         if value.find(self._needle, first.end()) < 0:  # the usual case
-            return own_ids((first[1],))
-        found: list[str] = []
+            found = own_id(first[1])
+            return () if found is None else (found,)
+        several: dict[str, None] = {}
         for match in self._pattern.finditer(value):
-            found += (each for each in own_ids((match[1],)) if each not in found)
-            if len(found) == MOST_IDS:
-                break
-        return found
+            if (found := own_id(match[1])) is not None:
+                several[found] = None
+                if len(several) == MOST_IDS:
+                    break
+        return list(several)
 
     def issue(self, headers: Headers, session_id: str, seconds_left: float) -> None:
         """Add a Set-Cookie with the id."""

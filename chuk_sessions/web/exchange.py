@@ -72,10 +72,13 @@ class Exchange:
         if not self._started:
             if message["type"] != "http.response.start":
                 return self._send(message)
-            if not self._is_idle():
+            if self._is_idle():
+                self._started = self._idle = self._stored.closed = True
+                return self._send(self._with_headers(message) if self.session.accessed else message)
+            if not self._is_settled(message["status"]):
                 return self._begin_and_send(message)
-            self._started = self._idle = self._stored.closed = True
-            return self._send(self._with_headers(message) if self.session.accessed else message)
+            self._started = self._stored.closed = True
+            return self._pass_on(self._with_headers(message))
         return self._send(message) if self._idle else self._pass_on(message)
 
     async def _begin_and_send(self, message: Message) -> None:
@@ -106,6 +109,17 @@ class Exchange:
             and not stored.unread
             and not dict.__len__(session)
             and self._scope.get(self._settings.scope_key) is session
+        )
+
+    def _is_settled(self, status: int) -> bool:
+        """Tell whether the store holds what the session holds, so that `begin` would write nothing."""
+        session = self.session
+        return (
+            status < SERVER_ERROR
+            and not self._stored.is_in_use()
+            and self._scope.get(self._settings.scope_key) is session
+            and session._is_stored()
+            and not session._is_rolling(self._settings.rolling)
         )
 
     async def begin(self, message: Message, status: int = 0) -> Message:

@@ -66,6 +66,10 @@ class StoredSession:
             self._turn = asyncio.Lock()
         return self._turn
 
+    def is_in_use(self) -> bool:
+        """Tell whether a task of the request is using the store right now."""
+        return self._turn is not None and self._turn.locked()
+
     async def load(self, ids: Sequence[str]) -> dict[str, Any] | None:
         """Become the first of these sessions that lives, and return its data; None if none lives.
 

@@ -14,7 +14,7 @@ from typing import Protocol
 from chuk_sessions.ids import is_random
 from chuk_sessions.web.asgi import Headers, Scope, header
 
-__all__ = ["LONGEST_ID", "Bearer", "Header", "Transport", "own_ids"]
+__all__ = ["LONGEST_ID", "Bearer", "Header", "Transport", "own_id", "own_ids"]
 
 LONGEST_ID = 80  # characters; ids made by a manager have at most 66
 HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -43,10 +43,15 @@ class Transport(Protocol):
 
 def own_ids(texts: Sequence[bytes]) -> Sequence[str]:
     """Return the texts that have the form of a manager's ids. Other texts are not worth a command to the store."""
-    if not texts:
-        return ()
-    short = (text for text in texts if len(text) <= LONGEST_ID)
-    return [found for found in (text.decode("latin-1") for text in short) if is_random(found)]
+    return [found for text in texts if (found := own_id(text)) is not None]
+
+
+def own_id(text: bytes) -> str | None:
+    """Return the text if it has the form of a manager's ids, else None."""
+    if len(text) > LONGEST_ID:
+        return None
+    found = text.decode("latin-1")
+    return found if is_random(found) else None
 
 
 def header_name(name: str) -> bytes:
