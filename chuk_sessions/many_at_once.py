@@ -138,13 +138,15 @@ class ManyAtOnce:
         for some in slices(check_several("session_ids", session_ids, "ids"), SLICE):
             ids = list(map(id_or_error, some))
             valid = [each for each in ids if isinstance(each, str)]
+            answers: list[bool | Exception]
             if away:
-                answers = iter([_not_tried(action) for _ in valid])
+                answers = [_not_tried(action) for _ in valid]
             else:
                 found = await ask(valid)
-                answers = iter([_session_error(action, each) for each in found])
+                answers = [_session_error(action, each) for each in found]
                 away = _no_answer(found)
-            results += [next(answers) if isinstance(each, str) else each for each in ids]
+            given = iter(answers)
+            results += [next(given) if isinstance(each, str) else each for each in ids]
         return results
 
     def _delete_all(self, session_ids: list[str]) -> Coroutine[Any, Any, list[bool | Exception]]:

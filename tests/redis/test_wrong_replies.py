@@ -29,7 +29,7 @@ REPLIES = {
     "a list of an integer": b"*1\r\n:1\r\n",
     "lists": b"*2\r\n$1\r\n7\r\n*1\r\n$1\r\nx\r\n",
 }
-MOST = 14  # steps
+MOST = 30  # steps
 
 
 async def all_of(pages: AsyncIterator[Any]) -> None:

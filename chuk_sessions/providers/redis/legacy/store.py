@@ -196,10 +196,12 @@ class LegacyReadingStore(StoreWrapper):
         """End their legacy copies too. A legacy session that was never taken over stays: its user is not indexed."""
         call = self._client.begin()
         listed = await self.store.list_user(user_id, call)
-        call = call if len(listed) <= PAGE else self._client.begin()
+        is_large = len(listed) > PAGE  # its list and its end take as long as a call each
+        call = self._client.begin() if is_large else call
         ending = [session_id for session_id, _ in listed if session_id not in keep]
         call = await self._for_each(self._keep_out, call, ending)
         ended = await self.store.delete_user(user_id, keep, call)
+        call = self._client.begin() if is_large else call
         await self._for_each(self._import, call, ending)  # this removes the legacy copies that tombstones keep out
         return ended
 
