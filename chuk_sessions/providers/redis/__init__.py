@@ -43,6 +43,11 @@ class RedisFactory:
         """
         return ProviderSession(RedisSession(self._client, self._default_ttl))
 
+    @property
+    def timeout(self) -> float:
+        """Seconds that a call may take. Raises ProviderError if the URL cannot be used."""
+        return self._client.timeout
+
     def stats(self) -> dict[str, float]:
         """Return numbers of this process and URL, over all its event loops.
 

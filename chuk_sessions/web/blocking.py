@@ -1,0 +1,289 @@
+"""Blocking calls for synchronous programs: scripts, Celery tasks, Flask, Django.
+
+    sessions = SyncSessionManager(SessionManager("shop", strict=True))
+    session_id = sessions.allocate_session(user_id="alice")
+
+The calls run in one event loop per process, which has a thread of its own; see ``loop_thread``. Calls of several
+threads share its connections.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping
+from typing import Any, Self, TypeVar
+
+from chuk_sessions.exceptions import ProviderError
+from chuk_sessions.providers.memory.store import MemorySessionStore
+from chuk_sessions.redis_client.config import TIMEOUT
+from chuk_sessions.session_manager import NO_KEYS, SessionManager, SessionMetadata
+from chuk_sessions.web.loop_thread import check_threads, run
+
+__all__ = ["SyncSessionManager", "call_timeout", "check_threads", "run", "run_for"]
+
+T = TypeVar("T")
+
+MARGIN = 1.0  # seconds, beside twice the time of a call
+
+
+def call_timeout(manager: SessionManager) -> float:
+    """Return how many seconds a blocking call waits by default: twice ``socket_timeout`` and a margin.
+
+    A call on Redis ends within ``socket_timeout`` by itself. So this time is up only if the loop is held up, or a store
+    of somebody's own does not answer.
+    """
+    try:
+        timeout = getattr(manager.session_factory, "timeout", TIMEOUT)
+    except ProviderError:  # the URL cannot be used, as the call itself will say
+        timeout = TIMEOUT
+    return 2 * (timeout if isinstance(timeout, int | float) else TIMEOUT) + MARGIN
+
+
+def run_for(manager: SessionManager, call: Coroutine[Any, Any, T], timeout: float | None = None) -> T:
+    """Run a coroutine that awaits calls of that manager, and of nothing else, and wait for its result.
+
+    On memory it runs in the thread of the caller, because no call on memory ever waits, and threads may share the
+    store. On any other store this is ``run``, by default with the time of ``call_timeout``.
+    """
+    if isinstance(manager._store, MemorySessionStore):
+        return _drive(call)
+    return run(call, call_timeout(manager) if timeout is None else timeout)
+
+
+def _drive(call: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine to its end, here. When it lets other tasks run, there are none."""
+    try:
+        while True:
+            call.send(None)
+    except StopIteration as end:
+        return end.value  # type: ignore[no-any-return]
+
+
+class SyncSessionManager:
+    """A ``SessionManager`` whose calls block, for threads without an event loop.
+
+    Each call has the arguments, the result and the errors of the manager's call of that name. Beside these it raises
+    StorageError, with OutcomeUnknown as its cause, if it takes longer than ``timeout``. It raises RuntimeError where no
+    thread can run, and in the event loop of blocking calls itself, for instance in a function for credentials.
+    Iterators read ``batch`` sessions at a time. ``with`` closes it at the end.
+
+    One object may be used by all threads, before and after a fork.
+
+    Args:
+        manager: The manager. Asynchronous code of the same process may go on using it.
+        timeout: Seconds that a call may take; None: see ``call_timeout``. Calls for many sessions have no limit of
+            their own, since each of their steps has one.
+
+    Raises:
+        TypeError: ``manager`` is no ``SessionManager``.
+        ValueError: ``timeout`` is not over 0.
+        RuntimeError: No thread can run here; see ``check_threads``.
+    """
+
+    def __init__(self, manager: SessionManager, *, timeout: float | None = None) -> None:
+        if not isinstance(manager, SessionManager):
+            raise TypeError(f"manager must be a SessionManager, got {type(manager).__name__}")
+        if timeout is not None and not timeout > 0:
+            raise ValueError(f"timeout must be seconds over 0, or None, got {timeout!r}")
+        check_threads()
+        self._manager, self._timeout = manager, timeout
+
+    def __repr__(self) -> str:
+        return f"SyncSessionManager({self._manager!r})"
+
+    @property
+    def manager(self) -> SessionManager:
+        """The manager that answers the calls; its attributes may be set."""
+        return self._manager
+
+    @property
+    def sandbox_id(self) -> str:
+        """The sandbox."""
+        return self._manager.sandbox_id
+
+    @property
+    def session_factory(self) -> Any:
+        """The provider factory."""
+        return self._manager.session_factory
+
+    @property
+    def default_ttl_hours(self) -> float:
+        """How many hours a session lives by default."""
+        return self._manager.default_ttl_hours
+
+    @property
+    def strict(self) -> bool:
+        """Whether every call raises StorageError when the storage fails."""
+        return self._manager.strict
+
+    def allocate_session(
+        self,
+        session_id: str | None = None,
+        user_id: str | None = None,
+        ttl_hours: float | None = None,
+        custom_metadata: dict[str, Any] | None = None,
+    ) -> str:
+        """See ``SessionManager``."""
+        return self._login(self._manager.allocate_session(session_id, user_id, ttl_hours, custom_metadata))
+
+    def validate_session(self, session_id: str) -> bool:
+        """See ``SessionManager``."""
+        return self._one(self._manager.validate_session(session_id))
+
+    def open_session(self, session_id: str, *, owner: str | None = None) -> dict[str, Any] | None:
+        """See ``SessionManager``."""
+        return self._one(self._manager.open_session(session_id, owner=owner))
+
+    def get_session_info(self, session_id: str) -> dict[str, Any] | None:
+        """See ``SessionManager``."""
+        return self._one(self._manager.get_session_info(session_id))
+
+    def get_session_metadata(self, session_id: str) -> SessionMetadata | None:
+        """See ``SessionManager``."""
+        return self._one(self._manager.get_session_metadata(session_id))
+
+    def update_session_metadata(
+        self, session_id: str, custom_metadata: dict[str, Any], merge: bool = True, remove: Iterable[str] = NO_KEYS
+    ) -> bool:
+        """See ``SessionManager``."""
+        return self._one(self._manager.update_session_metadata(session_id, custom_metadata, merge, remove))
+
+    def increment_session_metadata(self, session_id: str, field: str, amount: int = 1) -> int | None:
+        """See ``SessionManager``."""
+        return self._one(self._manager.increment_session_metadata(session_id, field, amount))
+
+    def extend_session_ttl(self, session_id: str, additional_hours: float) -> bool:
+        """See ``SessionManager``."""
+        return self._one(self._manager.extend_session_ttl(session_id, additional_hours))
+
+    def set_session_ttl(self, session_id: str, ttl_hours: float) -> bool:
+        """See ``SessionManager``."""
+        return self._one(self._manager.set_session_ttl(session_id, ttl_hours))
+
+    def delete_session(self, session_id: str) -> bool:
+        """See ``SessionManager``."""
+        return self._one(self._manager.delete_session(session_id))
+
+    def renew_session(
+        self,
+        session_id: str,
+        grace_seconds: float = 0,
+        *,
+        user_id: str | None = None,
+        custom_metadata: dict[str, Any] | None = None,
+    ) -> str | None:
+        """See ``SessionManager``."""
+        options: dict[str, Any] = {"user_id": user_id, "custom_metadata": custom_metadata}
+        return self._login(self._manager.renew_session(session_id, grace_seconds, **options))
+
+    def list_user_sessions(self, user_id: str) -> list[dict[str, Any]]:
+        """See ``SessionManager``."""
+        return run(self._manager.list_user_sessions(user_id))
+
+    def iter_user_sessions(self, user_id: str, batch: int = 500) -> Iterator[dict[str, Any]]:
+        """See ``SessionManager``."""
+        return _each(self._manager.iter_user_sessions(user_id, batch), batch)
+
+    def delete_user_sessions(
+        self, user_id: str, keep: str | Iterable[str] | None = None, *, thorough: bool = False
+    ) -> int:
+        """See ``SessionManager``."""
+        return run(self._manager.delete_user_sessions(user_id, keep, thorough=thorough))
+
+    def iter_sessions(self, batch: int = 500) -> Iterator[dict[str, Any]]:
+        """See ``SessionManager``."""
+        return _each(self._manager.iter_sessions(batch), batch)
+
+    def count_sessions(self) -> int:
+        """See ``SessionManager``."""
+        return run(self._manager.count_sessions())
+
+    def allocate_sessions(self, requests: Iterable[Mapping[str, Any]]) -> list[str | Exception]:
+        """See ``SessionManager``."""
+        return run(self._manager.allocate_sessions(requests))
+
+    def validate_sessions(self, session_ids: Iterable[str]) -> list[bool | Exception]:
+        """See ``SessionManager``."""
+        return run(self._manager.validate_sessions(session_ids))
+
+    def delete_sessions(self, session_ids: Iterable[str]) -> list[bool | Exception]:
+        """See ``SessionManager``."""
+        return run(self._manager.delete_sessions(session_ids))
+
+    def cleanup_expired_sessions(self) -> int:
+        """See ``SessionManager``."""
+        return run(self._manager.cleanup_expired_sessions())
+
+    def get_cache_stats(self) -> dict[str, Any]:
+        """See ``SessionManager``."""
+        return self._manager.get_cache_stats()
+
+    def get_canonical_prefix(self, session_id: str) -> str:
+        """See ``SessionManager``."""
+        return self._manager.get_canonical_prefix(session_id)
+
+    def generate_artifact_key(self, session_id: str, artifact_id: str) -> str:
+        """See ``SessionManager``."""
+        return self._manager.generate_artifact_key(session_id, artifact_id)
+
+    def parse_grid_key(self, grid_key: str) -> dict[str, str] | None:
+        """See ``SessionManager``."""
+        return self._manager.parse_grid_key(grid_key)
+
+    def get_session_prefix_pattern(self) -> str:
+        """See ``SessionManager``."""
+        return self._manager.get_session_prefix_pattern()
+
+    def close(self) -> None:
+        """Give up the store of the manager, as its ``aclose`` does. The loop goes on for other managers."""
+        self._one(self._manager.aclose())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def _one(self, call: Coroutine[Any, Any, T]) -> T:
+        """Run a call for one session."""
+        return run_for(self._manager, call, self._timeout)
+
+    def _login(self, call: Coroutine[Any, Any, T]) -> T:
+        """Run a call that may end older sessions, page by page, if a user may have so many only."""
+        if "limit" in self._manager._options and not isinstance(self._manager._store, MemorySessionStore):
+            return run(call, self._timeout)
+        return self._one(call)
+
+
+def _each(items: AsyncIterator[T], batch: int) -> Iterator[T]:
+    """Give the items, of which ``batch`` at a time are fetched."""
+    while True:
+        some, error = run(_some(items, batch))
+        yield from some
+        if error is not None:
+            raise error
+        if len(some) < batch:
+            return
+
+
+async def _some(items: AsyncIterator[T], number: int) -> tuple[list[T], Exception | None]:
+    """Return the next items, at most so many, and the error that came after them."""
+    some: list[T] = []
+    try:
+        async for item in items:
+            some.append(item)
+            if len(some) >= number:
+                break
+    except Exception as error:
+        return some, error
+    return some, None
+
+
+def _say_what_they_do() -> None:
+    """Give each method the docstring of the manager's."""
+    for name, method in vars(SyncSessionManager).items():
+        original: Callable[..., Any] | None = getattr(SessionManager, name, None)
+        if original is not None and not name.startswith("_") and callable(method):
+            method.__doc__ = original.__doc__
+
+
+_say_what_they_do()

@@ -1,0 +1,290 @@
+"""The event loop of synchronous callers: a daemon thread in each process, in which all their calls run.
+
+Rules this file keeps:
+
+* The thread starts with the first call, so that a program that makes no call has none.
+* A forked child starts a thread of its own. It leaves the loop of its parent alone, even unclosed: to close it would
+  change the epoll set that both processes share. The process id is compared too, because a server written in C may fork
+  without the hooks of Python.
+* A caller waits for a lock, which a signal can interrupt. Then, or after its timeout, its call is cancelled.
+* When the interpreter exits, the loop closes its connections and ends. If it does not end soon, it is left behind.
+* Where gevent has replaced threads by greenlets, the thread is a real one all the same. A loop in a greenlet would be
+  the running loop of every greenlet, so that nobody else could use asyncio. A caller there waits as greenlets wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import os
+import sys
+import threading
+from asyncio.events import _get_running_loop
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from typing import Any, Generic, TypeVar
+
+from chuk_sessions.exceptions import OutcomeUnknown, StorageError
+
+__all__ = ["check_threads", "run"]
+
+T = TypeVar("T")
+
+NAME = "chuk-sessions"
+LONGEST_START = 10.0  # seconds until a thread that does not run is an error
+LONGEST_END = 2.0  # seconds that the end of the interpreter waits for connections to close
+NO = ("", "0", "false", "no", "off", "none")
+
+
+def run(call: Coroutine[Any, Any, T], timeout: float | None = None) -> T:
+    """Run a coroutine in the loop of this process, and wait for its result.
+
+    Args:
+        call: The coroutine.
+        timeout: Seconds until it is cancelled; None: it may take as long as it takes.
+
+    Returns:
+        Its result.
+
+    Raises:
+        RuntimeError: The caller is in that loop itself, or threads do not run here; see ``check_threads``.
+        StorageError: The time is up, with OutcomeUnknown as its cause.
+        Exception: What the coroutine raises.
+    """
+    thread = _current
+    if thread is None or thread.pid != os.getpid():
+        try:
+            thread = _start()
+        except BaseException:
+            call.close()
+            raise
+    if _get_running_loop() is thread.loop:
+        call.close()
+        raise RuntimeError("a blocking call in the event loop that would have to answer it: await the manager's method")
+    job = thread.job_class(call)
+    try:
+        thread.loop.call_soon_threadsafe(job.begin, thread.loop)
+    except RuntimeError as exc:  # it was closed
+        call.close()
+        raise RuntimeError("the interpreter is exiting: sessions cannot be reached any more") from exc
+    try:
+        ended = job.wait(timeout)
+    except BaseException:  # KeyboardInterrupt, or what another signal handler raises
+        _cancel(thread, job)
+        raise
+    if not ended:
+        _cancel(thread, job)
+        raise _no_answer(timeout)
+    result: T = job.outcome()
+    return result
+
+
+def check_threads() -> None:
+    """Raise RuntimeError, which says what to do, where the thread of the loop cannot run.
+
+    That is in uWSGI without threads, and where eventlet has replaced threads.
+    """
+    uwsgi: Any = sys.modules.get("uwsgi")
+    if uwsgi is not None and not any(_is_on(uwsgi.opt.get(name)) for name in ("enable-threads", "threads")):
+        raise RuntimeError("uWSGI runs no threads of Python, which sessions need: start it with --enable-threads")
+    patcher: Any = sys.modules.get("eventlet.patcher")
+    if patcher is not None and patcher.is_monkey_patched("thread"):
+        raise RuntimeError(
+            "eventlet has replaced threads, which sessions need: use gevent or threads (gunicorn: --worker-class"
+            " gevent or gthread), or eventlet.monkey_patch(thread=False)"
+        )
+
+
+def _is_on(option: Any) -> bool:
+    """Tell whether an option of uWSGI, which is bytes, True or None, is on."""
+    text = option.decode() if isinstance(option, bytes) else str(option or "")
+    return text.lower() not in NO
+
+
+class Job(Generic[T]):
+    """One coroutine on its way through the loop, whose caller waits for a lock."""
+
+    _task: asyncio.Task[None] | None = None
+    _result: Any = None
+    _error: BaseException | None = None
+    _is_cancelled = False
+
+    def __init__(self, call: Coroutine[Any, Any, T]) -> None:
+        self._call = call
+        self._done = threading.Lock()
+        self._done.acquire()
+
+    def begin(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Start the coroutine; in the loop."""
+        if self._is_cancelled:
+            self._call.close()
+        else:
+            self._task = loop.create_task(self._run())
+
+    async def _run(self) -> None:
+        try:
+            self._result = await self._call
+        except BaseException as error:  # the caller raises it
+            self._error = error
+        finally:
+            self.wake()
+
+    def wake(self) -> None:
+        """Make the caller go on."""
+        self._done.release()
+
+    def wait(self, timeout: float | None) -> bool:
+        """Wait until the coroutine has ended. Return False if that takes longer than ``timeout`` seconds."""
+        return self._done.acquire(timeout=-1 if timeout is None else timeout)
+
+    def cancel(self) -> None:
+        """Cancel the coroutine; in the loop."""
+        self._is_cancelled = True
+        if self._task is not None:
+            self._task.cancel()
+
+    def outcome(self) -> T:
+        """Return what the coroutine returned, or raise what it raised."""
+        error, self._error = self._error, None  # without a reference to itself by its traceback
+        if error is None:
+            return self._result  # type: ignore[no-any-return]
+        try:
+            if isinstance(error, asyncio.CancelledError):
+                raise RuntimeError("the call was cancelled, as the interpreter is exiting") from None
+            raise error
+        finally:
+            del error
+
+
+class GreenletJob(Job[T]):
+    """A job whose caller is a greenlet: the other greenlets of its thread go on meanwhile."""
+
+    def __init__(self, call: Coroutine[Any, Any, T]) -> None:
+        from gevent.hub import Waiter, get_hub
+
+        self._call = call
+        self._guard = _native_lock()()  # of the watcher, which nobody may touch when it is closed
+        hub = get_hub()
+        self._waiter = Waiter(hub)
+        self._watcher = hub.loop.async_()
+        self._watcher.start(self._waiter.switch, True)
+
+    def wake(self) -> None:
+        with self._guard:
+            if self._watcher is not None:
+                self._watcher.send()
+
+    def wait(self, timeout: float | None) -> bool:
+        from gevent import Timeout
+
+        try:
+            with Timeout(timeout, False):
+                return bool(self._waiter.get())
+            return False
+        finally:
+            with self._guard:
+                watcher, self._watcher = self._watcher, None
+                watcher.stop()
+                watcher.close()
+
+
+class LoopThread:
+    """A thread that runs an event loop until ``close``, in the process ``pid``."""
+
+    loop: asyncio.AbstractEventLoop
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        has_greenlets = _has_greenlets()
+        self.job_class: type[Job[Any]] = GreenletJob if has_greenlets else Job
+        make_lock = _native_lock()
+        self._begun, self._ended = make_lock(), make_lock()
+        self._begun.acquire()
+        self._ended.acquire()
+        if has_greenlets:
+            _native("_thread", "start_new_thread")(self._serve, ())
+        else:
+            threading.Thread(target=self._serve, name=NAME, daemon=True).start()
+        if not self._begun.acquire(timeout=LONGEST_START):
+            raise RuntimeError(f"the thread for sessions did not run within {LONGEST_START:g} s: do threads run here?")
+
+    def _serve(self) -> None:
+        try:
+            with asyncio.Runner() as runner:
+                self.loop = runner.get_loop()
+                self.loop.call_soon(self._begun.release)
+                self.loop.run_forever()
+        finally:
+            self._ended.release()
+
+    def close(self, timeout: float) -> None:
+        """Make the loop cancel its tasks, close its connections and end. Wait for that at most ``timeout`` seconds."""
+        with suppress(RuntimeError):  # it has ended
+            self.loop.call_soon_threadsafe(self.loop.stop)
+            self._ended.acquire(timeout=timeout)
+
+
+def _has_greenlets() -> bool:
+    monkey: Any = sys.modules.get("gevent.monkey")
+    return monkey is not None and bool(monkey.is_module_patched("threading"))
+
+
+def _native(module: str, name: str) -> Any:
+    """Return what gevent has replaced."""
+    from gevent.monkey import get_original
+
+    return get_original(module, name)
+
+
+def _native_lock() -> Callable[[], Any]:
+    return _native("_thread", "allocate_lock") if _has_greenlets() else threading.Lock
+
+
+def _no_answer(timeout: float | None) -> StorageError:
+    cause = OutcomeUnknown(f"no answer within {timeout} s; a change may have been made")
+    error = StorageError(f"the call was given up: {cause}")
+    error.__cause__ = cause
+    return error
+
+
+def _cancel(thread: LoopThread, job: Job[Any]) -> None:
+    with suppress(RuntimeError):  # the loop has ended, and all its tasks
+        thread.loop.call_soon_threadsafe(job.cancel)
+
+
+_current: LoopThread | None = None
+_starting = threading.Lock()
+_inherited: list[object] = []
+_closes_at_exit = False
+
+
+def _start() -> LoopThread:
+    """Start the thread of this process, unless another caller has done so meanwhile."""
+    global _current, _closes_at_exit
+    with _starting:
+        if _current is not None and _current.pid == os.getpid():
+            return _current
+        check_threads()
+        _inherited.append(_current)
+        _current = LoopThread()
+        if not _closes_at_exit:
+            _closes_at_exit = True
+            atexit.register(_close_at_exit)
+        return _current
+
+
+def _close_at_exit() -> None:
+    global _current
+    thread, _current = _current, None
+    if thread is not None and thread.pid == os.getpid():
+        thread.close(LONGEST_END)
+
+
+def _after_fork_in_child() -> None:
+    global _current, _starting
+    _inherited.append(_current)
+    _current, _starting = None, threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
