@@ -20,6 +20,7 @@ from typing import Any
 from chuk_sessions.exceptions import StorageError
 from chuk_sessions.web.asgi import ASGIApp, Headers, Message, Receive, Scope, Send, lacks_cookie, respond
 from chuk_sessions.web.late import write_late, write_later
+from chuk_sessions.web.reply import is_kept_for_a_time, told
 from chuk_sessions.web.session import Session
 from chuk_sessions.web.settings import Settings
 from chuk_sessions.web.stored import StoredSession
@@ -130,7 +131,7 @@ class Exchange:
             try:
                 await self._commit()
                 if self.session._is_rolling(self._settings.rolling):
-                    await self._stored.prolong(again=self._is_kept_for_a_time())
+                    await self._stored.prolong(again=is_kept_for_a_time(self._settings, self.session))
             except StorageError as error:
                 self._settings.outage.log(error)
                 if not self._settings.outage.goes_on:
@@ -138,11 +139,6 @@ class Exchange:
                     return message
         self._started = self._stored.closed = True
         return self._with_headers(message)
-
-    def _is_kept_for_a_time(self) -> bool:
-        """Tell whether the client must get its id again so that it keeps it for longer."""
-        age = getattr(self.session._transport(self._settings.transport), "max_age", None)
-        return age not in (None, "session")
 
     async def _commit(self) -> None:
         """Write the session, or the dict that the application put in its place."""
@@ -171,26 +167,17 @@ class Exchange:
             write_later(self._commit, self._settings.outage.log)
 
     def _told(self) -> Headers:
-        """Make the headers that the client needs for its session."""
-        headers: Headers = []
-        stored = self._stored
-        if stored.issued and not stored.gone and stored.session_id is not None:
-            transport = self.session._transport(self._settings.transport)
-            transport.issue(headers, stored.session_id, stored.seconds_left())
-            self._settings.warn_of_http(self._scope)
-        elif stored.ended and stored.presented:
-            self._settings.transport.clear(headers)
-        return headers
+        return told(self._settings, self.session, self._scope)
 
     def _with_headers(self, message: Message) -> Message:
-        told = self._told()
-        varies = self._settings.transport.ambient and (told or self.session.accessed)
-        if not told and not varies:
+        news = self._told()
+        varies = self._settings.transport.ambient and (news or self.session.accessed)
+        if not news and not varies:
             return message
-        headers: Headers = [*message.get("headers", ()), *told]
+        headers: Headers = [*message.get("headers", ()), *news]
         if varies:
             _vary_by_cookie(headers)
-        if told and not any(name.lower() == b"cache-control" for name, _ in headers):
+        if news and not any(name.lower() == b"cache-control" for name, _ in headers):
             headers.append((b"cache-control", b"private, no-store"))
         return {**message, "headers": headers}
 
@@ -206,8 +193,8 @@ class Exchange:
             self._settings.outage.log(failure)
             await self._answer_outage()
             return True
-        if told := self._told():
-            await self._answer_error(told)
+        if news := self._told():
+            await self._answer_error(news)
         return False
 
     async def _answer_error(self, headers: Headers) -> None:

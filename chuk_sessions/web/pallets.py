@@ -1,0 +1,191 @@
+"""What Flask and Quart have in common: the types that a session can hold, and the names of their configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any, NoReturn
+
+from flask.json.tag import TaggedJSONSerializer
+from flask.sansio.app import App
+from flask.sessions import NullSession
+
+from chuk_sessions.provider_factory import factory_for_env
+from chuk_sessions.session_manager import SessionManager
+from chuk_sessions.web.cookies import Cookie
+from chuk_sessions.web.session import Session
+from chuk_sessions.web.snapshot import SCALARS
+from chuk_sessions.web.stored import StoredSession
+from chuk_sessions.web.transports import Transport
+
+__all__ = ["NoSession", "TaggedSession", "cookie_of", "manager_of"]
+
+PERMANENT = "_permanent"
+SECONDS_AN_HOUR = 3600
+
+serializer = TaggedJSONSerializer()
+
+
+class TaggedSession(Session):
+    """A session that can hold the types of Flask's own session too: tuples, bytes, ``datetime``, ``UUID``, ``Markup``.
+
+    ``permanent`` and ``new`` are as in Flask. ``modified`` may be set, which does nothing: changes are found.
+    """
+
+    __slots__ = ("_refreshes", "_stays")
+
+    def __init__(self, stored: StoredSession, data: dict[str, Any] | None = None, home: object = None) -> None:
+        super().__init__(stored, _untagged(data) if data else None, home)
+        self._refreshes = self._stays = False
+
+    def follow(self, config: Mapping[str, Any]) -> None:
+        """Take over what the configuration of the application says about permanent sessions."""
+        self._refreshes = bool(config["SESSION_REFRESH_EACH_REQUEST"])
+        self._stays = bool(config.get("SESSION_PERMANENT"))
+
+    @property
+    def permanent(self) -> bool:
+        """Whether the cookie outlives the browser and lives as long as the session."""
+        self._accessed = True
+        return self._is_permanent()
+
+    @permanent.setter
+    def permanent(self, value: bool) -> None:
+        self[PERMANENT] = bool(value)
+
+    @property
+    def new(self) -> bool:
+        """Whether this request came without a live session."""
+        return self.is_new
+
+    @property
+    def modified(self) -> bool:
+        """Whether the session differs from the stored data."""
+        return super().modified
+
+    @modified.setter
+    def modified(self, value: bool) -> None:
+        """Do nothing: changes are found by comparison."""
+
+    @property
+    def accessed(self) -> bool:
+        """Whether the application used the session. Flask and Quart set it for their ``session``."""
+        return self._accessed
+
+    @accessed.setter
+    def accessed(self, value: bool) -> None:
+        self._accessed = value
+
+    def _is_permanent(self) -> bool:
+        return bool(dict.get(self, PERMANENT, self._stays))
+
+    def _plain(self) -> dict[str, Any]:
+        return {key: _tagged(value) for key, value in dict.items(self)}
+
+    def _as_stored(self) -> dict[str, Any]:
+        return self._plain()
+
+    def _is_stored(self) -> bool:
+        if not self._accessed and self._stored.session_id is not None:
+            return not self._cleared
+        return not self._cleared and self._stored.holds(self._plain().items())
+
+    def _check(self) -> None:
+        """Raise MetadataError if the session differs from the stored data and cannot be stored."""
+        data = self._plain()
+        if self._accessed and self._stored.is_changed(data):
+            self._stored.check(data)
+
+    def _take(self, data: dict[str, Any]) -> None:
+        self._replace(_untagged(data))
+
+    def _transport(self, usual: Transport) -> Transport:
+        return _kept(usual) if isinstance(usual, Cookie) and self._is_permanent() else usual
+
+    def _is_rolling(self, usual: bool) -> bool:
+        return usual or (self._refreshes and self._is_permanent())
+
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        self._accessed = True
+        return dict, (dict(dict.items(self)),)
+
+
+class NoSession(NullSession):
+    """The session of a request whose path is excluded: it is empty, and refuses changes."""
+
+    def _refuse(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise RuntimeError("this path has no session: it is excluded, or has no manager")
+
+    __setitem__ = __delitem__ = clear = pop = popitem = update = setdefault = _refuse
+
+
+def cookie_of(app: App) -> Cookie:
+    """Make the cookie of ``SESSION_COOKIE_NAME``, ``_SECURE``, ``_SAMESITE`` and so on.
+
+    Raises ValueError for a cookie that browsers would refuse, and for ``SESSION_COOKIE_HTTPONLY=False``.
+    """
+    config = app.config
+    if not config["SESSION_COOKIE_HTTPONLY"]:
+        raise ValueError("SESSION_COOKIE_HTTPONLY is False: scripts must not read the id of a session")
+    same_site: Any = (config["SESSION_COOKIE_SAMESITE"] or "lax").lower()
+    return Cookie(
+        config["SESSION_COOKIE_NAME"],
+        secure=bool(config["SESSION_COOKIE_SECURE"]),
+        same_site=same_site,
+        path=config["SESSION_COOKIE_PATH"] or config["APPLICATION_ROOT"],
+        domain=config["SESSION_COOKIE_DOMAIN"] or None,
+        partitioned=bool(config.get("SESSION_COOKIE_PARTITIONED")),
+    )
+
+
+def manager_of(app: App, sandbox: str) -> SessionManager:
+    """Make the manager of ``PERMANENT_SESSION_LIFETIME``, ``SESSION_KEY_PREFIX`` and Flask-Session's ``SESSION_TYPE``.
+
+    Raises ValueError for another ``SESSION_TYPE`` than ``"redis"``, and what ``SessionManager`` raises.
+    """
+    config = app.config
+    hours = app.permanent_session_lifetime.total_seconds() / SECONDS_AN_HOUR
+    sandbox = config.get("SESSION_KEY_PREFIX", sandbox).rstrip(":")
+    factory = _factory_of(config)
+    return SessionManager(sandbox, factory, default_ttl_hours=hours, strict=True, opaque_ids=True)
+
+
+def _factory_of(config: Mapping[str, Any]) -> Any:
+    kind, server = config.get("SESSION_TYPE"), config.get("SESSION_REDIS")
+    if kind is None and server is None:
+        return factory_for_env()
+    if kind not in (None, "redis"):
+        raise ValueError(
+            f"SESSION_TYPE must be 'redis' or missing, got {kind!r}: pass a manager with the store you want"
+        )
+    if server is not None and not isinstance(server, str):
+        kind = type(server).__name__
+        raise ValueError(f"SESSION_REDIS must be a URL, such as redis://localhost:6379/0, and not a {kind}")
+    from chuk_sessions.providers import redis
+
+    return redis.factory(server)
+
+
+@lru_cache(maxsize=64)
+def _kept(cookie: Cookie) -> Cookie:
+    """Return the cookie of a permanent session."""
+    return replace(cookie, max_age="lifetime")
+
+
+def _tagged(value: Any) -> Any:
+    return value if type(value) in SCALARS else serializer.tag(value)
+
+
+def _untagged(value: Any) -> Any:
+    """Undo the tags of a value, item by item, as `TaggedJSONSerializer.loads` does with a text."""
+    if isinstance(value, dict):
+        return {key: _untag(each) for key, each in value.items()}
+    return [_untag(each) for each in value] if isinstance(value, list) else value
+
+
+def _untag(value: Any) -> Any:
+    if type(value) in SCALARS:
+        return value
+    found = _untagged(value)
+    return serializer.untag(found) if isinstance(found, dict) else found
