@@ -47,8 +47,8 @@ class Settings:
         self._warned = True
         logger.warning(
             "the session cookie is Secure and this request came over plain HTTP: behind a proxy, let the server believe"
-            " its X-Forwarded-Proto (uvicorn: --proxy-headers --forwarded-allow-ips); in development without TLS, pass"
-            " Cookie(secure=False)"
+            " its X-Forwarded-Proto (uvicorn: --proxy-headers --forwarded-allow-ips; Flask: werkzeug's ProxyFix); in"
+            " development without TLS, use a cookie that is not secure"
         )
 
 

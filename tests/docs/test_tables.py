@@ -19,7 +19,7 @@ from chuk_sessions.providers import memory
 from tests.support.pages import REPOSITORY, page
 
 VARIABLE = re.compile(r"(?:SESSION|CHUK|REDIS)_[A-Z_]+")
-QUART = REPOSITORY / "chuk_sessions" / "web" / "quart.py"
+ADAPTERS = {REPOSITORY / "chuk_sessions" / "web" / f"{name}.py" for name in ("flask", "pallets", "quart")}
 LOGGER = re.compile(r"\bgetLogger\(([^()]+)\)")
 SETTINGS = page("docs/guide/configuration.md").table("Configuration")
 ERRORS = page("docs/guide/errors.md").table("Errors")
@@ -36,15 +36,16 @@ def settings_in(paths: Iterable[Path]) -> set[str]:
 
 
 def test_configuration_table_lists_what_the_code_reads() -> None:
-    """And nothing else. The adapter of Quart goes by the settings of Quart."""
-    assert {row[0] for row in SETTINGS} == settings_in(set((REPOSITORY / "chuk_sessions").rglob("*.py")) - {QUART})
+    """And nothing else. The adapters of Flask and Quart go by the settings of Flask and Quart."""
+    assert {row[0] for row in SETTINGS} == settings_in(set((REPOSITORY / "chuk_sessions").rglob("*.py")) - ADAPTERS)
 
 
-def test_the_page_of_quart_lists_the_settings_of_quart_that_are_read() -> None:
+@pytest.mark.parametrize("name", ["flask", "quart"])
+def test_the_page_of_a_framework_lists_its_settings_that_are_read(name: str) -> None:
     """Those of the cookie by the ends of their names."""
-    cells = " ".join(row[0] for row in page("docs/guide/quart.md").table("The configuration"))
+    cells = " ".join(row[0] for row in page(f"docs/guide/{name}.md").table("The configuration"))
     names = [f"SESSION_COOKIE{name}" if name.startswith("_") else name for name in re.findall(r"\b[A-Z_]{5,}\b", cells)]
-    assert {name for name in names if VARIABLE.fullmatch(name)} == settings_in([QUART])
+    assert {name for name in names if VARIABLE.fullmatch(name)} == settings_in(ADAPTERS)
 
 
 def test_the_table_of_logs_lists_every_logger() -> None:

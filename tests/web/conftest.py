@@ -9,7 +9,7 @@ import pytest
 
 from chuk_sessions import SessionManager
 from chuk_sessions.providers import memory, redis
-from chuk_sessions.web import SessionMiddleware
+from chuk_sessions.web import SessionMiddleware, loop_thread
 from tests.support.asgi import Browser, Endpoint, application
 from tests.support.log_threads import log_threads_ended
 
@@ -21,6 +21,13 @@ def no_log_threads() -> Iterator[None]:
     """Litestar and Quart begin one for each application."""
     with log_threads_ended():
         yield
+
+
+@pytest.fixture
+def loop_thread_ended() -> Iterator[None]:
+    """A test of blocking calls has a thread of its own, whose connections are closed at the end."""
+    yield
+    loop_thread._close_at_exit()
 
 
 @pytest.fixture(params=ON_STORES)

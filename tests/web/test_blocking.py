@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,6 +24,8 @@ from chuk_sessions.web import loop_thread
 from chuk_sessions.web.blocking import SyncSessionManager, call_timeout, check_threads, run, run_for
 from tests.support.failing_provider import failing_factory
 from tests.web.conftest import on_memory
+
+pytestmark = pytest.mark.usefixtures("loop_thread_ended")
 
 ROOT = Path(__file__).parents[2]
 OTHER_NAMES = {"aclose": "close", "__aenter__": "__enter__", "__aexit__": "__exit__"}
@@ -326,10 +328,3 @@ from chuk_sessions.web.blocking import SyncSessionManager
 sessions = SyncSessionManager(SessionManager("shop", redis.factory(sys.argv[1]), strict=True))
 """
     assert run_program(begin + PROGRAMS[name], redis_url) == "0\n"
-
-
-@pytest.fixture(autouse=True)
-def loop_is_ended() -> Iterator[None]:
-    """Each test has a thread of its own, whose connections are closed at the end."""
-    yield
-    loop_thread._close_at_exit()

@@ -183,7 +183,7 @@ import chuk_sessions
 assert not [name for name in sys.modules if name.startswith("chuk_sessions.web")]
 import chuk_sessions.web, chuk_sessions.web.testing
 found = {name.partition(".")[0] for name in sys.modules}
-assert not found & {"starlette", "fastapi", "httpx", "litestar", "quart", "aiohttp"}, found
+assert not found & {"starlette", "fastapi", "httpx", "litestar", "quart", "flask", "aiohttp"}, found
 assert not [name for name in sys.modules if "redis" in name]
 """
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=60)
