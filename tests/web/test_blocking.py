@@ -224,7 +224,7 @@ def test_how_long_a_call_waits() -> None:
 
 @pytest.mark.parametrize("option", [{}, {"enable-threads": None}, {"threads": b"0"}])
 def test_uwsgi_without_threads(monkeypatch: pytest.MonkeyPatch, option: dict[str, Any]) -> None:
-    """Is told at the start; `test_servers` has a real one."""
+    """Is told at the start; `test_servers` starts a real one."""
     monkeypatch.setitem(sys.modules, "uwsgi", SimpleNamespace(opt=option))
     with pytest.raises(RuntimeError, match="--enable-threads"):
         SyncSessionManager(on_memory())
