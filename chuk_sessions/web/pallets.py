@@ -33,16 +33,18 @@ class TaggedSession(Session):
     ``permanent`` and ``new`` are as in Flask. ``modified`` may be set, which does nothing: changes are found.
     """
 
-    __slots__ = ("_refreshes", "_stays")
+    __slots__ = ("_refreshes", "_stayed", "_stays", "_was_modified")
 
     def __init__(self, stored: StoredSession, data: dict[str, Any] | None = None, home: object = None) -> None:
         super().__init__(stored, _untagged(data) if data else None, home)
-        self._refreshes = self._stays = False
+        self._refreshes = self._stays = self._was_modified = False
+        self._stayed = self._is_permanent()
 
     def follow(self, config: Mapping[str, Any]) -> None:
         """Take over what the configuration of the application says about permanent sessions."""
         self._refreshes = bool(config["SESSION_REFRESH_EACH_REQUEST"])
         self._stays = bool(config.get("SESSION_PERMANENT"))
+        self._stayed = self._is_permanent()
 
     @property
     def permanent(self) -> bool:
@@ -61,8 +63,8 @@ class TaggedSession(Session):
 
     @property
     def modified(self) -> bool:
-        """Whether the session differs from the stored data."""
-        return super().modified
+        """Whether the session differs from the data that was read, whether it was stored meanwhile or not."""
+        return self._was_modified or super().modified
 
     @modified.setter
     def modified(self, value: bool) -> None:
@@ -90,6 +92,15 @@ class TaggedSession(Session):
         if not self._accessed and self._stored.session_id is not None:
             return not self._cleared
         return not self._cleared and self._stored.holds(self._plain().items())
+
+    async def _commit(self) -> None:
+        """Write the changes. If the session is permanent now and was not, or the reverse, its cookie must change."""
+        self._was_modified = self.modified
+        await super()._commit()
+        if self._is_permanent() != self._stayed:
+            self._stayed = not self._stayed
+            if not self._stored.closed:
+                await self._stored.issue_again()
 
     def _check(self) -> None:
         """Raise MetadataError if the session differs from the stored data and cannot be stored."""

@@ -162,20 +162,26 @@ class StoredSession:
         return False
 
     async def prolong(self, *, again: bool) -> None:
-        """Give a session that was found its whole lifetime again. With ``again`` the client gets its id once more.
-
-        The client does not get the id if the session has another one by now. Another response has brought that id to
-        the client, and the client must keep it.
-        """
+        """Give a session that was found its whole lifetime again. With ``again`` the client gets its id once more."""
         if self.session_id is None or self.is_new or self.gone:
             return
         if await self._manager.set_session_ttl(self.session_id, self._manager.default_ttl_hours):
             self.expires_at = iso_timestamp(time.time() + self._manager.default_ttl_hours * SECONDS_AN_HOUR)
-            if again and not self.issued:
-                info = await self._manager.get_session_info(self.session_id)
-                self.issued = info is not None and info["session_id"] == self.session_id
+            if again:
+                await self.issue_again()
         else:
             self.gone = True
+
+    async def issue_again(self) -> None:
+        """See to it that the client gets the id, as its cookie must change.
+
+        The client does not get the id if the session has another one by now. Another response has brought that id to
+        the client, and the client must keep it.
+        """
+        if self.session_id is None or self.gone or self.issued:
+            return
+        info = await self._manager.get_session_info(self.session_id)
+        self.issued = info is not None and info["session_id"] == self.session_id
 
     async def renew(self, data: dict[str, Any], grace_seconds: float = 0, user_id: str | None = None) -> bool:
         """Give the session a new id and write ``data``. Return False if the store does not find the session."""

@@ -402,7 +402,8 @@ def test_health_checks(redis_url: str, wire: Wire) -> None:
     client.get("/")
     client.get("/", headers={"Cookie": "__Host-session=malformed"})
     assert wire.commands == []
-    client.post("/put/a")
+    for _ in range(2):  # the server knows the scripts by then
+        client.post("/put/a")
     for method, path, commands in (("GET", "/", 1), ("GET", "/health", 1), ("POST", "/put/a", 2)):
         wire.clear()
         client.open(path, method=method)
@@ -712,3 +713,27 @@ def test_the_example(web_manager: SessionManager) -> None:
     assert [each["this"] for each in two.get("/sessions").get_json()] == [False, True]
     assert two.post("/logout/everywhere").get_json() == {"ended": 2}
     assert one.get("/sessions").status_code == 401
+
+
+@pytest.mark.parametrize("first", [0, 1], ids=["browser", "permanent"])
+def test_a_session_that_becomes_permanent_or_ceases_to_be(web_manager: SessionManager, first: int) -> None:
+    """The browser gets the cookie anew in both cases, and only then."""
+    client = app_of(web_manager, SECURE | {"SESSION_REFRESH_EACH_REQUEST": False}).test_client()
+    for stays in (first, 1 - first):
+        assert ("Max-Age" in client.post(f"/stay/{stays}").headers["set-cookie"]) == bool(stays)
+        assert "set-cookie" not in client.post(f"/stay/{stays}").headers
+
+
+def test_a_session_stays_modified(manager: SessionManager) -> None:
+    """To the end of its request, for functions that run late."""
+    app = app_of(manager)
+    found = []
+
+    @app.teardown_request
+    def look(error: BaseException | None) -> None:
+        found.append(session.modified)
+
+    client = app.test_client()
+    for path, modified in (("/put/a", True), ("/logout", True), ("/expires", False)):
+        client.open(path, method="GET" if path == "/expires" else "POST")
+        assert found.pop() == modified
