@@ -10,6 +10,7 @@ import platform
 import shutil
 import sys
 from pathlib import Path
+from tempfile import gettempdir
 
 import nox
 
@@ -147,23 +148,31 @@ def browser(session: nox.Session) -> None:
     session.run("python", "-m", "pytest", "--redis", "tests/browser", *session.posargs)
 
 
-@nox.session
-def judges(session: nox.Session) -> None:
-    """Starlette's own tests of its session middleware, from its sdist, with ours in its place. Some seconds."""
-    session.install("-e", ".", "starlette", "httpx2", "itsdangerous", "pytest", "trio")
-    ask = "from importlib.metadata import version; print(version('starlette'))"
+def judge(session: nox.Session, project: str, plugin: str, *tests: str) -> None:
+    """Run tests from the sdist of the installed version of a project, with a plugin of tests/judges."""
+    ask = f"from importlib.metadata import version; print(version('{project}'))"
     version = str(session.run("python", "-c", ask, silent=True)).strip()
     folder = Path(session.create_tmp()).resolve()
-    archive, tree = folder / f"starlette-{version}.tar.gz", folder / f"starlette-{version}"
+    archive, tree = folder / f"{project}-{version}.tar.gz", folder / f"{project}-{version}"
     if not archive.exists():
-        download = ["pip", "download", "-q", "--no-deps", "--no-binary", "starlette", "-d", str(folder)]
-        session.run("python", "-m", *download, f"starlette=={version}")
+        download = ["pip", "download", "-q", "--no-deps", "--no-binary", project, "-d", str(folder)]
+        session.run("python", "-m", *download, f"{project}=={version}")
     shutil.unpack_archive(archive, folder)
-    plugin = Path("tests", "judges").resolve()
+    plugins = Path("tests", "judges").resolve()
+    variables = {"PYTHONPATH": str(plugins), "TMPDIR": gettempdir()}  # not in the environment: Flask would see that
     with session.chdir(tree):
-        options = ["-p", "starlette_sessions", "-p", "no:cacheprovider", "-rs", "-c", os.devnull, "--rootdir", "."]
-        run = ["pytest", *options, "tests/middleware/test_session.py", *session.posargs]
-        session.run("python", "-m", *run, env={"PYTHONPATH": str(plugin)})
+        options = ["-p", plugin, "-p", "no:cacheprovider", "-rs", "-c", os.devnull, "--rootdir", "."]
+        session.run("python", "-m", "pytest", *options, *tests, *session.posargs, env=variables)
+
+
+@nox.session
+def judges(session: nox.Session) -> None:
+    """Starlette's own tests of its session middleware and all of Flask's, from their sdists, with our sessions."""
+    # Flask's tests of its commands import a name that pytest 9 does not have.
+    session.install("-e", ".", "starlette", "httpx2", "itsdangerous", "pytest>=8.4,<9", "trio")
+    session.install("flask[async,dotenv]>=3.1", "greenlet")
+    judge(session, "starlette", "starlette_sessions", "tests/middleware/test_session.py")
+    judge(session, "flask", "flask_sessions", "tests")
 
 
 def python_beside(session: nox.Session, folder: Path) -> Path:
