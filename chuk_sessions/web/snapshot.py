@@ -8,6 +8,7 @@ its JSON.
 from __future__ import annotations
 
 from collections.abc import ItemsView
+from contextlib import suppress
 from typing import Any
 
 from orjson import dumps
@@ -15,7 +16,7 @@ from orjson import dumps
 from chuk_sessions.codec import ANY_DEPTH, FAITHFUL, REFUSALS, encode_fields, encode_value, text_key
 from chuk_sessions.exceptions import MetadataError
 
-__all__ = ["Saved", "are_same", "changes", "check_size", "freeze", "freeze_all"]
+__all__ = ["Saved", "are_same", "changes", "check_size", "freeze", "freeze_all", "frozen"]
 
 Saved = dict[str, Any]
 
@@ -43,6 +44,18 @@ def _json(value: Any) -> bytes:
 def freeze_all(data: dict[str, Any]) -> Saved:
     """Freeze each value of the data that was read from a store."""
     return {key: value if type(value) in SCALARS else _json(value) for key, value in data.items()}
+
+
+def frozen(data: dict[str, Any]) -> Saved:
+    """Freeze each value that is about to be stored: another task may change a list in them meanwhile.
+
+    A value that cannot be stored is left out, because the store will raise the error.
+    """
+    saved: Saved = {}
+    for key, value in data.items():
+        with suppress(*REFUSALS):
+            saved[key] = freeze(value)
+    return saved
 
 
 def are_same(saved: Saved, items: ItemsView[Any, Any]) -> bool:

@@ -14,16 +14,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import ItemsView, Sequence
-from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
 from chuk_sessions.arguments import check_count, check_user
-from chuk_sessions.codec import REFUSALS
 from chuk_sessions.exceptions import MetadataError, SessionTakenError
 from chuk_sessions.models import iso_timestamp
 from chuk_sessions.session_manager import SessionManager
-from chuk_sessions.web.snapshot import Saved, are_same, changes, check_size, freeze, freeze_all
+from chuk_sessions.web.snapshot import Saved, are_same, changes, check_size, freeze_all, frozen
 
 __all__ = ["StoredSession"]
 
@@ -140,21 +138,21 @@ class StoredSession:
 
     async def _create(self, data: dict[str, Any], user_id: str | None = None) -> None:
         check_size(data, self._max_bytes)
-        frozen = _frozen(data)
+        saved = frozen(data)
         self.session_id = await self._manager.allocate_session(user_id=user_id, custom_metadata=data)
         now = time.time()
         self.user_id, self.created_at = user_id, iso_timestamp(now)
         self.expires_at = iso_timestamp(now + self._manager.default_ttl_hours * SECONDS_AN_HOUR)
-        self.issued, self.gone, self._saved = True, False, frozen
+        self.issued, self.gone, self._saved = True, False, saved
 
     async def _write(self, data: dict[str, Any], changed: dict[str, Any], removed: Sequence[str]) -> bool:
         assert self.session_id is not None
         if changed:
             check_size(data, self._max_bytes)
         options: dict[str, Any] = {"remove": removed} if removed else {}
-        frozen = _frozen(changed)
+        saved = frozen(changed)
         if await self._manager.update_session_metadata(self.session_id, changed, **options):
-            self._saved.update(frozen)
+            self._saved.update(saved)
             for key in removed:
                 del self._saved[key]
             return True
@@ -192,7 +190,7 @@ class StoredSession:
             check_size(data, self._max_bytes)
         if removed:
             await self._write(data, {}, removed)
-        frozen = _frozen(changed)
+        saved = frozen(changed)
         new_id = await self._manager.renew_session(
             self.session_id, grace_seconds, user_id=user_id, custom_metadata=changed or None
         )
@@ -201,7 +199,7 @@ class StoredSession:
             return False
         self.session_id, self.issued = new_id, True
         self.user_id = self.user_id if user_id is None else user_id
-        self._saved.update(frozen)
+        self._saved.update(saved)
         return True
 
     async def log_in(self, data: dict[str, Any], user_id: str, more: dict[str, Any]) -> dict[str, Any]:
@@ -274,18 +272,6 @@ class StoredSession:
         data = self.found(info)
         self.is_new = is_new
         return data
-
-
-def _frozen(data: dict[str, Any]) -> Saved:
-    """Freeze the values now: another task may change a list in them while the command is on its way to the store.
-
-    A value that cannot be stored is left out, because the store will raise the error.
-    """
-    frozen: Saved = {}
-    for key, value in data.items():
-        with suppress(*REFUSALS):
-            frozen[key] = freeze(value)
-    return frozen
 
 
 def _sum(key: str, value: Any, amount: int) -> int:
