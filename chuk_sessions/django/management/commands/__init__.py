@@ -1,0 +1,1 @@
+"""The management commands of ``chuk_sessions.django``."""
