@@ -22,7 +22,7 @@ from chuk_sessions.exceptions import ProviderError
 from chuk_sessions.providers import memory, redis
 from chuk_sessions.redis_client.url import parse_url
 from chuk_sessions.session_manager import SessionManager
-from chuk_sessions.web.blocking import call_timeout
+from chuk_sessions.web.blocking import call_timeout, check_threads
 
 __all__ = ["Home", "get_manager", "home"]
 
@@ -54,11 +54,13 @@ _home: Home | None = None
 def home() -> Home:
     """Return the home of the sessions, which is made when it is first asked for.
 
-    Raises ImproperlyConfigured, which names the key of the setting, for a setting that cannot be used.
+    Raises ImproperlyConfigured, which names the key of the setting, for a setting that cannot be used. Raises
+    RuntimeError where no thread can run, as in uWSGI without threads.
     """
     global _home
     found = _home
     if found is None:
+        check_threads()
         manager = _manager_of(getattr(settings, NAME, None) or {})
         found = _home = Home(manager, MOST_CALLS * call_timeout(manager))
     return found

@@ -53,14 +53,12 @@ def sessions_of(user: Any) -> list[UserSession]:
     Raises:
         StorageError: The storage failed.
     """
-    return run(asessions_of(user))
+    return run(_list(_id_of(user)))
 
 
 async def asessions_of(user: Any) -> list[UserSession]:
     """List the live sessions of a user as ``sessions_of`` does."""
-    found = await get_manager().list_user_sessions(_id_of(user))
-    reader = _engine()()
-    return [_session(info, reader) for info in found]
+    return await _list(_id_of(user))
 
 
 def end_sessions(user: Any, keep: Any = None) -> int:
@@ -77,7 +75,7 @@ def end_sessions(user: Any, keep: Any = None) -> int:
         TypeError: ``keep`` is something else; no session was ended.
         StorageError: The storage failed. Some sessions may have ended: call again.
     """
-    return run(aend_sessions(user, keep))
+    return run(get_manager().delete_user_sessions(_id_of(user), _keys(keep)))
 
 
 async def aend_sessions(user: Any, keep: Any = None) -> int:
@@ -85,8 +83,14 @@ async def aend_sessions(user: Any, keep: Any = None) -> int:
     return await get_manager().delete_user_sessions(_id_of(user), _keys(keep))
 
 
+async def _list(user_id: str) -> list[UserSession]:
+    found = await get_manager().list_user_sessions(user_id)
+    reader = _engine()()
+    return [_session(info, reader) for info in found]
+
+
 def _id_of(user: Any) -> str:
-    """Return the text under which a login keeps the user."""
+    """Return the text under which a login keeps the user, who may be lazy: Django reads the database then."""
     meta = getattr(user, "_meta", None)
     return str(user) if meta is None else str(meta.pk.value_to_string(user))
 

@@ -17,7 +17,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "tests.django.views.needs_session",
 ]
-APPS = ["admin", "auth", "contenttypes", "messages"]
+APPS = ["admin", "auth", "contenttypes", "messages", "sessions"]
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
@@ -62,6 +62,13 @@ def fill() -> None:
     call_command("migrate", run_syncdb=True, verbosity=0)
     User.objects.create_superuser("alice", password=PASSWORD)
     User.objects.create_user("bob", password=PASSWORD)
+
+
+def user(name: str) -> Any:
+    """One of the users. Models can be imported only when Django is set up."""
+    from django.contrib.auth.models import User
+
+    return User.objects.get(username=name)
 
 
 class Meeting:
