@@ -56,6 +56,11 @@ def put_slowly(request: HttpRequest, name: str) -> HttpResponse:
     return HttpResponse("x")
 
 
+def add(request: HttpRequest, name: str) -> HttpResponse:
+    request.session["names"] = [*request.session.get("names", []), name]
+    return JsonResponse({"names": request.session["names"]})
+
+
 def drop(request: HttpRequest, name: str) -> HttpResponse:
     del request.session[name]
     return HttpResponse("x")
@@ -128,6 +133,12 @@ async def aput_in_place(request: HttpRequest, name: str, value: str) -> HttpResp
     return HttpResponse("x")
 
 
+async def aadd(request: HttpRequest, name: str) -> HttpResponse:
+    session: Any = request.session
+    await session.aset("names", [*await session.aget("names", []), name])
+    return JsonResponse({"names": await session.aget("names")})
+
+
 async def alog_out(request: HttpRequest) -> HttpResponse:
     session: Any = request.session
     await session.aflush()
@@ -140,6 +151,7 @@ urlpatterns = [
     path("put/<name>/<value>", put),
     path("put-together/<name>", put_together),
     path("put-slowly/<name>", put_slowly),
+    path("add/<name>", add),
     path("drop/<name>", drop),
     path("expire/<seconds>", expire),
     path("login/<name>", log_in),
@@ -154,6 +166,7 @@ urlpatterns = [
     path("async/read", aread),
     path("async/put/<name>/<value>", aput),
     path("async/put-in-place/<name>/<value>", aput_in_place),
+    path("async/add/<name>", aadd),
     path("async/logout", alog_out),
     path("admin/", admin.site.urls),
 ]

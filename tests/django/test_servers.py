@@ -1,0 +1,77 @@
+"""Real servers, synchronous and asynchronous: right data for each browser, and an end without a hang."""
+
+from __future__ import annotations
+
+import http.client
+import importlib.util
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("django", reason="Django is not installed")
+
+ROOT = Path(__file__).parents[2]
+BROWSERS, REQUESTS = 10, 20
+COMMANDS = {
+    "gunicorn": ["--preload", "--workers", "2", "--threads", "4", "--bind", "fd://FD", "tests.django.program:wsgi"],
+    "uvicorn": ["--lifespan", "off", "--no-access-log", "--fd", "FD", "tests.django.program:asgi"],
+}
+VIEWS = {"gunicorn": ("",), "uvicorn": ("", "/async")}
+
+
+@contextmanager
+def serving(command: list[str], url: str) -> Iterator[int]:
+    """Start a server on a socket that listens already. Give its port; end the server, and look how it ended."""
+    with socket.create_server(("127.0.0.1", 0), backlog=100) as listener:
+        fd = listener.fileno()
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "CHUK_TEST_URL": url}
+        program = [sys.executable, "-m", *(part.replace("FD", str(fd)) for part in command)]
+        pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        process = subprocess.Popen(program, cwd=ROOT, env=environment, pass_fds=[fd], **pipes)
+        try:
+            yield listener.getsockname()[1]
+            process.send_signal(signal.SIGTERM)
+            output = process.communicate(timeout=20)[0]
+        except BaseException:
+            process.kill()
+            print(process.communicate()[0])
+            raise
+        assert process.returncode in (0, -signal.SIGTERM), output
+        assert "Traceback" not in output
+        assert "SIGKILL" not in output
+
+
+def visit(port: int, browser: int, prefix: str) -> None:
+    """Make the requests of one browser, and look at each answer."""
+    cookie, names = "", []
+    for n in range(REQUESTS):
+        names.append(f"b{browser}-{n}")
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        connection.request("GET", f"{prefix}/add/{names[-1]}", headers={"Cookie": cookie} if cookie else {})
+        answer = connection.getresponse()
+        text = answer.read()
+        connection.close()
+        assert answer.status == 200, text
+        assert json.loads(text)["names"] == names
+        cookie = answer.headers["set-cookie"].partition(";")[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("server", COMMANDS)
+def test_requests(redis_url: str, server: str) -> None:
+    """Two hundred of ten browsers; the sessions were used before the workers were forked."""
+    if importlib.util.find_spec(server) is None:
+        pytest.skip(f"{server} is not installed")
+    views = VIEWS[server]
+    with serving([server, *COMMANDS[server]], redis_url) as port, ThreadPoolExecutor(BROWSERS) as pool:
+        list(pool.map(lambda browser: visit(port, browser, views[browser % len(views)]), range(BROWSERS)))
