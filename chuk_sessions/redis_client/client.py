@@ -9,7 +9,7 @@ import weakref
 from asyncio import get_running_loop
 from collections.abc import AsyncGenerator
 from contextlib import suppress
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from chuk_sessions.redis_client.cluster import Cluster
 from chuk_sessions.redis_client.commands import Argument, Packed, Replay, Reply, Waiter, pack
@@ -24,11 +24,16 @@ from chuk_sessions.redis_client.tls import insecure_from_env
 from chuk_sessions.redis_client.url import Url, parse_url, url_text
 from chuk_sessions.redis_client.watchdog import Watchdog
 
+if TYPE_CHECKING:
+    from chuk_sessions.redis_client.tracking import Tracking
+
 __all__ = ["Call", "Client", "Deployment", "step"]
 
 NOW = ("in_flight", "bytes_in_flight", "waiting")
 SO_FAR = ("reconnects", "timeouts", "redirects", "written", "writes", "scripts", "script_keys")
 UNDER_WAY = ("in_flight", "waiting")
+NEAR_NOW = ("entries", "bytes")  # of a near cache
+NEAR_SO_FAR = ("hits", "misses", "lapsed", "invalidations", "poisoned", "evictions", "flushes", "fences")
 
 
 class Deployment(Protocol):
@@ -98,6 +103,7 @@ class Client:
         self._insecure = insecure_from_env() if insecure is None else insecure
         self._config: RedisConfig | None = None
         self._past = dict.fromkeys(SO_FAR, 0)  # the numbers of loops that are gone
+        self._near_past: dict[str, int] | None = None  # the same of their near caches, once there is one
         _clients.add(self)
 
     def __repr__(self) -> str:
@@ -170,6 +176,11 @@ class Client:
             return self._open(loop)
 
     @property
+    def is_cluster(self) -> bool:
+        """Whether the URL leads to a cluster. Raises ProviderError if the URL cannot be used."""
+        return self._parsed().cluster
+
+    @property
     def timeout(self) -> float:
         """Seconds that a command may take. Raises ProviderError if the URL cannot be used."""
         return self._parsed().timeout
@@ -179,7 +190,8 @@ class Client:
 
         Current numbers: commands ``in_flight`` (written and not answered), their ``bytes_in_flight``, commands
         ``waiting`` to be written. Numbers since the start: ``mean_batch`` (commands per write), ``keys_per_script``
-        (validations, and sessions opened, per script), ``reconnects``, ``timeouts`` and ``redirects``.
+        (validations, and sessions opened, per script), ``reconnects``, ``timeouts`` and ``redirects``. With a near
+        cache also its numbers, see docs/operate/near-cache.md.
         """
         numbers: dict[str, float] = {name: self._past.get(name, 0) for name in (*NOW, *SO_FAR)}
         for loop, deployment in list(self._opened.items()):
@@ -188,7 +200,29 @@ class Client:
         written, writes = numbers.pop("written"), numbers.pop("writes")
         scripts, keys = numbers.pop("scripts"), numbers.pop("script_keys")
         means = {"mean_batch": (written, writes), "keys_per_script": (keys, scripts)}
-        return {**numbers, **{name: round(sum_ / of, 2) if of else 0.0 for name, (sum_, of) in means.items()}}
+        numbers |= {name: round(sum_ / of, 2) if of else 0.0 for name, (sum_, of) in means.items()}
+        return numbers if self._near_past is None else numbers | self._near_numbers(self._near_past)
+
+    def count_near(self) -> None:
+        """Count near caches from now on: ``stats`` has their numbers."""
+        if self._near_past is None:
+            self._near_past = dict.fromkeys(NEAR_SO_FAR, 0)
+
+    def trackings(self) -> list[Tracking]:
+        """Return the near caches, one of each open event loop that has one."""
+        opened = [deployment for loop, deployment in list(self._opened.items()) if not loop.is_closed()]
+        return [each for each in map(_tracking_of, opened) if each is not None]
+
+    def _near_numbers(self, past: dict[str, int]) -> dict[str, float]:
+        trackings = self.trackings()
+        numbers: dict[str, float] = {"near_state": min((each.rank for each in trackings), default=1)}
+        for name in NEAR_NOW:
+            numbers[f"near_{name}"] = sum(each.number(name) for each in trackings)
+        closed = [_tracking_of(deployment) for loop, deployment in list(self._opened.items()) if loop.is_closed()]
+        for name in NEAR_SO_FAR:
+            counted = sum(each.number(name) for each in (*trackings, *closed) if each is not None)
+            numbers[f"near_{name}"] = past[name] + counted
+        return numbers
 
     def _open(self, loop: asyncio.AbstractEventLoop) -> Deployment:
         config = self._parsed()
@@ -212,6 +246,15 @@ class Client:
         deployment = self._opened.pop(loop, None)
         for name in SO_FAR if deployment is not None else ():
             self._past[name] += getattr(deployment, name)
+        tracking = None if deployment is None else _tracking_of(deployment)
+        for name in NEAR_SO_FAR if tracking is not None else ():
+            self._near_past = self._near_past or dict.fromkeys(NEAR_SO_FAR, 0)
+            self._near_past[name] += tracking.number(name) if tracking is not None else 0
+
+
+def _tracking_of(deployment: Deployment) -> Tracking | None:
+    """Return the near cache of a server; None if it has none."""
+    return getattr(deployment, "tracking", None)
 
 
 def _make(config: RedisConfig, loop: asyncio.AbstractEventLoop, watchdog: Watchdog) -> Deployment:

@@ -14,7 +14,6 @@ from typing import Any, Protocol, cast
 import hiredis
 
 __all__ = [
-    "ASKING_ITSELF",
     "BESIDE_A_VALUE",
     "LARGE",
     "MANY",
@@ -24,6 +23,7 @@ __all__ = [
     "Command",
     "Large",
     "Packed",
+    "Preceded",
     "Replay",
     "Reply",
     "Waiter",
@@ -84,8 +84,22 @@ class Large:
         return self.packed
 
 
-class Asking:
-    """Makes the bytes of ASKING and a command, for one write: ASKING holds for the next command only."""
+class Preceded:
+    """Makes the bytes of a pair of commands, which no other command may come between: they leave in one write.
+
+    ``before`` is the first of the pair. Its own waiter gets its reply.
+    """
+
+    __slots__ = ()
+    before: Command
+
+    def __call__(self) -> bytes:
+        """Return the bytes of both."""
+        raise NotImplementedError
+
+
+class Asking(Preceded):
+    """Makes the bytes of ASKING and a command: ASKING holds for the next command only."""
 
     __slots__ = ("packed",)
 
@@ -106,7 +120,7 @@ class _Nobody:
     set_result = set_exception = lambda self, outcome: None
 
 
-ASKING_ITSELF: Command = (_Nobody(), b"", 0, Replay.NEVER, NO_SLOT)
+Asking.before = (_Nobody(), b"", 0, Replay.NEVER, NO_SLOT)
 
 
 def clear_given_up(commands: deque[Command]) -> int:

@@ -32,12 +32,11 @@ import hiredis
 from chuk_sessions.exceptions import ServerError
 from chuk_sessions.redis_client.backlog import WORTH_A_LOOK, backlog
 from chuk_sessions.redis_client.commands import (
-    ASKING_ITSELF,
     MANY,
     NO_SLOT,
     Argument,
-    Asking,
     Command,
+    Preceded,
     Replay,
     Reply,
     clear_given_up,
@@ -59,6 +58,10 @@ READ_SIZE = 1 << 16  # bytes; one buffer for all reads, because asyncio would al
 MAX_WRITE = 1 << 20  # bytes; to join more at once would hold up the loop
 
 
+def _ignore(push: list[Reply]) -> None:
+    """Do nothing: a server sends pushes only to a connection that asked for them."""
+
+
 class Connection(asyncio.BufferedProtocol):
     """A pipelined connection. At its end ``on_lost`` gets the connection, the written commands and the others.
 
@@ -77,6 +80,7 @@ class Connection(asyncio.BufferedProtocol):
         self._on_lost = on_lost
         self._max_in_flight = max_in_flight
         self.on_error = settle_with_error
+        self.on_push: Callable[[list[Reply]], object] = _ignore  # gets the pushes of RESP3
         self.divert: Callable[[Command], None] | None = None  # takes the large commands
         self._reader = hiredis.Reader(replyError=server_error, notEnoughData=INCOMPLETE)
         self._transport: asyncio.Transport | None = None
@@ -193,6 +197,7 @@ class Connection(asyncio.BufferedProtocol):
             self._reader.feed(cast(bytes, self._buffer), 0, nbytes)  # any buffer will do; the stub says bytes
             while (reply := gets()) is not INCOMPLETE:
                 if isinstance(reply, hiredis.PushNotification):
+                    self.on_push(reply)
                     continue
                 if not sent:  # a server that has too many clients says so before the first command
                     self.abort(str(reply) if isinstance(reply, ServerError) else NO_REPLY)
@@ -278,8 +283,8 @@ class Connection(asyncio.BufferedProtocol):
                     if self.divert is not None and is_large(packed):
                         large.append(command)
                         continue
-                    if isinstance(packed, Asking):
-                        commands.append(ASKING_ITSELF)
+                    if isinstance(packed, Preceded):
+                        commands.append(packed.before)
                         free -= 1
                     packed = packed()
                 commands.append(command)

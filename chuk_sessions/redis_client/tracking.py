@@ -1,0 +1,469 @@
+"""Replies kept in this process while the server promises to tell of every change: the near cache of one event loop.
+
+The server tracks which keys a connection has read (https://redis.io/docs/latest/develop/reference/client-side-caching/)
+and pushes the names of those that change. Pushes and replies come in one ordered stream. So a reply to a question that
+was *written* at some time proves that every change before that time has been heard of. That time is the **lease**: an
+entry is served only while the lease is younger than the bound of its caller. Pushes make the cache quick to forget; the
+lease alone makes it right when pushes do not come: a connection that leads nowhere, a server or an event loop that
+stood still.
+
+States of the connection, with the events that lead on:
+
+======== ============================================================ ==================================================
+state    what it means                                                leads to
+======== ============================================================ ==================================================
+AWAY     there is no connection                                       NEW, when there is one
+NEW      nobody has asked for an entry yet                            ARMING, at the first lookup
+ARMING   HELLO 3 and CLIENT TRACKING are on their way                 ON; REFUSED
+ON       the server tracks; served while the lease is young           REFUSED, if a fence or CLIENT CACHING disagrees
+REFUSED  the server or a proxy does not track, or is no master        ARMING, at a lookup ``PAUSE`` seconds later
+======== ============================================================ ==================================================
+
+From every state the end of the connection leads to AWAY. On the way to AWAY or REFUSED all entries are dropped and no
+read that is under way is stored. A *fence* is TIME and HELLO in one write. HELLO must tell of the same connection,
+protocol 3 and a master: otherwise another server answers now, or this one has forgotten what it tracked.
+
+States of a key: absent; pending, while a cacheable read is under way; kept. A pending read that is *poisoned* goes to
+its caller and is not stored.
+
+============================================ ============================= =============================================
+event                                        pending                       kept
+============================================ ============================= =============================================
+its reply, CLIENT CACHING said OK            kept                          (a second read is not cacheable)
+its reply, CLIENT CACHING refused            absent, REFUSED               (as above)
+an error, or its caller gave up              absent                        unchanged
+a push that names the key; the null push     poisoned: absent              absent
+a command of this loop that may change it    poisoned: absent              absent
+the end of the connection, REFUSED           poisoned: absent              absent
+============================================ ============================= =============================================
+
+Rules this file keeps:
+
+* A reply is stored inside the reader, before its caller runs and before the next push is read.
+* A command of this loop drops the keys that it names when it is called, and again when it has ended: commands with
+  large values use another connection, whose replies and the pushes of this one have no order.
+* CLIENT CACHING YES holds for the next command of the connection, so that both are one pair; see ``Preceded``.
+* The lease counts from before a write. The server's time counts as later than it is, by one round trip at most.
+* Tracking is without NOLOOP: with it a write of this connection would end the tracking of the key without a push, and
+  the next write of another client would never be heard of.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import sys
+from collections.abc import Callable, Iterable
+from enum import Enum
+from typing import Protocol
+
+from chuk_sessions.redis_client.commands import NO_SLOT, Command, Packed, Preceded, Replay, Reply, Waiter, pack
+from chuk_sessions.redis_client.connection import Connection
+from chuk_sessions.redis_client.entries import Entries, Entry
+from chuk_sessions.redis_client.replies import SHAPES
+from chuk_sessions.redis_client.server_clock import moment
+
+__all__ = ["PAUSE", "Server", "State", "Tracking"]
+
+logger = logging.getLogger(__name__)
+
+PAUSE = 10.0  # seconds until a server that refused is asked again
+LONG_AGO = (-math.inf, -math.inf)
+
+HELLO_3, HELLO, TIME = pack((b"HELLO", 3)), pack((b"HELLO",)), pack((b"TIME",))
+TRACKING_ON = pack((b"CLIENT", b"TRACKING", b"ON", b"OPTIN"))
+CACHING = pack((b"CLIENT", b"CACHING", b"YES"))
+
+
+class State(Enum):
+    """The state of the connection, as the cache sees it."""
+
+    AWAY = "away"
+    NEW = "new"
+    ARMING = "arming"
+    ON = "on"
+    REFUSED = "refused"
+
+
+class Server(Protocol):
+    """The node whose connection is tracked."""
+
+    @property
+    def address(self) -> str:
+        """Its address, for messages."""
+
+    def send(self, waiter: Waiter, packed: Packed, replay: Replay, slot: int, born: int | None = None) -> None:
+        """See ``Node.send``."""
+
+    def learn(self, told: float, asked: tuple[float, float]) -> None:
+        """Take over the time of the server, see ``ServerClock``."""
+
+
+class Tracking:
+    """The near cache of one node. ``clocks`` gives the time by two clocks, of which the one further on counts."""
+
+    def __init__(
+        self,
+        server: Server,
+        loop: asyncio.AbstractEventLoop,
+        entries: Entries | None = None,
+        clocks: Callable[[], tuple[float, float]] = moment,
+    ) -> None:
+        self._server = server
+        self._loop = loop
+        self.entries = Entries() if entries is None else entries
+        self._clocks = clocks
+        self._pending: dict[str, CachedRead] = {}
+        self._connection: Connection | None = None
+        self._asked: Arming | Fence | None = None  # the question that is under way
+        self._id: object = None  # of the connection, by the server
+        self._leased = LONG_AGO
+        self._ahead = (0.0, 0.0)  # by how much the clock of the server is ahead of each of ours, at most
+        self._again = -math.inf  # when a server that refused may be asked again
+        self._told = False
+        self.state = State.AWAY
+        self.generation = 0  # of the connection; another one whenever all is forgotten
+        self.now = 0.0  # the time of the server at the last lookup, or a little later
+        self.hits = self.misses = self.lapsed = 0
+        self.invalidations = self.poisoned = self.flushes = self.fences = 0
+
+    def __repr__(self) -> str:
+        return f"<Tracking {self.state.value} entries={len(self.entries)} pending={len(self._pending)}>"
+
+    @property
+    def rank(self) -> int:
+        """2 if the server tracks this connection and has answered a fence, 0 if it refused, 1 if neither."""
+        if self.state is State.REFUSED:
+            return 0
+        return 2 if self.state is State.ON and self._leased is not LONG_AGO else 1
+
+    def number(self, name: str) -> int:
+        """Return one of the numbers of ``Client.stats``, without ``near_``."""
+        if name == "entries":
+            return len(self.entries)
+        number: int = getattr(self.entries if name in ("bytes", "evictions") else self, name)
+        return number
+
+    @property
+    def pending(self) -> int:
+        """Reads under way whose replies may be kept."""
+        return len(self._pending)
+
+    # Lookups
+
+    def lookup(self, key: str, bound: float) -> Entry | None:
+        """Return the entry of ``key`` if the lease is at most ``bound`` seconds old; else None, and count a miss.
+
+        Sets ``now``. Renews the lease when half of the bound has passed, or when there is none. The caller counts a hit
+        if it uses the entry, and a miss if it does not.
+        """
+        entry = self.entries.get(key)
+        now, wall = self._clocks()
+        leased, leased_wall = self._leased
+        age = max(now - leased, wall - leased_wall)
+        if age > bound:
+            self.lapsed += entry is not None
+            self._renew(now)
+        elif entry is not None:
+            if age > bound / 2:
+                self._renew(now)
+            ahead, wall_ahead = self._ahead
+            self.now = max(now + ahead, wall + wall_ahead)
+            entry.is_used = True
+            return entry
+        self.misses += 1
+        return None
+
+    def ask(self, key: str, packed: bytes, born: int) -> asyncio.Future[Reply]:
+        """Send the read of ``key``, packed, and keep its reply if that is possible. Return a future of the reply."""
+        future: asyncio.Future[Reply] = self._loop.create_future()
+        pending = self._pending.get(key)
+        if self.state is State.ON and key not in self.entries and (pending is None or pending.future.done()):
+            read = self._pending[key] = CachedRead(self, key, packed, future)
+            self._server.send(read, read, Replay.READ, 0, born)
+        else:
+            self._server.send(future, packed, Replay.READ, 0, born)
+        return future
+
+    # Forgetting
+
+    def evict(self, keys: Iterable[str | bytes]) -> None:
+        """Forget keys, because a command of this loop may change them. Nothing that is read now is stored."""
+        for key in keys:
+            self._forget(key)
+
+    def on_push(self, push: list[Reply]) -> None:
+        """Forget the keys that the server says have changed; all of them if it names none."""
+        if not push or push[0] != b"invalidate":
+            return
+        keys = push[1] if len(push) == 2 else None
+        if not isinstance(keys, list):
+            self._flush()
+            return
+        for key in keys:
+            self.invalidations += self._forget(key)
+
+    def begin(self, connection: Connection) -> None:
+        """Take a new connection. It is armed at the first lookup."""
+        self.end()
+        self._connection = connection
+        self._again = -math.inf
+        self.state = State.NEW
+        connection.on_push = self.on_push
+
+    def end(self) -> None:
+        """Drop everything: the connection has ended."""
+        self.state = State.AWAY
+        self._connection = None
+        self._drop_all()
+
+    def refuse(self, reason: str) -> None:
+        """Drop everything: the server or what is before it does not track this connection, or is no master."""
+        self.state = State.REFUSED
+        self._drop_all()
+        self._again = self._clocks()[0] + PAUSE
+        if not self._told:
+            self._told = True
+            logger.warning("The near cache of Redis at %s is off: %s", self._server.address, reason)
+
+    def _drop_all(self) -> None:
+        """End the generation: the lease, all entries, the reads and the question under way."""
+        self.generation += 1
+        self._leased = LONG_AGO
+        self._asked = None
+        self._flush()
+
+    def _flush(self) -> None:
+        self.poisoned += len(self._pending)
+        self._pending.clear()
+        self.flushes += self.entries.clear()
+
+    def _forget(self, key: object) -> bool:
+        """Drop the entry of ``key`` and poison the read under way. Return whether there was one of the two."""
+        if isinstance(key, bytes):
+            key = key.decode("utf-8", "replace")  # a key that is no UTF-8 was never asked for
+        if not isinstance(key, str):
+            return False
+        poisoned = self._pending.pop(key, None) is not None
+        self.poisoned += poisoned
+        return self.entries.drop(key) or poisoned
+
+    # Arming and fences
+
+    def _renew(self, now: float) -> None:
+        """Ask for a new lease, unless a question is under way; begin to track if that has not been done."""
+        if self._asked is not None or self._connection is None:
+            return
+        if self.state is State.ON:
+            self._put(Fence(self))
+        elif self.state is State.NEW or (self.state is State.REFUSED and now >= self._again):
+            self.state = State.ARMING
+            self._put(Arming(self))
+
+    def _put(self, question: Arming | Fence) -> None:
+        """Send a question over the connection and nowhere else: it must never be sent again over another one."""
+        self._asked = question
+        if self._connection is not None:
+            self._connection.send(question.command)
+
+    def is_asked(self, question: object) -> bool:
+        """Tell whether this question is the one under way."""
+        return self._asked is question
+
+    def on_armed(self, hello: Reply, tracking: Reply) -> None:
+        """Learn the replies to HELLO 3 and CLIENT TRACKING; each may be an error."""
+        self._asked = None
+        told = hello if isinstance(hello, dict) else {}
+        reason = _why_not(told)
+        if isinstance(hello, Exception):
+            reason = f"HELLO 3 was refused: {hello}"
+        elif not reason and tracking != b"OK":
+            why = tracking if isinstance(tracking, Exception) else "an odd answer"
+            reason = f"CLIENT TRACKING was refused: {why}"
+        if reason:
+            self.refuse(reason)
+            return
+        self._id = told.get(b"id")
+        self.state = State.ON
+        if self._told:
+            self._told = False
+            logger.warning("The near cache of Redis at %s is on again", self._server.address)
+
+    def on_fence(self, written: tuple[float, float], time: Reply, hello: Reply) -> None:
+        """Learn the replies to TIME and HELLO, which were written at ``written``; each may be an error."""
+        self._asked = None
+        told = hello if isinstance(hello, dict) else {}
+        reason = _why_not(told)
+        if not reason and told.get(b"id") != self._id:
+            reason = "another connection of the server answers now"
+        try:
+            seconds, microseconds = time
+            now = int(seconds) + int(microseconds) / 1_000_000
+        except SHAPES as exc:
+            reason = f"TIME was refused: {time if isinstance(time, Exception) else type(exc).__name__}"
+        if reason:
+            self.refuse(reason)
+            return
+        self.fences += 1
+        self._ahead = now - written[0], now - written[1]
+        self._leased = written
+        self._server.learn(now, written)
+
+    # Replies to cacheable reads
+
+    def store(self, read: CachedRead, reply: Reply) -> None:
+        """Keep the reply of a read, unless the read was poisoned meanwhile or the server does not track its key."""
+        if self._pending.get(read.key) is not read:
+            return
+        del self._pending[read.key]
+        if read.is_tracked:
+            self.entries.put(read.key, reply)
+
+    def give_up(self, read: CachedRead) -> None:
+        """Forget a read that will not be stored."""
+        if self._pending.get(read.key) is read:
+            del self._pending[read.key]
+
+    def clocks(self) -> tuple[float, float]:
+        """Return the time now, by the two clocks."""
+        return self._clocks()
+
+
+class CachedRead(Preceded):
+    """A read whose reply may be kept: waits for the reply, and makes the bytes of CLIENT CACHING YES and the read."""
+
+    __slots__ = ("_packed", "_tracking", "before", "future", "is_tracked", "key")
+
+    def __init__(self, tracking: Tracking, key: str, packed: bytes, future: asyncio.Future[Reply]) -> None:
+        self._tracking = tracking
+        self._packed = packed
+        self.key = key
+        self.future = future
+        self.is_tracked = False  # the server said OK to CLIENT CACHING
+        self.before = (Permission(tracking, self), CACHING, sys.maxsize, Replay.NEVER, NO_SLOT)
+
+    def __call__(self) -> bytes:
+        return CACHING + self._packed
+
+    def done(self) -> bool:
+        """See ``Waiter``; a read that its caller gave up is not stored."""
+        if self.future.done():
+            self._tracking.give_up(self)
+            return True
+        return False
+
+    def set_result(self, reply: Reply) -> None:
+        """Keep the reply if that is possible, here inside the reader, and give it to the caller."""
+        self._tracking.store(self, reply)
+        self.future.set_result(reply)
+
+    def set_exception(self, exception: Exception) -> None:
+        """Give the error to the caller."""
+        self._tracking.give_up(self)
+        self.future.set_exception(exception)
+
+
+class Permission:
+    """Waits for the reply to CLIENT CACHING YES. Ignores it if the connection is not the one of the read."""
+
+    __slots__ = ("_generation", "_read", "_tracking")
+
+    def __init__(self, tracking: Tracking, read: CachedRead) -> None:
+        self._tracking = tracking
+        self._read = read
+        self._generation = tracking.generation
+
+    def done(self) -> bool:
+        """Tell whether the reply does not matter: all was forgotten since the read was called."""
+        return self._generation != self._tracking.generation
+
+    def set_result(self, reply: Reply) -> None:
+        """Learn whether the server tracks the key of the read."""
+        self._read.is_tracked = reply == b"OK"
+
+    def set_exception(self, exception: Exception) -> None:
+        """Stop caching, because the server refused. When the connection ends, this waiter is done before."""
+        if not self.done():
+            self._tracking.refuse(f"CLIENT CACHING was refused: {exception}")
+
+
+class Answer:
+    """Waits for one reply to a question of the cache, which is over when ``is_over`` says so."""
+
+    __slots__ = ("_is_over", "_on_reply")
+
+    def __init__(self, is_over: Callable[[], bool], on_reply: Callable[[Reply], None]) -> None:
+        self._is_over = is_over
+        self._on_reply = on_reply
+
+    def done(self) -> bool:
+        """Tell whether nobody waits for the reply any more."""
+        return self._is_over()
+
+    def set_result(self, reply: Reply) -> None:
+        """Take the reply."""
+        self._on_reply(reply)
+
+    set_exception = set_result
+
+
+class Question(Preceded):
+    """Two commands of the cache itself, for one write. It is over when the connection ends or another one is asked."""
+
+    first: bytes
+    second: bytes
+
+    def __init__(self, tracking: Tracking) -> None:
+        self._tracking = tracking
+        self._replies: list[Reply] = []
+        self.written = LONG_AGO
+        one, two = (Answer(self._is_over, self._on_reply) for _ in range(2))
+        self.before: Command = (one, self.first, sys.maxsize, Replay.NEVER, NO_SLOT)
+        self.command: Command = (two, self, sys.maxsize, Replay.NEVER, NO_SLOT)
+
+    def __call__(self) -> bytes:
+        self.written = self._tracking.clocks()
+        return self.first + self.second
+
+    def _is_over(self) -> bool:
+        return not self._tracking.is_asked(self)
+
+    def _on_reply(self, reply: Reply) -> None:
+        self._replies.append(reply)
+        if len(self._replies) == 2 and not self._is_over():
+            self._on_replies(*self._replies)
+
+    def _on_replies(self, one: Reply, two: Reply) -> None:
+        raise NotImplementedError
+
+
+class Arming(Question):
+    """Asks the server to speak RESP3 and to track the keys of this connection."""
+
+    first, second = HELLO_3, TRACKING_ON
+
+    def _on_replies(self, one: Reply, two: Reply) -> None:
+        self._tracking.on_armed(one, two)
+
+
+class Fence(Question):
+    """Asks for the time of the server, and whether it still is the server that tracks this connection."""
+
+    first, second = TIME, HELLO
+
+    def _on_replies(self, one: Reply, two: Reply) -> None:
+        self._tracking.on_fence(self.written, one, two)
+
+
+def _why_not(told: dict[Reply, Reply]) -> str:
+    """Return the reason in a reply to HELLO why nothing may be kept; empty if there is none."""
+    if told.get(b"proto") != 3:
+        return "the server or a proxy does not speak RESP3"
+    if told.get(b"role") != b"master":
+        return "the server is no master"
+    if told.get(b"mode") == b"cluster":
+        return "the server is one of a cluster"
+    if not isinstance(told.get(b"id"), int):
+        return "the server does not tell the id of the connection"
+    return ""

@@ -1,0 +1,1 @@
+"""The near cache: what it may answer, and when it must not."""

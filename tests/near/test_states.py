@@ -1,0 +1,568 @@
+"""Every event in every state of a key and of the connection, against a peer that says what the test wants."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from chuk_sessions.exceptions import ServerError
+from chuk_sessions.redis_client.commands import Replay
+from chuk_sessions.redis_client.tracking import PAUSE
+from tests.near.scripted import (
+    ALL_KEYS,
+    BOUND,
+    FIELDS,
+    KEY,
+    OK,
+    OTHER,
+    RECORD,
+    Scripted,
+    bulk,
+    encoded,
+    hello,
+    invalidation,
+    server_time,
+)
+from tests.support.helpers import eventually
+
+CACHING = [b"CLIENT", b"CACHING", b"YES"]
+READ = [b"HGETALL", KEY.encode()]
+TAKES_NO_RESP3 = b"-NOPROTO unsupported protocol version\r\n"
+NO_TRACKING = b"-NOPERM this user has no permissions to run the 'client|tracking' command\r\n"
+
+
+async def turn() -> None:
+    await asyncio.sleep(0)
+
+
+# The connection
+
+
+async def test_arming_and_the_first_fence_take_one_write_each(scripted: Scripted) -> None:
+    """The first lookup arms, the second asks for the lease; until then nothing is cacheable."""
+    await scripted.up()
+    assert scripted.state() == "new"
+    assert not scripted.look_up()
+    assert scripted.state() == "arming"
+    scripted.called.append(scripted.ask())
+    await turn()
+    assert scripted.take() == [[b"HELLO", b"3"], [b"CLIENT", b"TRACKING", b"ON", b"OPTIN"], READ]
+    scripted.receive(hello() + OK + RECORD)
+    assert scripted.state() == "on"
+    assert not scripted.look_up()
+    scripted.called.append(scripted.ask())
+    await turn()
+    assert scripted.take() == [[b"TIME"], [b"HELLO"], CACHING, READ]
+    scripted.receive(server_time(5) + hello() + OK + RECORD)
+    assert scripted.look_up()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(hello(proto=2) + OK, id="resp2"),
+        pytest.param(hello(role=b"replica") + OK, id="replica"),
+        pytest.param(hello(mode=b"cluster") + OK, id="cluster"),
+        pytest.param(TAKES_NO_RESP3 + OK, id="noproto"),
+        pytest.param(b"-ERR unknown command 'HELLO'\r\n" * 2, id="proxy"),
+        pytest.param(hello() + NO_TRACKING, id="noperm"),
+        pytest.param(hello() + b":1\r\n", id="odd"),
+        pytest.param(b"+OK\r\n+OK\r\n", id="text"),
+    ],
+)
+async def test_a_server_that_does_not_track_is_asked_again_after_a_pause(scripted: Scripted, answer: bytes) -> None:
+    """Meanwhile reads go to the server as without a cache."""
+    await scripted.up()
+    scripted.look_up()
+    await turn()
+    scripted.take()
+    scripted.receive(answer)
+    assert scripted.state() == "refused"
+    assert scripted.tracking.rank == 0
+    scripted.clock.move(PAUSE - 1)
+    scripted.look_up()
+    asked = scripted.ask()
+    await turn()
+    assert scripted.take() == [READ]
+    scripted.receive(RECORD)
+    assert await asked == FIELDS
+    assert not scripted.look_up()
+    scripted.clock.move(1)
+    scripted.look_up()
+    await turn()
+    assert scripted.take()[0] == [b"HELLO", b"3"]
+    scripted.receive(hello() + OK)
+    assert scripted.state() == "on"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(hello(role=b"replica"), id="demoted"),
+        pytest.param(hello(number=8), id="swapped"),
+        pytest.param(hello(proto=2), id="reset"),
+        pytest.param(b"-ERR unknown command 'HELLO'\r\n", id="proxy"),
+        pytest.param(b"*0\r\n", id="odd"),
+    ],
+)
+async def test_a_fence_that_disagrees_drops_everything(scripted: Scripted, answer: bytes) -> None:
+    await scripted.serving()
+    await scripted.keep()
+    scripted.clock.move(BOUND * 0.6)
+    assert scripted.look_up()
+    pending = scripted.ask(OTHER)
+    await turn()
+    assert scripted.take() == [[b"TIME"], [b"HELLO"], CACHING, [b"HGETALL", OTHER.encode()]]
+    scripted.receive(server_time(5) + answer)
+    assert scripted.state() == "refused"
+    assert (len(scripted.tracking.entries), scripted.tracking.pending) == (0, 0)
+    scripted.receive(OK + RECORD)
+    assert await pending == FIELDS
+    assert not scripted.look_up(OTHER)
+
+
+@pytest.mark.parametrize("answer", [b"-LOADING\r\n", b"+soon\r\n", b"*1\r\n:1\r\n"], ids=["error", "text", "short"])
+async def test_a_fence_without_a_time_drops_everything(scripted: Scripted, answer: bytes) -> None:
+    await scripted.serving()
+    await scripted.keep()
+    scripted.clock.move(BOUND * 0.6)
+    assert scripted.look_up()
+    await turn()
+    scripted.receive(answer + hello())
+    assert not scripted.look_up()
+
+
+# The lease
+
+
+async def test_the_lease_counts_from_the_write_of_the_fence(scripted: Scripted) -> None:
+    """Not from its call, and not from its answer."""
+    await scripted.serving()
+    await scripted.keep()
+    scripted.clock.move(BOUND * 0.6)
+    assert scripted.look_up()
+    scripted.clock.move(0.1)
+    await turn()  # written now, at 0.7
+    scripted.clock.move(0.2)
+    scripted.receive(server_time(5) + hello())
+    scripted.clock.move(BOUND - 0.2)
+    assert scripted.look_up()
+    scripted.clock.move(0.001)
+    assert not scripted.look_up()
+
+
+async def test_a_fence_is_asked_for_once_and_in_time(scripted: Scripted) -> None:
+    """By a hit once half of the bound has passed, and never two at a time."""
+    await scripted.serving()
+    await scripted.keep()
+    scripted.clock.move(BOUND / 2)
+    assert scripted.look_up()
+    await turn()
+    assert scripted.take() == []
+    scripted.clock.move(0.01)
+    assert scripted.look_up()
+    assert scripted.look_up()
+    await turn()
+    assert scripted.take() == [[b"TIME"], [b"HELLO"]]
+    assert scripted.look_up()
+    await turn()
+    assert scripted.take() == []
+
+
+async def test_without_an_answer_nothing_is_served_beyond_the_bound(scripted: Scripted) -> None:
+    """And a read then goes to the server, without tracking anew what is kept; the answer brings the entry back."""
+    await scripted.serving()
+    await scripted.keep()
+    scripted.clock.move(BOUND)
+    assert scripted.look_up()
+    scripted.clock.move(0.001)
+    assert not scripted.look_up()
+    assert scripted.tracking.lapsed == 1
+    scripted.called.append(scripted.ask())
+    await turn()
+    assert scripted.take() == [[b"TIME"], [b"HELLO"], READ]
+    scripted.receive(server_time(5) + hello() + RECORD)
+    assert scripted.look_up()
+
+
+async def test_a_wall_clock_that_leaps_ends_the_lease(scripted: Scripted) -> None:
+    """A virtual machine that was paused may have one clock that stood still: the one further on counts."""
+    await scripted.serving()
+    await scripted.keep()
+    now = scripted.clock()
+    scripted.tracking._clocks = lambda: (now, now + 100)
+    assert not scripted.look_up()
+    scripted.tracking._clocks = lambda: (now, now - 100)
+    assert scripted.look_up()
+    scripted.tracking._clocks = lambda: (now + 100, now - 100)
+    assert not scripted.look_up()
+
+
+async def test_the_servers_time_is_never_too_early(scripted: Scripted) -> None:
+    """It counts from before the question: late by a round trip at most."""
+    await scripted.up()
+    scripted.look_up()
+    await turn()
+    scripted.receive(hello() + OK)
+    scripted.look_up()
+    await turn()
+    scripted.clock.move(0.2)
+    scripted.receive(server_time(5_000) + hello())
+    await scripted.keep()
+    assert scripted.look_up()
+    assert scripted.tracking.now == pytest.approx(5_000.2)
+    scripted.clock.move(0.3)
+    assert scripted.look_up()
+    assert scripted.tracking.now == pytest.approx(5_000.5)
+
+
+async def test_different_bounds_share_a_lease(scripted: Scripted) -> None:
+    await scripted.serving()
+    await scripted.keep()
+    scripted.clock.move(0.5)
+    assert scripted.tracking.lookup(KEY, 0.4) is None
+    assert scripted.tracking.lookup(KEY, 0.6) is not None
+
+
+# A key
+
+
+Event = Callable[[Scripted], Awaitable[None]]
+
+
+async def absent(it: Scripted) -> None:
+    """Nothing is known of the key."""
+
+
+async def pending(it: Scripted) -> None:
+    it.asked = it.ask()
+    await turn()
+    assert it.take() == [CACHING, READ]
+
+
+async def permitted(it: Scripted) -> None:
+    await pending(it)
+    it.receive(OK)
+
+
+async def kept(it: Scripted) -> None:
+    await it.keep()
+
+
+async def reply(it: Scripted) -> None:
+    it.receive(RECORD)
+
+
+async def push(it: Scripted) -> None:
+    it.receive(invalidation(OTHER, KEY))
+
+
+async def push_of_all(it: Scripted) -> None:
+    it.receive(ALL_KEYS)
+
+
+async def push_of_another(it: Scripted) -> None:
+    it.receive(invalidation(OTHER))
+
+
+async def push_of_odd_bytes(it: Scripted) -> None:
+    it.receive(b">2\r\n" + bulk(b"invalidate") + b"*2\r\n" + bulk(b"\xff\xfe") + b":3\r\n")
+
+
+async def push_of_another_kind(it: Scripted) -> None:
+    it.receive(b">2\r\n" + bulk(b"message") + bulk(KEY.encode()))
+
+
+async def write(it: Scripted) -> None:
+    """A command of this loop, called and not even written."""
+    it.call(b"UNLINK", KEY)
+
+
+async def script(it: Scripted) -> None:
+    it.call(b"EVALSHA", b"0" * 40, 2, OTHER, KEY, b"argument", replay=Replay.READ)
+
+
+async def batch(it: Scripted) -> None:
+    """A script of many callers asks for the slot of each key."""
+    it.node.slot_of(KEY)
+
+
+async def script_of_another(it: Scripted) -> None:
+    it.call(b"EVALSHA", b"0" * 40, 1, OTHER, KEY)
+
+
+async def plain_read(it: Scripted) -> None:
+    it.call(b"HGETALL", KEY, replay=Replay.READ)
+
+
+async def refusal(it: Scripted) -> None:
+    it.receive(b"-NOPERM this user has no permissions to run the 'client|caching' command\r\n")
+
+
+async def odd_permission(it: Scripted) -> None:
+    it.receive(b":1\r\n")
+
+
+async def error(it: Scripted) -> None:
+    it.receive(b"-WRONGTYPE Operation against a key holding the wrong kind of value\r\n")
+
+
+async def caller_gives_up(it: Scripted) -> None:
+    it.asked.cancel()
+
+
+async def loss(it: Scripted) -> None:
+    await it.lose()
+
+
+KEPT, PENDING, ABSENT = (1, 0), (0, 1), (0, 0)
+AGAIN = "again"  # the caller's reply comes by a second try
+SAME = (push_of_another, push_of_odd_bytes, push_of_another_kind, script_of_another, plain_read)
+FORGET = (push, push_of_all, write, script, batch)
+ROWS: list[tuple[Event, tuple[Event, ...], tuple[int, int], tuple[int, int]]] = [
+    # the state, the events, then: (kept, pending) after it, and after the reply to the read if there is one
+    (absent, (*SAME, *FORGET), ABSENT, ABSENT),
+    (pending, SAME, PENDING, KEPT),
+    (pending, FORGET, ABSENT, ABSENT),
+    (permitted, SAME, PENDING, KEPT),
+    (permitted, FORGET, ABSENT, ABSENT),
+    (kept, SAME, KEPT, KEPT),
+    (kept, FORGET, ABSENT, ABSENT),
+    (kept, (loss,), ABSENT, ABSENT),
+]
+
+
+@pytest.mark.parametrize(
+    ("state", "event", "then", "finally_"),
+    [
+        pytest.param(state, event, then, last, id=f"{state.__name__}-{event.__name__}")
+        for state, events, then, last in ROWS
+        for event in events
+    ],
+)
+async def test_an_event_in_a_state_of_a_key(
+    scripted: Scripted, state: Event, event: Event, then: tuple[int, int], finally_: tuple[int, int]
+) -> None:
+    """The caller gets its reply in any case."""
+    await scripted.serving()
+    await state(scripted)
+    await event(scripted)
+    tracking = scripted.tracking
+    assert (KEY in tracking.entries, tracking.pending) == then
+    if state in (pending, permitted):
+        scripted.receive((OK if state is pending else b"") + RECORD)
+        assert await scripted.asked == FIELDS
+    assert (KEY in tracking.entries, tracking.pending) == finally_
+    assert scripted.look_up() is (finally_ == KEPT)
+
+
+async def test_a_poisoned_read_makes_room_for_the_next(scripted: Scripted) -> None:
+    """The reply of the first is not stored; that of the second, asked after the push, is."""
+    await scripted.serving()
+    first = scripted.ask()
+    await turn()
+    scripted.receive(invalidation(KEY))
+    second = scripted.ask()
+    await turn()
+    old = encoded(FIELDS | {b"status": b"old"})
+    scripted.receive(OK + old)
+    assert not scripted.look_up()
+    scripted.receive(OK + RECORD)
+    assert (await first)[b"status"] == b"old"
+    assert await second == FIELDS
+    entry = scripted.tracking.lookup(KEY, BOUND)
+    assert entry is not None
+    assert entry.reply == FIELDS
+
+
+async def test_a_change_between_the_reply_and_its_caller_is_seen(scripted: Scripted) -> None:
+    """Reply and push come in one piece: the entry is stored and dropped before the caller runs."""
+    await scripted.serving()
+    asked = scripted.ask()
+    await turn()
+    scripted.receive(OK + RECORD + invalidation(KEY))
+    assert await asked == FIELDS
+    assert not scripted.look_up()
+
+
+@pytest.mark.parametrize("answer", [refusal, odd_permission])
+async def test_without_the_permission_nothing_is_stored(scripted: Scripted, answer: Event) -> None:
+    await scripted.serving()
+    await scripted.keep(OTHER)
+    await pending(scripted)
+    await answer(scripted)
+    scripted.receive(RECORD)
+    assert await scripted.asked == FIELDS
+    assert KEY not in scripted.tracking.entries
+    assert scripted.tracking.pending == 0
+    assert scripted.look_up(OTHER) is (answer is odd_permission)
+
+
+async def test_a_refused_read_leaves_nothing(scripted: Scripted) -> None:
+    await scripted.serving()
+    await permitted(scripted)
+    await error(scripted)
+    with pytest.raises(ServerError, match="WRONGTYPE"):
+        await scripted.asked
+    assert scripted.tracking.pending == 0
+    assert not scripted.look_up()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(b"%0\r\n", id="absent"),
+        pytest.param(encoded({b"alias": b"sess-1"}), id="alias"),
+        pytest.param(encoded(FIELDS | {b"m:a": b"x" * 70_000}), id="large"),
+        pytest.param(b"*2\r\n" + bulk(b"v") + bulk(b"1"), id="list"),
+        pytest.param(b"%3\r\n" + (bulk(b"v") + b":1\r\n") * 3, id="numbers"),
+        pytest.param(b"_\r\n", id="null"),
+    ],
+)
+async def test_what_is_no_record_is_not_kept(scripted: Scripted, answer: bytes) -> None:
+    await scripted.serving()
+    await pending(scripted)
+    scripted.receive(OK + answer)
+    await scripted.asked
+    assert (len(scripted.tracking.entries), scripted.tracking.pending) == (0, 0)
+
+
+async def test_a_second_read_is_not_joined_and_not_cacheable(scripted: Scripted) -> None:
+    await scripted.serving()
+    first, second = scripted.ask(), scripted.ask()
+    await turn()
+    assert scripted.take() == [CACHING, READ, READ]
+    scripted.receive(OK + RECORD + RECORD)
+    assert await first == await second == FIELDS
+
+
+@pytest.mark.parametrize("is_written", [False, True])
+async def test_a_caller_that_gives_up_leaves_nothing(scripted: Scripted, is_written: bool) -> None:
+    """Its reply is not stored; the next read of the key may be."""
+    await scripted.serving()
+    scripted.asked = scripted.ask()
+    if is_written:
+        await turn()
+    await caller_gives_up(scripted)
+    again = scripted.ask()
+    await turn()
+    assert scripted.take() == [CACHING, READ] * (1 + is_written)
+    scripted.receive((OK + encoded(FIELDS | {b"status": b"old"})) * is_written)
+    assert (len(scripted.tracking.entries), scripted.tracking.pending) == (0, 1)
+    scripted.receive(OK + RECORD)
+    assert await again == FIELDS
+    assert scripted.look_up()
+    assert scripted.tracking.pending == 0
+
+
+async def test_many_callers_that_give_up_leave_nothing(scripted: Scripted) -> None:
+    await scripted.serving()
+    asked = [scripted.ask(f"{KEY}{number}") for number in range(1000)]
+    await turn()
+    for each in asked:
+        each.cancel()
+    scripted.receive((OK + RECORD) * 500)
+    scripted.receive((OK + RECORD) * 500)
+    assert (len(scripted.tracking.entries), scripted.tracking.pending) == (0, 0)
+
+
+@pytest.mark.parametrize("state", [pending, permitted])
+async def test_a_read_that_is_sent_again_is_not_stored(scripted: Scripted, state: Event) -> None:
+    """It goes over a connection that is not armed, whose refusal of CLIENT CACHING is no refusal to track."""
+    await scripted.serving()
+    await state(scripted)
+    await loss(scripted)
+    await turn()
+    assert scripted.take() == [CACHING, READ]
+    scripted.receive(b"-ERR CLIENT CACHING can be called only when in tracking mode\r\n" + RECORD)
+    assert await scripted.asked == FIELDS
+    assert (len(scripted.tracking.entries), scripted.tracking.pending) == (0, 0)
+    assert scripted.state() == "new"
+
+
+async def test_a_question_under_way_is_not_sent_again(scripted: Scripted) -> None:
+    """Neither the written one nor the other: the next connection is asked anew."""
+    await scripted.serving()
+    await scripted.keep()
+    scripted.clock.move(BOUND * 0.6)
+    scripted.look_up()
+    await scripted.lose()
+    await turn()
+    assert scripted.take() == []
+    scripted.look_up()
+    await scripted.lose()
+    await turn()
+    assert scripted.take() == []
+    assert not scripted.look_up()
+    await turn()
+    assert scripted.take() == [[b"HELLO", b"3"], [b"CLIENT", b"TRACKING", b"ON", b"OPTIN"]]
+
+
+async def test_a_late_write_of_ours_is_seen_when_it_ends(scripted: Scripted) -> None:
+    """A command with a large value uses another connection: what is read meanwhile is dropped before it has ended."""
+    await scripted.serving()
+    value = b"x" * (2 << 20)
+    changed = scripted.node.call((b"EVALSHA", b"0" * 40, 1, KEY, value))
+    asked = scripted.ask()
+    await turn()
+    assert scripted.take() == [CACHING, READ]
+    scripted.receive(OK + RECORD)
+    assert await asked == FIELDS
+    assert scripted.look_up()
+    await eventually(lambda: len(scripted.transports) == 2 and scripted.transports[-1].written)
+    pending = scripted.ask(OTHER)
+    scripted.receive(b":1\r\n")
+    assert changed.done()
+    assert not scripted.look_up()
+    pending.cancel()
+
+
+# The stream
+
+ALIAS = encoded({b"alias": b"sess"})
+SECOND = encoded(FIELDS | {b"status": b"second"})
+MESSAGE = b">2\r\n" + bulk(b"message") + bulk(b"x")
+# Replies to reads of five keys, pushes, and the numbers of the keys that are kept at the end.
+STREAMS: list[tuple[bytes, list[int]]] = [
+    (
+        (OK + RECORD)
+        + (invalidation(OTHER) + OK + SECOND)
+        + (OK + RECORD + MESSAGE)
+        + (OK + ALIAS)
+        + (OK + RECORD)
+        + invalidation(f"{KEY}0", f"{KEY}4"),
+        [1, 2],
+    ),
+    ((OK + RECORD) * 2 + ALL_KEYS + OK + RECORD + OK + ALIAS + OK + SECOND, []),
+    ((OK + RECORD) + invalidation(f"{KEY}2") + (OK + SECOND) + (OK + RECORD) + (OK + ALIAS) + (OK + RECORD), [0, 1, 4]),
+]
+
+
+async def _read_in_pieces(scripted: Scripted, stream: bytes, cuts: list[int]) -> tuple[list[object], list[int]]:
+    await scripted.serving()
+    asked = [scripted.ask(f"{KEY}{number}") for number in range(5)]
+    await turn()
+    for begin, end in zip([0, *cuts], [*cuts, len(stream)], strict=True):
+        scripted.receive(stream[begin:end])
+    replies = [await each for each in asked]
+    return replies, [int(key.removeprefix(KEY)) for key in scripted.tracking.entries.names()]
+
+
+@pytest.mark.parametrize(("stream", "kept_at_the_end"), STREAMS, ids=["keys", "all", "poisoned"])
+async def test_the_stream_may_be_split_anywhere(stream: bytes, kept_at_the_end: list[int]) -> None:
+    """At each byte, and at all of them: replies, permissions and pushes keep their places."""
+    scripted = Scripted()
+    try:
+        expected = await _read_in_pieces(scripted, stream, [])
+    finally:
+        await scripted.close()
+    assert expected[1] == kept_at_the_end
+    assert sum(reply == FIELDS for reply in expected[0]) >= 2
+    for cuts in (list(range(1, len(stream))), *([at] for at in range(1, len(stream)))):
+        scripted = Scripted()
+        try:
+            assert await _read_in_pieces(scripted, stream, cuts) == expected
+        finally:
+            await scripted.close()
