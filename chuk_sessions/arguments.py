@@ -22,6 +22,7 @@ __all__ = [
     "check_interval",
     "check_keep",
     "check_limit",
+    "check_near",
     "check_new_id",
     "check_removed",
     "check_several",
@@ -36,6 +37,7 @@ MAX_HOURS = 100 * 365.25 * 24
 HOUR = 3600.0
 MAX_LIMIT = 10_000  # sessions per user: a create looks through all of them for the oldest
 MAX_BATCH = 10_000
+LEAST_NEAR = 0.1  # seconds; a shorter lease would be over before many a round trip is
 SANDBOX_VARIABLES = ("CHUK_SANDBOX_ID", "CHUK_HOST_SANDBOX_ID")
 
 
@@ -200,4 +202,22 @@ def check_interval(seconds: Any, name: str = "touch_interval") -> float:
     value = _number(name, seconds, "seconds")
     if not 0 <= value <= MAX_HOURS * HOUR:
         raise ValueError(f"{name} must be from 0 seconds to 100 years, got {value!r}")
+    return value
+
+
+def check_near(seconds: Any, touch_interval: float) -> float:
+    """Return how old an answer of the near cache may be, 0 without a near cache.
+
+    Raises ValueError without a ``touch_interval``: each validation would then drop what the cache has. Also unless the
+    seconds are from 0.1 to ``touch_interval``.
+    """
+    value = _number("near_cache", seconds, "seconds")
+    if value == 0:
+        return 0.0
+    if not touch_interval:
+        raise ValueError("near_cache needs a touch_interval: each validation would write, and drop what is cached")
+    if not LEAST_NEAR <= value <= touch_interval:
+        raise ValueError(
+            f"near_cache must be 0 or from {LEAST_NEAR} to touch_interval ({touch_interval:g}) seconds, got {value!r}"
+        )
     return value

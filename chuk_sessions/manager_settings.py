@@ -28,6 +28,7 @@ class ManagerSettings:
     """
 
     _options: dict[str, Any]  # of sessions that are created
+    _near: float  # seconds, 0 without a near cache
     _store: CompleteStore
     _create: Create
     _in_process: InProcess | None
@@ -61,7 +62,12 @@ class ManagerSettings:
         self._default_ttl_hours = hours
 
     def _open(self, session_factory: Any, sandbox_id: str) -> None:
-        store = open_store(session_factory, sandbox_id)
+        if self._near:
+            from chuk_sessions.stores.near import open_near_store
+
+            store = open_near_store(session_factory, sandbox_id, self._near)
+        else:
+            store = open_store(session_factory, sandbox_id)
         self._create = partial(store.create, **self._options) if self._options else store.create
         self._in_process = store if can(store, InProcess) else None
         self._store, self._session_factory, self._sandbox_id = store, session_factory, sandbox_id

@@ -19,6 +19,7 @@ from chuk_sessions.arguments import (
     check_interval,
     check_keep,
     check_limit,
+    check_near,
     check_new_id,
     check_removed,
     check_user,
@@ -89,9 +90,15 @@ class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
             sessions of a user in a sandbox: anybody who guesses a user id can check the guess by it. A renewed session
             gets an opaque id too; a session with an opaque id gets one also from a manager without this option. Ids of
             your own choice stay as they are.
+        near_cache: Seconds, from 0.1 to ``touch_interval``, which it needs; 0 for none. On Redis this process then
+            keeps sessions that it has read, and answers ``get_session_info``, ``get_session_metadata`` and, while no
+            touch is due, ``validate_session``, ``validate_sessions`` and ``open_session`` from them. Such an answer is
+            what the server would have said at most so many seconds ago, usually a round trip ago. Not for a cluster or
+            a custom provider; on memory without effect.
 
     Raises:
         ValueError: The sandbox is no path segment, or hours, an interval or a limit are out of range.
+        NotSupportedError: The provider has no near cache.
         TypeError: Hours, an interval or a limit are no number, ``opaque_ids`` is no bool, or ``session_factory`` is no
             factory.
         ProviderError: ``SESSION_PROVIDER`` names no provider.
@@ -108,11 +115,13 @@ class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
         max_sessions_per_user: int | None = None,
         idle_ttl_minutes: float | None = None,
         opaque_ids: bool = False,
+        near_cache: float = 0,
     ) -> None:
         self._opaque_ids = check_flag("opaque_ids", opaque_ids)
         self._new_id = new_opaque_id if opaque_ids else new_session_id
         self.default_ttl_hours = default_ttl_hours
         self._touch_interval = check_interval(touch_interval)
+        self._near = check_near(near_cache, self._touch_interval)
         limit, idle = check_limit(max_sessions_per_user), check_idle(idle_ttl_minutes, self._touch_interval)
         self._options = {name: value for name, value in (("limit", limit), ("idle", idle)) if value}
         self.strict = strict
@@ -627,7 +636,7 @@ class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
 
         Returns:
             A dict with ``cached_sessions``, the live sessions in this process, and ``max_cache_size``, how many it may
-            hold (``sys.maxsize`` on memory without a bound); both are 0 on Redis, where there is no cache. Also
+            hold (``sys.maxsize`` on memory without a bound); both are 0 on Redis without a ``near_cache``. Also
             ``sandbox_id`` and ``default_ttl_hours``.
         """
         return {

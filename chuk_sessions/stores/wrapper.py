@@ -209,7 +209,15 @@ class StackedFactory:
 
     def session_store(self, sandbox_id: str) -> CompleteStore:
         """Open the sessions of one sandbox: the inner factory's store in all wrappers, the last one outermost."""
-        store = open_store(self._factory, sandbox_id)
+        return self._wrapped(open_store(self._factory, sandbox_id))
+
+    def near_session_store(self, sandbox_id: str, bound: float) -> CompleteStore:
+        """Open the sessions of one sandbox with a near cache, innermost: the wrappers see every call."""
+        from chuk_sessions.stores.near import open_near_store
+
+        return self._wrapped(open_near_store(self._factory, sandbox_id, bound))
+
+    def _wrapped(self, store: CompleteStore) -> CompleteStore:
         for wrap in self._wrappers:
             store = complete(wrap(store))
         return store

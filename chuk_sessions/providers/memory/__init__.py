@@ -57,6 +57,18 @@ class MemoryFactory:
             return LockedSessionStore(self._store, sandbox_id)
         return MemorySessionStore(self._store, sandbox_id)
 
+    def near_session_store(self, sandbox_id: str, bound: float) -> MemorySessionStore:
+        """Open the sessions of one sandbox. They are in this process, so that a near cache would change nothing.
+
+        Args:
+            sandbox_id: The sandbox.
+            bound: Has no effect.
+
+        Returns:
+            A ``SessionStore``.
+        """
+        return self.session_store(sandbox_id)
+
 
 _shared: MemoryStore | None = None
 _making_shared = threading.Lock()

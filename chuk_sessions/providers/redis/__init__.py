@@ -54,7 +54,9 @@ class RedisFactory:
         Returns:
             A dict. Now: commands ``in_flight`` (written and not answered), ``bytes_in_flight`` of these commands, and
                 commands ``waiting`` to be written. So far: ``mean_batch`` (commands per write), ``keys_per_script``
-                (validations, and sessions opened, per script), ``reconnects``, ``timeouts`` and ``redirects``.
+                (validations, and sessions opened, per script), ``reconnects``, ``timeouts`` and ``redirects``. With a
+                near cache also ``near_state`` (2 serving, 1 not yet, 0 refused by the server) and the numbers of
+                docs/operate/near-cache.md.
         """
         return self._client.stats()
 
@@ -67,7 +69,27 @@ class RedisFactory:
         Returns:
             A ``SessionStore``. With ``SESSION_LEGACY_READ=1`` this store also takes over legacy sessions.
         """
-        store = RedisSessionStore(self._client, sandbox_id)
+        return self._complete(RedisSessionStore(self._client, sandbox_id), sandbox_id)
+
+    def near_session_store(self, sandbox_id: str, bound: float) -> CompleteStore:
+        """Open the sessions of one sandbox with a near cache.
+
+        Args:
+            sandbox_id: The sandbox.
+            bound: How many seconds old an answer from the cache may be.
+
+        Returns:
+            A ``SessionStore``, as ``session_store``.
+
+        Raises:
+            NotSupportedError: The URL leads to a cluster.
+            ProviderError: The URL cannot be used.
+        """
+        from chuk_sessions.providers.redis.near import NearSessionStore
+
+        return self._complete(NearSessionStore(self._client, sandbox_id, bound), sandbox_id)
+
+    def _complete(self, store: RedisSessionStore, sandbox_id: str) -> CompleteStore:
         if not self._legacy:
             return store
         from chuk_sessions.providers.redis.legacy.store import LegacyReadingStore

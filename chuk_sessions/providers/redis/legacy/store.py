@@ -36,6 +36,7 @@ from chuk_sessions.providers.redis.legacy import document as legacy
 from chuk_sessions.providers.redis.lua import load
 from chuk_sessions.providers.redis.pages import PAGE
 from chuk_sessions.providers.redis.record import VERSION, in_microseconds
+from chuk_sessions.providers.redis.store import RedisSessionStore
 from chuk_sessions.providers.redis.transfer.adopt import was_ended
 from chuk_sessions.providers.redis.transfer.move import DROP, Move
 from chuk_sessions.redis_client.commands import Replay, Reply
@@ -49,7 +50,6 @@ if TYPE_CHECKING:
 
     from chuk_sessions.codec import Metadata
     from chuk_sessions.models import SessionRecord
-    from chuk_sessions.providers.redis.store import RedisSessionStore
     from chuk_sessions.redis_client.client import Call, Client
     from chuk_sessions.stores.contract import Existing
 
@@ -185,7 +185,8 @@ class LegacyReadingStore(StoreWrapper):
         call = self._client.begin()
         await self._import(call, session_id)
         user_id = options.get("user_id")
-        record = None if user_id is None else await self.store.read(session_id, call)
+        # The method of the plain store: a near cache must not decide about a change.
+        record = None if user_id is None else await RedisSessionStore.read(self.store, session_id, call)
         if user_id is None or (record is not None and record.user_id in (None, user_id)):
             await self._keep_out(call, session_id)
             if options.get("limit") and record is not None and record.user_id is None:
