@@ -42,6 +42,14 @@ class MemoryFactory:
         """
         return _OpenMap(self._store.values)
 
+    def stats(self) -> dict[str, int]:
+        """Return numbers of the memory store.
+
+        Returns:
+            The dict of ``MemoryStore.stats``: ``sessions``, ``items``, ``expired`` and ``evicted``.
+        """
+        return self._store.stats()
+
     def session_store(self, sandbox_id: str) -> MemorySessionStore:
         """Open the sessions of one sandbox.
 

@@ -66,7 +66,9 @@ class ExpiringMap:
     keys: to store one more evicts the key that would expire first, exact to one second (see ``_make_room``).
     ``default_ttl`` is the lifetime in seconds that ``set`` gives. ``on_new_second``, if set, is called when a key is
     filed under a second that had no key, so that the owner can arrange for a ``sweep``. ``on_end``, if set, is called
-    with the value of a key that expired or was evicted, after the key is removed.
+    with the value of a key that expired or was evicted, after the key is removed, and with whether it was evicted. The
+    numbers ``expired`` and ``evicted`` say how many keys were removed so; an expired key that a caller deletes or
+    replaces by ``setex`` is in neither.
 
     The asynchronous methods are the provider interface and never suspend. Values are returned as they were given.
     """
@@ -87,6 +89,8 @@ class ExpiringMap:
         "_visiting",
         "clock",
         "default_ttl",
+        "evicted",
+        "expired",
         "items",
         "max_items",
         "on_end",
@@ -107,7 +111,8 @@ class ExpiringMap:
         self.max_items = max_items
         self.default_ttl = default_ttl
         self.on_new_second: Callable[[], None] | None = None
-        self.on_end: Callable[[Any], object] | None = None
+        self.on_end: Callable[[Any, bool], object] | None = None
+        self.expired = self.evicted = 0
         self._buckets: dict[int, list[Any]] = {}
         self._heap: list[int] = []
         self._heap_lock = threading.RLock()  # taken once per new second and per reclaimed one, not per operation
@@ -240,8 +245,9 @@ class ExpiringMap:
             if old[1] > now or old[2] > now:
                 return old
             if self._exchange(key, old, entry):
+                self.expired += 1
                 if self.on_end is not None:
-                    self.on_end(old[0])
+                    self.on_end(old[0], False)
                 break
         if now >= self._due:
             self.reclaim(RECLAIM_SLICE, now)
@@ -300,6 +306,7 @@ class ExpiringMap:
                     before = len(bucket)
                     removed += self._visit(second, bucket, 0, limit, now)[1]
                     limit -= before // 2
+            self.expired += removed
             self._compact(removed)
             return removed
         finally:
@@ -321,6 +328,7 @@ class ExpiringMap:
                     bucket = self._buckets.get(second)
                     if bucket is not None:
                         cursor, removed = self._visit(second, bucket, cursor, SWEEP_SLICE, now)
+                        self.expired += removed
                         self._compact(removed)
                 finally:
                     self._visiting.release()
@@ -413,7 +421,9 @@ class ExpiringMap:
             self._due = self._heap[0] + 1.0 if self._heap else math.inf
         return dropped
 
-    def _visit(self, second: int, bucket: list[Any], cursor: int, limit: int, now: float) -> tuple[int, int]:
+    def _visit(
+        self, second: int, bucket: list[Any], cursor: int, limit: int, now: float, evicts: bool = False
+    ) -> tuple[int, int]:
         """Look at up to ``limit`` filings of a bucket from ``cursor`` on. Return the new cursor and the keys removed.
 
         Drops stale filings, removes expired keys, files keys anew that live beyond this second, and leaves the rest.
@@ -450,7 +460,7 @@ class ExpiringMap:
             bucket[cursor + 1] = bucket[-1]
             del bucket[-2:]
             if ended is not None and self.on_end is not None:
-                self.on_end(ended[0])
+                self.on_end(ended[0], evicts)
         if not bucket:
             if bucket is self._bucket:
                 self._second_end = -1.0
@@ -553,7 +563,13 @@ class ExpiringMap:
                     limit -= self._drop_empty_seconds(limit)
                 else:
                     limit -= 1
-                    self._compact(self._visit(second, bucket, 0, 1, second + 1)[1])
+                    evicts = second + 1 > self.clock()  # else the whole second has expired
+                    removed = self._visit(second, bucket, 0, 1, second + 1, evicts)[1]
+                    if evicts:
+                        self.evicted += removed
+                    else:
+                        self.expired += removed
+                    self._compact(removed)
         finally:
             self._visiting.release()
 

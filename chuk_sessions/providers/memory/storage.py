@@ -66,6 +66,7 @@ class MemoryStore:
         self._sessions: dict[str, Sandbox] = {}
         self._opened: dict[str, weakref.ref[Opened]] = {}
         self._opening = threading.RLock()  # guards both dicts; a finalizer that runs meanwhile may release a sandbox
+        self._past = [0, 0]  # sessions that expired, and that were evicted, in sandboxes that were forgotten
         _stores.add(self)
 
     def sessions(self, sandbox_id: str) -> Sandbox:
@@ -81,6 +82,26 @@ class MemoryStore:
             if sandbox_id not in self._sessions:
                 self._sessions[sandbox_id] = self._new_sandbox(sandbox_id)
             return self._sessions[sandbox_id]
+
+    def stats(self) -> dict[str, int]:
+        """Return numbers of this store, over all its sandboxes.
+
+        Returns:
+            A dict. Now: ``sessions`` and ``items``, the values; both may include some that expired within the last
+                second. So far: ``expired`` and ``evicted``, the sessions and values that were removed after their
+                deadline, and before it because of ``max_items``. What a caller deletes or replaces is in neither.
+        """
+        with self._opening:
+            maps = [items for items, _, _ in self._sessions.values()]
+            expired, evicted = self._past
+        sessions = sum(map(len, maps))
+        maps.append(self.values)
+        return {
+            "sessions": sessions,
+            "items": len(self.values),
+            "expired": expired + sum(items.expired for items in maps),
+            "evicted": evicted + sum(items.evicted for items in maps),
+        }
 
     def open(self, sandbox_id: str) -> tuple[Sandbox, Opened]:
         """Return the containers of the sessions of one sandbox, for a caller that goes on using them.
@@ -106,7 +127,7 @@ class MemoryStore:
     def _new_sandbox(self, sandbox_id: str) -> Sandbox:
         release, users = self._releasing(sandbox_id), UserIndex[StoredSession]()
         items, aliases = self._new_map(release=release), self._new_map(release=release)
-        items.on_end = users.discard
+        items.on_end = users.drop
         if self.locked:
             share_new_lock(items, aliases)
         return items, users, aliases
@@ -126,6 +147,7 @@ class MemoryStore:
             if self._who_has(sandbox_id) is None and sandbox_id in self._sessions:
                 items, _, aliases = self._sessions[sandbox_id]
                 if not items.items and not aliases.items:
+                    self._past = [self._past[0] + items.expired, self._past[1] + items.evicted]
                     del self._sessions[sandbox_id]
                     self._opened.pop(sandbox_id, None)
 

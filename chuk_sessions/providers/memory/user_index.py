@@ -64,6 +64,10 @@ class UserIndex(Generic[S]):
         elif user_id in one and one[user_id] is session:
             del one[user_id]
 
+    def drop(self, session: S, evicted: bool) -> None:
+        """Remove a session that expired, or was evicted; see ``ExpiringMap.on_end``."""
+        self.discard(session)
+
     def all(self) -> list[S]:
         """Return the sessions of all users."""
         return [*list(self.one.values()), *(each for several in list(self.many.values()) for each in list(several))]
