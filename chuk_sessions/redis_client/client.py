@@ -9,6 +9,7 @@ import weakref
 from asyncio import get_running_loop
 from collections.abc import AsyncGenerator
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from chuk_sessions.redis_client.cluster import Cluster
@@ -20,6 +21,7 @@ from chuk_sessions.redis_client.open_batches import Tally
 from chuk_sessions.redis_client.replies import SHAPES, unknown_shape
 from chuk_sessions.redis_client.sentinel import Sentinels, leave_a_replica
 from chuk_sessions.redis_client.server_clock import ServerClock
+from chuk_sessions.redis_client.server_stats import ServerStats, total
 from chuk_sessions.redis_client.tls import insecure_from_env
 from chuk_sessions.redis_client.url import Url, parse_url, url_text
 from chuk_sessions.redis_client.watchdog import Watchdog
@@ -53,6 +55,9 @@ class Deployment(Protocol):
     @property
     def is_cluster(self) -> bool:
         """Whether slots can move between several masters."""
+
+    def servers(self) -> dict[str, ServerStats]:
+        """Return the numbers of each server, by its name."""
 
     async def masters(self) -> list[Node]:
         """Return the servers that have keys now; a cluster is asked anew. Raises NotSent if no server answers."""
@@ -94,16 +99,25 @@ class Client:
     Nothing is parsed or connected before the first call. A client is meant to be shared and to live as long as the
     process. Connections close when their event loop shuts down, or some time after the last reference to the client is
     gone. ``credentials`` and ``insecure`` are as in ``parse_url``; the environment is read when the client is made.
+    With ``timings`` round trips are measured.
     """
 
-    def __init__(self, url: str | Url, credentials: Credentials | None = None, insecure: bool | None = None) -> None:
+    def __init__(
+        self,
+        url: str | Url,
+        credentials: Credentials | None = None,
+        insecure: bool | None = None,
+        timings: bool = False,
+    ) -> None:
         self._opened: dict[asyncio.AbstractEventLoop, Deployment] = {}
         self._url = url_text(url)
         self._credentials = credentials
         self._insecure = insecure_from_env() if insecure is None else insecure
+        self._timings = timings
         self._config: RedisConfig | None = None
         self._past = dict.fromkeys(SO_FAR, 0)  # the numbers of loops that are gone
         self._near_past: dict[str, int] | None = None  # the same of their near caches, once there is one
+        self._gone: dict[str, ServerStats] = {}  # the same for each server
         _clients.add(self)
 
     def __repr__(self) -> str:
@@ -224,6 +238,14 @@ class Client:
             numbers[f"near_{name}"] = past[name] + counted
         return numbers
 
+    def server_stats(self) -> dict[str, ServerStats]:
+        """Return the numbers of each server in this process, by its name, over all event loops."""
+        found = self._gone
+        for loop, deployment in list(self._opened.items()):
+            servers = deployment.servers()
+            found = total(found, _past(servers) if loop.is_closed() else servers)
+        return dict(found)
+
     def _open(self, loop: asyncio.AbstractEventLoop) -> Deployment:
         config = self._parsed()
         for other in list(self._opened):
@@ -239,17 +261,25 @@ class Client:
 
     def _parsed(self) -> RedisConfig:
         if self._config is None:
-            self._config = parse_url(self._url, self._credentials, self._insecure)
+            config = parse_url(self._url, self._credentials, self._insecure)
+            self._config = replace(config, timings=True) if self._timings else config
         return self._config
 
     def _forget(self, loop: asyncio.AbstractEventLoop) -> None:
         deployment = self._opened.pop(loop, None)
-        for name in SO_FAR if deployment is not None else ():
+        if deployment is None:
+            return
+        self._gone = total(self._gone, _past(deployment.servers()))
+        for name in SO_FAR:
             self._past[name] += getattr(deployment, name)
-        tracking = None if deployment is None else _tracking_of(deployment)
+        tracking = _tracking_of(deployment)
         for name in NEAR_SO_FAR if tracking is not None else ():
             self._near_past = self._near_past or dict.fromkeys(NEAR_SO_FAR, 0)
             self._near_past[name] += tracking.number(name) if tracking is not None else 0
+
+
+def _past(servers: dict[str, ServerStats]) -> dict[str, ServerStats]:
+    return {name: numbers.past() for name, numbers in servers.items()}
 
 
 def _tracking_of(deployment: Deployment) -> Tracking | None:

@@ -38,6 +38,7 @@ from chuk_sessions.redis_client.open_batches import SlotBatches, Tally
 from chuk_sessions.redis_client.outcomes import hand_on, settle, settle_with_error
 from chuk_sessions.redis_client.replies import redirected_to
 from chuk_sessions.redis_client.server_clock import ServerClock
+from chuk_sessions.redis_client.server_stats import CLUSTER, ServerStats, of_cluster
 from chuk_sessions.redis_client.slot_map import SlotMap
 from chuk_sessions.redis_client.slots import key_of, slot_of
 from chuk_sessions.redis_client.watchdog import TICKS, Watchdog
@@ -98,6 +99,11 @@ class Cluster:
         return slot_of(key)
 
     is_cluster = True
+
+    def servers(self) -> dict[str, ServerStats]:
+        """Return the numbers of each server, and of the cluster as a whole what belongs to none of them."""
+        own = of_cluster(len(self._waiting), self._timeouts, self.scripts, self.script_keys, not self._map.reason)
+        return {**self._map.servers(), CLUSTER: own}
 
     async def masters(self) -> list[Node]:
         """Ask for the servers that have slots now. Raises NotSent if no server answers within the timeout."""
@@ -171,6 +177,8 @@ class Cluster:
             return
         target = None if address is None else self._map.node_at(address)
         self.redirects += 1
+        if (asked_node := self._map.nodes.get(asked)) is not None:
+            asked_node.redirects += 1
         waiter, packed, born, replay, slot = command
         hops, waiter = (waiter.hops + 1, waiter.waiter) if isinstance(waiter, Redirected) else (1, waiter)
         packed = packed.packed if isinstance(packed, Asking) else packed

@@ -72,6 +72,7 @@ class RedisConfig:
     max_value_bytes: int = MAX_VALUE_BYTES
     protocol: int = 2
     client_name: str | None = None
+    timings: bool = False  # whether round trips are measured
 
     @property
     def address(self) -> str:
@@ -83,6 +84,11 @@ class RedisConfig:
         if self.cluster:
             return f"the cluster at {', '.join(map(shown, self.hosts))}"
         return shown((self.host, self.port))
+
+    @property
+    def server(self) -> str:
+        """The name of the server for metrics: ``host:port``, a path, or the name of a master."""
+        return self.address if self.master is None else self.master
 
     def at(self, address: Address) -> RedisConfig:
         """Return the configuration of the same database on the server at ``address``."""
@@ -97,6 +103,7 @@ class RedisConfig:
             credentials=None,
             db=0,
             protocol=2,
+            timings=False,
         )
 
 

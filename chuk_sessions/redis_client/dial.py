@@ -19,6 +19,7 @@ from chuk_sessions.redis_client.config import Credentials, RedisConfig, TLSConfi
 from chuk_sessions.redis_client.connection import Connection
 from chuk_sessions.redis_client.names import Place, addresses_of
 from chuk_sessions.redis_client.race import Attempt, Begin, first_of
+from chuk_sessions.redis_client.timed import TimedConnection
 from chuk_sessions.redis_client.tls import tls_context
 
 __all__ = ["OnLost", "answer_within", "open_connection"]
@@ -104,7 +105,7 @@ async def _open_at(
     attempt: Attempt,
 ) -> Connection:
     """Open at one address. Raises NotSent with the reason; if the server itself refused, its error is the cause."""
-    connection = Connection(loop, on_lost, config.max_in_flight)
+    connection = (TimedConnection if config.timings else Connection)(loop, on_lost, config.max_in_flight)
     cause: ProviderError | None = None
     try:
         await _connect(connection, config, context, loop, place, attempt)

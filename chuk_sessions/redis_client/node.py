@@ -24,6 +24,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from chuk_sessions.exceptions import NotSent, OutcomeUnknown, ServerError
+from chuk_sessions.histogram import Histogram
 from chuk_sessions.redis_client.commands import (
     BESIDE_A_VALUE,
     LARGE,
@@ -48,7 +49,9 @@ from chuk_sessions.redis_client.open_batches import OneBatch, Tally
 from chuk_sessions.redis_client.outcomes import INTERRUPTED, SecondTry, hand_on, settle
 from chuk_sessions.redis_client.replies import REPLICA_CODES
 from chuk_sessions.redis_client.server_clock import ServerClock
+from chuk_sessions.redis_client.server_stats import ServerStats, of_node
 from chuk_sessions.redis_client.states import FAILING, Hook, State
+from chuk_sessions.redis_client.timed import TimedConnection
 from chuk_sessions.redis_client.watchdog import TICKS, Watchdog
 
 __all__ = ["Node"]
@@ -92,7 +95,7 @@ class Node(Numbers):
         self.on_trouble = on_trouble
 
         def make_lane() -> Node:
-            apart = replace(config, heartbeat=0.0, max_in_flight=1)
+            apart = replace(config, heartbeat=0.0, max_in_flight=1, timings=False)
             return Node(apart, loop, watchdog, connect, on_error, self.on_trouble, jitter, for_all=False)
 
         self._lane = Lane(make_lane)
@@ -108,6 +111,7 @@ class Node(Numbers):
         self.tally = Tally()
         self._timeouts = 0
         self.redirects = 0
+        self.round_trips = Histogram() if config.timings else None
         self.guard: object = None  # closes the node at the end of the loop; must live as long as the connection
         watchdog.watched.append(self)
 
@@ -145,6 +149,10 @@ class Node(Numbers):
         return 0
 
     is_cluster = False
+
+    def servers(self) -> dict[str, ServerStats]:
+        """Return the numbers of the server, by its name."""
+        return {self._config.server: of_node(self)}
 
     async def masters(self) -> list[Node]:
         """Return this node: all keys are on its server."""
@@ -308,6 +316,8 @@ class Node(Numbers):
         self._writes -= connection.writes
         connection.on_error = self._on_reply
         connection.divert = self._lane.submit if self._for_all else None
+        if isinstance(connection, TimedConnection) and self.round_trips is not None:
+            connection.round_trips = self.round_trips
         self._trust(connection)
 
     def on_proven(self) -> None:

@@ -25,6 +25,7 @@ from chuk_sessions.redis_client.config import Address, RedisConfig, shown
 from chuk_sessions.redis_client.dial import answer_within
 from chuk_sessions.redis_client.link import FIRST_PAUSE, MAX_PAUSE
 from chuk_sessions.redis_client.node import Node
+from chuk_sessions.redis_client.server_stats import ServerStats, total
 from chuk_sessions.redis_client.slots import SLOTS, SlotRange, parse_replicas, parse_slots
 from chuk_sessions.redis_client.states import State
 from chuk_sessions.redis_client.watchdog import Watchdog
@@ -80,6 +81,7 @@ class SlotMap:
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._context = contextvars.Context()
         self._past = dict.fromkeys(("reconnects", "timeouts", "written", "writes"), 0)  # of servers that are gone
+        self._gone: dict[str, ServerStats] = {}
         self.nodes: dict[Address, Node] = {}
         self.owners: list[Node | None] = [None] * SLOTS  # by slot; the list object stays the same
         self.closed = False
@@ -93,6 +95,10 @@ class SlotMap:
     def total(self, name: str) -> int:
         """Add up a number of the current nodes and of those that are gone."""
         return self._past[name] + self.sum(name)
+
+    def servers(self) -> dict[str, ServerStats]:
+        """Return the numbers of each server, also of those that are gone."""
+        return total(self._gone, *(node.servers() for node in list(self.nodes.values())))
 
     def node_at(self, address: Address) -> Node:
         """Return the node for the server at ``address``; make it if it is new."""
@@ -272,6 +278,7 @@ class SlotMap:
             if node not in owners and not node.is_waiting():
                 node.end("it has no slots any more")  # at once: a task could be cancelled before it begins
                 self._leaving.add(node)
+                self._gone = total(self._gone, {name: each.past() for name, each in node.servers().items()})
                 self._past = {name: number + getattr(node, name) for name, number in self._past.items()}
                 del self.nodes[address]
                 closing = self._loop.create_task(node.close())

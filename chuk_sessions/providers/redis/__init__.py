@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from chuk_sessions.arguments import check_flag
 from chuk_sessions.environment import shown, variable
 from chuk_sessions.exceptions import ProviderError
 from chuk_sessions.provider import DEFAULT_TTL, ProviderSession, default_ttl_from_env
@@ -10,10 +11,11 @@ from chuk_sessions.providers.redis.store import RedisSessionStore
 from chuk_sessions.providers.redis.values import RedisSession
 from chuk_sessions.redis_client.client import Client
 from chuk_sessions.redis_client.config import Credentials
+from chuk_sessions.redis_client.server_stats import ServerStats
 from chuk_sessions.redis_client.url import Url, url_text
 from chuk_sessions.stores.contract import CompleteStore
 
-__all__ = ["RedisFactory", "RedisSession", "factory"]
+__all__ = ["RedisFactory", "RedisSession", "ServerStats", "factory"]
 
 DEFAULT_URL = "redis://localhost:6379/0"
 URL_VARIABLES = ("SESSION_REDIS_URL", "REDIS_URL")
@@ -59,6 +61,16 @@ class RedisFactory:
                 docs/operate/near-cache.md.
         """
         return self._client.stats()
+
+    def server_stats(self) -> dict[str, ServerStats]:
+        """Return the numbers of each server in this process, over all its event loops.
+
+        Returns:
+            A dict: for each server that was used so far its numbers and its state. The name of a server is
+                ``host:port``, the path of a socket, or the name of the master that Sentinels watch. A cluster has one
+                more, ``cluster``, for what belongs to none of its servers.
+        """
+        return self._client.server_stats()
 
     def session_store(self, sandbox_id: str) -> CompleteStore:
         """Open the sessions of one sandbox.
@@ -108,28 +120,33 @@ def reads_legacy() -> bool:
 _shared = SharedClients()
 
 
-def factory(url: str | Url | None = None, credentials: Credentials | None = None) -> RedisFactory:
+def factory(
+    url: str | Url | None = None, credentials: Credentials | None = None, *, timings: bool = False
+) -> RedisFactory:
     """Make a factory for a Redis server, a Sentinel deployment or a cluster.
 
     The environment is read now. The first call parses the URL and contacts the server. It raises ProviderError if
     either fails. All factories of one URL and one function share their connections, and so do all factories of one URL
-    and one method of one object.
+    and one method of one object; those with ``timings`` among themselves.
 
     Args:
         url: A str, or a URL of pydantic. None for ``SESSION_REDIS_URL``, else ``REDIS_URL``, else the local server.
             ``parse_url`` describes the forms of URLs.
         credentials: For passwords that change: called without arguments each time a connection is made. It returns a
             password or a pair of user and password, or an awaitable of one of these.
+        timings: Whether to measure the round trips to each server, for ``server_stats``. It takes two looks at the
+            clock for each write, however many commands are in it. Commands over 1 MB are not in it.
 
     Returns:
         The factory for ``SessionManager(session_factory=...)``.
 
     Raises:
-        TypeError: ``url`` is no URL, or ``credentials`` no function.
+        TypeError: ``url`` is no URL, ``credentials`` no function, or ``timings`` no bool.
         ProviderError: ``SESSION_DEFAULT_TTL`` (how long a value of ``set`` lives) is no number over 0, or
             ``SESSION_LEGACY_READ`` is neither on (1, true, yes, on) nor off (0, false, no, off, blank).
     """
     text = next(filter(None, map(variable, URL_VARIABLES)), DEFAULT_URL) if url is None else url_text(url)
     if credentials is not None and not callable(credentials):
         raise TypeError(f"credentials must be a function without arguments, got {type(credentials).__name__}")
-    return RedisFactory(_shared.client(text, credentials), default_ttl_from_env(), reads_legacy())
+    check_flag("timings", timings)
+    return RedisFactory(_shared.client(text, credentials, timings), default_ttl_from_env(), reads_legacy())

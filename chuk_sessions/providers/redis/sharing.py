@@ -2,8 +2,8 @@
 
 Rules this file keeps:
 
-* There is one client for each URL, each value of the environment that a client takes over, and each function of
-  credentials.
+* There is one client for each URL, each value of the environment that a client takes over, each function of
+  credentials, and each value of ``timings``.
 * Each ``object.method`` makes a new bound method. So the key has the identities of its object and its function. The
   client holds them both, and the key is dropped with the client: no other object can have these identities meanwhile.
 * A client lives as long as a factory, a manager or an open session holds it. Of the clients that none of these holds,
@@ -41,15 +41,15 @@ class SharedClients:
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._renew_lock)
 
-    def client(self, url: str, credentials: Credentials | None = None) -> Client:
-        """Return the client for this URL and these credentials; the environment is read now."""
+    def client(self, url: str, credentials: Credentials | None = None, timings: bool = False) -> Client:
+        """Return the client for this URL, these credentials and ``timings``; the environment is read now."""
         insecure = insecure_from_env()
-        key = (url, insecure, *_identity(credentials))
+        key = (url, insecure, timings, *_identity(credentials))
         dropped = None  # this client ends after the lock is released
         with self._lock:
             client = self._clients.get(key)
             if client is None:
-                client = self._clients[key] = Client(url, credentials, insecure)
+                client = self._clients[key] = Client(url, credentials, insecure, timings)
             self._kept[key] = client
             self._kept.move_to_end(key)
             if len(self._kept) > self._most_kept:
