@@ -5,7 +5,7 @@ Programs for earlier versions set them, most often to give a manager another fac
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -17,6 +17,7 @@ from chuk_sessions.stores.wrapper import open_store
 
 __all__ = ["ManagerSettings"]
 
+Layer = Callable[[CompleteStore, str], CompleteStore]  # gets a store and its sandbox
 Create = Callable[[str, str | None, float, Metadata], Awaitable[Existing | None]]
 
 
@@ -32,6 +33,7 @@ class ManagerSettings:
     _store: CompleteStore
     _create: Create
     _in_process: InProcess | None
+    _layers: Sequence[Layer] = ()  # around each store that is opened, the last one outermost
 
     @property
     def sandbox_id(self) -> str:
@@ -68,7 +70,10 @@ class ManagerSettings:
             store = open_near_store(session_factory, sandbox_id, self._near)
         else:
             store = open_store(session_factory, sandbox_id)
+        here = store if can(store, InProcess) else None
+        for wrap in self._layers:
+            store = wrap(store, sandbox_id)
         self._create = partial(store.create, **self._options) if self._options else store.create
-        self._in_process = store if can(store, InProcess) else None
+        self._in_process = here
         self._store, self._session_factory, self._sandbox_id = store, session_factory, sandbox_id
         self._prefixes: dict[str, str] = {}

@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Iterable
 from functools import partial
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from chuk_sessions import grid
 from chuk_sessions.arguments import (
@@ -39,6 +39,9 @@ from chuk_sessions.provider import Factory
 from chuk_sessions.provider_factory import factory_for_env
 from chuk_sessions.stores.contract import SessionStoreFactory, UserPaged, can
 from chuk_sessions.stores.wrapper import StoreWrapper
+
+if TYPE_CHECKING:
+    from chuk_sessions.instrumentation import SessionMetrics
 
 __all__ = ["SessionManager", "SessionMetadata"]
 
@@ -95,12 +98,14 @@ class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
             touch is due, ``validate_session``, ``validate_sessions`` and ``open_session`` from them. Such an answer is
             what the server would have said at most so many seconds ago, usually a round trip ago. Not for a cluster or
             a custom provider; on memory without effect.
+        metrics: A ``chuk_sessions.instrumentation.SessionMetrics`` that counts the operations of this manager; several
+            managers may share it.
 
     Raises:
         ValueError: The sandbox is no path segment, or hours, an interval or a limit are out of range.
         NotSupportedError: The provider has no near cache.
-        TypeError: Hours, an interval or a limit are no number, ``opaque_ids`` is no bool, or ``session_factory`` is no
-            factory.
+        TypeError: Hours, an interval or a limit are no number, ``opaque_ids`` is no bool, ``session_factory`` is no
+            factory, or ``metrics`` no SessionMetrics.
         ProviderError: ``SESSION_PROVIDER`` names no provider.
     """
 
@@ -116,6 +121,7 @@ class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
         idle_ttl_minutes: float | None = None,
         opaque_ids: bool = False,
         near_cache: float = 0,
+        metrics: SessionMetrics | None = None,
     ) -> None:
         self._opaque_ids = check_flag("opaque_ids", opaque_ids)
         self._new_id = new_opaque_id if opaque_ids else new_session_id
@@ -125,6 +131,10 @@ class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
         limit, idle = check_limit(max_sessions_per_user), check_idle(idle_ttl_minutes, self._touch_interval)
         self._options = {name: value for name, value in (("limit", limit), ("idle", idle)) if value}
         self.strict = strict
+        if metrics is not None:
+            from chuk_sessions.instrumentation.layers import layers
+
+            self._layers = layers(metrics)
         sandbox_id = choose_sandbox(sandbox_id)
         self._open(factory_for_env() if session_factory is None else session_factory, sandbox_id)
         self._next_report = 0.0

@@ -34,7 +34,7 @@ from chuk_sessions.stores.contract import (
 )
 from chuk_sessions.stores.keyvalue import KeyValueStore
 
-__all__ = ["StackedFactory", "StoreWrapper", "complete", "open_store", "stack"]
+__all__ = ["StackedFactory", "StoreWrapper", "complete", "innermost", "open_store", "stack"]
 
 
 class StoreWrapper:
@@ -170,6 +170,13 @@ def complete(store: SessionStore) -> CompleteStore:
     if all(can(store, capability) for capability in (Openable, UserIndexed, Renewable, Walkable)):
         return cast(CompleteStore, store)
     return StoreWrapper(store)
+
+
+def innermost(store: object) -> object:
+    """Return the store within all wrappers."""
+    while isinstance(store, StoreWrapper):
+        store = store.store
+    return store
 
 
 def open_store(factory: Factory | SessionStoreFactory, sandbox_id: str) -> CompleteStore:

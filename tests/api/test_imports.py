@@ -157,3 +157,17 @@ def test_errors_have_two_roots() -> None:
         assert issubclass(getattr(chuk_sessions, name), chuk_sessions.SessionError)
     assert not issubclass(chuk_sessions.SessionError, chuk_sessions.ProviderError)
     assert not issubclass(chuk_sessions.ProviderError, chuk_sessions.SessionError)
+
+
+def test_what_is_off_is_not_loaded() -> None:
+    """Neither memory nor Redis nor the web middleware load a library for metrics, traces, encryption or webhooks."""
+    code = """
+import sys
+import chuk_sessions.web
+from chuk_sessions import SessionManager, memory, redis
+SessionManager("box", memory.factory())
+SessionManager("box", redis.factory("redis://localhost"))
+names = ("prometheus_client", "opentelemetry", "cryptography", "httpx", "chuk_sessions.instrumentation")
+assert [name for name in sys.modules if name.startswith(names)] == []
+"""
+    run_python(code)

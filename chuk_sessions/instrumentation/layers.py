@@ -1,0 +1,22 @@
+"""What a manager puts around its store, by the arguments that it was given; loaded only if it was given one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from chuk_sessions.instrumentation.metrics import SessionMetrics
+from chuk_sessions.stores.contract import CompleteStore
+
+__all__ = ["layers"]
+
+Layer = Callable[[CompleteStore, str], CompleteStore]
+
+
+def layers(metrics: object) -> list[Layer]:
+    """Return the wrappers of a manager, the last one outermost. Raises TypeError for an argument of another type."""
+    found: list[Layer] = []
+    if metrics is not None:
+        if not isinstance(metrics, SessionMetrics):
+            raise TypeError(f"metrics must be a SessionMetrics, got {type(metrics).__name__}")
+        found.append(metrics.wrap)
+    return found
