@@ -209,7 +209,7 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def gate(session: nox.Session) -> None:
-    """Is this version slower than an earlier one? `-- --base REV`; five minutes, `-- --share 0.1` for a look."""
+    """Is this version slower than an earlier one? `-- --base REV`; four minutes, `-- --share 0.1` for a look."""
     run_benchmarks(session, "benchmarks.gate")
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from benchmarks.gate.decision import Launch, Verdict, check_calm, decide
+from benchmarks.gate.decision import Launch, Verdict, check_calm, decide, is_clear, is_clearly_calm
 from benchmarks.gate.pairs import PAIRS, BaseLacks, Question, launches
 from benchmarks.gate.scenarios import Family
 from benchmarks.measure.placement import possible
@@ -69,38 +69,58 @@ class Gate:
     def _check(self, family: Family) -> Finding:
         """The base against itself, on the first scenario that it can do."""
         why = ""
+        base = self.trees.base
         for scenario in family.scenarios:
             try:
-                first = self._measure(family, scenario, 1, self.trees.base)
+                first = self._half(family, scenario, base)
             except BaseLacks as error:
                 why = str(error)
                 continue
+            if not is_clearly_calm(first, family.calm):
+                first += self._other_half(family, scenario, base)
             verdict = check_calm(first, None, family.calm)
             if verdict is not Verdict.AGAIN:
                 return Finding(scenario, verdict, first)
-            second = self._measure(family, scenario, 2, self.trees.base)
+            second = self._again(family, scenario, base)
             return Finding(scenario, check_calm(first, second, family.calm), second)
         return Finding(family.scenarios[0], Verdict.NEW, why=why)
 
     def _scenario(self, family: Family, scenario: str, check: Finding) -> Finding:
         if check.verdict is Verdict.INCONCLUSIVE:
             return Finding(scenario, Verdict.INCONCLUSIVE, why="the base differs from itself: the machine is too noisy")
+        head = self.trees.head
         try:
-            first = self._measure(family, scenario, 1, self.trees.head)
+            first = self._half(family, scenario, head)
         except BaseLacks as error:
             return Finding(scenario, Verdict.NEW, why=str(error))
+        if not is_clear(first):
+            first += self._other_half(family, scenario, head)
         verdict = decide(first)
         if verdict is not Verdict.AGAIN:
             return Finding(scenario, verdict, first)
-        second = self._measure(family, scenario, 2, self.trees.head)
+        second = self._again(family, scenario, head)
         return Finding(scenario, decide(first, second), second)
 
-    def _measure(self, family: Family, scenario: str, times: int, head: Path) -> list[Launch]:
-        against = "base against itself: " if head == self.trees.base else "again: " if times > 1 else ""
-        count = launches_of(family, self.share) * times
+    def _half(self, family: Family, scenario: str, head: Path) -> list[Launch]:
+        return self._measure(family, scenario, half_of(launches_of(family, self.share)), head)
+
+    def _other_half(self, family: Family, scenario: str, head: Path) -> list[Launch]:
+        count = launches_of(family, self.share)
+        return self._measure(family, scenario, count - half_of(count), head, "the other half: ")
+
+    def _again(self, family: Family, scenario: str, head: Path) -> list[Launch]:
+        return self._measure(family, scenario, 2 * launches_of(family, self.share), head, "again: ")
+
+    def _measure(self, family: Family, scenario: str, count: int, head: Path, part: str = "") -> list[Launch]:
+        against = "base against itself: " if head == self.trees.base else ""
         question = question_of(family, scenario, self.urls)
         pairs = max(1, round(self.pairs * family.pairs))
-        return self.measure(count, self.trees.base, head, question, pairs, lambda text: self.say(against + text))
+        return self.measure(count, self.trees.base, head, question, pairs, lambda text: self.say(against + part + text))
+
+
+def half_of(launches: int) -> int:
+    """How many of so many launches are looked at first: half of them, rather one more than one less."""
+    return (launches + 1) // 2
 
 
 def launches_of(family: Family, share: float) -> int:
