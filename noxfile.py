@@ -221,7 +221,7 @@ def gate_demonstration(session: nox.Session) -> None:
 
 @nox.session
 def count(session: nox.Session) -> None:
-    """Does an operation need more instructions than on an earlier version? `-- --base REV`; two minutes; valgrind."""
+    """Does an operation need more instructions than on an earlier version? `-- --base REV`; a minute; valgrind."""
     run_benchmarks(session, "benchmarks.count")
 
 

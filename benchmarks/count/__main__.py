@@ -22,7 +22,7 @@ SCHEMA = 1
 HOT = [family for family in FAMILIES if not family.needs_server and family.pairs == 1]
 COUNTED = [name for family in HOT for name in family.scenarios]
 COUNTED += ["grid.artifact-key"]
-Point = tuple[str, str, str]  # tree, workload, with or without
+Point = tuple[str, str]  # tree, workload
 
 
 def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -62,17 +62,16 @@ def count_all(trees: Trees, workloads: Sequence[str], jobs: int) -> list[Count]:
     """Every workload on both trees; counts do not mind what else the machine does, so several run at a time."""
     lacking = _rehearse(trees, workloads)
     points: list[Point] = [
-        (tree, workload, which)
+        (tree, workload)
         for workload in workloads
         for tree in ("base", "head")
-        for which in ("without", "with")
         if not (tree == "base" and workload in lacking)
     ]
     counted: dict[Point, int] = {}
     with ThreadPoolExecutor(jobs) as pool:
-        totals = pool.map(lambda point: instructions(_tree(trees, point[0]), *point[1:]), points)
+        totals = pool.map(lambda point: instructions(_tree(trees, point[0]), point[1]), points)
         for number, (point, total) in enumerate(zip(points, totals, strict=True)):
-            say(f"{number + 1} of {len(points)}: {point[1]} on the {point[0]}, {point[2]} its last run")
+            say(f"{number + 1} of {len(points)}: {point[1]} on the {point[0]}")
             counted[point] = total
     return [_count(workload, counted, lacking.get(workload)) for workload in workloads]
 
@@ -95,7 +94,7 @@ def _rehearse(trees: Trees, workloads: Sequence[str]) -> dict[str, str]:
 
 def _count(workload: str, counted: dict[Point, int], why: str | None) -> Count:
     def of(tree: str) -> float:
-        return per_operation(workload, counted[tree, workload, "without"], counted[tree, workload, "with"])
+        return per_operation(workload, counted[tree, workload])
 
     return Count(workload, None if why is not None else of("base"), of("head"), why or "")
 

@@ -13,9 +13,9 @@ from benchmarks.workloads.registry import WORKLOADS
 
 TOTAL = re.compile(r"^(?:summary|totals): (\d+)", re.MULTILINE)
 SECONDS = 600.0
-# Of one length, as are the folders of the trees: what lies before the stack moves the stack, and with it what start-up
-# copies. That was worth 8 % of a count (measured).
-ARGUMENT = {"with": "with_run", "without": "no_run__"}
+# A function of the C library that the program calls right before its last run and right after it, and that nothing
+# calls meanwhile: callgrind then writes what it has counted since the call before, to a numbered file.
+MARKER = "getppid"
 
 
 class CountFailed(Exception):
@@ -29,30 +29,39 @@ def has_valgrind() -> bool:
 
 def rehearse(tree: Path, workload: str) -> None:
     """Run it uncounted: CountFailed if the tree cannot do it. Also leaves compiled files, so that no count compiles."""
-    _run([], tree, workload, "with")
+    _run([], tree, workload)
 
 
-def instructions(tree: Path, workload: str, which: str) -> int:
-    """Of the whole program, with or without the last run."""
+def instructions(tree: Path, workload: str) -> int:
+    """Of the last run alone: start-up, preparation and warm-up come before its first marker."""
     with tempfile.TemporaryDirectory(prefix="chuk-count-") as folder:
         output = Path(folder, "callgrind.out")
-        _run(["valgrind", "--tool=callgrind", f"--callgrind-out-file={output}"], tree, workload, which)
-        found = TOTAL.search(output.read_text(encoding="utf-8", errors="replace"))
+        tool = ["valgrind", "--tool=callgrind", f"--dump-before={MARKER}", f"--callgrind-out-file={output}"]
+        _run(tool, tree, workload)
+        return last_between_markers(output)
+
+
+def last_between_markers(output: Path) -> int:
+    """The total of the last numbered file beside that one, which has what came after the last marker."""
+    parts = sorted(output.parent.glob(f"{output.name}.*"), key=lambda part: int(part.suffix[1:]))
+    if len(parts) < 2:
+        raise CountFailed(f"callgrind saw {len(parts)} calls of {MARKER}, which the program calls twice")
+    found = TOTAL.search(parts[-1].read_text(encoding="utf-8", errors="replace"))
     if found is None:
         raise CountFailed("callgrind gave no total")
     return int(found[1])
 
 
-def per_operation(workload: str, without: int, with_run: int) -> float:
-    """The difference of the two points, for each operation of the run."""
+def per_operation(workload: str, counted: int) -> float:
+    """The instructions of a run, for each of its operations."""
     block = WORKLOADS[workload]
-    return (with_run - without) / (block.operations / block.repeats)
+    return counted / (block.operations / block.repeats)
 
 
-def _run(tool: list[str], tree: Path, workload: str, which: str) -> None:
+def _run(tool: list[str], tree: Path, workload: str) -> None:
     try:
         done = subprocess.run(
-            [*tool, *command_of("benchmarks.count.counted", workload, ARGUMENT[which])],
+            [*tool, *command_of("benchmarks.count.counted", workload)],
             capture_output=True,
             text=True,
             timeout=SECONDS,

@@ -54,8 +54,8 @@ def exit_code(counts: Sequence[Count]) -> int:
 def table(counts: Sequence[Count], base: str, head: str) -> Table:
     """All counts."""
     caption = (
-        f"Base {base}, head {head}. Instructions of one operation by callgrind: a program with one more run less the "
-        "same program without it, PYTHONHASHSEED=0, garbage collector off. "
+        f"Base {base}, head {head}. Instructions of one operation by callgrind: the last run of a program, without "
+        "its start and its warm-up, PYTHONHASHSEED=0, garbage collector off. "
         f"Over {FAIL_OVER - 1:+.0%} fails, over {NOTE_OVER - 1:+.0%} is noted."
     )
     header = ("Workload", "One operation", "Base", "Head", "Change", "Verdict")

@@ -1,10 +1,9 @@
-"""The program that is counted: a workload up to the moment before its last run, or with that run.
+"""The program that is counted: a workload, whose last run is between two calls of ``getppid``.
 
-Both do the same otherwise, so the difference is the run alone: without start-up, preparation, reset and warm-up.
-It ends at once, since what comes after the run is not to be counted. What chance decides is taken out: the garbage
-collector is off, since one collection more or less would be some per cent of a run; clocks stand still, since keys are
-filed by the second of their deadline, and a count that passes into the next one came out 8 % higher (measured); and
-session ids are not random.
+Callgrind knows that function, and so tells the run from start-up, preparation, reset and warm-up. What chance decides
+is taken out: the garbage collector is off, since one collection more or less would be some per cent of a run; clocks
+stand still, since keys are filed by the second of their deadline, and a count that passes into the next one came out
+8 % higher (measured); and session ids are not random.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ def take_out_chance() -> None:
     os.urandom = random.Random(1).randbytes
 
 
-async def count(workload: str, with_run: bool) -> None:
+async def count(workload: str) -> None:
     """Never returns."""
     counted = WORKLOADS[workload]
     async with adapter("chuk", {}).open(counted.layer, counted.kind) as store:
@@ -45,12 +44,13 @@ async def count(workload: str, with_run: bool) -> None:
         await case.reset()
         gc.collect()
         gc.disable()
-        if with_run:
-            await case.run()
-        os._exit(0)
+        os.getppid()
+        await case.run()
+        os.getppid()
+        os._exit(0)  # no need to wait for what comes after the run
 
 
 def main() -> None:
-    """The arguments after the root of the path: the workload, and ``with_run`` or another word."""
+    """The argument after the root of the path is the workload."""
     take_out_chance()
-    asyncio.run(count(sys.argv[2], sys.argv[3] == "with_run"))
+    asyncio.run(count(sys.argv[2]))
