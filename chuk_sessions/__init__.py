@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from chuk_sessions.api import get_session, session
 from chuk_sessions.enums import ProtocolType, ProviderType, SessionStatus, TokenType
 from chuk_sessions.exceptions import (
+    EncryptionError,
     LoadingError,
     MetadataError,
     NoPermissionError,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 # Without the modules `memory` and `redis`: `from chuk_sessions import *` must not load a client library.
 __all__ = [
+    "EncryptionError",
     "LoadingError",
     "MetadataError",
     "NoPermissionError",

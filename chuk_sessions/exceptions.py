@@ -7,6 +7,7 @@ message ever contains a password or a session id.
 from __future__ import annotations
 
 __all__ = [
+    "EncryptionError",
     "LoadingError",
     "MetadataError",
     "NoPermissionError",
@@ -104,6 +105,13 @@ class WrongTypeError(ServerError):
     """``WRONGTYPE``: the key holds another kind of value."""
 
     code = "WRONGTYPE"
+
+
+class EncryptionError(ProviderError):
+    """A sealed value of a session cannot be opened, or a plain one is refused. The session does not count as absent.
+
+    A key is missing in this process, or somebody has changed or moved the value on the server.
+    """
 
 
 class UnknownProvider(ProviderError, ModuleNotFoundError):

@@ -1,0 +1,1 @@
+"""Metadata that is encrypted at rest."""
