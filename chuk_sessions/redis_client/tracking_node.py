@@ -113,7 +113,8 @@ class CachingReads:
     def __init__(self, node: TrackingNode) -> None:
         self._node = node
         self._ask = node.tracking.ask
-        self.slot_of, self.node_of, self.clock_of, self.is_up = node.slot_of, node.node_of, node.clock_of, node.is_up
+        self.slot_of, self.node_of, self.clock_of = node.slot_of, node.node_of, node.clock_of
+        self.is_up, self.servers = node.is_up, node.servers
         self.open_batches: Any = node.open_batches
         self.tally: Tally = node.tally
         self.guard: object = None
