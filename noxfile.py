@@ -148,31 +148,40 @@ def browser(session: nox.Session) -> None:
     session.run("python", "-m", "pytest", "--redis", "tests/browser", *session.posargs)
 
 
-def judge(session: nox.Session, project: str, plugin: str, *tests: str) -> None:
-    """Run tests from the sdist of the installed version of a project, with a plugin of tests/judges."""
-    ask = f"from importlib.metadata import version; print(version('{project}'))"
+def sources(session: nox.Session, name: str) -> Path:
+    """The unpacked sdist of the installed version of a package, downloaded once."""
+    ask = f"from importlib.metadata import version; print(version({name!r}))"
     version = str(session.run("python", "-c", ask, silent=True)).strip()
     folder = Path(session.create_tmp()).resolve()
-    archive, tree = folder / f"{project}-{version}.tar.gz", folder / f"{project}-{version}"
+    archive = folder / f"{name}-{version}.tar.gz"
     if not archive.exists():
-        download = ["pip", "download", "-q", "--no-deps", "--no-binary", project, "-d", str(folder)]
-        session.run("python", "-m", *download, f"{project}=={version}")
+        download = ["pip", "download", "-q", "--no-deps", "--no-binary", name, "-d", str(folder)]
+        session.run("python", "-m", *download, f"{name}=={version}")
     shutil.unpack_archive(archive, folder)
+    return folder / f"{name}-{version}"
+
+
+def judge(session: nox.Session, project: str, plugin: str, *tests: str) -> None:
+    """Run tests from the sdist of the installed version of a project, with a plugin of tests/judges."""
     plugins = Path("tests", "judges").resolve()
     variables = {"PYTHONPATH": str(plugins), "TMPDIR": gettempdir()}  # not in the environment: Flask would see that
-    with session.chdir(tree):
+    with session.chdir(sources(session, project)):
         options = ["-p", plugin, "-p", "no:cacheprovider", "-rs", "-c", os.devnull, "--rootdir", "."]
         session.run("python", "-m", "pytest", *options, *tests, *session.posargs, env=variables)
 
 
 @nox.session
 def judges(session: nox.Session) -> None:
-    """Starlette's own tests of its session middleware and all of Flask's, from their sdists, with our sessions."""
+    """Other projects' own tests, from their sdists, with our sessions in the place of theirs. Two minutes.
+
+    Starlette's of its session middleware; all of Flask's; Django's of sessions, logins, messages and its test client.
+    """
     # Flask's tests of its commands import a name that pytest 9 does not have.
-    session.install("-e", ".", "starlette", "httpx2", "itsdangerous", "pytest>=8.4,<9", "trio")
+    session.install("-e", ".[django,redis-server]", "starlette", "httpx2", "itsdangerous", "pytest>=8.4,<9", "trio")
     session.install("flask[async,dotenv]>=3.1", "greenlet")
     judge(session, "starlette", "starlette_sessions", "tests/middleware/test_session.py")
     judge(session, "flask", "flask_sessions", "tests")
+    session.run("python", "-m", "tests.judges", str(sources(session, "django") / "tests"))
 
 
 def python_beside(session: nox.Session, folder: Path) -> Path:
