@@ -12,6 +12,7 @@ from typing import Any
 from chuk_sessions import grid
 from chuk_sessions.arguments import seconds_of
 from chuk_sessions.codec import Metadata
+from chuk_sessions.many_at_once import Together, as_it_is
 from chuk_sessions.stores.contract import CompleteStore, Existing, InProcess, can
 from chuk_sessions.stores.wrapper import open_store
 
@@ -33,6 +34,7 @@ class ManagerSettings:
     _store: CompleteStore
     _create: Create
     _in_process: InProcess | None
+    _together: Together
     _layers: Sequence[Layer] = ()  # around each store that is opened, the last one outermost
 
     @property
@@ -75,5 +77,6 @@ class ManagerSettings:
             store = wrap(store, sandbox_id)
         self._create = partial(store.create, **self._options) if self._options else store.create
         self._in_process = here
+        self._together = getattr(store, "together", as_it_is) if self._layers else as_it_is
         self._store, self._session_factory, self._sandbox_id = store, session_factory, sandbox_id
         self._prefixes: dict[str, str] = {}

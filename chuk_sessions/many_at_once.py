@@ -7,14 +7,16 @@ Each slice has the time of a call. If the storage answered no item of a slice, t
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from chuk_sessions.arguments import check_several, id_or_error
 from chuk_sessions.batches import SLICE, batch, slices
 from chuk_sessions.exceptions import NotSent, OutcomeUnknown, ProviderError, StorageError
 from chuk_sessions.stores.contract import CompleteStore, DeletingMany, can
 
-__all__ = ["ManyAtOnce"]
+__all__ = ["ManyAtOnce", "Together", "as_it_is"]
+
+T = TypeVar("T")
 
 
 def _session_error(action: str, result: bool | Exception) -> bool | Exception:
@@ -46,11 +48,24 @@ def _not_tried(action: str) -> StorageError:
     return error
 
 
+def as_it_is(operation: str, size: int, call: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:
+    """Return the call, which is made of that many operations of that name. Traces put something around it here."""
+    return call
+
+
+class Together(Protocol):
+    """See ``as_it_is``."""
+
+    def __call__(self, operation: str, size: int, call: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:
+        """Return the call, or something around it."""
+
+
 class ManyAtOnce:
     """A base of a class with a store and ``allocate_session``."""
 
     _store: CompleteStore
     _touch_interval: float
+    _together: Together
 
     async def allocate_session(self, *args: Any, **options: Any) -> str:
         """See ``SessionManager``."""
@@ -78,7 +93,7 @@ class ManyAtOnce:
             if away:
                 results += [_no_dict(each) or _not_tried("allocate") for each in some]
                 continue
-            made = await batch([self._request(each) for each in some])
+            made = await self._together("create", len(some), batch([self._request(each) for each in some]))
             results += made
             away = _no_answer(made)
         return results
@@ -106,7 +121,9 @@ class ManyAtOnce:
         """
         touch, interval = self._store.touch, self._touch_interval
         return await self._for_each(
-            "validate", session_ids, lambda ids: batch([touch(session_id, interval) for session_id in ids])
+            "validate",
+            session_ids,
+            lambda ids: self._together("touch", len(ids), batch([touch(session_id, interval) for session_id in ids])),
         )
 
     async def delete_sessions(self, session_ids: Iterable[str]) -> list[bool | Exception]:

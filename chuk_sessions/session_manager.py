@@ -42,6 +42,7 @@ from chuk_sessions.stores.wrapper import StoreWrapper
 
 if TYPE_CHECKING:
     from chuk_sessions.instrumentation import SessionMetrics
+    from chuk_sessions.instrumentation.traces import SessionTraces
 
 __all__ = ["SessionManager", "SessionMetadata"]
 
@@ -100,12 +101,14 @@ class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
             a custom provider; on memory without effect.
         metrics: A ``chuk_sessions.instrumentation.SessionMetrics`` that counts the operations of this manager; several
             managers may share it.
+        traces: A ``chuk_sessions.instrumentation.otel.SessionTraces`` that makes a span for each call on Redis, as a
+            child of the current span.
 
     Raises:
         ValueError: The sandbox is no path segment, or hours, an interval or a limit are out of range.
         NotSupportedError: The provider has no near cache.
         TypeError: Hours, an interval or a limit are no number, ``opaque_ids`` is no bool, ``session_factory`` is no
-            factory, or ``metrics`` no SessionMetrics.
+            factory, ``metrics`` no SessionMetrics, or ``traces`` no SessionTraces.
         ProviderError: ``SESSION_PROVIDER`` names no provider.
     """
 
@@ -122,6 +125,7 @@ class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
         opaque_ids: bool = False,
         near_cache: float = 0,
         metrics: SessionMetrics | None = None,
+        traces: SessionTraces | None = None,
     ) -> None:
         self._opaque_ids = check_flag("opaque_ids", opaque_ids)
         self._new_id = new_opaque_id if opaque_ids else new_session_id
@@ -131,10 +135,10 @@ class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
         limit, idle = check_limit(max_sessions_per_user), check_idle(idle_ttl_minutes, self._touch_interval)
         self._options = {name: value for name, value in (("limit", limit), ("idle", idle)) if value}
         self.strict = strict
-        if metrics is not None:
+        if metrics is not None or traces is not None:
             from chuk_sessions.instrumentation.layers import layers
 
-            self._layers = layers(metrics)
+            self._layers = layers(metrics, traces)
         sandbox_id = choose_sandbox(sandbox_id)
         self._open(factory_for_env() if session_factory is None else session_factory, sandbox_id)
         self._next_report = 0.0
@@ -564,7 +568,7 @@ class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
             if thorough:
                 from chuk_sessions.unlisted import end_unlisted
 
-                ended += await end_unlisted(self._store, user_id, kept)
+                ended += await self._together("pages", 1, end_unlisted(self._store, user_id, kept))
             return ended
         except ProviderError as exc:
             raise _storage_error("end the sessions of a user", None, exc) from exc

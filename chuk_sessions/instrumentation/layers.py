@@ -12,11 +12,17 @@ __all__ = ["layers"]
 Layer = Callable[[CompleteStore, str], CompleteStore]
 
 
-def layers(metrics: object) -> list[Layer]:
+def layers(metrics: object, traces: object) -> list[Layer]:
     """Return the wrappers of a manager, the last one outermost. Raises TypeError for an argument of another type."""
     found: list[Layer] = []
     if metrics is not None:
         if not isinstance(metrics, SessionMetrics):
             raise TypeError(f"metrics must be a SessionMetrics, got {type(metrics).__name__}")
         found.append(metrics.wrap)
+    if traces is not None:
+        from chuk_sessions.instrumentation.traces import SessionTraces
+
+        if not isinstance(traces, SessionTraces):
+            raise TypeError(f"traces must be a SessionTraces, got {type(traces).__name__}")
+        found.append(traces.wrap)
     return found

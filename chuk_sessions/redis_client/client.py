@@ -199,6 +199,11 @@ class Client:
         """Seconds that a command may take. Raises ProviderError if the URL cannot be used."""
         return self._parsed().timeout
 
+    @property
+    def db(self) -> int:
+        """The number of the database. Raises ProviderError if the URL cannot be used."""
+        return self._parsed().db
+
     def stats(self) -> dict[str, float]:
         """Return numbers of this process, over all its event loops.
 

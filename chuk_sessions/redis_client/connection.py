@@ -108,8 +108,14 @@ class Connection(asyncio.BufferedProtocol):
     @property
     def peer(self) -> str:
         """The address at the other end, for messages."""
+        host, port = self.endpoint
+        return host if port is None else f"{host}:{port}"
+
+    @property
+    def endpoint(self) -> tuple[str, int | None]:
+        """Host and port at the other end; words and None if they are not known."""
         name = None if self._transport is None else self._transport.get_extra_info("peername")
-        return f"{name[0]}:{name[1]}" if isinstance(name, tuple) else "an unknown address"
+        return (name[0], name[1]) if isinstance(name, tuple) else ("an unknown address", None)
 
     @property
     def was_hung_up(self) -> bool:

@@ -144,6 +144,16 @@ class Node(Numbers):
         """The address of the server, as messages name it."""
         return self._config.address
 
+    @property
+    def endpoint(self) -> tuple[str, int | None]:
+        """Host and port of the server, or the path of its socket. With Sentinels those of the master of the moment."""
+        config, connection = self._config, self._connection
+        if config.path is not None:
+            return config.path, None
+        if config.master is not None:
+            return (config.master, None) if connection is None else connection.endpoint
+        return config.host, config.port
+
     def slot_of(self, key: Argument) -> int:
         """Return the slot of a key. Keys of one slot may share a command; here all keys are in slot 0."""
         return 0

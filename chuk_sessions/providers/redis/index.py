@@ -98,7 +98,7 @@ class UserIndex:
 
     async def page(self, call: Call, user_id: str, place: Place = BEGINNING, size: int = PAGE) -> Page:
         """Read some live sessions of a user; see ``read_page``."""
-        return await read_page(call, self._of(user_id), to_bytes(user_id), place, size=size)
+        return await read_page(call, self.key_of(user_id), to_bytes(user_id), place, size=size)
 
     async def members(self, user_id: str, call: Call | None = None) -> tuple[Call, list[Member]]:
         """Return a call for the next step, and the live sessions of a user, oldest first."""
@@ -285,7 +285,7 @@ class UserIndex:
 
     async def _file(self, key: str, user_id: str, lifetime: int, limit: int, call: Call) -> tuple[bytes, Call]:
         """Put an entry into the index. Return its incarnation, and the call for the next step."""
-        index, digits = self._of(user_id), urandom(8).hex()
+        index, digits = self.key_of(user_id), urandom(8).hex()
         args = (to_bytes(user_id), digits, key, lifetime + CLOCK_SLACK, limit)
         reply = await self._try_to_file(call, key, user_id, digits, args)
         patience = Patience(self._client, call) if reply[0] == 0 else None
@@ -303,7 +303,7 @@ class UserIndex:
     ) -> list[Any]:
         """Return the reply of FILE."""
         try:
-            reply = await FILE.step(call, (self._of(user_id),), args)
+            reply = await FILE.step(call, (self.key_of(user_id),), args)
         except NotSent:
             raise
         except (ProviderError, asyncio.CancelledError):  # the entry may exist, with a time that is not known
@@ -447,7 +447,7 @@ class UserIndex:
 
         ``live_name`` finds the current id for an id, and the time when that session was created.
         """
-        index, user = self._of(user_id), to_bytes(user_id)
+        index, user = self.key_of(user_id), to_bytes(user_id)
         page = await read_page(call, index, user, condemned=True)
         # Ask for these after the members: a session that gets a new id meanwhile is a member under its old id.
         kept = [name for name in await asyncio.gather(*(live_name(call, each) for each in keep)) if name is not None]
@@ -505,11 +505,12 @@ class UserIndex:
         reply = await KILL.step(call, keys, (member.incarnation, MARKER_MS, int(unseen)))
         return integer_in(reply, "the script that ends a session")
 
-    def _of(self, user_id: str) -> str:
+    def key_of(self, user_id: str) -> str:
+        """Return the key of the index that has the sessions of a user."""
         return index_key(self._sandbox, user_tag(self._sandbox_id, user_id))
 
     def _of_member(self, member: Member) -> str:
-        return self._of(to_text(member.user))
+        return self.key_of(to_text(member.user))
 
     def _key(self, member: Member) -> str:
         return session_key(self._sandbox, member.session_id)

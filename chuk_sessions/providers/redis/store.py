@@ -427,6 +427,22 @@ class RedisSessionStore:
         version, idle = fields_in(reply, "HMGET", 2)
         return version in VERSIONS and idle != b"%d" % UNSETTLED_IDLE
 
+    def namespace(self) -> str:
+        """Return the number of the database, for traces. Raises ProviderError if the URL cannot be used."""
+        return str(self._client.db)
+
+    def endpoint(self, session_id: str | None, user_id: str | None) -> tuple[str, int | None] | None:
+        """Return host and port, or the path, of the server of a session or a user, for traces; None if not known.
+
+        With neither of them it is the lone server; a cluster has several. Raises as ``Client.call``.
+        """
+        deployment = self._client.deployment()
+        if session_id is None and user_id is None and deployment.is_cluster:
+            return None
+        key = self._users.key_of(user_id) if user_id is not None else self._key(session_id or "")
+        node = deployment.node_of(key)
+        return None if node is None else node.endpoint
+
     async def aclose(self) -> None:
         """Do nothing: all stores of one URL share the connection, which closes with its event loop."""
 
