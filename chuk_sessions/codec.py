@@ -31,6 +31,7 @@ from chuk_sessions.flat_json import deeper_than, inner_values, is_circular, read
 __all__ = [
     "ANY_DEPTH",
     "MAX_LEVELS",
+    "SEALED",
     "Metadata",
     "decode_document",
     "decode_fields",
@@ -46,6 +47,7 @@ __all__ = [
 Metadata = dict[Any, Any]
 
 JSON_MARK = "\n"
+SEALED = b"\x01"  # the beginning of a sealed value (see ``encryption``), which no JSON text has
 FAITHFUL = OPT_PASSTHROUGH_DATACLASS | OPT_PASSTHROUGH_DATETIME | OPT_PASSTHROUGH_SUBCLASS
 MAX_LEVELS = 200  # containers inside one another, the metadata itself included
 ANY_DEPTH = sys.maxsize

@@ -22,22 +22,20 @@ from inspect import isawaitable
 from os import urandom
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from chuk_sessions.codec import text_key
-from chuk_sessions.environment import variable
+from chuk_sessions.codec import SEALED, text_key
+from chuk_sessions.environment import KEYS_VARIABLE, variable
 from chuk_sessions.exceptions import EncryptionError, ProviderError
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCMSIV
 
-__all__ = ["KEYS_VARIABLE", "SEALED", "Keyring", "key_id", "keyring_from_env", "keyring_in", "plain_fields_from_env"]
+__all__ = ["Keyring", "key_id", "keyring_from_env", "keyring_in", "plain_fields_from_env"]
 
-KEYS_VARIABLE = "SESSION_ENCRYPTION_KEYS"
 WRITE_VARIABLE = "SESSION_ENCRYPTION_WRITE"
 PLAINTEXT_VARIABLE = "SESSION_ENCRYPTION_PLAINTEXT"
 PLAIN_FIELDS_VARIABLE = "SESSION_ENCRYPTION_PLAIN_FIELDS"
 NOTHING = "none"  # WRITE_VARIABLE: seal nothing
 
-SEALED = b"\x01"
 KEY_BYTES, ID_BYTES, NONCE_BYTES, TAG_BYTES = 32, 4, 12, 16
 NONCE_AT, TEXT_AT = 1 + ID_BYTES, 1 + ID_BYTES + NONCE_BYTES
 LEAST = TEXT_AT + 1 + TAG_BYTES  # bytes: the shortest JSON text is one digit
@@ -174,6 +172,17 @@ class Keyring:
             except self._refusals:
                 pass
         raise EncryptionError("was changed or moved since it was sealed: it cannot be opened here")
+
+    def reseal(self, value: bytes, bound_to: bytes, now_bound_to: bytes) -> bytes:
+        """Seal a sealed value for another place: with the key that seals new values, else with its own.
+
+        Raises EncryptionError as ``open``.
+        """
+        text = self.open(value, bound_to)
+        if self._writer is not None:
+            return self.seal(text, now_bound_to)
+        head, nonce = value[:NONCE_AT], urandom(NONCE_BYTES)
+        return head + nonce + self._ciphers[head[1:]].encrypt(nonce, text, now_bound_to)
 
     def is_current(self, value: bytes) -> bool:
         """Tell whether a value is sealed with the key that seals new values."""

@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 
-__all__ = ["leave", "shown", "variable"]
+__all__ = ["KEYS_VARIABLE", "leave", "shown", "variable"]
 
+KEYS_VARIABLE = "SESSION_ENCRYPTION_KEYS"  # where it is not set, the module of the keys is not loaded
 MAX_SHOWN = 60
 PARTS_OF_URLS = ":@="  # and of other texts with a login in them
 

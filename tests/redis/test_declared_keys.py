@@ -9,6 +9,7 @@ import pytest
 
 from chuk_sessions import SessionManager
 from chuk_sessions.cli.migrate import migrate
+from chuk_sessions.encryption import Keyring
 from chuk_sessions.providers import redis
 from chuk_sessions.redis_client.client import Client
 from tests.redis.test_acl import use_everything, use_legacy_read
@@ -20,13 +21,14 @@ from tests.support.places import server_or_cluster
 if TYPE_CHECKING:
     from tests.support.servers import RedisServer, Server
 
+pytest.importorskip("cryptography", reason="the extra `encryption` is not installed")
 redis_server = server_or_cluster
 
 # What runs only where the legacy key is in another slot than ours, or a user's index in another than the session, and
 # only where it is not.
 APART = {"legacy_text", "legacy_end", "transfer_take", "transfer_undo", "transfer_drop"}
 APART |= {"bind_put", "bind_leave", "bind_settle"}
-TOGETHER = {"legacy_peek", "legacy_delete", "bind"}
+TOGETHER = {"legacy_peek", "legacy_delete", "bind", "bind_sealed"}
 
 
 @pytest.fixture
@@ -46,6 +48,11 @@ async def use_what_is_left(url: str, where: Server, target: Server) -> None:
     assert await manager.allocate_session("a", "alice") == "a"
     await manager.allocate_session("nobodys")
     assert await manager.renew_session("nobodys", user_id="alice", custom_metadata={"a": 1})
+    sealing = SessionManager("box", redis.factory(url, encryption=Keyring({"k": bytes(32)}, write="k")), strict=True)
+    visitor = await sealing.allocate_session(custom_metadata={"a": 1})
+    sealed = await sealing.renew_session(visitor, user_id="alice", custom_metadata={"b": 1})
+    assert sealed is not None
+    assert await sealing.delete_session(sealed)
     published.put(where, "b")
     await manager.renew_session(await manager.allocate_session(), grace_seconds=60)
     await migrate(Client(url), Client(url), sandboxes=["box"], into="shop")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from chuk_sessions.arguments import check_flag
-from chuk_sessions.environment import shown, variable
-from chuk_sessions.exceptions import ProviderError
+from chuk_sessions.environment import KEYS_VARIABLE, shown, variable
+from chuk_sessions.exceptions import NotSupportedError, ProviderError
 from chuk_sessions.provider import DEFAULT_TTL, ProviderSession, default_ttl_from_env
 from chuk_sessions.providers.redis.sharing import SharedClients
 from chuk_sessions.providers.redis.store import RedisSessionStore
@@ -14,6 +16,9 @@ from chuk_sessions.redis_client.config import Credentials
 from chuk_sessions.redis_client.server_stats import ServerStats
 from chuk_sessions.redis_client.url import Url, url_text
 from chuk_sessions.stores.contract import CompleteStore
+
+if TYPE_CHECKING:
+    from chuk_sessions.encryption import Keyring
 
 __all__ = ["RedisFactory", "RedisSession", "ServerStats", "factory"]
 
@@ -30,12 +35,20 @@ class RedisFactory:
         client: The client of the server.
         default_ttl: How many seconds a value lives that ``set`` stores.
         legacy: Whether sessions of 0.2 to 0.6 are taken over.
+        encryption: The keys that seal the metadata of sessions; None leaves it plain.
     """
 
-    def __init__(self, client: Client, default_ttl: float = DEFAULT_TTL, legacy: bool = False) -> None:
+    def __init__(
+        self,
+        client: Client,
+        default_ttl: float = DEFAULT_TTL,
+        legacy: bool = False,
+        encryption: Keyring | None = None,
+    ) -> None:
         self._client = client
         self._default_ttl = default_ttl
         self._legacy = legacy
+        self._encryption = encryption
 
     def __call__(self) -> ProviderSession[RedisSession]:
         """Open the values.
@@ -81,7 +94,8 @@ class RedisFactory:
         Returns:
             A ``SessionStore``. With ``SESSION_LEGACY_READ=1`` this store also takes over legacy sessions.
         """
-        return self._complete(RedisSessionStore(self._client, sandbox_id), sandbox_id)
+        store = RedisSessionStore(self._client, sandbox_id) if self._encryption is None else self._sealed(sandbox_id)
+        return self._complete(store, sandbox_id)
 
     def near_session_store(self, sandbox_id: str, bound: float) -> CompleteStore:
         """Open the sessions of one sandbox with a near cache.
@@ -94,11 +108,13 @@ class RedisFactory:
             A ``SessionStore``, as ``session_store``.
 
         Raises:
-            NotSupportedError: The URL leads to a cluster.
+            NotSupportedError: The URL leads to a cluster, or the metadata is sealed.
             ProviderError: The URL cannot be used.
         """
         from chuk_sessions.providers.redis.near import NearSessionStore
 
+        if self._encryption is not None:
+            raise NotSupportedError("near_cache: not supported together with encryption")
         return self._complete(NearSessionStore(self._client, sandbox_id, bound), sandbox_id)
 
     def _complete(self, store: RedisSessionStore, sandbox_id: str) -> CompleteStore:
@@ -107,6 +123,12 @@ class RedisFactory:
         from chuk_sessions.providers.redis.legacy.store import LegacyReadingStore
 
         return LegacyReadingStore(store, self._client, sandbox_id)
+
+    def _sealed(self, sandbox_id: str) -> RedisSessionStore:
+        from chuk_sessions.providers.redis.sealed.store import SealedStore
+
+        assert self._encryption is not None
+        return SealedStore(self._client, sandbox_id, self._encryption)
 
 
 def reads_legacy() -> bool:
@@ -121,7 +143,11 @@ _shared = SharedClients()
 
 
 def factory(
-    url: str | Url | None = None, credentials: Credentials | None = None, *, timings: bool = False
+    url: str | Url | None = None,
+    credentials: Credentials | None = None,
+    *,
+    timings: bool = False,
+    encryption: Keyring | None = None,
 ) -> RedisFactory:
     """Make a factory for a Redis server, a Sentinel deployment or a cluster.
 
@@ -136,17 +162,35 @@ def factory(
             password or a pair of user and password, or an awaitable of one of these.
         timings: Whether to measure the round trips to each server, for ``server_stats``. It takes two looks at the
             clock for each write, however many commands are in it. Commands over 1 MB are not in it.
+        encryption: A ``Keyring``, whose keys seal the metadata of sessions. None for the keys in
+            ``SESSION_ENCRYPTION_KEYS``, else the metadata is plain. Values of the provider API are never sealed.
 
     Returns:
         The factory for ``SessionManager(session_factory=...)``.
 
     Raises:
-        TypeError: ``url`` is no URL, ``credentials`` no function, or ``timings`` no bool.
+        TypeError: ``url`` is no URL, ``credentials`` no function, ``timings`` no bool, or ``encryption`` no keyring.
         ProviderError: ``SESSION_DEFAULT_TTL`` (how long a value of ``set`` lives) is no number over 0, or
-            ``SESSION_LEGACY_READ`` is neither on (1, true, yes, on) nor off (0, false, no, off, blank).
+            ``SESSION_LEGACY_READ`` is neither on (1, true, yes, on) nor off (0, false, no, off, blank). Or no
+            keyring can be made of the variables.
+        ImportError: There are keys, and the package ``cryptography`` is missing.
     """
     text = next(filter(None, map(variable, URL_VARIABLES)), DEFAULT_URL) if url is None else url_text(url)
     if credentials is not None and not callable(credentials):
         raise TypeError(f"credentials must be a function without arguments, got {type(credentials).__name__}")
     check_flag("timings", timings)
-    return RedisFactory(_shared.client(text, credentials, timings), default_ttl_from_env(), reads_legacy())
+    if encryption is not None or variable(KEYS_VARIABLE):
+        encryption = _keyring(encryption)
+    client = _shared.client(text, credentials, timings)
+    return RedisFactory(client, default_ttl_from_env(), reads_legacy(), encryption)
+
+
+def _keyring(given: object) -> Keyring | None:
+    """Return the given keyring, or that of the environment. Raises as ``factory``."""
+    from chuk_sessions.encryption import Keyring, keyring_from_env
+
+    if given is None:
+        return keyring_from_env()
+    if not isinstance(given, Keyring):
+        raise TypeError(f"encryption must be a Keyring, got {type(given).__name__}")
+    return given

@@ -19,8 +19,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from chuk_sessions.batches import in_background
 from chuk_sessions.exceptions import NotSent, OutcomeUnknown, ProviderError, WrongTypeError
@@ -40,7 +41,7 @@ from chuk_sessions.redis_client.scripts import Script
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["OWN", "TAKEN", "Binding"]
+__all__ = ["CHANGED", "OWN", "TAKEN", "Binding"]
 
 TAKEN, OWN, CHANGED = -6, -7, -8  # replies
 COPY_LIVES = 60_000_000  # microseconds
@@ -51,7 +52,8 @@ SETTLE = Script(load("bind_settle", MAX_VICTIMS=MAX_VICTIMS, MAX_LOOK=MAX_LOOK, 
 NOT_COPIED = (b"accessed", b"expires")  # PUT writes these
 
 
-class Binding(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Binding:
     """The user who gets sessions of a sandbox, the metadata to merge into them, and how many the user may have."""
 
     client: Client
@@ -64,13 +66,19 @@ class Binding(NamedTuple):
 
     async def bind(self, call: Call, key: str, new_id: str) -> tuple[Reply, str]:
         """Give the session with that key to the user. Return the reply of ``lua/bind.lua``, and the new id."""
-        user, new_key = to_bytes(self.user_id), self._key(new_id)
+        new_key = self._key(new_id)
         if not self.client.is_together(key, new_key):
             return await self._move(call, key, new_id)
-        keys = (key, new_key, self._index())
-        grace = in_microseconds(self.grace)
-        args: tuple[Argument, ...] = (VERSION, user, mark_of(user), self.limit, grace, *self.fields)
-        return await self.users.with_room(call, BIND, keys, args), new_id
+        return await self._rename(call, key, new_key), new_id
+
+    async def _rename(self, call: Call, key: str, new_key: str) -> Reply:
+        """Give the session to the user in one step. Return the reply of BIND."""
+        return await self.users.with_room(call, BIND, (key, new_key, self._index()), (*self._whose(), *self.fields))
+
+    def _whose(self) -> tuple[Argument, ...]:
+        """Make the first arguments of BIND."""
+        user = to_bytes(self.user_id)
+        return VERSION, user, mark_of(user), self.limit, in_microseconds(self.grace)
 
     async def _move(self, call: Call, key: str, new_id: str) -> tuple[Reply, str]:
         patience = Patience(self.client, call)
@@ -86,7 +94,8 @@ class Binding(NamedTuple):
                 user = record.get(b"user")
                 if user is not None:
                     return (OWN if user == to_bytes(self.user_id) else TAKEN), new_id
-                await PUT.step(call, (self._key(new_id),), (COPY_LIVES, *self._copied(record)))
+                new_key = self._key(new_id)
+                await PUT.step(call, (new_key,), (COPY_LIVES, *self._copied(record, key, new_key)))
             reply = await self._leave(call, key, new_id, record)
             if reply != CHANGED:
                 break
@@ -96,10 +105,14 @@ class Binding(NamedTuple):
             return await self._settle(call, new_id, record, left), new_id
         return reply, new_id
 
-    def _copied(self, record: dict[bytes, bytes]) -> list[Argument]:
-        """Make the fields of the copy, each followed by its value."""
+    def _copied(self, record: dict[bytes, bytes], key: str, new_key: str) -> list[Argument]:
+        """Make the fields of the copy under ``new_key``, each followed by its value."""
+        return self._merged(record, self.fields)
+
+    def _merged(self, record: dict[bytes, bytes], fields: Sequence[bytes]) -> list[Argument]:
+        """Make the fields of a copy of the record with these fields of metadata."""
         copied: dict[bytes, Argument] = {name: value for name, value in record.items() if name not in NOT_COPIED}
-        copied |= zip(self.fields[::2], self.fields[1::2], strict=True)
+        copied |= zip(fields[::2], fields[1::2], strict=True)
         copied |= {b"v": VERSION + b"+", b"user": to_bytes(self.user_id), b"idle": UNSETTLED_IDLE, b"end": _end(record)}
         return [part for pair in copied.items() for part in pair]
 

@@ -9,7 +9,8 @@ accessed   When it was last touched.
 expires    When it ends: the deadline of the key.
 status     The text of a ``SessionStatus``.
 user       The id of its user; no such field without one.
-m:<key>    One top-level key of the metadata, its value as JSON. With the prefix no key can shadow another field.
+m:<key>    One top-level key of the metadata, its value as JSON, or sealed (see ``sealed``), which the first byte
+           tells. With the prefix no key can shadow another field.
 inc        The incarnation, if its user's index is in another slot: what stands there (see ``index``).
 idle       Microseconds from a touch to its end, if there is an idle timeout;
 end        and when it ends in any case: ``expires`` is no later.
@@ -25,24 +26,29 @@ the integers that ``increment`` counts. Scripts read and write the other fields.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from typing import Any
 
-from chuk_sessions.codec import ANY_DEPTH, MAX_LEVELS, Metadata, decode_fields, encode_fields
+from chuk_sessions.codec import ANY_DEPTH, MAX_LEVELS, SEALED, Metadata, decode_fields, encode_fields
 from chuk_sessions.exceptions import MetadataError
 from chuk_sessions.models import MICROSECONDS, SessionRecord
 from chuk_sessions.providers.redis.keys import unquote_part
 
 __all__ = [
     "DEADLINE_DIGITS",
+    "METADATA",
     "UNSETTLED_IDLE",
     "VERSION",
     "VERSIONS",
+    "Decode",
+    "Encode",
     "Fields",
     "alias_in",
     "decode_record",
     "encode_metadata",
     "encode_patch",
     "encode_record",
+    "has_sealed_values",
     "in_microseconds",
     "in_seconds",
     "is_unsettled",
@@ -59,10 +65,13 @@ UNSETTLED_IDLE = 1  # microseconds: the idle timeout of a copy that a user is ab
 MAX_FIELDS = 500_000  # Redis 6.2 takes 1,048,576 arguments; at one more it closes the connection that all calls share
 
 Fields = list[bytes] | dict[bytes, bytes]  # the reply to HGETALL: a list with protocol 2, a dict with 3
+# Functions like ``encode_metadata`` and ``decode_record``; the text is the key of the session, which seals need.
+Encode = Callable[[Metadata, int, str], list[bytes]]
+Decode = Callable[[Fields, str], SessionRecord]
 
 
-def encode_metadata(metadata: Metadata, levels: int = MAX_LEVELS) -> list[bytes]:
-    """Return the fields of the metadata, each followed by its value.
+def encode_metadata(metadata: Metadata, levels: int = MAX_LEVELS, key: str = "") -> list[bytes]:
+    """Return the fields of the metadata, each followed by its value. They do not depend on the key of the session.
 
     Raises MetadataError for a value that cannot be stored, and for too many keys or levels.
     """
@@ -91,7 +100,7 @@ def metadata_field(key: str) -> bytes:
     return METADATA + to_bytes(key)
 
 
-def encode_record(record: SessionRecord) -> list[bytes]:
+def encode_record(record: SessionRecord, encode: Encode = encode_metadata, key: str = "") -> list[bytes]:
     """Return the fields of a session that comes from other storage, each followed by its value.
 
     The fields ``created``, ``expires`` and ``inc`` are left out: only the server knows them. Raises MetadataError as
@@ -100,11 +109,14 @@ def encode_record(record: SessionRecord) -> list[bytes]:
     user = [] if record.user_id is None else [b"user", to_bytes(record.user_id)]
     accessed = b"%d" % in_microseconds(record.accessed)
     fixed = [b"v", VERSION, b"accessed", accessed, b"status", record.status.encode(), *user]
-    return fixed + encode_metadata(record.metadata, ANY_DEPTH)
+    return fixed + encode(record.metadata, ANY_DEPTH, key)
 
 
-def decode_record(reply: Fields) -> SessionRecord:
-    """Return the record in a hash. Raises KeyError or ValueError if it is no record of this version."""
+def decode_record(reply: Fields, key: str = "") -> SessionRecord:
+    """Return the record in a hash, whatever the key of the session.
+
+    Raises KeyError or ValueError if it is no record of this version.
+    """
     fixed: dict[bytes, bytes] = {}
     metadata: dict[str, str] = {}
     pairs = reply.items() if isinstance(reply, dict) else zip(reply[::2], reply[1::2], strict=True)
@@ -128,6 +140,14 @@ def decode_record(reply: Fields) -> SessionRecord:
         record.idle, record.idle_expires = in_seconds(fixed[b"idle"]), record.expires
         record.expires = in_seconds(fixed[b"end"], DEADLINE_DIGITS)
     return record
+
+
+def has_sealed_values(reply: Any) -> bool:
+    """Tell whether a hash is a record of this version with a sealed value, which ``decode_record`` refuses."""
+    pairs = reply if isinstance(reply, dict) else dict(zip(reply[::2], reply[1::2], strict=False))
+    return pairs.get(b"v") in VERSIONS and any(
+        name.startswith(METADATA) and value.startswith(SEALED) for name, value in pairs.items()
+    )
 
 
 def is_unsettled(record: SessionRecord) -> bool:

@@ -7,10 +7,11 @@ import logging
 import time
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import suppress
+from typing import Any
 
 from chuk_sessions.batches import batch, in_order, slices
-from chuk_sessions.codec import Metadata
-from chuk_sessions.exceptions import ProviderError, WrongTypeError
+from chuk_sessions.codec import MAX_LEVELS, Metadata
+from chuk_sessions.exceptions import EncryptionError, ProviderError, WrongTypeError
 from chuk_sessions.ids import OversizedError, is_opaque, is_random, renewed_id, slot_tag, user_tag
 from chuk_sessions.models import MICROSECONDS, SessionRecord
 from chuk_sessions.providers.redis.binding import OWN, TAKEN, Binding
@@ -31,10 +32,14 @@ from chuk_sessions.providers.redis.record import (
     UNSETTLED_IDLE,
     VERSION,
     VERSIONS,
+    Decode,
+    Encode,
+    Fields,
     alias_in,
     decode_record,
     encode_metadata,
     encode_patch,
+    has_sealed_values,
     in_microseconds,
     in_seconds,
     is_unsettled,
@@ -92,6 +97,12 @@ class RedisSessionStore:
         self._users = UserIndex(client, sandbox_id)
         self._fields: tuple[bytes, ...] = USUAL  # the fields that a plain read asks for
         self._reported = False
+        self._encode: Encode = encode_metadata
+        self._decode: Decode = decode_record
+
+    def encoder_of_one(self) -> Encode:
+        """Return what encodes the metadata of one session that comes from other storage: twice in the same way."""
+        return encode_metadata
 
     async def create(
         self,
@@ -104,9 +115,9 @@ class RedisSessionStore:
         idle: float = 0,
         call: Call | None = None,
     ) -> Existing | None:
-        fields, span = encode_metadata(metadata), max(1000, in_microseconds(lifetime))
+        key, span = self._key(session_id), max(1000, in_microseconds(lifetime))
         idle_span = max(1000, in_microseconds(idle)) if idle else 0
-        key, call = self._key(session_id), call or self._client.begin()
+        fields, call = self._encode(metadata, MAX_LEVELS, key), call or self._client.begin()
         if user_id is None:
             reply = await CREATE.step(call, (key,), (VERSION, span, b"", 0, idle_span, b"", *fields))
         else:
@@ -141,17 +152,19 @@ class RedisSessionStore:
     async def _read(self, call: Call, session_id: str, follow: bool) -> SessionRecord | None:
         asked = session_id
         deployment, born = call
+        reply: Fields = []
         try:
             while True:
-                reply = await deployment.call((b"HGETALL", self._key(session_id)), Replay.READ, born)
+                key = self._key(session_id)
+                reply = await deployment.call((b"HGETALL", key), Replay.READ, born)
                 if len(reply) > 2:
-                    record = decode_record(reply)
+                    record = self._decode(reply, key)
                     if session_id is not asked:
                         record.current_id = session_id
                     return record
                 alias = alias_in(reply)
                 if alias is None:
-                    return decode_record(reply) if reply else None
+                    return self._decode(reply, key) if reply else None
                 if not follow:
                     return None
                 session_id = alias
@@ -161,7 +174,7 @@ class RedisSessionStore:
             pass
         except SHAPES as exc:
             raise unknown_shape("HGETALL") from exc
-        self._found(UNREADABLE)
+        self._unreadable(reply)
         return None
 
     async def touch(self, session_id: str, interval: float, call: Call | None = None) -> bool:
@@ -189,6 +202,7 @@ class RedisSessionStore:
         asked, whose = session_id, b"" if owner is None else b"=" + to_bytes(owner)
         args = (VERSION, in_microseconds(interval) or 1) if interval else ALWAYS
         by_script, sent = not interval, moment() if interval else (0.0, 0.0)
+        reply: Any = []
         try:
             while True:
                 key = self._key(session_id)
@@ -205,14 +219,14 @@ class RedisSessionStore:
                 if len(reply) <= 2 and (alias := alias_in(reply)) is not None:
                     session_id = alias
                     continue
-                record = decode_record(reply)
+                record = self._decode(reply, key)
                 if by_script or self._is_recent(record, interval, call[0].clock_of(key).now()):
                     break
                 by_script, sent = True, moment()
         except OversizedError:
             raise
         except (WrongTypeError, ValueError, KeyError):
-            self._found(UNREADABLE)
+            self._unreadable(reply)
             return None
         except SHAPES as exc:
             raise unknown_shape("the script that opens a session") from exc
@@ -304,7 +318,7 @@ class RedisSessionStore:
         fields, call = encode_metadata({} if metadata is None else metadata), call or self._client.begin()
         if user_id is None:
             return await self._renew(call, session_id, new_id, grace, fields)
-        binding = Binding(self._client, self._users, self._sandbox_id, user_id, fields, grace, limit)
+        binding = self._binding(user_id, fields, grace, limit)
         asked = session_id
         while True:
             reply, bound = await binding.bind(call, self._key(session_id), new_id)
@@ -322,13 +336,22 @@ class RedisSessionStore:
                 new_id = renewed_id(session_id, time.time(), opaque=is_opaque(new_id))
                 return await self._renew(call, session_id, new_id, grace, fields, b"=" + to_bytes(user_id))
 
+    def _binding(self, user_id: str, fields: Sequence[bytes], grace: float, limit: int) -> Binding:
+        """Make what gives sessions to that user."""
+        return Binding(self._client, self._users, self._sandbox_id, user_id, fields, grace, limit)
+
+    def _fit(self, fields: Sequence[bytes], key: str) -> Sequence[bytes]:
+        """Return fields of metadata as they are stored under that key, each followed by its value."""
+        return fields
+
     async def _changed_as(self, call: Call, session_id: str, fields: Sequence[bytes]) -> str | None:
         """Merge metadata into the session that an alias stood for. Return its id; None if it is gone."""
-        reply = await UPDATE.step(call, (self._key(session_id),), (VERSION, b"0", *fields))
-        while (target := target_of(reply)) is not None:
+        while True:
+            key = self._key(session_id)
+            reply = await UPDATE.step(call, (key,), (VERSION, b"0", *self._fit(fields, key)))
+            if (target := target_of(reply)) is None:
+                return session_id if self._found(reply) else None
             session_id = target
-            reply = await UPDATE.step(call, (self._key(session_id),), (VERSION, b"0", *fields))
-        return session_id if self._found(reply) else None
 
     async def _renew(
         self, call: Call, session_id: str, new_id: str, grace: float, fields: Sequence[bytes], owner: bytes = b""
@@ -337,7 +360,7 @@ class RedisSessionStore:
         while True:
             key, index = self._keys(session_id)
             keys = key, self._key(new_id), index
-            reply = await self._users.renew(call, keys, in_microseconds(grace), fields, owner)
+            reply = await self._users.renew(call, keys, in_microseconds(grace), self._fit(fields, key), owner)
             if reply == UNSETTLED:  # a login is about to give the session its deadlines
                 patience = patience or Patience(self._client, call)
                 call = await patience.pause()
@@ -505,6 +528,15 @@ class RedisSessionStore:
         ends = record.expires if record.idle_expires is None else record.idle_expires
         idle = min(record.idle, record.expires - now)
         return -AHEAD <= now - record.accessed < interval and ends > now and ends - now >= idle
+
+    def _unreadable(self, reply: Any) -> None:
+        """Report a record that counts as absent. Raises EncryptionError if this process only lacks its keys."""
+        if has_sealed_values(reply):
+            raise EncryptionError(
+                "the session has sealed values, and this process has no keys: give some to"
+                " redis.factory(encryption=...), or set SESSION_ENCRYPTION_KEYS"
+            )
+        self._found(UNREADABLE)
 
     def _found(self, reply: int) -> bool:
         if reply == UNREADABLE and not self._reported:

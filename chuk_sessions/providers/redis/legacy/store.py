@@ -230,7 +230,7 @@ class LegacyReadingStore(StoreWrapper):
 
     async def _import(self, call: Call, session_id: str) -> bool:
         """Take the session over if it exists. Return whether the new layout may have it now."""
-        move = Move(self._client, session_id, call=call)
+        move = Move(self._client, session_id, call=call, encode=self.store.encoder_of_one())
         for _ in range(ATTEMPTS):
             text, left, exists = await self._look(call, session_id)
             record = None if text is None else self._decode(text)

@@ -19,18 +19,5 @@
 
 if not found then return 0 end
 if old[6] then return old[6] == ARGV[2] and -7 or -6 end
-local former, index, mine, expires = key, KEYS[3], ARGV[3], tonumber(last or old[3])
-local name = string.sub(KEYS[2], #index + 5)
-local member, items, doomed = mine .. old[4] .. '.:' .. name, {'user', ARGV[2]}, nil
-key = KEYS[2]
-do
--- include: room
-end
-redis.call('RENAME', former, key)
-for i = 6, #ARGV do items[#items + 1] = ARGV[i] end
-touch(items)
-if tonumber(ARGV[5]) > 0 then
-  redis.call('HSET', former, 'alias', name)
-  redis.call('PEXPIREAT', former, math.ceil((now + ARGV[5]) / 1000))
-end
-return doomed and {-11, 1, unpack(doomed)} or 1
+local from = 6
+-- include: bound

@@ -29,7 +29,7 @@ from chuk_sessions.models import MICROSECONDS, SessionRecord
 from chuk_sessions.providers.redis.index import UserIndex
 from chuk_sessions.providers.redis.keys import arrival_key, index_key, quote_part, session_key, tombstone_key
 from chuk_sessions.providers.redis.lua import load
-from chuk_sessions.providers.redis.record import VERSION, encode_metadata, in_microseconds, to_bytes
+from chuk_sessions.providers.redis.record import VERSION, Encode, encode_metadata, in_microseconds, to_bytes
 from chuk_sessions.redis_client.client import step
 from chuk_sessions.redis_client.commands import Replay
 from chuk_sessions.redis_client.replies import SHAPES, unknown_shape
@@ -59,6 +59,7 @@ async def adopt(
     origin: str | None = None,
     arrival: bool = False,
     call: Call | None = None,
+    encode: Encode = encode_metadata,
 ) -> Adoption:
     """Put a session here that lives ``left`` seconds from now, and never beyond ``record.expires``.
 
@@ -66,7 +67,7 @@ async def adopt(
     the text that it was decoded from: the session lives no longer than that key. ``origin`` is the sandbox that the
     session comes from, if that is another: a session that was ended there stays ended. With ``arrival`` the original is
     removed in a later step, and an arrival key is left here. ``call`` is a call that this becomes a part of; without it
-    this is a call of its own.
+    this is a call of its own. ``encode`` makes the fields of the metadata.
 
     Raises MetadataError for metadata that cannot be stored, and as ``Client.call``.
     """
@@ -86,7 +87,7 @@ async def adopt(
         record.status,
         b"",
     ]
-    args += encode_metadata(record.metadata, ANY_DEPTH)
+    args += encode(record.metadata, ANY_DEPTH, key)
     if legacy:
         keys = (*keys, legacy[0])
     elif arrival:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Protocol
 from chuk_sessions.providers.redis.index import UserIndex
 from chuk_sessions.providers.redis.keys import arrival_key, index_key, quote_part, session_key, tag_in_key
 from chuk_sessions.providers.redis.lua import load
-from chuk_sessions.providers.redis.record import VERSION, encode_record, in_microseconds
+from chuk_sessions.providers.redis.record import VERSION, Encode, encode_metadata, encode_record, in_microseconds
 from chuk_sessions.providers.redis.store import RedisSessionStore
 from chuk_sessions.providers.redis.transfer.adopt import adopt
 from chuk_sessions.redis_client.client import step
@@ -72,13 +72,17 @@ class RedisTarget:
     """A database of a Redis server, or a cluster; each step is atomic.
 
     With ``arrival`` it keeps an arrival key beside a session until ``settle`` (see ``transfer.adopt``). ``call`` is a
-    call that all methods become a part of; without it each method is a call of its own.
+    call that all methods become a part of; without it each method is a call of its own. ``encode`` makes the fields of
+    the metadata, of one object always the same.
     """
 
-    def __init__(self, client: Client, arrival: bool = True, call: Call | None = None) -> None:
+    def __init__(
+        self, client: Client, arrival: bool = True, call: Call | None = None, encode: Encode = encode_metadata
+    ) -> None:
         self._client = client
         self._arrival = arrival
         self._call = call
+        self._encode = encode
 
     def _begin(self) -> Call:
         return self._call or self._client.begin()
@@ -88,7 +92,7 @@ class RedisTarget:
     ) -> Adoption:
         """See ``Target``; with ``left`` 0 the session lives as long as its record says."""
         to = (self._client, sandbox_id, session_id, record, left)
-        return await adopt(*to, origin=origin, arrival=self._arrival, call=self._begin())
+        return await adopt(*to, origin=origin, arrival=self._arrival, call=self._begin(), encode=self._encode)
 
     async def settle(self, sandbox_id: str, session_id: str) -> None:
         """See ``Target``."""
@@ -106,7 +110,7 @@ class RedisTarget:
         quoted, call = quote_part(sandbox_id), self._begin()
         key = session_key(quoted, session_id)
         keys = (key, index_key(quoted, tag_in_key(key)), *((arrival_key(key),) if self._arrival else ()))
-        args = (in_microseconds(record.created), VERSION, *(encode_record(record) if unused else ()))
+        args = (in_microseconds(record.created), VERSION, *(encode_record(record, self._encode, key) if unused else ()))
         reply: int | list[bytes] = await UNDO.step(call, keys, args)
         if isinstance(reply, list):
             await UserIndex(self._client, sandbox_id).forget(reply[0], call)

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from chuk_sessions.providers.redis.keys import arrival_key, legacy_key, quote_part, session_key, takeover_key
 from chuk_sessions.providers.redis.lua import load
-from chuk_sessions.providers.redis.record import in_microseconds
+from chuk_sessions.providers.redis.record import Encode, encode_metadata, in_microseconds
 from chuk_sessions.providers.redis.transfer.adopt import adopt, was_ended
 from chuk_sessions.providers.redis.transfer.crossing import Crossing, RedisTarget
 from chuk_sessions.redis_client.client import step
@@ -46,11 +46,20 @@ class Move(Crossing):
     """One session on its way, over as many attempts as its original changes. Call ``abandon`` if the original is gone.
 
     With ``arrival`` the first step leaves an arrival key, for a run that is killed before the second step. ``call`` is
-    a call that all steps become a part of; without it each step is a call of its own.
+    a call that all steps become a part of; without it each step is a call of its own. ``encode`` is as in
+    ``RedisTarget``.
     """
 
-    def __init__(self, client: Client, session_id: str, arrival: bool = False, call: Call | None = None) -> None:
-        super().__init__(RedisTarget(client, arrival, call), session_id)
+    def __init__(
+        self,
+        client: Client,
+        session_id: str,
+        arrival: bool = False,
+        call: Call | None = None,
+        encode: Encode = encode_metadata,
+    ) -> None:
+        super().__init__(RedisTarget(client, arrival, call, encode), session_id)
+        self._encode = encode
         self._client = client
         self._arrival = arrival
         self._call = call
@@ -67,7 +76,7 @@ class Move(Crossing):
         ours = session_key(quote_part(sandbox_id), self._session_id)
         if self._client.is_together(ours, self._legacy):
             to = (self._client, sandbox_id, self._session_id, record)
-            return await adopt(*to, 0, (self._legacy, text), origin=origin, call=self._call)
+            return await adopt(*to, 0, (self._legacy, text), origin=origin, call=self._call, encode=self._encode)
         outcome = await self.put(sandbox_id, record, left, origin)
         if outcome is Adoption.EXPIRED:
             await self._drop_if_ended(ours, record, text, origin)

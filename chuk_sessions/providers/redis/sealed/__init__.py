@@ -1,0 +1,1 @@
+"""Sessions whose metadata is encrypted at rest: loaded only with a ``Keyring``."""
