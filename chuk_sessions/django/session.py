@@ -21,7 +21,7 @@ T = TypeVar("T")
 USER = "_auth_user_id"  # where django.contrib.auth keeps the primary key of the user who is logged in
 SIGNED = "django.signed"  # the metadata key of a whole session that another serializer has written
 
-logger = logging.getLogger("chuk_sessions.django")
+logger = logging.getLogger(__name__)
 
 
 class SessionStore(SessionBase):

@@ -23,8 +23,7 @@ class UserSession:
     """One session of a user.
 
     Attributes:
-        session_key: Its key. Show nobody but its user that it exists, and nobody the key.
-        fingerprint: A short hash of the key, for pages and logs: nobody can use it to take the session over.
+        session_key: Its key, which nobody should see.
         created_at, last_accessed, expires_at: Times, in UTC. The last access is up to ``TOUCH_INTERVAL`` seconds old.
         data: A copy of the session.
     """
@@ -37,7 +36,7 @@ class UserSession:
 
     @property
     def fingerprint(self) -> str:
-        """A short hash of the key."""
+        """A short hash of the key, for pages and logs: nobody can use it to take the session over."""
         return fingerprint(self.session_key)
 
 

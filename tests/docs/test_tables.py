@@ -20,6 +20,7 @@ from tests.support.pages import REPOSITORY, page
 
 VARIABLE = re.compile(r"(?:SESSION|CHUK|REDIS)_[A-Z_]+")
 ADAPTERS = {REPOSITORY / "chuk_sessions" / "web" / f"{name}.py" for name in ("flask", "pallets", "quart")}
+DJANGO = set((REPOSITORY / "chuk_sessions" / "django").rglob("*.py"))
 LOGGER = re.compile(r"\bgetLogger\(([^()]+)\)")
 SETTINGS = page("docs/guide/configuration.md").table("Configuration")
 ERRORS = page("docs/guide/errors.md").table("Errors")
@@ -36,8 +37,9 @@ def settings_in(paths: Iterable[Path]) -> set[str]:
 
 
 def test_configuration_table_lists_what_the_code_reads() -> None:
-    """And nothing else. The adapters of Flask and Quart go by the settings of Flask and Quart."""
-    assert {row[0] for row in SETTINGS} == settings_in(set((REPOSITORY / "chuk_sessions").rglob("*.py")) - ADAPTERS)
+    """And nothing else. The adapters of Django, Flask and Quart go by the settings of Django, Flask and Quart."""
+    others = ADAPTERS | DJANGO
+    assert {row[0] for row in SETTINGS} == settings_in(set((REPOSITORY / "chuk_sessions").rglob("*.py")) - others)
 
 
 @pytest.mark.parametrize("name", ["flask", "quart"])
@@ -46,6 +48,13 @@ def test_the_page_of_a_framework_lists_its_settings_that_are_read(name: str) -> 
     cells = " ".join(row[0] for row in page(f"docs/guide/{name}.md").table("The configuration"))
     names = [f"SESSION_COOKIE{name}" if name.startswith("_") else name for name in re.findall(r"\b[A-Z_]{5,}\b", cells)]
     assert {name for name in names if VARIABLE.fullmatch(name)} == settings_in(ADAPTERS)
+
+
+def test_the_page_of_django_lists_the_keys_of_its_setting() -> None:
+    settings = pytest.importorskip(
+        "chuk_sessions.django.settings", reason="Django is not installed", exc_type=ImportError
+    )
+    assert [row[0] for row in page("docs/guide/django.md").table("The settings")] == list(settings.KEYS)
 
 
 def test_the_table_of_logs_lists_every_logger() -> None:
