@@ -24,7 +24,8 @@ class UserSession:
 
     Attributes:
         session_key: Its key, which nobody should see.
-        created_at, last_accessed, expires_at: Times, in UTC. The last access is up to ``TOUCH_INTERVAL`` seconds old.
+        created_at, last_accessed, expires_at: Times, in UTC. The access that is noted may be
+            ``TOUCH_INTERVAL`` seconds older than the last one.
         data: A copy of the session.
     """
 
