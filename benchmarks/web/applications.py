@@ -109,3 +109,32 @@ def litestar(url: str | None) -> Application:
         handlers, middleware=[config.middleware], stores={"sessions": store}, openapi_config=None
     )
     return made
+
+
+def django_chuk_asgi(url: str | None) -> Application:
+    """This library, in an asynchronous Django."""
+    made: Application = with_django().asgi("chuk", url)
+    return made
+
+
+def django_chuk_wsgi(url: str | None) -> Application:
+    """This library, in a synchronous Django."""
+    made: Application = with_django().wsgi("chuk", url)
+    return made
+
+
+def django_cached_asgi(url: str | None) -> Application:
+    """Django's cached sessions, in an asynchronous Django."""
+    made: Application = with_django().asgi("cached", url)
+    return made
+
+
+def django_cached_wsgi(url: str | None) -> Application:
+    """Django's cached sessions, in a synchronous Django."""
+    made: Application = with_django().wsgi("cached", url)
+    return made
+
+
+def with_django() -> Any:
+    """The module that has the pages for Django."""
+    return import_module("benchmarks.web.with_django")

@@ -21,34 +21,48 @@ STORES = {"memory": "in memory", "redis": "on Redis"}
 def tables(entries: Sequence[Mapping[str, Any]], added: Mapping[str, Sequence[Sequence[float]]]) -> list[str]:
     """One for each store and number of clients, and what ours adds to a request; none if nothing was measured."""
     found = [
-        str(_table(entries, store, clients))
+        str(_table(entries, store, clients, ours))
+        for ours in dict.fromkeys(library.beside for library in LIBRARIES)
         for store in STORES
         for clients in CLIENTS
-        if any((entry["store"], entry["clients"]) == (store, clients) for entry in entries)
+        if any(
+            (entry["store"], entry["clients"]) == (store, clients) and entry["side"] in _sides(ours)
+            for entry in entries
+        )
     ]
     told = "; ".join(f"{PAGES[page]}: {duration(typical(pairs))}" for page, pairs in added.items())
     return [*found, f"{ADDED}, {told}."] if told else found
 
 
-def _table(entries: Sequence[Mapping[str, Any]], store: str, clients: int) -> Table:
+def _sides(ours: str) -> list[str]:
+    """The names of our side and of those that are compared with it."""
+    return [library.name for library in LIBRARIES if library.beside == ours]
+
+
+def _table(entries: Sequence[Mapping[str, Any]], store: str, clients: int, ours: str) -> Table:
     found = {
         (entry["side"], entry["page"]): entry
         for entry in entries
-        if (entry["store"], entry["clients"]) == (store, clients)
+        if (entry["store"], entry["clients"]) == (store, clients) and entry["side"] in _sides(ours)
     }
     pages = [page for page in PAGES if any(page == each for _, each in found)]
     rows = [
-        (library.name, *[_cell(found.get((library.name, page)), found.get((OURS, page))) for page in pages])
-        for library in LIBRARIES
-        if any(library.name == side for side, _ in found)
+        (name, *[_cell(found.get((name, page)), found.get((ours, page))) for page in pages])
+        for name in _sides(ours)
+        if any(name == side for side, _ in found)
     ]
     return Table(
-        f"Requests with sessions {STORES[store]}, {clients} client{'s' * (clients > 1)} at once",
+        f"Requests with sessions {STORES[store]}, {clients} client{'s' * (clients > 1)} at once{_where(ours)}",
         "Requests a second through an application of a few lines, in process over ASGI; how many times ours that is; "
         "and the time that 99 of 100 do not exceed. The session has a cart of five.",
         ("Library", *[PAGES[page] for page in pages]),
         rows,
     )
+
+
+def _where(ours: str) -> str:
+    """What the title of a table says if the application is not one of Starlette or Litestar."""
+    return "" if ours == OURS else f", {ours.removeprefix(OURS).strip()}"
 
 
 def _cell(entry: Mapping[str, Any] | None, ours: Mapping[str, Any] | None) -> str:
@@ -57,6 +71,6 @@ def _cell(entry: Mapping[str, Any] | None, ours: Mapping[str, Any] | None) -> st
     if "error" in entry:
         return str(entry["error"])[:60]
     beside = ""
-    if ours is not None and ours["ns"] and entry["side"] != OURS:
+    if ours is not None and ours["ns"] and entry["side"] != ours["side"]:
         beside = f" ({typical(ours['ns']) / typical(entry['ns']):.2f}x)"
     return f"{1e9 / typical(entry['ns']):,.0f}/s{beside}, p99 {duration(typical(entry['p99']))}"

@@ -11,6 +11,8 @@ Store = Literal["memory", "redis"]
 
 STARLETTE = ("starlette==1.10.0", "itsdangerous==2.2.0", "uvloop==0.23.0")
 BARE = "no sessions (floor)"
+DJANGO = ("django==5.2.19", *REDIS_PY)
+OURS_IN_DJANGO = {mode: f"this version in Django, {mode}" for mode in ("WSGI", "ASGI")}
 COUNTS = {"memory": 2_000, "redis": 500}  # requests of a block
 ADDED_COUNT = 500  # requests of a block, where what the middleware adds is measured
 CLIENTS = (1, 50)
@@ -19,12 +21,26 @@ PAGES = {"nothing": "no cookie", "read": "read-only", "change": "one change"}
 
 @dataclass(frozen=True, slots=True)
 class Library:
-    """One of those compared: the function of ``applications`` that makes it, and what is installed for it."""
+    """One of those compared: the function of ``applications`` that makes it, and what is installed for it.
+
+    ``beside`` is the name of our side that it is compared with, in one table.
+    """
 
     name: str
     function: str
     requirements: tuple[str, ...] = ()
     stores: tuple[Store, ...] = ("memory", "redis")
+    beside: str = OURS
+    clients: tuple[int, ...] = CLIENTS
+
+
+def _in_django(mode: str) -> tuple[Library, Library]:
+    """Ours, and the sessions that Django has for a cache; one client, who in WSGI has the only thread."""
+    ours = OURS_IN_DJANGO[mode]
+    return (
+        Library(ours, f"django_chuk_{mode.lower()}", (), ("redis",), ours, (1,)),
+        Library(f"Django's cached sessions, {mode}", f"django_cached_{mode.lower()}", DJANGO, ("redis",), ours, (1,)),
+    )
 
 
 LIBRARIES = (
@@ -33,6 +49,8 @@ LIBRARIES = (
     Library("Starlette's, in the cookie", "starlette", STARLETTE, ("memory",)),
     Library("starsessions", "starsessions", ("starsessions==2.2.1", *REDIS_PY)),
     Library("Litestar's, on the server", "litestar", ("litestar==2.25.0", *REDIS_PY)),
+    *_in_django("WSGI"),
+    *_in_django("ASGI"),
 )
 
 
@@ -56,6 +74,7 @@ def duels(no_redis: bool = False) -> list[Duel]:
         for clients in CLIENTS
         for library in LIBRARIES
         if store in library.stores
+        and clients in library.clients
         and (library.name != BARE or page == "nothing")
         and (page != "nothing" or store == "memory")  # without a cookie no store is asked
     ]
