@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["Call", "Client", "Deployment", "step"]
 
 NOW = ("in_flight", "bytes_in_flight", "waiting")
-SO_FAR = ("reconnects", "timeouts", "redirects", "written", "writes", "scripts", "script_keys")
+SO_FAR = ("reconnects", "timeouts", "redirects", "login_renewals", "written", "writes", "scripts", "script_keys")
 UNDER_WAY = ("in_flight", "waiting")
 NEAR_NOW = ("entries", "bytes")  # of a near cache
 NEAR_SO_FAR = ("hits", "misses", "lapsed", "invalidations", "poisoned", "evictions", "flushes", "fences")
@@ -209,8 +209,9 @@ class Client:
 
         Current numbers: commands ``in_flight`` (written and not answered), their ``bytes_in_flight``, commands
         ``waiting`` to be written. Numbers since the start: ``mean_batch`` (commands per write), ``keys_per_script``
-        (validations, and sessions opened, per script), ``reconnects``, ``timeouts`` and ``redirects``. With a near
-        cache also its numbers, see docs/operate/near-cache.md.
+        (validations, and sessions opened, per script), ``reconnects``, ``timeouts``, ``redirects`` and
+        ``login_renewals`` (on connections that went on). With a near cache also its numbers, see
+        docs/operate/near-cache.md.
         """
         numbers: dict[str, float] = {name: self._past.get(name, 0) for name in (*NOW, *SO_FAR)}
         for loop, deployment in list(self._opened.items()):

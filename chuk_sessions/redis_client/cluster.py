@@ -35,7 +35,7 @@ from chuk_sessions.redis_client.commands import (
 from chuk_sessions.redis_client.config import Address, RedisConfig
 from chuk_sessions.redis_client.node import Node
 from chuk_sessions.redis_client.open_batches import SlotBatches, Tally
-from chuk_sessions.redis_client.outcomes import hand_on, settle, settle_with_error
+from chuk_sessions.redis_client.outcomes import LoggedInAgain, hand_on, settle, settle_with_error
 from chuk_sessions.redis_client.replies import redirected_to
 from chuk_sessions.redis_client.server_clock import ServerClock
 from chuk_sessions.redis_client.server_stats import CLUSTER, ServerStats, of_cluster
@@ -88,6 +88,7 @@ class Cluster:
     waiting = property(lambda self: len(self._waiting) + self._map.sum("waiting"), doc="Commands not written yet.")
     reconnects = property(lambda self: self._map.total("reconnects"), doc="Connections made anew, to any server.")
     timeouts = property(lambda self: self._timeouts + self._map.total("timeouts"), doc="Commands given up so far.")
+    login_renewals = property(lambda self: self._map.total("login_renewals"), doc="Logins renewed, at any server.")
     written = property(lambda self: self._map.total("written"), doc="Commands written so far.")
     writes = property(lambda self: self._map.total("writes"), doc="Writes to sockets so far.")
     scripts = property(lambda self: self.tally.scripts, doc="Batch scripts, with a key for each caller, so far.")
@@ -180,6 +181,7 @@ class Cluster:
         if (asked_node := self._map.nodes.get(asked)) is not None:
             asked_node.redirects += 1
         waiter, packed, born, replay, slot = command
+        waiter = waiter.waiter if isinstance(waiter, LoggedInAgain) else waiter
         hops, waiter = (waiter.hops + 1, waiter.waiter) if isinstance(waiter, Redirected) else (1, waiter)
         packed = packed.packed if isinstance(packed, Asking) else packed
         if code == "CLUSTERDOWN":

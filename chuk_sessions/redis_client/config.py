@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 
-__all__ = ["Address", "Credentials", "RedisConfig", "TLSConfig"]
+__all__ = ["Address", "Credentials", "Login", "RedisConfig", "TLSConfig"]
 
 DEFAULT_PORT = 6379
 TIMEOUT = 5.0  # seconds for a command, and for connecting and logging in
@@ -18,8 +18,26 @@ MAX_VALUE_BYTES = 64 << 20  # of one value; also the bytes that may be written a
 LEAST_VALUE_BYTES, MOST_VALUE_BYTES = 1 << 10, 512 << 20  # the server's default of proto-max-bulk-len is 512 MB
 
 Address = tuple[str, int]
-Login = str | tuple[str | None, str]
-Credentials = Callable[[], Login | Awaitable[Login]]
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """A login that ends, as an answer of ``credentials``: it is renewed while the connection goes on.
+
+    Attributes:
+        user: The ACL user; None for the default user.
+        password: The password or the token. No representation shows it.
+        renew_in: How many seconds from now the login must be renewed at the latest. 0 or less counts as 1. With None it
+            is never renewed: the next connection asks for another one.
+    """
+
+    user: str | None
+    password: str = field(repr=False)
+    renew_in: float | None = None
+
+
+Answer = str | tuple[str | None, str] | Login
+Credentials = Callable[[], Answer | Awaitable[Answer]]
 
 
 @dataclass(frozen=True, slots=True)

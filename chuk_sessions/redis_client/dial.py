@@ -11,12 +11,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from inspect import isawaitable
 
 from chuk_sessions.exceptions import NoPermissionError, NotSent, ProviderError
 from chuk_sessions.redis_client.commands import Command, Reply
-from chuk_sessions.redis_client.config import Credentials, RedisConfig, TLSConfig
+from chuk_sessions.redis_client.config import RedisConfig, TLSConfig
 from chuk_sessions.redis_client.connection import Connection
+from chuk_sessions.redis_client.login import ask_for_login
 from chuk_sessions.redis_client.names import Place, addresses_of
 from chuk_sessions.redis_client.race import Attempt, Begin, first_of
 from chuk_sessions.redis_client.timed import TimedConnection
@@ -217,31 +217,14 @@ def _keep_alive(sock: socket.socket | None, timeout: float) -> None:
 
 async def _log_in(connection: Connection, config: RedisConfig) -> None:
     if config.credentials is not None:
-        username, password = await _ask_for_login(config.credentials)
-        config = replace(config, username=username, password=password)
+        login = await ask_for_login(config.credentials)
+        connection.login_since, connection.renew_in = asyncio.get_running_loop().time(), login.renew_in
+        config = replace(config, username=login.user, password=login.password)
     for reply in await asyncio.gather(*_greetings(connection, config), return_exceptions=True):
         if isinstance(reply, BaseException):
             raise reply
     with suppress(NoPermissionError):  # a refusal is an answer too
         await connection.request(b"PING")  # a stopped server accepts connections; only an answer shows that it lives
-
-
-async def _ask_for_login(credentials: Credentials) -> tuple[str | None, str]:
-    """Return user and password. The text of the application's own exception may be secret: it is only the cause."""
-    try:
-        answer = credentials()
-        login = await answer if isawaitable(answer) else answer
-    except Exception as exc:
-        raise ProviderError(f"the credentials callable raised {type(exc).__name__}") from exc
-    pair: object = (None, login) if isinstance(login, str) else login
-    match pair:
-        case (str() | None as username, str() as password):
-            try:
-                f"{username}{password}".encode()
-            except UnicodeEncodeError:
-                raise ProviderError("the credentials callable returned what cannot be encoded as UTF-8") from None
-            return username, password
-    raise ProviderError("the credentials callable must return a password or (user, password), as str")
 
 
 def _greetings(connection: Connection, config: RedisConfig) -> list[asyncio.Future[Reply]]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Lane"]
 
-SO_FAR = ("written", "writes", "reconnects", "timeouts")
+SO_FAR = ("written", "writes", "reconnects", "timeouts", "login_renewals")
 
 
 class Lane:

@@ -20,7 +20,7 @@ import contextvars
 import logging
 import random
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from chuk_sessions.exceptions import NotSent, OutcomeUnknown, ProviderError, ServerError
 from chuk_sessions.redis_client.commands import Argument, Command
@@ -32,6 +32,9 @@ from chuk_sessions.redis_client.heartbeat import Heartbeat
 from chuk_sessions.redis_client.limited_log import LimitedLog
 from chuk_sessions.redis_client.outcomes import settle
 from chuk_sessions.redis_client.states import TRANSITIONS, Hook, State
+
+if TYPE_CHECKING:
+    from chuk_sessions.redis_client.renewal import Renewal
 
 __all__ = ["FIRST_PAUSE", "MAX_PAUSE", "Connect", "Link", "Owner"]
 
@@ -57,6 +60,9 @@ class Owner(Protocol):
 
     def on_proven(self) -> None:
         """Learn that the connection was in doubt, and has answered."""
+
+    def on_question(self) -> None:
+        """Learn that a question of the link is on its way: without an answer the connection is silent."""
 
     def fail_waiting(self, reason: str) -> None:
         """Settle the waiting commands: there will be no connection soon."""
@@ -93,6 +99,7 @@ class Link:
         self._grace: asyncio.TimerHandle | None = None
         self._heartbeat: Heartbeat | None = None  # of the connection
         self.doubt: Doubt | None = None  # of the connection too
+        self._renewal: Renewal | None = None  # of the last connection whose login ends
         self.is_comparing = False  # a second connection was made, and waits for an answer like the first one
         self._pause = 0.0  # seconds at the most before the next attempt to connect
         self._context = contextvars.Context()  # empty: a task must not keep the first caller's variables alive
@@ -102,6 +109,7 @@ class Link:
         self.refusal: ServerError | None = None  # what the server said to the last attempt to connect
         self.up_since = 0.0
         self.reconnects = 0
+        self.login_renewals = 0
 
     def begin(self) -> None:
         """Begin to connect, unless an attempt is running."""
@@ -120,15 +128,19 @@ class Link:
             self.reason = reason
             self._enter(State.CLOSED)
         self._stop_grace()
+        if self._renewal is not None:
+            self._renewal.stop()
         if self._connecting is not None and not self._connecting.cancelling():
             self._connecting.cancel()
         if self._connection is not None:
             self._connection.abort(reason)
 
     async def ended(self) -> None:
-        """Wait, after ``end``, until no connection is open and no attempt runs."""
+        """Wait, after ``end``, until no connection is open, and no attempt and no renewal runs."""
         if self._connecting is not None:
             await asyncio.wait([self._connecting])
+        if self._renewal is not None:
+            await self._renewal.ended()
         if self._connection is not None:
             await asyncio.wait([self._connection.lost])
 
@@ -245,8 +257,27 @@ class Link:
         self.doubt = Doubt(loop, connection, config.timeout, self._owner.on_proven, self._compare)
         if config.heartbeat:
             self._heartbeat = Heartbeat(loop, connection, config.heartbeat, config.timeout, self.doubt.answered)
+        if connection.renew_in is not None:
+            self._keep_logged_in(connection, connection.renew_in)
         self._enter(State.UP, "" if self._config.master is None else f", at {connection.peer}")
         self._owner.on_up(connection)
+
+    def _keep_logged_in(self, connection: Connection, renew_in: float) -> None:
+        from chuk_sessions.redis_client.renewal import Renewal  # only where logins end
+
+        self._renewal = Renewal(
+            self._loop,
+            connection,
+            renew_in,
+            self._config,
+            self._owner.on_question,
+            self._renewed,
+            self._log,
+            self._jitter,
+        )
+
+    def _renewed(self) -> None:
+        self.login_renewals += 1
 
     # Outages
 
@@ -265,6 +296,8 @@ class Link:
             doubt.end()
         if self._heartbeat is not None:
             self._heartbeat.stop()
+        if self._renewal is not None:
+            self._renewal.stop()
         self.reason = f"the connection to Redis at {self._config.address} was lost: {connection.reason}"
         if self._loop.time() - self.up_since > MAX_PAUSE:
             self._pause = 0.0  # the connection was of use: connect at once

@@ -12,7 +12,8 @@ Rules this file keeps:
   full timeout, which is a tick before these commands are given up, so that they are sent again. Silence is counted like
   the age of commands. A connection to a server that lets writes wait is not dead: younger calls may still be answered.
 * A command whose reply was lost with its connection is sent again only if ``Replay`` allows it, and once. It keeps its
-  age.
+  age. So does a command that the server refused with NOAUTH, as the connection has lost its login: it was not run, and
+  is sent once more over a new connection.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ from chuk_sessions.redis_client.lane import Lane
 from chuk_sessions.redis_client.link import Connect, Link
 from chuk_sessions.redis_client.numbers import Numbers
 from chuk_sessions.redis_client.open_batches import OneBatch, Tally
-from chuk_sessions.redis_client.outcomes import INTERRUPTED, SecondTry, hand_on, settle
+from chuk_sessions.redis_client.outcomes import INTERRUPTED, LoggedInAgain, SecondTry, hand_on, settle
 from chuk_sessions.redis_client.replies import REPLICA_CODES
 from chuk_sessions.redis_client.server_clock import ServerClock
 from chuk_sessions.redis_client.server_stats import ServerStats, of_node
@@ -335,6 +336,11 @@ class Node(Numbers):
         if self._connection is not None:
             self._trust(self._connection)
 
+    def on_question(self) -> None:
+        """Watch whether an answer comes: without one the connection is silent, as with commands of callers."""
+        if self._watchdog.asleep:
+            self._watchdog.wake()
+
     def on_lost(self, connection: Connection, reason: str, sent: list[Command], unsent: list[Command]) -> None:
         """Settle the commands of an ended connection that must not be sent again. Keep the rest for the next one."""
         if connection is not self._connection:
@@ -356,8 +362,10 @@ class Node(Numbers):
 
     def _on_reply(self, command: Command, error: ServerError) -> None:
         # The server did not run the command, because the connection has lost its login.
-        if error.code == "NOAUTH" and self._may_log_in_again():
-            self.leave(command, "the server asks for a login again")
+        again = error.code == "NOAUTH" and not isinstance(command[0], LoggedInAgain) and self._may_log_in_again()
+        if again:
+            waiter, packed, born, replay, slot = command
+            self.leave((LoggedInAgain(waiter), packed, born, replay, slot), "the server asks for a login again")
         else:
             self._on_error(self, command, error)
 

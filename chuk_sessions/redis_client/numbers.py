@@ -41,6 +41,11 @@ class Numbers:
         return self._link.reconnects + self._lane.number("reconnects")
 
     @property
+    def login_renewals(self) -> int:
+        """Logins renewed on connections that went on."""
+        return self._link.login_renewals + self._lane.number("login_renewals")
+
+    @property
     def in_flight(self) -> int:
         """Commands written and not answered yet."""
         here = 0 if self._connection is None else self._connection.in_flight

@@ -9,7 +9,7 @@ from chuk_sessions.exceptions import NotSent, OutcomeUnknown, ProviderError, Ser
 from chuk_sessions.redis_client.commands import Command, Replay, Reply, Waiter
 from chuk_sessions.redis_client.replies import MissingScriptError
 
-__all__ = ["INTERRUPTED", "SecondTry", "hand_on", "settle", "settle_with_error"]
+__all__ = ["INTERRUPTED", "LoggedInAgain", "SecondTry", "hand_on", "settle", "settle_with_error"]
 
 INTERRUPTED = "an exception came amid the sending"
 
@@ -69,3 +69,15 @@ class SecondTry:
                 f"{self._reason}, before the reply came, and the server could not be asked again"
             )
         self._waiter.set_exception(exception)
+
+
+class LoggedInAgain:
+    """Waits in the place of a caller whose command was refused for want of a login, and is sent once more."""
+
+    __slots__ = ("done", "set_exception", "set_result", "waiter")
+
+    def __init__(self, waiter: Waiter) -> None:
+        self.waiter = waiter
+        self.done = waiter.done
+        self.set_result = waiter.set_result
+        self.set_exception = waiter.set_exception

@@ -35,6 +35,7 @@ __all__ = ["SlotMap", "Traffic"]
 logger = logging.getLogger(f"{__package__}.cluster")  # a name that applications know
 
 ASK_TIMEOUT = 1.0  # seconds for a server to tell the slots, before another is asked
+SO_FAR = ("reconnects", "timeouts", "login_renewals", "written", "writes")
 TROUBLE = (State.RECONNECTING, State.DOWN)
 PRUNE_PAUSE = 1.0  # seconds until the next look at servers that have no slots any more
 
@@ -80,7 +81,7 @@ class SlotMap:
         self._leaving: set[Node] = set()  # nodes that are closing, because they have no slots any more
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._context = contextvars.Context()
-        self._past = dict.fromkeys(("reconnects", "timeouts", "written", "writes"), 0)  # of servers that are gone
+        self._past = dict.fromkeys(SO_FAR, 0)  # of servers that are gone
         self._gone: dict[str, ServerStats] = {}
         self.nodes: dict[Address, Node] = {}
         self.owners: list[Node | None] = [None] * SLOTS  # by slot; the list object stays the same

@@ -75,8 +75,8 @@ def parse_url(url: str | Url, credentials: Credentials | None = None, insecure: 
 
     ``valkey`` and ``valkeys`` mean ``redis`` and ``rediss`` everywhere. User and password may be percent-encoded or be
     options; they are for the data servers. IPv6 hosts are in brackets. Instead of user and password, ``credentials`` is
-    called at each connection: it returns a password or (user, password), or an awaitable of one of these. ``insecure``
-    turns the verification of TLS off; with None ``REDIS_TLS_INSECURE`` decides.
+    called at each connection: it returns a password, (user, password) or a ``Login``, or an awaitable of one of these.
+    ``insecure`` turns the verification of TLS off; with None ``REDIS_TLS_INSECURE`` decides.
 
     Options: ``socket_timeout``, ``socket_connect_timeout``, ``reconnect_grace``, ``heartbeat`` (seconds; redis-py's
     ``health_check_interval`` is the same), ``max_in_flight``, ``max_value_bytes``, ``protocol`` (2 or 3),

@@ -259,6 +259,7 @@ async def test_the_factory_shows_the_numbers_of_its_client(redis_url: str) -> No
         "reconnects": 0,
         "timeouts": 0,
         "redirects": 0,
+        "login_renewals": 0,
         "mean_batch": 5.0,  # ten commands in two writes
         "keys_per_script": 0.0,
     }

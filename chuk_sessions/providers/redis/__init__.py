@@ -12,7 +12,7 @@ from chuk_sessions.providers.redis.sharing import SharedClients
 from chuk_sessions.providers.redis.store import RedisSessionStore
 from chuk_sessions.providers.redis.values import RedisSession
 from chuk_sessions.redis_client.client import Client
-from chuk_sessions.redis_client.config import Credentials
+from chuk_sessions.redis_client.config import Credentials, Login
 from chuk_sessions.redis_client.server_stats import ServerStats
 from chuk_sessions.redis_client.url import Url, url_text
 from chuk_sessions.stores.contract import CompleteStore
@@ -20,7 +20,7 @@ from chuk_sessions.stores.contract import CompleteStore
 if TYPE_CHECKING:
     from chuk_sessions.encryption import Keyring
 
-__all__ = ["RedisFactory", "RedisSession", "ServerStats", "factory"]
+__all__ = ["Login", "RedisFactory", "RedisSession", "ServerStats", "factory"]
 
 DEFAULT_URL = "redis://localhost:6379/0"
 URL_VARIABLES = ("SESSION_REDIS_URL", "REDIS_URL")
@@ -69,9 +69,9 @@ class RedisFactory:
         Returns:
             A dict. Now: commands ``in_flight`` (written and not answered), ``bytes_in_flight`` of these commands, and
                 commands ``waiting`` to be written. So far: ``mean_batch`` (commands per write), ``keys_per_script``
-                (validations, and sessions opened, per script), ``reconnects``, ``timeouts`` and ``redirects``. With a
-                near cache also ``near_state`` (2 serving, 1 not yet, 0 refused by the server) and the numbers of
-                docs/operate/near-cache.md.
+                (validations, and sessions opened, per script), ``reconnects``, ``timeouts``, ``redirects`` and
+                ``login_renewals`` (on connections that went on). With a near cache also ``near_state`` (2 serving, 1
+                not yet, 0 refused by the server) and the numbers of docs/operate/near-cache.md.
         """
         return self._client.stats()
 
@@ -159,7 +159,8 @@ def factory(
         url: A str, or a URL of pydantic. None for ``SESSION_REDIS_URL``, else ``REDIS_URL``, else the local server.
             ``parse_url`` describes the forms of URLs.
         credentials: For passwords that change: called without arguments each time a connection is made. It returns a
-            password or a pair of user and password, or an awaitable of one of these.
+            password, a pair of user and password or a ``Login``, or an awaitable of one of these. For a ``Login`` that
+            ends it is also called before the end, and the new login goes over the open connection.
         timings: Whether to measure the round trips to each server, for ``server_stats``. It takes two looks at the
             clock for each write, however many commands are in it. Commands over 1 MB are not in it.
         encryption: A ``Keyring``, whose keys seal the metadata of sessions. None for the keys in
