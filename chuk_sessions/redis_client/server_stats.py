@@ -74,7 +74,7 @@ NUMBERS = [field.name for field in fields(ServerStats) if field.type == "int"]
 
 def of_node(node: Any) -> ServerStats:
     """Return the numbers of a ``Node``."""
-    numbers = {name: getattr(node, name, 0) for name in NUMBERS if name != "commands"}
+    numbers = {name: getattr(node, name) for name in NUMBERS if name != "commands"}
     return ServerStats(node.state.value, commands=node.written, **numbers, round_trips=node.round_trips)
 
 

@@ -190,6 +190,21 @@ def lazy_modules() -> None:
     assert_type(chuk_sessions.redis.factory(), redis.RedisFactory)
 
 
+async def credentials_of_every_kind() -> None:
+    async def token() -> redis.Login:
+        return redis.Login("app", "token", renew_in=3000)
+
+    for credentials in (
+        lambda: "password",
+        lambda: ("app", "password"),
+        lambda: (None, "password"),
+        lambda: redis.Login(None, "token"),
+        token,
+    ):
+        redis.factory("redis://localhost", credentials)
+    redis.factory("redis://localhost", lambda: 5)  # type: ignore[arg-type, return-value]
+
+
 def session_metadata_types(session: SessionMetadata) -> None:
     assert_type(session.user_id, str | None)
     assert_type(session.is_expired(), bool)

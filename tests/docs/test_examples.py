@@ -36,6 +36,8 @@ ON_ONE_STORE = {
     OWN_PROVIDER: "memory",
     "docs/operate/redis.md#redis": "redis",
     "docs/operate/redis.md#passwords-that-change": "redis",
+    "docs/operate/logins.md#logins-that-expire": "redis",
+    **dict.fromkeys(page_checks.MODULES, "memory"),
 }
 
 
@@ -60,6 +62,8 @@ def test_example_runs(
     redis_url = request.getfixturevalue("redis_url") if store == "redis" else None
     if redis_url:
         monkeypatch.setenv("SESSION_REDIS_URL", redis_url)
+    for module, replacement in page_checks.MODULES.get(name, {}).items():
+        monkeypatch.setitem(sys.modules, module, replacement)
     supplied = page_checks.SUPPLIED.get(name, dict)()
     with asyncio.Runner() as runner, called_functions(block.path) as called:
         namespace = block.run(runner, supplied)
@@ -74,7 +78,7 @@ def test_example_runs(
 def test_every_example_has_its_check() -> None:
     assert len(BLOCKS) == len(CHECKED), "two Python blocks under one heading"
     assert BLOCKS.keys() == page_checks.CHECKS.keys()
-    assert page_checks.SUPPLIED.keys() <= BLOCKS.keys()
+    assert page_checks.SUPPLIED.keys() | page_checks.MODULES.keys() <= BLOCKS.keys()
 
 
 def test_custom_provider_works_by_the_name_of_its_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,12 +28,14 @@ from chuk_sessions import (
     factory_for_env,
 )
 from chuk_sessions.redis_client.url import parse_url
+from tests.support import clouds
 from tests.support.pages import page
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from tests.support.pages import Namespace
+    from tests.support.tokens import IdentityProvider
 
 INFO_KEYS = {
     "session_id",
@@ -177,6 +179,35 @@ async def check_credentials(example: Namespace) -> None:
         await call(b"ACL", "DELUSER", "app")
 
 
+def supply_expiring_token() -> Namespace:
+    async def fetch_token() -> tuple[str, float]:
+        return "tok3n", 3600.0
+
+    return {"fetch_token": fetch_token}
+
+
+async def check_azure(example: Namespace) -> None:
+    await check_cloud(clouds.ENTRA, example, "azure_login", example["OBJECT_ID"])
+
+
+async def check_aws(example: Namespace) -> None:
+    await check_cloud(clouds.AWS, example, "aws_login", example["USER"])
+    token = next(iter(clouds.AWS.expires))
+    assert token.startswith("shop-cache/?Action=connect&User=shop-user&X-Amz-Credential=eu-west-1%2Felasticache&")
+
+
+async def check_gcp(example: Namespace) -> None:
+    await check_cloud(clouds.GCP, example, "gcp_login", "default")
+
+
+async def check_cloud(provider: IdentityProvider, example: Namespace, name: str, user: str) -> None:
+    """The function of the recipe at a server that cuts, for ten lifetimes of a token; its URL and its factory."""
+    assert await asyncio.to_thread(clouds.renews_for, provider, example[name], 10) == {user}
+    client = example["factory"]._client
+    assert client._credentials is example[name]
+    assert client._parsed().tls is not None
+
+
 async def check_custom_provider(example: Namespace) -> None:
     manager = SessionManager(sandbox_id="shop", session_factory=example["factory"]())
     await check_sessions_of(manager)
@@ -286,7 +317,15 @@ async def check_error_handling(example: Namespace) -> None:
 SUPPLIED: dict[str, Callable[[], Namespace]] = {
     "docs/guide/recipes.md#web-application": supply_web_application,
     "docs/operate/redis.md#passwords-that-change": supply_credentials,
+    "docs/operate/logins.md#logins-that-expire": supply_expiring_token,
     "docs/guide/values.md#caching": supply_caching,
+}
+
+# The modules that a block imports, and that are none of ours.
+MODULES = {
+    "docs/operate/logins.md#azure-managed-redis": clouds.AZURE,
+    "docs/operate/logins.md#aws-elasticache-and-memorydb": clouds.BOTOCORE,
+    "docs/operate/logins.md#gcp-memorystore": clouds.GOOGLE,
 }
 
 CHECKS: dict[str, Callable[[Namespace], Coroutine[Any, Any, None]]] = {
@@ -300,6 +339,10 @@ CHECKS: dict[str, Callable[[Namespace], Coroutine[Any, Any, None]]] = {
     "docs/operate/redis.md#redis": check_redis,
     "docs/operate/redis.md#urls": check_urls,
     "docs/operate/redis.md#passwords-that-change": check_credentials,
+    "docs/operate/logins.md#logins-that-expire": check_credentials,
+    "docs/operate/logins.md#azure-managed-redis": check_azure,
+    "docs/operate/logins.md#aws-elasticache-and-memorydb": check_aws,
+    "docs/operate/logins.md#gcp-memorystore": check_gcp,
     "docs/extend/provider.md#a-provider-of-your-own": check_custom_provider,
     "docs/guide/recipes.md#web-application": check_web_application,
     "docs/guide/recipes.md#mcp-server": check_mcp_server,

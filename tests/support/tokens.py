@@ -6,6 +6,7 @@ Both count time by the clock of the running loop, so that a ``WarpLoop`` can mak
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter, deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
@@ -37,12 +38,16 @@ class IdentityProvider:
         self.lifetime = lifetime
         self.expires: dict[str, float] = {}
         self.asked = 0
+        self.time: Callable[[], float] = time.monotonic  # that of the loop of the last server
         self.instead: Callable[[], Awaitable[Any]] | None = None
 
     def token(self) -> str:
         """A new one."""
-        token = f"hunter{len(self.expires)}"
-        self.expires[token] = asyncio.get_running_loop().time() + self.lifetime
+        return self.issue(f"hunter{len(self.expires)}")
+
+    def issue(self, token: str) -> str:
+        """That one."""
+        self.expires[token] = self.time() + self.lifetime
         return token
 
     async def login(self) -> Any:
@@ -71,6 +76,7 @@ class TokenServer:
         self.links: list[Link] = []
         self.cuts = 0  # connections closed because their token had expired
         self.auths = 0
+        self.users: set[str] = set()
         self.noauths = 0
         self.url = ""
         self._server: asyncio.Server | None = None
@@ -85,6 +91,7 @@ class TokenServer:
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
+        self.provider.time = loop.time
         self._server = await loop.create_server(lambda: Link(self, loop), "127.0.0.1", 0)
         self.url = f"redis://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
         return self
@@ -146,7 +153,7 @@ class Link(asyncio.Protocol):
     def _answer(self, name: bytes, *args: bytes) -> bytes:
         server = self._server
         if name == b"AUTH":
-            return self._log_in(args[-1].decode())
+            return self._log_in(*(arg.decode() for arg in (args if len(args) > 1 else (b"default", *args))))
         if not self._is_logged_in or (server.forgets_at_once and name != b"PING"):
             server.noauths += 1
             return b"-NOAUTH Authentication required.\r\n"
@@ -159,7 +166,7 @@ class Link(asyncio.Protocol):
             return b"$%d\r\n%b\r\n" % (len(args[0]), args[0])
         return b"+PONG\r\n"
 
-    def _log_in(self, token: str) -> bytes:
+    def _log_in(self, user: str, token: str) -> bytes:
         server = self._server
         server.auths += 1
         ends = server.provider.expires.get(token, 0.0)
@@ -168,6 +175,7 @@ class Link(asyncio.Protocol):
         if ends <= self._loop.time():
             return b"-WRONGPASS invalid username-password pair or user is disabled.\r\n"
         self._is_logged_in = True
+        server.users.add(user)
         if self._expiry is not None:
             self._expiry.cancel()
         self._expiry = self._loop.call_at(ends, self.expire)
@@ -187,7 +195,7 @@ def now() -> float:
     return asyncio.get_running_loop().time()
 
 
-async def count_up(client: Client, seconds: float, key: str, outcomes: Counter[str]) -> None:
+async def count_up(client: Client, seconds: float, key: str, outcomes: Counter[str], pause: float) -> None:
     """A caller that counts its answers and its errors by their kind."""
     end = now() + seconds
     while now() < end:
@@ -197,16 +205,18 @@ async def count_up(client: Client, seconds: float, key: str, outcomes: Counter[s
         except Exception as error:
             outcomes[type(error).__name__] += 1
             outcomes[getattr(error, "code", "")] += 1
-        await asyncio.sleep(20)
+        await asyncio.sleep(pause)
 
 
-async def traffic(server: TokenServer, client: Client, seconds: float, callers: int = 50) -> Counter[str]:
+async def traffic(
+    server: TokenServer, client: Client, seconds: float, callers: int = 50, pause: float = 20.0
+) -> Counter[str]:
     """The outcomes of many callers; whatever was counted was counted once."""
     outcomes = Counter[str]()
     server.counts.clear()
     async with asyncio.TaskGroup() as group:
         for number in range(callers):
-            group.create_task(count_up(client, seconds, f"k{number}", outcomes))
-            await asyncio.sleep(20 / callers)
+            group.create_task(count_up(client, seconds, f"k{number}", outcomes, pause))
+            await asyncio.sleep(pause / callers)
     assert outcomes["counted"] <= sum(server.counts.values()) <= outcomes["counted"] + outcomes["OutcomeUnknown"]
     return outcomes

@@ -1,7 +1,7 @@
 """An event loop in which time passes at once when all tasks wait: hours of timers take seconds, in their true order.
 
 The network is the real one: a program and the servers that it talks to belong into the same loop. What one has sent is
-there for the other at once.
+there for the other at once. While the executor has work, time passes as it does.
 """
 
 from __future__ import annotations
@@ -19,11 +19,14 @@ class _Warp(selectors.DefaultSelector):
     """Returns at once, and counts the time that it should have waited."""
 
     passed = 0.0
+    threads = 0  # that run
 
     def select(self, timeout: float | None = None) -> Any:
-        events = super().select(None if timeout is None else 0)
+        if timeout is None or self.threads:
+            return super().select(timeout)
+        events = super().select(0)
         if not events:
-            self.passed += max(timeout or 0.0, 0.0)
+            self.passed += max(timeout, 0.0)
         return events
 
 
@@ -36,6 +39,15 @@ class WarpLoop(asyncio.SelectorEventLoop):
 
     def time(self) -> float:
         return super().time() + self._warp.passed
+
+    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:  # type: ignore[override]
+        future: asyncio.Future[Any] = super().run_in_executor(executor, func, *args)
+        self._warp.threads += 1
+        future.add_done_callback(self._thread_ended)
+        return future
+
+    def _thread_ended(self, _: asyncio.Future[Any]) -> None:
+        self._warp.threads -= 1
 
 
 def warped(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
