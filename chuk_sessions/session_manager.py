@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -41,7 +41,7 @@ from chuk_sessions.stores.contract import SessionStoreFactory, UserPaged, can
 from chuk_sessions.stores.wrapper import StoreWrapper
 
 if TYPE_CHECKING:
-    from chuk_sessions.instrumentation import SessionMetrics
+    from chuk_sessions.instrumentation import SessionEvent, SessionEvents, SessionMetrics
     from chuk_sessions.instrumentation.traces import SessionTraces
 
 __all__ = ["SessionManager", "SessionMetadata"]
@@ -103,12 +103,15 @@ class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
             managers may share it.
         traces: A ``chuk_sessions.instrumentation.otel.SessionTraces`` that makes a span for each call on Redis, as a
             child of the current span.
+        on_event: A function that is told, by a ``SessionEvent``, when this manager has created, renewed or ended a
+            session; in memory also when one has expired. Or a ``chuk_sessions.instrumentation.SessionEvents``, for its
+            options.
 
     Raises:
         ValueError: The sandbox is no path segment, or hours, an interval or a limit are out of range.
         NotSupportedError: The provider has no near cache.
         TypeError: Hours, an interval or a limit are no number, ``opaque_ids`` is no bool, ``session_factory`` is no
-            factory, ``metrics`` no SessionMetrics, or ``traces`` no SessionTraces.
+            factory, ``metrics`` no SessionMetrics, ``traces`` no SessionTraces, or ``on_event`` no plain function.
         ProviderError: ``SESSION_PROVIDER`` names no provider.
     """
 
@@ -126,6 +129,7 @@ class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
         near_cache: float = 0,
         metrics: SessionMetrics | None = None,
         traces: SessionTraces | None = None,
+        on_event: Callable[[SessionEvent], object] | SessionEvents | None = None,
     ) -> None:
         self._opaque_ids = check_flag("opaque_ids", opaque_ids)
         self._new_id = new_opaque_id if opaque_ids else new_session_id
@@ -135,10 +139,10 @@ class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
         limit, idle = check_limit(max_sessions_per_user), check_idle(idle_ttl_minutes, self._touch_interval)
         self._options = {name: value for name, value in (("limit", limit), ("idle", idle)) if value}
         self.strict = strict
-        if metrics is not None or traces is not None:
+        if not (metrics is None and traces is None and on_event is None):
             from chuk_sessions.instrumentation.layers import layers
 
-            self._layers = layers(metrics, traces)
+            self._layers = layers(metrics, traces, on_event)
         sandbox_id = choose_sandbox(sandbox_id)
         self._open(factory_for_env() if session_factory is None else session_factory, sandbox_id)
         self._next_report = 0.0

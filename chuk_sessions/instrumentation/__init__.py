@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from chuk_sessions.instrumentation.events import SessionEvent, SessionEvents
 from chuk_sessions.instrumentation.metrics import SessionMetrics
 
-__all__ = ["SessionMetrics"]
+__all__ = ["SessionEvent", "SessionEvents", "SessionMetrics"]

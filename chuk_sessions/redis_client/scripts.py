@@ -32,6 +32,11 @@ class Script:
         self.sha = sha1(self._source, usedforsecurity=False).hexdigest().encode()
         self._being_sent: set[object] = set()  # the servers that the source is on its way to
 
+    @property
+    def source(self) -> str:
+        """The text."""
+        return self._source.decode()
+
     async def run(
         self, client: Client, keys: tuple[Argument, ...], args: tuple[Argument, ...], replay: Replay = Replay.NEVER
     ) -> Reply:

@@ -24,6 +24,7 @@ a capability or none of them. ``SessionManager`` raises NotSupportedError from a
 | ``Renewable`` | ``renew`` | a new id at a login |
 | ``Walkable`` | ``pages``, ``count`` | all sessions of a sandbox |
 | ``DeletingMany`` | ``delete_all`` | several deletions at once; without it ``delete`` is called for each |
+| ``TellsEndings`` | ``tell_endings`` | events: which sessions have ended, and why |
 | ``InProcess`` | ``sweep``, ``cached``, ``capacity`` | figures of this process; a store elsewhere has none |
 
 A variant of an operation, such as ``extend`` with ``from_now``, is an option of that operation and no capability. So a
@@ -32,7 +33,7 @@ wrapper that overrides the operation, for instance to drop a cached copy, sees e
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from inspect import getattr_static
 from types import MethodType
 from typing import NamedTuple, Protocol, TypeGuard, TypeVar, runtime_checkable
@@ -54,6 +55,8 @@ __all__ = [
     "Renewable",
     "SessionStore",
     "SessionStoreFactory",
+    "Tell",
+    "TellsEndings",
     "UserIndexed",
     "UserPaged",
     "Walkable",
@@ -67,6 +70,7 @@ __all__ = [
 ]
 
 C = TypeVar("C")
+Tell = Callable[[str, str | None, str], None]  # gets the id of a session, its user and the reason of its end
 
 INT64 = range(-(2**63), 2**63)  # the values of a counter: the integers of Redis
 LAST_DEADLINE = 253_402_300_799.0  # 9999-12-31T23:59:59Z: a later time cannot be written in ISO 8601
@@ -299,6 +303,19 @@ class InProcess(Protocol):
 
     def capacity(self) -> int:
         """Return how many sessions this process may hold; ``sys.maxsize`` if there is no bound."""
+
+
+@runtime_checkable
+class TellsEndings(Protocol):
+    """A store that tells which sessions it has ended, also if an operation ends several, or another one than named."""
+
+    def tell_endings(self, tell: Tell) -> None:
+        """Call ``tell``, a bound method, for each session that this object ends, once it has ended, if that is certain.
+
+        It gets the current id of the session, its user if the step knows it, and the reason: ``deleted``, ``user`` (by
+        ``delete_user``) or ``limit``. A store that is in this process also tells ``expired`` and ``evicted``, whatever
+        object stored the session. ``tell`` raises nothing.
+        """
 
 
 class CompleteStore(SessionStore, Openable, UserIndexed, Renewable, Walkable, Protocol):

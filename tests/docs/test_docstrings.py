@@ -11,7 +11,7 @@ import pytest
 
 import chuk_sessions
 from chuk_sessions import SessionManager, SessionMetadata, exceptions
-from chuk_sessions.instrumentation import SessionMetrics
+from chuk_sessions.instrumentation import SessionEvents, SessionMetrics
 from chuk_sessions.providers import memory, redis
 from chuk_sessions.stores import stack
 from chuk_sessions.testing import Clock
@@ -24,6 +24,7 @@ BLOCK = re.compile(r"^(Args|Returns|Yields|Raises|Example|Attributes):\n((?:    
 CLASSES = (
     SessionManager,
     SessionMetadata,
+    SessionEvents,
     SessionMetrics,
     memory.MemoryFactory,
     memory.MemoryStore,

@@ -15,7 +15,7 @@ from chuk_sessions.providers.memory.expiring_map import Entry, deadline_of
 from chuk_sessions.providers.memory.session import StoredSession, record_of
 from chuk_sessions.providers.memory.storage import MemoryStore
 from chuk_sessions.providers.memory.walk import Walk
-from chuk_sessions.stores.contract import Existing, postponed, taken
+from chuk_sessions.stores.contract import Existing, Tell, postponed, taken
 
 __all__ = ["MemorySessionStore"]
 
@@ -235,7 +235,7 @@ class MemorySessionStore:
         before = listed[: listed.index(kept)] if kept in listed else []
         live = sorted(filter(self._is_live, before), key=lambda session: session.created)
         for each in live[: max(0, len(live) - limit + 1)]:
-            self._end(each)
+            self._end(each, "limit")
 
     def _rename(
         self, session_id: str, entry: Entry, new_id: str, grace: float, owner: str | None, user_id: str | None
@@ -266,8 +266,11 @@ class MemorySessionStore:
             self._aliases.account(session_id, alias, replaced)
         return True
 
-    def _end(self, session: StoredSession) -> bool:
-        """Remove a session under its current id. Return False if it does not exist any more."""
+    def _end(self, session: StoredSession, reason: str = "deleted") -> bool:
+        """Remove a session under its current id. Return False if it does not exist any more.
+
+        The reason is for ``tell_endings``.
+        """
         name = session.session_id
         while not self._map.remove(name, session):
             if session.session_id is name:
@@ -310,7 +313,7 @@ class MemorySessionStore:
         return ended
 
     def _end_some(self, sessions: list[StoredSession]) -> int:
-        return sum([self._end(session) for session in sessions if self._is_live(session)])
+        return sum([self._end(session, "user") for session in sessions if self._is_live(session)])
 
     def _live(self, session_id: str) -> Entry | None:
         return self._map.live(session_id) or self._live_as_alias(session_id)
@@ -399,6 +402,22 @@ class MemorySessionStore:
     async def count(self) -> int:
         await self.sweep()  # not by a walk: that comes upon a session twice if it is filed anew meanwhile
         return self.cached()
+
+    def tell_endings(self, tell: Tell) -> None:
+        from chuk_sessions.providers.memory.endings import Endings
+
+        end = self._end
+
+        def end_and_tell(session: StoredSession, reason: str = "deleted") -> bool:
+            ended = end(session, reason)
+            if ended:
+                tell(session.session_id, session.user_id, reason)
+            return ended
+
+        self._end = end_and_tell  # type: ignore[method-assign]  # of this object, so that no other one pays for it
+        if not isinstance(self._map.on_end, Endings):
+            self._map.on_end = Endings(self._users)
+        self._map.on_end.tell(tell)
 
     async def aclose(self) -> None:
         """Do nothing: the sessions belong to the process."""

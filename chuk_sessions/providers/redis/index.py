@@ -37,6 +37,7 @@ from chuk_sessions.providers.redis.entries import (
     target_of,
 )
 from chuk_sessions.providers.redis.keys import (
+    id_in_key,
     index_key,
     marker_key,
     quote_part,
@@ -67,10 +68,12 @@ from chuk_sessions.providers.redis.scripts import (
     RETIME,
     VISIT,
 )
+from chuk_sessions.providers.redis.telling import telling, told
 from chuk_sessions.redis_client.client import Call, Client, step
 from chuk_sessions.redis_client.commands import Argument, Replay, Reply
 from chuk_sessions.redis_client.replies import unknown_shape
 from chuk_sessions.redis_client.scripts import Script
+from chuk_sessions.stores.contract import Tell
 
 __all__ = ["CLOCK_SLACK", "UserIndex"]
 
@@ -95,6 +98,7 @@ class UserIndex:
         self._client = client
         self._sandbox_id = sandbox_id
         self._sandbox = quote_part(sandbox_id)
+        self.tell: Tell | None = None  # see ``TellsEndings``
 
     async def page(self, call: Call, user_id: str, place: Place = BEGINNING, size: int = PAGE) -> Page:
         """Read some live sessions of a user; see ``read_page``."""
@@ -129,6 +133,8 @@ class UserIndex:
         reply = await script.step(call, keys, args)
         if not isinstance(reply, list) or not reply or reply[0] != 0:
             return reply
+        if self.tell is not None:
+            script = telling(script)
         patience, limit = Patience(self._client, call), int(args[3])
         mark = cast(bytes, args[2])
         while isinstance(reply, list) and reply and reply[0] == 0:
@@ -138,6 +144,10 @@ class UserIndex:
             if call is not before:
                 patience = Patience(self._client, call)
             reply = await script.step(call, keys + victims, (*args[:3], -most, *args[4:]))
+        if self.tell is not None:
+            ended, reply = told(reply)
+            for key in ended:
+                self._tell(id_in_key(self._sandbox, key), mark[mark.index(b":") + 1 :], "limit")
         if isinstance(reply, list) and len(reply) > 1 and reply[0] == DOOMED:
             await self._end_doomed(call, keys[-1], reply[2:])
             return reply[1]
@@ -186,11 +196,11 @@ class UserIndex:
 
         gone = {each.raw for each, there in pairs if not there and is_over(each)}
         call = self._client.begin() if large else call
-        await self._end(call, index, [each for each in members if each.raw in gone], unseen=True)
+        await self._end(call, index, [each for each in members if each.raw in gone], "limit", unseen=True)
         left = [each for each in members if each.raw not in gone]
         if most is not None and len(left) > most:
             call = self._client.begin() if large else call
-            await self._end(call, index, left[: len(left) - most])
+            await self._end(call, index, left[: len(left) - most], "limit")
         return self._client.begin() if large else call, others
 
     def _by_pages(self, call: Call, members: Sequence[Member]) -> Iterator[tuple[Call, Sequence[Member]]]:
@@ -203,14 +213,14 @@ class UserIndex:
         """End sessions that a script condemned. If this fails, end them later."""
         members = [parse_member(member) for member in raw]
         try:
-            await self._end(call, index, members)
+            await self._end(call, index, members, "limit")
         except (ProviderError, asyncio.CancelledError) as exc:
             in_background(partial(self._end_later, index, members))
             if isinstance(exc, asyncio.CancelledError):
                 raise
 
     async def _end_later(self, index: str, members: list[Member]) -> None:
-        await self._end(self._client.begin(), index, members)
+        await self._end(self._client.begin(), index, members, "limit")
 
     async def _stands(self, call: Call, member: Member) -> bool:
         """Tell whether the session exists. If it does not, another process may still be creating it."""
@@ -461,7 +471,7 @@ class UserIndex:
                 seen.update(member.raw for member in members)
                 found = found or bool(members)
                 going = [each for each in members if each.session_id not in keep and each.born not in births]
-                ended += await self._end(call, index, going)
+                ended += await self._end(call, index, going, "user")
                 if page.next is None:
                     break
                 large, call = True, self._client.begin()
@@ -473,22 +483,41 @@ class UserIndex:
                 members = _unseen(page, cutoff, seen)
         return ended
 
-    async def _end(self, call: Call, index: str, members: list[Member], unseen: bool = False) -> int:
+    async def _end(self, call: Call, index: str, members: list[Member], reason: str, unseen: bool = False) -> int:
         """End these sessions in any slot. Return how many existed. With ``unseen`` end only those that do not exist."""
-        ended = 0
+        ended, end = 0, self._end_part if self.tell is None else self._end_each
         for each_call, page in self._by_pages(call, members):
             for some in slices([member for member in page if member.elsewhere], SLICE):
-                ended += await self._kill(each_call, some, unseen)
+                ended += await self._kill(each_call, some, reason, unseen)
             for part in slices([member for member in page if not member.elsewhere], ENDED):
-                keys = (index, *(self._key(member) for member in part))
-                reply = await END.step(each_call, keys, tuple(member.raw for member in part))
-                ended += integer_in(reply, "the script that ends sessions")
+                ended += await end(each_call, index, part, reason)
         return ended
 
-    async def _kill(self, call: Call, members: Iterable[Member], unseen: bool = False) -> int:
-        return sum(await asyncio.gather(*(self._kill_one(call, each, unseen) for each in members)))
+    async def _end_part(self, call: Call, index: str, members: Sequence[Member], reason: str) -> int:
+        """End sessions in the slot of their index, in one step. Return how many existed."""
+        keys = (index, *(self._key(member) for member in members))
+        reply = await END.step(call, keys, tuple(member.raw for member in members))
+        return integer_in(reply, "the script that ends sessions")
 
-    async def _kill_one(self, call: Call, member: Member, unseen: bool = False) -> int:
+    async def _end_each(self, call: Call, index: str, members: Sequence[Member], reason: str) -> int:
+        """Do the same in a step for each, to tell which of them existed."""
+
+        async def end(member: Member) -> int:
+            ended = await self._end_part(call, index, (member,), reason)
+            if ended:
+                self._tell(member.session_id, member.user, reason)
+            return ended
+
+        return sum(await asyncio.gather(*map(end, members)))
+
+    def _tell(self, session_id: str | None, user: bytes, reason: str) -> None:
+        if self.tell is not None and session_id is not None:
+            self.tell(session_id, to_text(user), reason)
+
+    async def _kill(self, call: Call, members: Iterable[Member], reason: str, unseen: bool = False) -> int:
+        return sum(await asyncio.gather(*(self._kill_one(call, each, reason, unseen) for each in members)))
+
+    async def _kill_one(self, call: Call, member: Member, reason: str, unseen: bool = False) -> int:
         try:
             ended = await self._doom(call, member, unseen)
         except (OutcomeUnknown, asyncio.CancelledError):  # if the session was ended, its entry must not stay
@@ -496,6 +525,8 @@ class UserIndex:
             raise
         if ended < 0:  # the session was created since the caller looked: it lives, and keeps its entry
             return 0
+        if ended:
+            self._tell(member.session_id, member.user, reason)
         await self.forget(member.raw, call)
         return ended
 

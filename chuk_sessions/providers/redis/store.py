@@ -68,7 +68,7 @@ from chuk_sessions.redis_client.client import Call, Client
 from chuk_sessions.redis_client.commands import Argument, Replay
 from chuk_sessions.redis_client.replies import SHAPES, unknown_shape
 from chuk_sessions.redis_client.server_clock import moment
-from chuk_sessions.stores.contract import NO_INTEGER, TOO_LARGE, DeadlineError, Existing, cannot_count, taken
+from chuk_sessions.stores.contract import NO_INTEGER, TOO_LARGE, DeadlineError, Existing, Tell, cannot_count, taken
 
 __all__ = ["RedisSessionStore"]
 
@@ -449,6 +449,18 @@ class RedisSessionStore:
             return False
         version, idle = fields_in(reply, "HMGET", 2)
         return version in VERSIONS and idle != b"%d" % UNSETTLED_IDLE
+
+    def tell_endings(self, tell: Tell) -> None:
+        self._users.tell = tell
+        delete = self._delete
+
+        async def delete_and_tell(session_id: str) -> tuple[bool, str]:
+            ended, name = await delete(session_id)
+            if ended:
+                tell(name, None, "deleted")
+            return ended, name
+
+        self._delete = delete_and_tell  # type: ignore[method-assign]  # of this object: no other one pays for it
 
     def namespace(self) -> str:
         """Return the number of the database, for traces. Raises ProviderError if the URL cannot be used."""

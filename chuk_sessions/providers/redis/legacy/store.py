@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from chuk_sessions.codec import Metadata
     from chuk_sessions.models import SessionRecord
     from chuk_sessions.redis_client.client import Call, Client
-    from chuk_sessions.stores.contract import Existing
+    from chuk_sessions.stores.contract import Existing, Tell
 
 __all__ = ["LegacyReadingStore"]
 
@@ -153,6 +153,19 @@ class LegacyReadingStore(StoreWrapper):
 
     async def delete_all(self, session_ids: Sequence[str]) -> list[bool | Exception]:
         return in_order(await batch([self._delete_as(session_id) for session_id in session_ids]))
+
+    def tell_endings(self, tell: Tell) -> None:
+        """See ``TellsEndings``."""
+        self.store.tell_endings(tell)
+        delete = self._delete_as
+
+        async def delete_and_tell(session_id: str) -> tuple[bool, str]:
+            ended, name = await delete(session_id)
+            if ended:
+                tell(name, None, "deleted")
+            return ended, name
+
+        self._delete_as = delete_and_tell  # type: ignore[method-assign]
 
     async def _delete_as(self, session_id: str) -> tuple[bool, str]:
         """End a session. Return whether there was one, and its id, which is another if ``session_id`` is an alias."""
