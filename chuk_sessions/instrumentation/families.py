@@ -31,6 +31,22 @@ class Family:
     unit: str = ""
 
 
+# Of a near cache: name, kind, end of the name, words.
+NEAR: tuple[tuple[str, Kind, str, str], ...] = (
+    ("state", "gauge", "", "2: the near cache serves; 1: not yet, or no connection; 0: the server refused."),
+    ("entries", "gauge", "", "Sessions in the near cache."),
+    ("bytes", "gauge", "", "Their bytes, rather too many."),
+    ("hits", "counter", "_total", "Calls answered from the near cache."),
+    ("misses", "counter", "_total", "Calls that went to the server, although the near cache was asked."),
+    ("lapsed", "counter", "_total", "Those of them whose entry was not known to be young enough."),
+    ("invalidations", "counter", "_total", "Changes that the server told of."),
+    ("poisoned", "counter", "_total", "Reads that were not kept, because the session changed meanwhile."),
+    ("evictions", "counter", "_total", "Sessions that made room for others in the near cache."),
+    ("flushes", "counter", "_total", "How often the near cache was emptied."),
+    ("fences", "counter", "_total", "How often the server was asked whether it is still there."),
+)
+
+
 def _of_server(name: str, kind: Kind, figure: str, words: str, unit: str = "") -> Family:
     return Family(f"redis_{name}", kind, words, ("server",), figure, unit)
 
@@ -67,6 +83,7 @@ FAMILIES = (
     _of_server("in_flight_bytes", "gauge", "bytes_in_flight", "Bytes of commands written and not answered."),
     _of_server("waiting_commands", "gauge", "waiting", "Commands that wait to be written."),
     _of_server("up", "gauge", "is_up", "1 if commands go to the server, 0 if they wait or fail."),
+    *(Family(f"near_{name}{end}", kind, words, (), f"near_{name}") for name, kind, end, words in NEAR),
     Family("memory_sessions", "gauge", "Sessions in the memory of this process.", (), "sessions"),
     Family("memory_items", "gauge", "Values in the memory of this process.", (), "items"),
     Family("memory_expired_total", "counter", "Sessions and values removed after their deadline.", (), "expired"),
@@ -105,9 +122,10 @@ class Source:
             return self._operations(family)
         if "server" in family.labels:
             return self._of_servers(family.figure)
-        if not self._memories:
-            return []
-        return [((), sum(factory.stats()[family.figure] for factory in self._memories.values()))]
+        factories = self._servers if family.figure.startswith("near_") else self._memories
+        known = [stats[family.figure] for each in factories.values() if family.figure in (stats := each.stats())]
+        together = min if family.figure == "near_state" else sum
+        return [((), together(known))] if known else []
 
     def _operations(self, family: Family) -> list[Row]:
         rows: list[Row] = []

@@ -28,7 +28,7 @@ from chuk_sessions.exceptions import (
 )
 from chuk_sessions.histogram import Histogram
 from chuk_sessions.models import SessionRecord
-from chuk_sessions.stores.contract import Existing, InProcess, SessionStore, can
+from chuk_sessions.stores.contract import Existing, InProcess, Remote, SessionStore, can
 from chuk_sessions.stores.wrapper import StoreWrapper, innermost
 
 __all__ = ["KINDS", "OPERATIONS", "CountingStore", "SessionMetrics", "Tally", "kind_of"]
@@ -145,7 +145,8 @@ class SessionMetrics:
             The store to use in its place. If it is not in this process, its operations are timed too.
         """
         tallies = self._tallies_of(sandbox_id)
-        if can(innermost(store), InProcess):
+        within = innermost(store)
+        if can(within, InProcess) and not can(within, Remote):
             return CountingStore(store, tallies)
         for tally in tallies.values():
             tally.times = tally.times or Histogram()

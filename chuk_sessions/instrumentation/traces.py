@@ -13,14 +13,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextvars import ContextVar
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer, TracerProvider, get_current_span, get_tracer
 
 from chuk_sessions.codec import Metadata
 from chuk_sessions.exceptions import ProviderError, ServerError
 from chuk_sessions.models import SessionRecord
-from chuk_sessions.stores.contract import CompleteStore, Existing, SessionStore
+from chuk_sessions.stores.contract import CompleteStore, Existing, Remote, SessionStore, can
 from chuk_sessions.stores.wrapper import StoreWrapper, innermost
 
 __all__ = ["OPERATIONS", "Operation", "SessionTraces", "TracingStore"]
@@ -56,16 +56,6 @@ OPERATIONS = {
 }
 
 
-class Remote(Protocol):
-    """A store on servers whose addresses are known."""
-
-    def namespace(self) -> str:
-        """Return the number of the database."""
-
-    def endpoint(self, session_id: str | None, user_id: str | None) -> tuple[str, int | None] | None:
-        """Return host and port, or the path, of the server of a session or a user; None if that is not known."""
-
-
 class SessionTraces:
     """Make spans for the calls of the managers that it is given to, as ``SessionManager(traces=...)``.
 
@@ -88,10 +78,8 @@ class SessionTraces:
         Returns:
             The store to use in its place: the same one if it is not on Redis.
         """
-        remote: Any = innermost(store)
-        if not hasattr(type(remote), "endpoint"):
-            return store
-        return TracingStore(store, remote, self._tracer)
+        remote = innermost(store)
+        return TracingStore(store, remote, self._tracer) if can(remote, Remote) else store
 
 
 class TracingStore(StoreWrapper):

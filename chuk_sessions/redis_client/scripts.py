@@ -37,6 +37,11 @@ class Script:
         """The text."""
         return self._source.decode()
 
+    @property
+    def bounded(self) -> bool:
+        """Whether its arguments have a bound."""
+        return self._bounded
+
     async def run(
         self, client: Client, keys: tuple[Argument, ...], args: tuple[Argument, ...], replay: Replay = Replay.NEVER
     ) -> Reply:

@@ -52,6 +52,7 @@ __all__ = [
     "Existing",
     "InProcess",
     "Openable",
+    "Remote",
     "Renewable",
     "SessionStore",
     "SessionStoreFactory",
@@ -315,6 +316,21 @@ class TellsEndings(Protocol):
         It gets the current id of the session, its user if the step knows it, and the reason: ``deleted``, ``user`` (by
         ``delete_user``) or ``limit``. A store that is in this process also tells ``expired`` and ``evicted``, whatever
         object stored the session. ``tell`` raises nothing.
+        """
+
+
+@runtime_checkable
+class Remote(Protocol):
+    """A store on Redis servers whose addresses are known; for traces."""
+
+    def namespace(self) -> str:
+        """Return the number of the database. Raises ProviderError if the URL cannot be used."""
+
+    def endpoint(self, session_id: str | None, user_id: str | None) -> tuple[str, int | None] | None:
+        """Return host and port, or the path, of the server of a session or a user; None if that is not known.
+
+        With neither of them it is the lone server; a cluster has several. Raises ProviderError if the URL cannot be
+        used, and OversizedError for an id that no session can have.
         """
 
 

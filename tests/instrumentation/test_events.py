@@ -15,6 +15,7 @@ from chuk_sessions.instrumentation.events import EventStore
 from chuk_sessions.providers import memory, redis
 from chuk_sessions.providers.redis.binding import BIND, SETTLE
 from chuk_sessions.providers.redis.scripts import CREATE
+from chuk_sessions.providers.redis.sealed.binding import BIND_SEALED
 from chuk_sessions.providers.redis.telling import telling, told
 from chuk_sessions.stores import StoreWrapper, stack
 from chuk_sessions.testing import Clock, StoreContract
@@ -267,11 +268,12 @@ def test_refused_options() -> None:
         SessionEvents(print, include_user=1)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("script", [CREATE, BIND, SETTLE], ids=["create", "bind", "settle"])
+@pytest.mark.parametrize("script", [CREATE, BIND, BIND_SEALED, SETTLE], ids=["create", "bind", "bind_sealed", "settle"])
 def test_twins_of_scripts(script: Any) -> None:
     """A twin has every line of its script, and is another script."""
     twin = telling(script)
     assert twin.sha != script.sha
+    assert twin.bounded is script.bounded
     assert telling(script) is twin
     changed = set(script.source.splitlines()) - set(twin.source.splitlines())
     assert changed == {"doomed = missing[1] and missing"}

@@ -128,6 +128,25 @@ async def test_sessions_on_redis(own_server: RedisServer) -> None:
     assert samples(found["chuk_sessions_redis_up"]) == {("redis_up", server): 0}
 
 
+@pytest.mark.redis
+async def test_a_near_cache(redis_url: str) -> None:
+    """Its hits and misses, and durations as of any session on Redis; without one there are no samples."""
+    factory, metrics = redis.factory(redis_url), SessionMetrics()
+    assert scraped(metrics, factory)["chuk_sessions_near_state"].samples == []
+    manager = SessionManager("box", factory, metrics=metrics, near_cache=5, touch_interval=60)
+    session_id = await manager.allocate_session()
+    for _ in range(3):
+        await manager.get_session_info(session_id)
+    await eventually(lambda: factory.stats()["near_state"] == 2)
+    found = scraped(metrics, factory)
+    counted = {name: factory.stats()[f"near_{name}"] for name in ("hits", "misses", "fences")}
+    shown = {name: samples(found[f"chuk_sessions_near_{name}"])[f"near_{name}_total",] for name in counted}
+    assert shown == counted
+    assert samples(found["chuk_sessions_near_state"]) == {("near_state",): 2}
+    durations = samples(found["chuk_sessions_operation_duration_seconds"])
+    assert durations["operation_duration_seconds_count", "read"] == 3
+
+
 def test_what_is_refused() -> None:
     """A factory without numbers, metrics of another library, and a variable that makes a collector useless."""
     with pytest.raises(TypeError, match="a dict has no numbers to show"):

@@ -463,14 +463,9 @@ class RedisSessionStore:
         self._delete = delete_and_tell  # type: ignore[method-assign]  # of this object: no other one pays for it
 
     def namespace(self) -> str:
-        """Return the number of the database, for traces. Raises ProviderError if the URL cannot be used."""
         return str(self._client.db)
 
     def endpoint(self, session_id: str | None, user_id: str | None) -> tuple[str, int | None] | None:
-        """Return host and port, or the path, of the server of a session or a user, for traces; None if not known.
-
-        With neither of them it is the lone server; a cluster has several. Raises as ``Client.call``.
-        """
         deployment = self._client.deployment()
         if session_id is None and user_id is None and deployment.is_cluster:
             return None

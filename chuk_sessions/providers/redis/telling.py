@@ -35,7 +35,8 @@ def telling(script: Script) -> Script:
     assert found, "the script does not end as one that makes room"
     assert source.count(CHOSEN) == 1, "the script chooses no sessions to end"
     before = before.replace(CHOSEN, f"told, {CHOSEN.replace('= ', '= {unpack(victims)}, ')}")
-    return Script("local told = {}\n" + before + TELL % (TOLD, after.partition(",")[0]) + found + after)
+    source = "local told = {}\n" + before + TELL % (TOLD, after.partition(",")[0]) + found + after
+    return Script(source, script.bounded)
 
 
 def told(reply: Reply) -> tuple[list[bytes], Reply]:
