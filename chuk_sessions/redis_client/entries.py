@@ -50,15 +50,25 @@ class Entries:
         return list(self._map)
 
     def put(self, key: str, reply: object) -> bool:
-        """Keep the reply if it is a hash of more than one field and not too large. Return whether it is kept."""
-        self.drop(key)
-        size = size_of(reply)
-        if not isinstance(reply, dict) or not 0 < size <= MAX_ENTRY_BYTES:
+        """Keep the reply if it is a hash of texts and not too large. Return whether it is kept.
+
+        A hash of one field is an alias, and no session.
+        """
+        map_ = self._map
+        if key in map_:
+            self.drop(key)
+        if type(reply) is not dict or len(reply) <= 2:
+            return False
+        try:
+            size = sum(map(len, reply)) + sum(map(len, reply.values()))
+        except TypeError:  # a value that is no text
+            return False
+        if size > MAX_ENTRY_BYTES:
             return False
         size += BESIDE + OBJECT * len(reply)
-        while self._map and (len(self._map) >= self._max_entries or self.bytes + size > self._max_bytes):
+        while map_ and (len(map_) >= self._max_entries or self.bytes + size > self._max_bytes):
             self._make_room()
-        self._map[key] = Entry(reply, size)
+        map_[key] = Entry(reply, size)
         self.bytes += size
         return True
 
@@ -92,13 +102,3 @@ class Entries:
         else:
             self.drop(key)
             self.evictions += 1
-
-
-def size_of(reply: object) -> int:
-    """Count the bytes of the fields and values of a hash; 0 for an alias, an empty reply and what is no hash."""
-    if not isinstance(reply, dict) or len(reply) <= 2:
-        return 0
-    try:
-        return sum(map(len, reply)) + sum(map(len, reply.values()))
-    except TypeError:  # a value that is no text
-        return 0

@@ -54,15 +54,16 @@ import asyncio
 import logging
 import math
 import sys
+import time
 from collections.abc import Callable, Iterable
 from enum import Enum
 from typing import Protocol
 
+from chuk_sessions.elapsed import elapsed
 from chuk_sessions.redis_client.commands import NO_SLOT, Command, Packed, Preceded, Replay, Reply, Waiter, pack
 from chuk_sessions.redis_client.connection import Connection
 from chuk_sessions.redis_client.entries import Entries, Entry
 from chuk_sessions.redis_client.replies import SHAPES
-from chuk_sessions.redis_client.server_clock import moment
 
 __all__ = ["PAUSE", "Server", "State", "Tracking"]
 
@@ -101,19 +102,24 @@ class Server(Protocol):
 
 
 class Tracking:
-    """The near cache of one node. ``clocks`` gives the time by two clocks, of which the one further on counts."""
+    """The near cache of one node. Of the time since then by ``clock`` and by ``wall_clock`` the longer counts.
+
+    ``ServerClock`` says why there are two.
+    """
 
     def __init__(
         self,
         server: Server,
         loop: asyncio.AbstractEventLoop,
         entries: Entries | None = None,
-        clocks: Callable[[], tuple[float, float]] = moment,
+        clock: Callable[[], float] = elapsed,
+        wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._server = server
         self._loop = loop
         self.entries = Entries() if entries is None else entries
-        self._clocks = clocks
+        self._get = self.entries.get
+        self._clock, self._wall_clock = clock, wall_clock
         self._pending: dict[str, CachedRead] = {}
         self._connection: Connection | None = None
         self._asked: Arming | Fence | None = None  # the question that is under way
@@ -123,7 +129,8 @@ class Tracking:
         self._again = -math.inf  # when a server that refused may be asked again
         self._told = False
         self.state = State.AWAY
-        self.generation = 0  # of the connection; another one whenever all is forgotten
+        self.permission = Permission(self).command  # of the cacheable reads of this generation
+        self.is_permitted = False  # the server said OK to the last CLIENT CACHING: it tracks the next read
         self.now = 0.0  # the time of the server at the last lookup, or a little later
         self.hits = self.misses = self.lapsed = 0
         self.invalidations = self.poisoned = self.flushes = self.fences = 0
@@ -153,27 +160,33 @@ class Tracking:
     # Lookups
 
     def lookup(self, key: str, bound: float) -> Entry | None:
-        """Return the entry of ``key`` if the lease is at most ``bound`` seconds old; else None, and count a miss.
+        """Return the entry of ``key``, and count a hit, if the lease is at most ``bound`` seconds old; else None.
 
-        Sets ``now``. Renews the lease when half of the bound has passed, or when there is none. The caller counts a hit
-        if it uses the entry, and a miss if it does not.
+        Sets ``now``. Asks for a new lease when half of the bound has passed, or when there is none.
         """
-        entry = self.entries.get(key)
-        now, wall = self._clocks()
-        leased, leased_wall = self._leased
-        age = max(now - leased, wall - leased_wall)
+        entry = self._get(key)
+        now, wall = self._clock(), self._wall_clock()
+        age, wall_age = now - self._leased[0], wall - self._leased[1]
+        if wall_age > age:
+            age = wall_age
         if age > bound:
             self.lapsed += entry is not None
             self._renew(now)
         elif entry is not None:
             if age > bound / 2:
                 self._renew(now)
-            ahead, wall_ahead = self._ahead
-            self.now = max(now + ahead, wall + wall_ahead)
+            now, wall = now + self._ahead[0], wall + self._ahead[1]
+            self.now = now if now > wall else wall
+            self.hits += 1
             entry.is_used = True
             return entry
         self.misses += 1
         return None
+
+    def reject(self) -> None:
+        """Count the last hit as a miss: its entry cannot answer the call."""
+        self.hits -= 1
+        self.misses += 1
 
     def ask(self, key: str, packed: bytes, born: int) -> asyncio.Future[Reply]:
         """Send the read of ``key``, packed, and keep its reply if that is possible. Return a future of the reply."""
@@ -222,14 +235,15 @@ class Tracking:
         """Drop everything: the server or what is before it does not track this connection, or is no master."""
         self.state = State.REFUSED
         self._drop_all()
-        self._again = self._clocks()[0] + PAUSE
+        self._again = self._clock() + PAUSE
         if not self._told:
             self._told = True
             logger.warning("The near cache of Redis at %s is off: %s", self._server.address, reason)
 
     def _drop_all(self) -> None:
         """End the generation: the lease, all entries, the reads and the question under way."""
-        self.generation += 1
+        self.permission = Permission(self).command
+        self.is_permitted = False
         self._leased = LONG_AGO
         self._asked = None
         self._flush()
@@ -286,11 +300,8 @@ class Tracking:
             return
         self._id = told.get(b"id")
         self.state = State.ON
-        if self._told:
-            self._told = False
-            logger.warning("The near cache of Redis at %s is on again", self._server.address)
 
-    def on_fence(self, written: tuple[float, float], time: Reply, hello: Reply) -> None:
+    def on_fence(self, written: tuple[float, float], clock: Reply, hello: Reply) -> None:
         """Learn the replies to TIME and HELLO, which were written at ``written``; each may be an error."""
         self._asked = None
         told = hello if isinstance(hello, dict) else {}
@@ -298,10 +309,10 @@ class Tracking:
         if not reason and told.get(b"id") != self._id:
             reason = "another connection of the server answers now"
         try:
-            seconds, microseconds = time
+            seconds, microseconds = clock
             now = int(seconds) + int(microseconds) / 1_000_000
         except SHAPES as exc:
-            reason = f"TIME was refused: {time if isinstance(time, Exception) else type(exc).__name__}"
+            reason = f"TIME was refused: {clock if isinstance(clock, Exception) else type(exc).__name__}"
         if reason:
             self.refuse(reason)
             return
@@ -309,16 +320,18 @@ class Tracking:
         self._ahead = now - written[0], now - written[1]
         self._leased = written
         self._server.learn(now, written)
+        if self._told and self.is_permitted:  # the server has agreed to everything
+            self._told = False
+            logger.warning("The near cache of Redis at %s is on again", self._server.address)
 
     # Replies to cacheable reads
 
     def store(self, read: CachedRead, reply: Reply) -> None:
         """Keep the reply of a read, unless the read was poisoned meanwhile or the server does not track its key."""
-        if self._pending.get(read.key) is not read:
-            return
-        del self._pending[read.key]
-        if read.is_tracked:
-            self.entries.put(read.key, reply)
+        if self._pending.get(read.key) is read:
+            del self._pending[read.key]
+            if self.is_permitted:
+                self.entries.put(read.key, reply)
 
     def give_up(self, read: CachedRead) -> None:
         """Forget a read that will not be stored."""
@@ -327,21 +340,20 @@ class Tracking:
 
     def clocks(self) -> tuple[float, float]:
         """Return the time now, by the two clocks."""
-        return self._clocks()
+        return self._clock(), self._wall_clock()
 
 
 class CachedRead(Preceded):
     """A read whose reply may be kept: waits for the reply, and makes the bytes of CLIENT CACHING YES and the read."""
 
-    __slots__ = ("_packed", "_tracking", "before", "future", "is_tracked", "key")
+    __slots__ = ("_packed", "_tracking", "before", "future", "key")
 
     def __init__(self, tracking: Tracking, key: str, packed: bytes, future: asyncio.Future[Reply]) -> None:
         self._tracking = tracking
         self._packed = packed
         self.key = key
         self.future = future
-        self.is_tracked = False  # the server said OK to CLIENT CACHING
-        self.before = (Permission(tracking, self), CACHING, sys.maxsize, Replay.NEVER, NO_SLOT)
+        self.before = tracking.permission
 
     def __call__(self) -> bytes:
         return CACHING + self._packed
@@ -365,22 +377,21 @@ class CachedRead(Preceded):
 
 
 class Permission:
-    """Waits for the reply to CLIENT CACHING YES. Ignores it if the connection is not the one of the read."""
+    """Waits for the replies to CLIENT CACHING YES of one generation. The reply to the read comes right after each."""
 
-    __slots__ = ("_generation", "_read", "_tracking")
+    __slots__ = ("_tracking", "command")
 
-    def __init__(self, tracking: Tracking, read: CachedRead) -> None:
+    def __init__(self, tracking: Tracking) -> None:
         self._tracking = tracking
-        self._read = read
-        self._generation = tracking.generation
+        self.command: Command = (self, CACHING, sys.maxsize, Replay.NEVER, NO_SLOT)
 
     def done(self) -> bool:
-        """Tell whether the reply does not matter: all was forgotten since the read was called."""
-        return self._generation != self._tracking.generation
+        """Tell whether the reply does not matter: everything was dropped since the read was called."""
+        return self._tracking.permission is not self.command
 
     def set_result(self, reply: Reply) -> None:
-        """Learn whether the server tracks the key of the read."""
-        self._read.is_tracked = reply == b"OK"
+        """Learn whether the server tracks the key of the next read."""
+        self._tracking.is_permitted = reply == b"OK"
 
     def set_exception(self, exception: Exception) -> None:
         """Stop caching, because the server refused. When the connection ends, this waiter is done before."""

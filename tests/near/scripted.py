@@ -93,7 +93,7 @@ class Scripted:
         self.watchdog = Watchdog(loop, config.timeout)
         self._is_up = asyncio.Event()
         self.node: TrackingNode = track(Node(config, loop, self.watchdog, self._connect, hooks=[self._on_state]))
-        self.tracking = Tracking(self.node, loop, entries, lambda: (self.clock(), self.clock()))
+        self.tracking = Tracking(self.node, loop, entries, self.clock, self.clock)
         self.node.tracking = self.tracking
         self.node.reads._ask = self.tracking.ask
 

@@ -8,8 +8,8 @@ import pytest
 
 from benchmarks.workloads.manager_bodies import METADATA
 from chuk_sessions.models import SessionRecord
-from chuk_sessions.providers.redis.near import Snapshot
-from chuk_sessions.providers.redis.record import decode_record, encode_record
+from chuk_sessions.providers.redis.record import encode_record
+from chuk_sessions.providers.redis.snapshot import Snapshot
 from chuk_sessions.redis_client.entries import MAX_ENTRY_BYTES, Entries
 from tests.near.scripted import FIELDS
 
@@ -110,7 +110,7 @@ def test_the_count_of_bytes_is_no_less_than_the_memory(is_settled: bool) -> None
             entries.put(key, reply(number))
             entry = entries.get(key)
             if is_settled and entry is not None:
-                snapshot = Snapshot(decode_record(entry.reply or {}))
+                snapshot = Snapshot(entry.reply or {})
                 entries.settle(entry, snapshot, snapshot.size)
         taken = tracemalloc.get_traced_memory()[0] - before
     finally:

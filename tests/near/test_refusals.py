@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from chuk_sessions import SessionManager
+from chuk_sessions.elapsed import elapsed
 from chuk_sessions.exceptions import NotSupportedError, ProviderError
 from chuk_sessions.providers import memory, redis
 from chuk_sessions.providers.redis import RedisFactory
@@ -110,8 +111,8 @@ def test_without_it_nothing_of_it_is_imported() -> None:
     code = (
         "import sys; from chuk_sessions import SessionManager; from chuk_sessions.providers import redis;"
         f"SessionManager('box', redis.factory({URL!r}), touch_interval=60);"
-        "names = ('near', 'tracking', 'client.entries');"
-        "print([name for name in sys.modules if any(part in name for part in names)])"
+        "names = ('near', 'tracking', 'client.entries', 'snapshot');"
+        "print([name for name in sys.modules if name.startswith('chuk') and any(part in name for part in names)])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**os.environ})
     assert done.stdout.strip() == "[]"
@@ -131,14 +132,13 @@ async def test_without_it_nothing_of_it_is_sent(wire: Wire, redis_url: str) -> N
     assert not isinstance(factory._client.deployment(), TrackingNode)
 
 
-@pytest.mark.parametrize("refused", ["client|tracking", "client|caching"])
+@pytest.mark.parametrize(("given", "refused"), [("", "client|tracking"), ("+client|tracking", "client|caching")])
 async def test_a_user_without_the_rights_has_no_cache(
-    own_server: RedisServer, refused: str, caplog: pytest.LogCaptureFixture
+    own_server: RedisServer, given: str, refused: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """One log line, and every call works as without it. When the right is given, the cache comes by itself."""
-    if own_server.version.startswith("6"):
-        pytest.skip("Redis 6.2 has no way to refuse a subcommand of CLIENT alone")
-    own_server.command("ACL", "SETUSER", "app", "on", ">secret", "~*", "&*", "+@all", f"-{refused}")
+    rules = ["on", ">secret", "~*", "&*", "+@all", "-client", "+client|setname", *filter(None, [given])]
+    own_server.command("ACL", "SETUSER", "app", *rules)
     factory = redis.factory(own_server.url_for("app", "secret"))
     manager = SessionManager("box", factory, touch_interval=60, near_cache=1, strict=True)
     session_id = await manager.allocate_session()
@@ -149,9 +149,9 @@ async def test_a_user_without_the_rights_has_no_cache(
     lines = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     assert len(lines) == 1
     assert "The near cache of Redis at 127.0.0.1:" in lines[0]
-    assert "NOPERM" in lines[0]
+    assert f"CLIENT {refused.partition('|')[2].upper()} was refused: NOPERM" in lines[0]
     assert session_id not in lines[0]
-    own_server.command("ACL", "SETUSER", "app", f"+{refused}")
+    own_server.command("ACL", "SETUSER", "app", "+client|tracking", "+client|caching")
     node = factory._client.deployment()
     assert isinstance(node, TrackingNode)
     node.tracking._again = 0.0  # the pause is over
@@ -161,7 +161,24 @@ async def test_a_user_without_the_rights_has_no_cache(
         return factory.stats()["near_hits"] > 0
 
     await eventually(is_served)
-    assert "is on again" in caplog.text
+    for later in (1.0, 2.0):
+        node.tracking._clock = Later(later)  # the bound has passed: the next fence says that the cache is on
+        await manager.get_session_info(session_id)
+        await eventually(lambda: node.tracking._asked is None)
+        await manager.get_session_info(session_id)
+    lines = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert len(lines) == 2
+    assert "is on again" in lines[1]
+
+
+class Later:
+    """A clock that is ahead."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+
+    def __call__(self) -> float:
+        return elapsed() + self._seconds
 
 
 async def test_a_proxy_that_knows_no_hello_has_no_cache(redis_server: Server, redis_url: str) -> None:

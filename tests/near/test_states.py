@@ -25,7 +25,7 @@ from tests.near.scripted import (
     invalidation,
     server_time,
 )
-from tests.support.helpers import eventually
+from tests.support.helpers import Clock, eventually
 
 CACHING = [b"CLIENT", b"CACHING", b"YES"]
 READ = [b"HGETALL", KEY.encode()]
@@ -192,12 +192,9 @@ async def test_a_wall_clock_that_leaps_ends_the_lease(scripted: Scripted) -> Non
     await scripted.serving()
     await scripted.keep()
     now = scripted.clock()
-    scripted.tracking._clocks = lambda: (now, now + 100)
-    assert not scripted.look_up()
-    scripted.tracking._clocks = lambda: (now, now - 100)
-    assert scripted.look_up()
-    scripted.tracking._clocks = lambda: (now + 100, now - 100)
-    assert not scripted.look_up()
+    for elapsed, wall, is_served in ((0, 100, False), (0, -100, True), (100, -100, False), (0, 0, True)):
+        scripted.tracking._clock, scripted.tracking._wall_clock = Clock(now + elapsed), Clock(now + wall)
+        assert scripted.look_up() is is_served
 
 
 async def test_the_servers_time_is_never_too_early(scripted: Scripted) -> None:

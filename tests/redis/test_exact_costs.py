@@ -15,12 +15,14 @@ import pytest
 from benchmarks.bench.footprint import of_sessions, on_server
 from benchmarks.workloads.manager_bodies import METADATA, UPDATE, USER
 from chuk_sessions import SessionManager
+from chuk_sessions.elapsed import elapsed
 from chuk_sessions.ids import user_tag
 from chuk_sessions.providers import memory, redis
 from chuk_sessions.providers.redis.store import RedisSessionStore
 from chuk_sessions.redis_client.client import Client
 from chuk_sessions.redis_client.cluster import Cluster
 from chuk_sessions.redis_client.server_clock import moment
+from chuk_sessions.redis_client.tracking import Tracking
 from tests.support.servers import RedisServer, Server
 from tests.support.wire import Wire, run_without_suspending
 
@@ -299,6 +301,88 @@ async def test_a_login_with_the_session_of_a_visitor_is_one_command(
         if number:  # when the server knows the script
             commands.append(len(wire.commands))
     assert commands == [1, 1, 1, 1] if limit is None else [1, 1, 2, 2]
+
+
+READS = {"validate": OPERATIONS["validate"][0], "open": OPERATIONS["open"][0], "info": OPERATIONS["info"][0]}
+PERMISSION, FENCE = 38, 29  # bytes of CLIENT CACHING YES, and of TIME and HELLO
+
+
+async def serving(manager: SessionManager, session_id: str) -> Tracking:
+    """The near cache of a manager, with a lease and that session in it."""
+    store: Any = manager._store
+    while not store.cached() or store._node().tracking.rank < 2:
+        assert await manager.get_session_info(session_id)
+    tracking: Tracking = store._node().tracking
+    return tracking
+
+
+def near_manager(url: str) -> SessionManager:
+    return SessionManager(SANDBOX, redis.factory(f"{url}?client_name=near"), touch_interval=600, near_cache=600)
+
+
+@pytest.mark.parametrize("name", READS)
+async def test_a_near_hit_sends_nothing_and_never_suspends(wire: Wire, redis_url: str, name: str) -> None:
+    """And once half of the bound has passed, it sends one fence in one write, however many hits there are."""
+    manager = near_manager(redis_url)
+    session_id = await one_session(manager)
+    tracking = await serving(manager, session_id)
+    wire.clear()
+    for _ in range(10):
+        assert run_without_suspending(READS[name](manager, session_id))  # type: ignore[arg-type]
+    await asyncio.sleep(0)
+    assert wire.writes == []
+    tracking._clock = lambda: elapsed() + 301
+    for _ in range(10):
+        assert run_without_suspending(READS[name](manager, session_id))  # type: ignore[arg-type]
+    await asyncio.sleep(0)
+    assert (wire.commands, len(wire.writes), wire.size) == (["TIME", "HELLO"], 1, FENCE)
+
+
+@pytest.mark.parametrize("name", READS)
+async def test_a_near_miss_is_two_commands_in_one_write(wire: Wire, redis_url: str, name: str) -> None:
+    """The permission to keep it, and the read of the whole record, which costs what ``info`` costs without a cache."""
+    manager = near_manager(redis_url)
+    session_id = await one_session(manager)
+    tracking = await serving(manager, session_id)
+    tracking.entries.clear()
+    wire.clear()
+    assert await READS[name](manager, session_id)
+    assert (wire.commands, len(wire.writes)) == (["CLIENT", "HGETALL"], 1)
+    assert wire.size == OPERATIONS["info"][2] + PERMISSION
+
+
+async def test_near_misses_of_one_turn_of_the_loop_share_one_write(wire: Wire, redis_url: str) -> None:
+    """Reads of a session that is being read are not joined, and ask for no permission."""
+    manager = near_manager(redis_url)
+    ids = [await one_session(manager) for _ in range(20)]
+    tracking = await serving(manager, ids[0])
+    tracking.entries.clear()
+    wire.clear()
+    assert all(await asyncio.gather(*[manager.get_session_info(each) for each in [*ids, ids[0]]]))
+    assert (wire.commands, len(wire.writes)) == ([*["CLIENT", "HGETALL"] * 20, "HGETALL"], 1)
+
+
+async def test_a_connection_is_armed_once(wire: Wire, redis_url: str) -> None:
+    """By the first read, in its write; the second read asks for the lease."""
+    manager = near_manager(f"{redis_url}")
+    session_id = await manager.allocate_session()
+    wire.clear()
+    for _ in range(3):
+        assert await manager.get_session_info(session_id)
+    arming, fence = ["HELLO", "CLIENT", "HGETALL"], ["TIME", "HELLO", "CLIENT", "HGETALL"]
+    assert (wire.commands, len(wire.writes)) == ([*arming, *fence], 2)
+
+
+@pytest.mark.parametrize("name", sorted(OPERATIONS.keys() - READS.keys()))
+async def test_a_change_costs_the_same_with_a_near_cache(wire: Wire, redis_url: str, name: str) -> None:
+    """To the byte, for whatever is not answered from it."""
+    operation, command, size = OPERATIONS[name]
+    manager = near_manager(redis_url)
+    session_id = await one_session(manager)
+    await serving(manager, session_id)
+    wire.clear()
+    assert await operation(manager, session_id)
+    assert (wire.commands, len(wire.writes), wire.size) == ([command], 1, size)
 
 
 async def test_a_provider_operation_is_one_command_in_one_write(wire: Wire, redis_url: str) -> None:

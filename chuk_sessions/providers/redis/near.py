@@ -15,55 +15,22 @@ from __future__ import annotations
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
-from chuk_sessions.codec import ANY_DEPTH, decode_document, encode_document
-from chuk_sessions.exceptions import NotSupportedError, SessionError, WrongTypeError
+from chuk_sessions.exceptions import NotSupportedError, WrongTypeError
 from chuk_sessions.models import SessionRecord
 from chuk_sessions.providers.redis.keys import quote_part, session_key
-from chuk_sessions.providers.redis.record import decode_record
-from chuk_sessions.providers.redis.store import RedisSessionStore
+from chuk_sessions.providers.redis.record import DEADLINE_DIGITS, VERSIONS, in_seconds
+from chuk_sessions.providers.redis.snapshot import Snapshot
+from chuk_sessions.providers.redis.store import AHEAD, RedisSessionStore
 from chuk_sessions.redis_client.commands import Replay
 from chuk_sessions.redis_client.entries import MAX_ENTRIES, Entry
-from chuk_sessions.redis_client.replies import SHAPES
+from chuk_sessions.redis_client.replies import SHAPES, as_dict
 from chuk_sessions.redis_client.tracking_node import TrackingNode, track
 
 if TYPE_CHECKING:
     from chuk_sessions.redis_client.client import Call, Client
+    from chuk_sessions.redis_client.tracking import Tracking
 
-__all__ = ["NearSessionStore", "Snapshot"]
-
-TEXT = 150  # bytes of a snapshot's numbers and of the objects of its texts: measured some 400 with OBJECTS
-OBJECTS = 300
-
-
-class Snapshot:
-    """A session as the server sent it; ``record`` makes a copy of it."""
-
-    __slots__ = ("_fixed", "_metadata", "accessed", "ends", "idle", "last", "user_id")
-
-    def __init__(self, record: SessionRecord) -> None:
-        self.user_id = record.user_id
-        self.accessed = record.accessed
-        self.last = record.expires  # in any case
-        self.idle = record.idle
-        self.ends = record.expires if record.idle_expires is None else record.idle_expires  # unless it is touched
-        self._fixed = record.created, record.status, record.idle_expires
-        self._metadata = encode_document(record.metadata, ANY_DEPTH)
-
-    @property
-    def size(self) -> int:
-        """The bytes that it takes, rather too many."""
-        user = 0 if self.user_id is None else len(self.user_id)
-        return TEXT + OBJECTS + 4 * (len(self._metadata) + user)  # a text takes up to four bytes a character
-
-    def record(self) -> SessionRecord:
-        """Return a copy of the session."""
-        created, status, idle_expires = self._fixed
-        metadata = decode_document(self._metadata)
-        return SessionRecord(self.user_id, created, self.last, self.accessed, metadata, status, self.idle, idle_expires)
-
-    def is_recent(self, interval: float, now: float) -> bool:
-        """Tell whether no touch is due: by the rule of ``RedisSessionStore``, but never for a time in the future."""
-        return 0 <= now - self.accessed < interval and self.ends - now >= min(self.idle, self.last - now)
+__all__ = ["NearSessionStore"]
 
 
 class NearSessionStore(RedisSessionStore):
@@ -84,53 +51,53 @@ class NearSessionStore(RedisSessionStore):
 
     async def read(self, session_id: str, call: Call | None = None) -> SessionRecord | None:
         """See ``SessionStore``."""
-        node = self._node()
-        key = self._known_key(session_id)
-        found = self._look_up(node, key)
-        if found is not None:
-            node.tracking.hits += 1
-            return found.record()
-        return await super().read(session_id, (node.reads, node.tick if call is None else call[1]))
+        node: Any = self._client.deployment()
+        if type(node) is not TrackingNode:
+            node = track(node)
+        found = self._find(node.tracking, session_id)
+        if found is not None and (record := self._copied(node.tracking, session_id, found)) is not None:
+            return record
+        return await self._read((node.reads, node.tick if call is None else call[1]), session_id, True)
 
     async def touch(self, session_id: str, interval: float, call: Call | None = None) -> bool:
         """See ``SessionStore``."""
-        if interval > 0:
-            node = self._node()
-            found = self._look_up(node, self._known_key(session_id))
-            if found is not None:
-                if found.is_recent(interval, node.tracking.now):
-                    node.tracking.hits += 1
-                    return True
-                node.tracking.misses += 1
+        node: Any = self._client.deployment()
+        if type(node) is not TrackingNode:
+            node = track(node)
+        if interval > 0 and self._find(node.tracking, session_id, interval) is not None:
+            return True
         return await super().touch(session_id, interval, call)
 
     async def open(
         self, session_id: str, interval: float, owner: str | None, call: Call | None = None
     ) -> SessionRecord | None:
         """See ``Openable``."""
-        if interval <= 0:
-            return await super().open(session_id, interval, owner, call)
-        node = self._node()
-        found = self._look_up(node, self._known_key(session_id))
-        if found is not None:
-            if found.is_recent(interval, node.tracking.now) and owner in (None, found.user_id):
-                node.tracking.hits += 1
-                return found.record()
-            node.tracking.misses += 1
-        return await super().open(session_id, interval, owner, (node.reads, node.tick if call is None else call[1]))
+        node: Any = self._client.deployment()
+        if type(node) is not TrackingNode:
+            node = track(node)
+        if interval > 0:
+            found = self._find(node.tracking, session_id, interval, owner)
+            if found is not None and (record := self._copied(node.tracking, session_id, found)) is not None:
+                return record
+            call = node.reads, node.tick if call is None else call[1]
+        return await super().open(session_id, interval, owner, call)
+
+    def _key(self, session_id: str) -> str:
+        return self._known_key(session_id)
 
     async def _is_fresh(self, call: Call, key: str, interval: float) -> bool | None:
         """Read the record, so that it is kept. The result is that of ``RedisSessionStore``."""
         node = self._node()
-        clock = node.clock
-        if clock.now() is None:
+        now = node.clock.now()
+        if now is None:
             return None
         try:
             reply = await node.reads.call((b"HGETALL", key), Replay.READ, call[1])
             if not reply:
                 return False
-            return self._is_recent(decode_record(reply), interval, clock.now()) or None
-        except (WrongTypeError, *SHAPES):  # an alias, too
+            now = node.clock.now()
+            return True if now is not None and _is_recent(as_dict(reply, "HGETALL"), interval, now) else None
+        except (WrongTypeError, *SHAPES):  # an alias has no version
             return None
 
     # InProcess
@@ -153,24 +120,56 @@ class NearSessionStore(RedisSessionStore):
         deployment: Any = self._client.deployment()
         return deployment if type(deployment) is TrackingNode else track(deployment)
 
-    def _look_up(self, node: TrackingNode, key: str) -> Snapshot | None:
-        """Return what is known of the session with that key. If that is nothing, a miss is counted."""
-        tracking = node.tracking
+    def _find(
+        self, tracking: Tracking, session_id: str, interval: float = 0.0, owner: str | None = None
+    ) -> Snapshot | None:
+        """Return what is known of a session if that answers the call, else None.
+
+        With an ``interval`` no touch may be due. With an ``owner`` the session must be that user's. This is the way of
+        a hit: it is one function, because each further one would take longer than what it does.
+        """
+        key = self._known_key(session_id)
         entry = tracking.lookup(key, self._bound)
         if entry is None:
             return None
-        found: Snapshot | None = entry.record or self._first_look(node, entry)
-        if found is not None and found.ends > tracking.now:
+        found: Snapshot | None = entry.record
+        if found is None:
+            found = self._first_look(tracking, entry)
+        now = tracking.now
+        if found is None or found.ends <= now:  # it cannot be read, or has expired: the server says so
+            tracking.entries.drop(key)
+        elif (not interval or found.is_recent(interval, now)) and (owner is None or owner == found.user_id):
             return found
-        tracking.entries.drop(key)  # it has expired or cannot be read: the server says so
-        tracking.misses += 1
+        tracking.reject()
         return None
 
-    def _first_look(self, node: TrackingNode, entry: Entry) -> Snapshot | None:
+    def _copied(self, tracking: Tracking, session_id: str, found: Snapshot) -> SessionRecord | None:
+        """Return a copy of the session; None, and forget it, if the metadata cannot be decoded."""
+        try:
+            return found.record()
+        except ValueError:
+            tracking.evict((self._known_key(session_id),))
+            tracking.reject()
+            return None
+
+    def _first_look(self, tracking: Tracking, entry: Entry) -> Snapshot | None:
         """Make the snapshot of an entry. It takes the place of the reply."""
         try:
-            found = Snapshot(decode_record(entry.reply or {}))
-        except (SessionError, *SHAPES):
+            found = Snapshot(entry.reply or {})
+        except SHAPES:
             return None
-        node.tracking.entries.settle(entry, found, found.size)
+        tracking.entries.settle(entry, found, found.size)
         return found
+
+
+def _is_recent(reply: dict[bytes, bytes], interval: float, now: float) -> bool:
+    """Tell whether a record needs no touch, by the rule of ``RedisSessionStore``. Raises one of SHAPES if it is none.
+
+    Only the fields that decide are decoded.
+    """
+    if reply[b"v"] not in VERSIONS:
+        return False
+    ends, idle = in_seconds(reply[b"expires"], DEADLINE_DIGITS), 0.0
+    if b"idle" in reply:
+        idle = min(in_seconds(reply[b"idle"]), in_seconds(reply[b"end"], DEADLINE_DIGITS) - now)
+    return -AHEAD <= now - in_seconds(reply[b"accessed"]) < interval and ends > now and ends - now >= idle
