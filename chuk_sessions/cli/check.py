@@ -5,24 +5,39 @@ A point that the server does not tell (hosted servers often refuse CONFIG) is re
 
 from __future__ import annotations
 
+import asyncio
 import re
 import statistics
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from os import urandom
 from typing import TYPE_CHECKING
 
-from chuk_sessions.exceptions import NoPermissionError, OutOfMemoryError, ProviderError, ReadOnlyError, ServerError
+from chuk_sessions.cli.keys import key_of, name_of_key
+from chuk_sessions.environment import KEYS_VARIABLE
+from chuk_sessions.exceptions import (
+    NoPermissionError,
+    OutOfMemoryError,
+    ProviderError,
+    ReadOnlyError,
+    ServerError,
+    WrongTypeError,
+)
 from chuk_sessions.ids import new_session_id, renewed_id, session_key, user_tag
 from chuk_sessions.providers.redis import LEGACY_VARIABLE, RedisFactory, reads_legacy
-from chuk_sessions.providers.redis.keys import CHECK_SANDBOX, check_value_key, index_key
+from chuk_sessions.providers.redis.keys import ALL_SESSIONS, CHECK_SANDBOX, check_value_key, index_key
+from chuk_sessions.providers.redis.scan import Walk
+from chuk_sessions.providers.redis.sealed.values import Seals
 from chuk_sessions.providers.redis.store import RedisSessionStore
 from chuk_sessions.redis_client.commands import Replay
 from chuk_sessions.redis_client.replies import as_dict
 
 if TYPE_CHECKING:
+    from chuk_sessions.encryption import Keyring
     from chuk_sessions.redis_client.client import Client
     from chuk_sessions.redis_client.master import Master
 
@@ -32,6 +47,7 @@ OLDEST = (6, 2)
 LISTPACK, INDEX_LISTPACK = 512, 128  # bytes: as in docs/operate/production.md
 FULL = 0.8  # the part of maxmemory from which on the memory is a warning
 PINGS = 200
+SAMPLE = 1000  # sessions that are looked at for the keys of their values
 SLOW = 2.0  # milliseconds of a median round trip, from which on it is a warning; within a data centre it is under 1 ms
 MASTER_NAME = re.compile(r"name=([^,]+),")
 MANY_NAMES = 200_000  # so many that one of them is in a slot of the server, even if the server has a single slot
@@ -70,10 +86,16 @@ class Finding:
         return f"{self.level:<8}{self.name:<24}{self.value}{where}" + (f": {self.advice}" if self.advice else "")
 
 
-async def check(client: Client) -> list[Finding]:
-    """Check every point, in a cluster on every master. Raises ProviderError if a server cannot be reached."""
+async def check(client: Client, keyring: Keyring | None = None) -> list[Finding]:
+    """Check every point, in a cluster on every master. Raises ProviderError if a server cannot be reached.
+
+    ``keyring`` is that of the application.
+    """
     masters = await client.masters()
-    return _together({master.address: await _check_server(client, master) for master in masters})
+    found = _together({master.address: await _check_server(client, master) for master in masters})
+    if not any(finding.name == "URL" for finding in found):
+        found += await _encryption(client, keyring)
+    return found
 
 
 async def _check_server(client: Client, master: Master) -> list[Finding]:
@@ -276,6 +298,44 @@ async def _permissions(client: Client, server: Master) -> list[Finding]:
         rights = f"{LEGACY_RIGHTS} {LEGACY_RIGHTS_IN_A_CLUSTER}" if server.in_cluster else LEGACY_RIGHTS
         found.append(await _try(LEGACY_VARIABLE, {"ask for an unknown id": lambda: asking.read(new_name)}, rights))
     return found
+
+
+async def _encryption(client: Client, keyring: Keyring | None) -> list[Finding]:
+    """Look at some sessions. No finding without a keyring, if no value is sealed."""
+    values, plain = Counter[bytes](), Counter[bytes]()
+    try:
+        for fields in await _some_sessions(client):
+            for name, value in fields.items():
+                if (found := key_of(name, value)) is not None:
+                    values[found] += 1
+                    plain[name] += not found
+    except NoPermissionError as exc:
+        return [Finding(Level.UNKNOWN, "encryption", f"not told ({exc})", "ask as an administrator")]
+    names = {} if keyring is None else keyring.names
+    if keyring is None and not any(values):
+        return []
+    shown = ", ".join(f"{name_of_key(key, names)} {number}" for key, number in values.most_common()) or "no values"
+    if unknown := sorted(key.hex() for key in values if key and key not in names):
+        advice = f"values are sealed with keys that are not in {KEYS_VARIABLE} (ids {', '.join(unknown)}): add them"
+        return [Finding(Level.FAIL, "encryption", shown, advice)]
+    if keyring is not None and keyring.refuses_plaintext and not all(map(Seals(keyring, "").is_plain, +plain)):
+        return [Finding(Level.FAIL, "encryption", shown, "plain values are refused: seal them with `rotate`")]
+    return [Finding(Level.OK, "encryption", shown)]
+
+
+async def _some_sessions(client: Client) -> list[dict[bytes, bytes]]:
+    """Return the fields of some sessions of a server."""
+
+    async def fields_of(key: bytes) -> dict[bytes, bytes]:
+        try:
+            return as_dict(await client.call(b"HGETALL", key, replay=Replay.READ), "HGETALL")
+        except WrongTypeError:
+            return {}
+
+    async with aclosing(Walk(client, ALL_SESSIONS, SAMPLE).pages()) as pages:
+        async for keys in pages:
+            return await asyncio.gather(*map(fields_of, keys[:SAMPLE]))
+    return []
 
 
 async def _try(name: str, calls: Calls, rights: str = "this permission") -> Finding:

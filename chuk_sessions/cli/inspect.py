@@ -8,10 +8,12 @@ from __future__ import annotations
 import asyncio
 import heapq
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
+from chuk_sessions.cli.keys import PLAIN, key_of, name_of_key
 from chuk_sessions.cli.stored import Alias, Keys, Problem, Stored, read_batch, session_keys
 from chuk_sessions.exceptions import ServerError
 from chuk_sessions.ids import fingerprint
@@ -21,7 +23,7 @@ from chuk_sessions.providers.redis.scan import Walk
 from chuk_sessions.redis_client.commands import Replay
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
     from chuk_sessions.redis_client.client import Client
 
@@ -30,6 +32,7 @@ __all__ = ["SandboxTotals", "Survey", "as_json", "as_text", "survey"]
 BATCH = 200
 LISTED = 20  # sessions in the list by default
 DAY = 86_400
+NO_NAMES: Mapping[bytes, str] = {}
 
 
 @dataclass
@@ -42,14 +45,18 @@ class SandboxTotals:
     index_memory: int | None = 0  # of the indexes of its users; None too if only the sessions of one user are counted
     oldest: float = float("inf")  # when the oldest session was created
     next_end: float = float("inf")  # when the first session expires
+    values: Counter[str] = field(default_factory=Counter)  # values of metadata by the key that has sealed them
 
-    def add(self, found: Stored, memory: int | None, now: float) -> None:
-        """Count one session."""
+    def add(self, found: Stored, memory: int | None, now: float, names: Mapping[bytes, str]) -> None:
+        """Count one session. ``names`` are those of the known keys."""
         self.sessions += 1
         self.published += found.published
         self.memory = _sum(self.memory, memory)
         self.oldest = min(self.oldest, found.record.created)
         self.next_end = min(self.next_end, now + found.left)
+        for name, value in zip(found.raw[::2], found.raw[1::2], strict=False):
+            if (key := key_of(name, value)) is not None:
+                self.values[name_of_key(key, names)] += 1
 
 
 @dataclass
@@ -68,8 +75,11 @@ async def survey(
     user_id: str | None = None,
     listed: int = LISTED,
     show_ids: bool = False,
+    names: Mapping[bytes, str] = NO_NAMES,
 ) -> Survey:
     """Survey all sessions, or those of ``sandboxes`` and ``user_id``. Raises as ``session_keys``.
+
+    ``names`` are those of the keys of sealed values, by their ids.
 
     A session that begins or ends meanwhile, or moves to another server of a cluster, may be missed or counted twice.
     """
@@ -84,7 +94,7 @@ async def survey(
                 result.unreadable += 1
             elif isinstance(found, Stored) and _is_wanted(found, sandboxes, user_id):
                 now = time.time()
-                result.sandboxes.setdefault(found.sandbox_id, SandboxTotals()).add(found, memory, now)
+                result.sandboxes.setdefault(found.sandbox_id, SandboxTotals()).add(found, memory, now, names)
                 heapq.heappush(first, (-now - found.left, next(order), _row(found, memory, now, show_ids)))
                 if len(first) > listed:
                     heapq.heappop(first)
@@ -156,6 +166,7 @@ def as_json(found: Survey) -> dict[str, Any]:
             "index_memory": totals.index_memory,
             "oldest_created_at": iso_timestamp(totals.oldest),
             "next_expires_at": iso_timestamp(totals.next_end),
+            "values": dict(sorted(totals.values.items())),
         }
         for name, totals in sorted(found.sandboxes.items())
     }
@@ -183,6 +194,12 @@ def as_text(found: Survey) -> str:
     columns = [name for name in names if found.sessions and name in found.sessions[0]]
     rows = [[str("-" if row[name] is None else row[name]) for name in columns] for row in found.sessions]
     parts = [_table(totals) if found.sandboxes else "no sessions"]
+    keys = sorted({key for each in found.sandboxes.values() for key in each.values} - {PLAIN})
+    if keys:
+        sealed = [["sandbox", PLAIN, *keys]]
+        for name, each in sorted(found.sandboxes.items()):
+            sealed.append([name, *(f"{each.values[key]:,}" for key in (PLAIN, *keys))])
+        parts.append(f"values of metadata by the key that has sealed them:\n{_table(sealed)}")
     if rows:
         parts.append(f"the {len(rows)} that expire first:\n{_table([columns, *rows])}")
     if found.unreadable:

@@ -22,9 +22,11 @@ from typing import TYPE_CHECKING, Any
 from chuk_sessions import __version__, grid
 from chuk_sessions.cli.check import Level, check
 from chuk_sessions.cli.inspect import LISTED, as_json, as_text, survey
+from chuk_sessions.cli.keys import KEYS_HELP, keyring_for, keyring_of_application
 from chuk_sessions.cli.migrate import BATCH, Counts, migrate
 from chuk_sessions.cli.progress import show_progress
 from chuk_sessions.cli.reindex import reindex
+from chuk_sessions.cli.rotate import rotate
 from chuk_sessions.cli.stored import count_keys
 from chuk_sessions.cli.targets import ProviderTarget
 from chuk_sessions.environment import variable
@@ -103,11 +105,12 @@ def _program() -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=_program(), description="Tools for sessions on Redis.")
     parser.add_argument("--version", action="version", version=f"chuk-sessions {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="{migrate,inspect,check,reindex}")
+    commands = parser.add_subparsers(required=True, metavar="{migrate,inspect,check,reindex,rotate}")
     _add_migrate(commands)
     _add_inspect(commands)
     _add_check(commands)
     _add_reindex(commands)
+    _add_rotate(commands)
     return parser
 
 
@@ -153,6 +156,7 @@ def _add_migrate(commands: Any) -> None:
     )
     parser.add_argument("--sandbox", action="append", default=[], help="only this sandbox; may be given several times")
     parser.add_argument("--into", type=_sandbox, metavar="SANDBOX", help="move the sessions into this sandbox")
+    parser.add_argument("--keys", metavar="env:NAME", help=f"for sealed values with --into; {KEYS_HELP}")
     parser.add_argument("--dry-run", action="store_true", help="only count")
     parser.add_argument("--show-ids", action="store_true", help="show keys that are left in place, ids included")
     parser.add_argument("--batch", type=_batch, default=BATCH, metavar="N", help=f"sessions at a time ({BATCH})")
@@ -173,6 +177,7 @@ def _add_inspect(commands: Any) -> None:
     parser.add_argument(
         "--show-ids", action="store_true", help="ids instead of fingerprints; an id is enough to use a session"
     )
+    parser.add_argument("--keys", metavar="env:NAME", help=f"names the keys of sealed values; {KEYS_HELP}")
     parser.add_argument("--json", action="store_true", help="for programs")
     parser.set_defaults(run=_inspect)
 
@@ -203,6 +208,30 @@ def _add_reindex(commands: Any) -> None:
     parser.set_defaults(run=_reindex)
 
 
+def _add_rotate(commands: Any) -> None:
+    parser = commands.add_parser(
+        "rotate",
+        help="seal the metadata of all sessions with the first key",
+        description="Seal each value of metadata that is plain or sealed with another key. No session is touched, and"
+        " no deadline moves. The run may be interrupted and started again, also while applications use the server.",
+    )
+    parser.add_argument("url", metavar="URL", help=URL_HELP)
+    parser.add_argument("--keys", required=True, metavar="env:NAME", help=KEYS_HELP)
+    parser.add_argument(
+        "--plain-field",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a key of metadata that is never sealed, as in plain_fields of the application; may be given several times"
+        " (SESSION_ENCRYPTION_PLAIN_FIELDS)",
+    )
+    parser.add_argument("--sandbox", action="append", default=[], help="only this sandbox; may be given several times")
+    parser.add_argument("--dry-run", action="store_true", help="only count")
+    parser.add_argument("--show-ids", action="store_true", help="show keys of sessions that are left, ids included")
+    parser.add_argument("--batch", type=_batch, default=BATCH, metavar="N", help=f"sessions at a time ({BATCH})")
+    parser.set_defaults(run=_rotate)
+
+
 def _sandbox(text: str) -> str:
     try:
         return grid.check_segment("a sandbox", text)
@@ -223,13 +252,14 @@ async def _inspect(options: argparse.Namespace) -> int:
         user_id=options.user,
         listed=options.list,
         show_ids=options.show_ids,
+        names=keyring_for(options.keys).names if options.keys else {},
     )
     print(json.dumps(as_json(found), indent=2) if options.json else as_text(found))
     return 0
 
 
 async def _check(options: argparse.Namespace) -> int:
-    findings = await check(client(options.url))
+    findings = await check(client(options.url), keyring_of_application())
     if options.json:
         print(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:
@@ -240,6 +270,7 @@ async def _check(options: argparse.Namespace) -> int:
 async def _migrate(options: argparse.Namespace) -> int:
     source = client(options.source)
     target = source if options.target == options.source else _target(options.target)
+    keyring = keyring_for(options.keys) if options.keys else None
     stopped = _stop_at_signal()
     total = await count_keys(source)
     with show_progress(total) as progress:
@@ -252,6 +283,7 @@ async def _migrate(options: argparse.Namespace) -> int:
             batch=options.batch,
             progress=progress,
             stop=stopped.is_set,
+            keyring=keyring,
         )
     print(_report(counts, options.dry_run, options.show_ids))
     if stopped.is_set():
@@ -277,6 +309,26 @@ async def _reindex(options: argparse.Namespace) -> int:
         print("interrupted: run it again for the rest")
         return INTERRUPTED
     return 1 if options.dry_run and found.missing else 0
+
+
+async def _rotate(options: argparse.Namespace) -> int:
+    server, keyring = client(options.url), keyring_for(options.keys, options.plain_field)
+    stopped = _stop_at_signal()
+    with show_progress(await count_keys(server)) as progress:
+        found = await rotate(
+            server,
+            keyring,
+            sandboxes=options.sandbox,
+            dry_run=options.dry_run,
+            batch=options.batch,
+            progress=progress,
+            stop=stopped.is_set,
+        )
+    print(found.report(options.dry_run, options.show_ids))
+    if stopped.is_set():
+        print("interrupted: run it again for the rest")
+        return INTERRUPTED
+    return 0 if found.is_complete(options.dry_run) else 1
 
 
 def _stop_at_signal() -> asyncio.Event:

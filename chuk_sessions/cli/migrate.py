@@ -22,6 +22,7 @@ How one session moves, and why in this order:
 * A lock, which expires, allows one run at a time for each source: two runs could take each other's work for a logout.
 * A key that this version cannot read is left alone.
 * Aliases are moved too: see ``aliases``.
+* Sealed values are moved as the bytes that they are: see ``carried``.
 """
 
 from __future__ import annotations
@@ -29,16 +30,17 @@ from __future__ import annotations
 import asyncio
 import math
 import re
-from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from os import urandom
 from typing import TYPE_CHECKING
 
 from chuk_sessions import grid
 from chuk_sessions.cli.aliases import Aliases
+from chuk_sessions.cli.carried import encode_carried, for_sandbox, is_carried
+from chuk_sessions.cli.counts import Counts
 from chuk_sessions.cli.lock import Lock
 from chuk_sessions.cli.stored import Alias, Keys, Problem, Stored, read, read_batch, session_keys
-from chuk_sessions.exceptions import MetadataError
+from chuk_sessions.exceptions import EncryptionError, MetadataError
 from chuk_sessions.providers.redis.index import UserIndex
 from chuk_sessions.providers.redis.keys import (
     arrival_key,
@@ -59,17 +61,19 @@ from chuk_sessions.stores.adoption import Adoption
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
 
+    from chuk_sessions.codec import Metadata
+    from chuk_sessions.encryption import Keyring
     from chuk_sessions.providers.redis.transfer.crossing import Target
 
 __all__ = ["BATCH", "Counts", "migrate", "same_database"]
 
 BATCH = 200  # sessions that are read and moved together
 ATTEMPTS = 20  # how often a session is read that changes each time
-MAX_PROBLEMS = 1000  # kept for the report; all are counted
 SLACK = 1.0  # seconds: a session that is gone and had less than this to live counts as expired, not as ended
 RANDOM_SANDBOX = re.compile(r"sandbox-[0-9a-f]{8}")
 STRANDED = "no manager will use its sandbox (%s): choose another with --into, or name this one with --sandbox"
 UNUSABLE = "no manager can use its sandbox (it %s): choose another with --into"
+SEALED_VALUES = "its values are sealed: only a Redis server takes them"
 TAKEN_OVER = "a process with SESSION_LEGACY_READ took it over at the source just now; run again"
 REFUSED = {
     Adoption.CONFLICT: "its id is live at the target, under another user",
@@ -77,32 +81,6 @@ REFUSED = {
 }
 
 REMOVE = Script(load("migrate_remove"), bounded=False)
-
-
-@dataclass
-class Counts:
-    """The counts of a run. ``problems`` are keys that were left in place; ``left_behind`` counts all of them."""
-
-    seen: int = 0  # keys
-    moved: int = 0
-    merged: int = 0  # moved sessions that were merged with a session at the target
-    here: int = 0  # sessions already in the layout of this version, where source and target are one database
-    other_sandbox: int = 0
-    aliases: int = 0  # old ids of renewed sessions that were moved
-    ended: int = 0  # sessions deleted or expired before they could be moved
-    left_behind: int = 0
-    problems: list[Problem] = field(default_factory=list)
-    to_move: Counter[str] = field(default_factory=Counter)  # in a dry run: sessions by sandbox
-
-    def summary(self) -> str:
-        """See ``Progress``."""
-        return f"moved {self.moved}, ended {self.ended}, left in place {self.left_behind}"
-
-    def add_problem(self, problem: Problem) -> None:
-        """Count a problem, and keep it if there are not too many."""
-        self.left_behind += 1
-        if len(self.problems) < MAX_PROBLEMS:
-            self.problems.append(problem)
 
 
 async def same_database(source: Client, target: Client) -> bool:
@@ -125,6 +103,7 @@ async def migrate(
     batch: int = BATCH,
     progress: Callable[[Counts], None] = lambda counts: None,
     stop: Callable[[], bool] = lambda: False,
+    keyring: Keyring | None = None,
 ) -> Counts:
     """Move all sessions, or the sessions of ``sandboxes``. Return the counts.
 
@@ -133,15 +112,16 @@ async def migrate(
     ``into`` is another sandbox for the moved sessions. Versions 0.2 to 0.6 stored a random sandbox with each session if
     they were given none, and did not read it again. Without ``into`` a legacy session is left in place as a problem if
     its sandbox is random and not among ``sandboxes``, or if no manager of this version can have that sandbox. Within
-    one database a session of the new layout is moved only if its sandbox is among ``sandboxes``.
+    one database a session of the new layout is moved only if its sandbox is among ``sandboxes``. ``keyring`` opens
+    sealed values and seals them for that sandbox; without it a session that has any is left in place as a problem.
 
     A dry run counts the sessions that a run would try to move. It writes nothing but a probe key, which tells
     whether both clients use one database. Raises ProviderError if another run has the same source, or as
     ``Client.call``. A second run continues where the first one ended.
     """
     in_place = isinstance(target, Client) and await same_database(source, target)
-    to = RedisTarget(target) if isinstance(target, Client) else target
-    run = _Run(source, to, in_place, sandboxes, into, dry_run)
+    to = RedisTarget(target, encode=encode_carried) if isinstance(target, Client) else target
+    run = _Run(source, to, in_place, sandboxes, into, dry_run, keyring)
     run.lock = lock = None if dry_run else await Lock.take(source)
     try:
         async for keys in session_keys(source, batch):
@@ -174,6 +154,7 @@ class _Run:
         sandboxes: Collection[str],
         into: str | None,
         dry_run: bool,
+        keyring: Keyring | None = None,
     ) -> None:
         self.counts = Counts()
         self.lock: Lock | None = None
@@ -183,6 +164,7 @@ class _Run:
         self._sandboxes = sandboxes
         self._into = into
         self._dry_run = dry_run
+        self._keyring = keyring
         self.aliases = Aliases(source, target)
         self.renewed: Keys = []  # new and old keys of sessions that got a new id while they were moved
 
@@ -234,7 +216,7 @@ class _Run:
             counts.here += 1
         elif isinstance(found, Alias):
             await self._move_alias(found)
-        elif problem := self._stranded(found):
+        elif problem := self._stranded(found) or self._unmovable(found):
             counts.add_problem(problem)
         elif self._dry_run:
             counts.moved += 1
@@ -264,6 +246,21 @@ class _Run:
         if RANDOM_SANDBOX.fullmatch(found.sandbox_id) and not self._sandboxes:
             return Problem(found.key, STRANDED % "a random one")
         return None
+
+    def _unmovable(self, found: Stored) -> Problem | None:
+        """Return a problem if the session has sealed values that cannot be moved where it is to go."""
+        if not isinstance(self._target, RedisTarget) and is_carried(found.record.metadata):
+            return Problem(found.key, SEALED_VALUES)
+        try:
+            self._metadata(found)
+        except EncryptionError as exc:
+            return Problem(found.key, str(exc))
+        return None
+
+    def _metadata(self, found: Stored) -> Metadata:
+        """Return the metadata as it is stored at the target. Raises EncryptionError as ``for_sandbox``."""
+        to = self._sandbox(found)
+        return for_sandbox(found.record.metadata, found.session_id, found.sandbox_id, to, self._keyring)
 
     async def _move_stored(self, found: Stored) -> None:
         if self._in_place and found.published:
@@ -326,11 +323,7 @@ class _Run:
         """Move a session to the target. Return False if it changed meanwhile, and must be read again."""
         outcome = Adoption.EXPIRED
         if not await self._was_ended(found):
-            # The deadline is a time of the source's clock; the target gets the remaining seconds.
-            record = replace(found.record, expires=math.inf)
-            origin = found.sandbox_id if found.published else None  # tombstones there keep out legacy sessions only
-            putting = crossing.put(self._sandbox(found), record, found.remaining(), origin)
-            outcome = await self._report(found, putting)
+            outcome = await self._report(found, self._put(found, crossing))
         if outcome < 0:
             return True
         keys = (found.key,) if found.published else (found.key, arrival_key(found.key.decode()))
@@ -351,6 +344,12 @@ class _Run:
             self.counts.ended += 1
         return True
 
+    async def _put(self, found: Stored, crossing: Crossing) -> Adoption:
+        # The deadline is a time of the source's clock; the target gets the remaining seconds.
+        record = replace(found.record, expires=math.inf, metadata=self._metadata(found))
+        origin = found.sandbox_id if found.published else None  # tombstones there keep out legacy sessions only
+        return await crossing.put(self._sandbox(found), record, found.remaining(), origin)
+
     def _count(self, outcome: Adoption) -> None:
         self.counts.moved += 1
         self.counts.merged += outcome is Adoption.MERGED
@@ -359,7 +358,7 @@ class _Run:
         """Return the outcome of an adoption; count a refusal as a problem."""
         try:
             outcome = await putting
-        except MetadataError as exc:
+        except (MetadataError, EncryptionError) as exc:
             self.counts.add_problem(Problem(found.key, str(exc)))
             return Adoption.UNREADABLE
         if outcome in REFUSED:

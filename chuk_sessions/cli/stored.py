@@ -6,11 +6,12 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from chuk_sessions.cli.carried import decode_carried
 from chuk_sessions.elapsed import elapsed
 from chuk_sessions.ids import MAX_ID_BYTES, OversizedError, check_size, fingerprint
 from chuk_sessions.providers.redis.keys import ALL_SESSIONS, LEGACY_PREFIX, names_in_key, quote_part
 from chuk_sessions.providers.redis.legacy import document as legacy
-from chuk_sessions.providers.redis.record import alias_in, decode_record, is_unsettled
+from chuk_sessions.providers.redis.record import alias_in, is_unsettled
 from chuk_sessions.providers.redis.scan import Walk
 from chuk_sessions.redis_client.commands import Replay
 
@@ -32,7 +33,7 @@ class Stored:
     """A session as it was read. ``left`` are the seconds that it had to live.
 
     ``raw`` is the content of the key, to compare with later. ``asked`` is the moment, by ``elapsed``, before the
-    session was read: it ends no earlier than ``left`` seconds after that.
+    session was read: it ends no earlier than ``left`` seconds after that. In the record sealed values are ``Carried``.
     """
 
     key: bytes
@@ -124,7 +125,7 @@ async def _read_ours(client: Client, key: bytes) -> Stored | Alias | Problem | N
             )
             still = left > 0 and again == quote_part(current_id).encode()  # else PTTL was that of a later value
             return Alias(key, *names, current_id, left / 1000) if still else None
-        record = decode_record(raw)
+        record = decode_carried(raw)
     except (ValueError, KeyError):
         return Problem(key, "a record that this version cannot read")
     left = record.expires - now

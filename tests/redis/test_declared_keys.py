@@ -9,6 +9,7 @@ import pytest
 
 from chuk_sessions import SessionManager
 from chuk_sessions.cli.migrate import migrate
+from chuk_sessions.cli.rotate import rotate
 from chuk_sessions.encryption import Keyring
 from chuk_sessions.providers import redis
 from chuk_sessions.redis_client.client import Client
@@ -52,6 +53,7 @@ async def use_what_is_left(url: str, where: Server, target: Server) -> None:
     visitor = await sealing.allocate_session(custom_metadata={"a": 1})
     sealed = await sealing.renew_session(visitor, user_id="alice", custom_metadata={"b": 1})
     assert sealed is not None
+    await rotate(Client(url), Keyring({"k": bytes(32), "new": bytes(31) + b"1"}, write="new"))
     assert await sealing.delete_session(sealed)
     published.put(where, "b")
     await manager.renew_session(await manager.allocate_session(), grace_seconds=60)

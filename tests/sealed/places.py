@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from chuk_sessions import SessionManager
@@ -13,7 +15,7 @@ from chuk_sessions.redis_client.client import Client
 from chuk_sessions.redis_client.replies import as_dict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from chuk_sessions.encryption import Plaintext
 
@@ -61,3 +63,16 @@ async def sealed_with(url: str, session_id: str, sandbox_id: str = "box") -> dic
 async def put_value(url: str, session_id: str, field: str, value: bytes, sandbox_id: str = "box") -> None:
     """Write a value as somebody who may write to the server."""
     await Client(url).call(b"HSET", session_key(quote_part(sandbox_id), session_id), f"m:{field}", value)
+
+
+def by_another(url: str, work: Callable[[SealedStore], Awaitable[object]], keys: Keyring) -> Callable[[], None]:
+    """The work as another process would do it."""
+
+    async def run() -> None:
+        await work(store_of(f"{url}?client_name=other", keys))
+
+    def do() -> None:
+        with ThreadPoolExecutor(1) as thread:
+            thread.submit(lambda: asyncio.run(run())).result()
+
+    return do

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,12 +12,10 @@ from chuk_sessions.providers.redis.binding import LEAVE
 from chuk_sessions.providers.redis.scripts import RENEW
 from chuk_sessions.providers.redis.sealed.binding import BIND_SEALED
 from chuk_sessions.redis_client.client import Client
-from tests.sealed.places import keyring, manager_of, put_value, sealed_with, store_of, stored
+from tests.sealed.places import by_another, keyring, manager_of, put_value, sealed_with, store_of, stored
 from tests.support.meddler import Meddler
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from chuk_sessions.encryption import Keyring
     from chuk_sessions.providers.redis.sealed.store import SealedStore
     from chuk_sessions.redis_client.scripts import Script
@@ -48,19 +44,6 @@ def url(request: pytest.FixtureRequest, place: str) -> str:
     """Of each kind of place, empty."""
     found: str = request.getfixturevalue("redis_url" if place == "lone" else "cluster_url")
     return found
-
-
-def by_another(url: str, work: Callable[[SealedStore], Awaitable[object]], keys: Keyring) -> Callable[[], None]:
-    """The work as another process would do it."""
-
-    async def run() -> None:
-        await work(store_of(f"{url}?client_name=other", keys))
-
-    def do() -> None:
-        with ThreadPoolExecutor(1) as thread:
-            thread.submit(lambda: asyncio.run(run())).result()
-
-    return do
 
 
 async def log_in(store: SealedStore, session_id: str = "visitor", grace: float = 60, **options: Any) -> str | None:

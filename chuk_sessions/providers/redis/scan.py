@@ -25,7 +25,7 @@ from chuk_sessions.redis_client.commands import Replay, Reply
 from chuk_sessions.redis_client.replies import SHAPES, unknown_shape
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 
     from chuk_sessions.redis_client.client import Client
     from chuk_sessions.redis_client.master import Master, Ownership
@@ -49,7 +49,7 @@ class Walk:
         self._pattern = pattern
         self._batch = batch
 
-    async def pages(self) -> AsyncIterator[list[bytes]]:
+    async def pages(self) -> AsyncGenerator[list[bytes]]:
         """Yield each key that exists all the time, at least once; other keys may come too."""
         async for _, keys in self._pages({}, ROUNDS):
             yield keys
