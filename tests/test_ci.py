@@ -50,6 +50,9 @@ def test_the_workflow_and_the_script_check_the_same() -> None:
         assert session in script
     pairs = re.findall(r"[a-z]+-server@\d\.\d+", workflow())
     assert f"nox -s newest -- {' '.join(pairs)} " in script  # of the suite, what touches the server or the Python
+    # What the script leaves to the default Python the workflow runs on each of them.
+    assert script.count("and not repeated") == 2
+    assert "repeated" not in workflow()
     assert {pair.partition("@")[2] for pair in pairs} <= pythons()
     assert "cron:" in workflow()
     assert "git describe --tags" in workflow()

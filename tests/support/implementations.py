@@ -75,20 +75,22 @@ def on_a_cluster(request: pytest.FixtureRequest) -> bool:
     return any(value in (make_cluster, make_legacy_cluster) for value in request.node.callspec.params.values())
 
 
+# These differ from another one in our own code alone: not in the server, nor in what Python does for them.
+REPEATED = pytest.mark.repeated
 # What keeps the provider interface in full: set, fractions of a second, checked arguments.
 PROVIDERS = (
     pytest.param(make_memory, id="memory"),
-    pytest.param(make_memory_without_a_gil, id="memory-no-gil"),
+    pytest.param(make_memory_without_a_gil, id="memory-no-gil", marks=REPEATED),
     pytest.param(make_redis, id="redis", marks=pytest.mark.redis),
-    pytest.param(make_sentinel, id="sentinel", marks=pytest.mark.redis),
+    pytest.param(make_sentinel, id="sentinel", marks=[pytest.mark.redis, REPEATED]),
     pytest.param(make_cluster, id="cluster", marks=pytest.mark.redis),
 )
 # What can keep more than one key at a time, and so knows which sessions belong to whom.
 INDEXED = (
     *PROVIDERS,
     pytest.param(make_legacy, id="redis-legacy", marks=pytest.mark.redis),
-    pytest.param(make_wrapped, id="wrapped"),
-    pytest.param(make_legacy_cluster, id="cluster-legacy", marks=pytest.mark.redis),
+    pytest.param(make_wrapped, id="wrapped", marks=REPEATED),
+    pytest.param(make_legacy_cluster, id="cluster-legacy", marks=[pytest.mark.redis, REPEATED]),
 )
 # What sessions can be kept in.
 STORES = (*INDEXED, pytest.param(make_custom, id="custom"))
