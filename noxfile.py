@@ -209,6 +209,11 @@ def run_benchmarks(session: nox.Session, program: str, *arguments: str, extras: 
     session.run("python", "-m", program, *arguments, *session.posargs)
 
 
+def run_against_base(session: nox.Session, program: str) -> None:
+    """A program of benchmarks/ that compares this version with an earlier one, in the environment of the tests."""
+    session.run(install_dev(session), "-m", program, *session.posargs, external=True)
+
+
 @nox.session
 def bench(session: nox.Session) -> None:
     """Print every published table with what is measured here, and write results/. `-- --quick` takes a minute."""
@@ -216,22 +221,22 @@ def bench(session: nox.Session) -> None:
     session.run("python", "-m", "benchmarks", "--old", old_release(session), *session.posargs)
 
 
-@nox.session
+@nox.session(python=False)
 def gate(session: nox.Session) -> None:
     """Is this version slower than an earlier one? `-- --base REV`; four minutes, `-- --share 0.1` for a look."""
-    run_benchmarks(session, "benchmarks.gate")
+    run_against_base(session, "benchmarks.gate")
 
 
-@nox.session
+@nox.session(python=False)
 def gate_demonstration(session: nox.Session) -> None:
     """Ten times a hot path 10 % slower, ten times not: does the gate tell? Half an hour; writes results/GATE.md."""
-    run_benchmarks(session, "benchmarks.gate.demonstration")
+    run_against_base(session, "benchmarks.gate.demonstration")
 
 
-@nox.session
+@nox.session(python=False)
 def count(session: nox.Session) -> None:
     """Does an operation need more instructions than on an earlier version? `-- --base REV`; a minute; valgrind."""
-    run_benchmarks(session, "benchmarks.count")
+    run_against_base(session, "benchmarks.count")
 
 
 @nox.session
