@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from chuk_sessions.providers.memory.expiring_map import ExpiringMap
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-CHILDREN = 150
+CHILDREN = 60
 PATIENCE = 20.0  # seconds that a child may take
 KEYS, WRITES = 100, 60  # of the parent, and of a child
 OK, WRONG, HUNG = "ok", "wrong", "hung"
