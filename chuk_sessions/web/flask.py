@@ -57,11 +57,22 @@ class FlaskSession(TaggedSession):
     methods that reach the store block, and raise StorageError if it fails.
     """
 
-    __slots__ = ("_guard",)
+    __slots__ = ("_guard", "_ready", "_was_modified")
 
     def __init__(self, stored: StoredSession, data: dict[str, Any] | None = None, home: object = None) -> None:
         super().__init__(stored, data, home)
         self._guard = threading.Lock()  # two threads of one request take turns
+        self._ready: dict[str, Any] | None = None  # the data to store, between the comparison and the command
+        self._was_modified = False
+
+    @property
+    def modified(self) -> bool:
+        """Whether the session differs from the stored data, or did until it was stored at the end of the request."""
+        return self._was_modified or super().modified
+
+    @modified.setter
+    def modified(self, value: bool) -> None:
+        """Do nothing: changes are found by comparison."""
 
     # The same names as in other frameworks, whose methods are awaited.
 
@@ -96,15 +107,28 @@ class FlaskSession(TaggedSession):
             return run_for(manager, call, MOST_CALLS * call_timeout(manager))
 
     def _is_settled(self, rolling: bool) -> bool:
-        """Tell whether there is nothing to write."""
+        """Tell whether there is nothing to write at the end of the request."""
         stored = self._stored
-        if stored.session_id is None:
-            return not dict.__len__(self) and not stored.ended and not stored.unread
-        return self._is_stored() and not self._is_rolling(rolling)
+        if stored.session_id is None and not dict.__len__(self):
+            self._was_modified = self._cleared
+            return not stored.ended and not stored.unread
+        if self._accessed:
+            data = self._plain()
+            if self._cleared or not stored.holds(data.items()):
+                self._ready, self._was_modified = data, True
+                return False
+        return not self._is_rolling(rolling)
+
+    def _as_stored(self) -> dict[str, Any]:
+        data, self._ready = self._ready, None
+        return self._plain() if data is None else data
 
     async def _store(self, settings: Settings) -> None:
         """Write the changes, and give the session its whole lifetime again if each response does so."""
-        await self._commit()
+        try:
+            await self._commit()
+        finally:
+            self._ready = None
         if self._is_rolling(settings.rolling):
             await self._stored.prolong(again=is_kept_for_a_time(settings, self))
 

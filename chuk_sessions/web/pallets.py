@@ -33,11 +33,11 @@ class TaggedSession(Session):
     ``permanent`` and ``new`` are as in Flask. ``modified`` may be set, which does nothing: changes are found.
     """
 
-    __slots__ = ("_refreshes", "_stayed", "_stays", "_was_modified")
+    __slots__ = ("_refreshes", "_stayed", "_stays")
 
     def __init__(self, stored: StoredSession, data: dict[str, Any] | None = None, home: object = None) -> None:
         super().__init__(stored, _untagged(data) if data else None, home)
-        self._refreshes = self._stays = self._was_modified = False
+        self._refreshes = self._stays = False
         self._stayed = self._is_permanent()
 
     def follow(self, config: Mapping[str, Any]) -> None:
@@ -63,8 +63,8 @@ class TaggedSession(Session):
 
     @property
     def modified(self) -> bool:
-        """Whether the session differs from the data that was read, whether it was stored meanwhile or not."""
-        return self._was_modified or super().modified
+        """Whether the session differs from the stored data."""
+        return super().modified
 
     @modified.setter
     def modified(self, value: bool) -> None:
@@ -95,7 +95,6 @@ class TaggedSession(Session):
 
     async def _commit(self) -> None:
         """Write the changes. If the session is permanent now and was not, or the reverse, its cookie must change."""
-        self._was_modified = self.modified
         await super()._commit()
         if self._is_permanent() != self._stayed:
             self._stayed = not self._stayed
@@ -185,18 +184,24 @@ def _kept(cookie: Cookie) -> Cookie:
 
 
 def _tagged(value: Any) -> Any:
-    return value if type(value) in SCALARS else serializer.tag(value)
+    """Return what `TaggedJSONSerializer.tag` returns, fast for the values of JSON."""
+    kind = type(value)
+    if kind in SCALARS:
+        return value
+    if kind is list:
+        return [each if type(each) in SCALARS else _tagged(each) for each in value]
+    if kind is dict and len(value) != 1:  # one key may look like a tag
+        return {key: each if type(each) in SCALARS else _tagged(each) for key, each in value.items()}
+    return serializer.tag(value)
 
 
 def _untagged(value: Any) -> Any:
     """Undo the tags of a value, item by item, as `TaggedJSONSerializer.loads` does with a text."""
-    if isinstance(value, dict):
-        return {key: _untag(each) for key, each in value.items()}
-    return [_untag(each) for each in value] if isinstance(value, list) else value
+    if type(value) is dict:
+        return {key: each if type(each) in SCALARS else _untag(each) for key, each in value.items()}
+    return [each if type(each) in SCALARS else _untag(each) for each in value] if type(value) is list else value
 
 
 def _untag(value: Any) -> Any:
-    if type(value) in SCALARS:
-        return value
     found = _untagged(value)
-    return serializer.untag(found) if isinstance(found, dict) else found
+    return serializer.untag(found) if type(found) is dict and len(found) == 1 else found
