@@ -294,4 +294,4 @@ def install_peers(session: nox.Session) -> Path:
 def compare(session: nox.Session) -> None:
     """This library beside others from PyPI, each in its own environment, to results/. 30 minutes; `-- --quick`: 3."""
     peers = str(install_peers(session))
-    run_benchmarks(session, "benchmarks.compare", "--environments", peers, extras="bench,django,starlette")
+    run_benchmarks(session, "benchmarks.compare", "--environments", peers, extras="bench,django,flask,starlette")

@@ -54,12 +54,16 @@ def bare(url: str | None) -> Application:
 
 def chuk(url: str | None) -> Application:
     """This library; in memory, or on the Redis of that URL."""
+    return _starlette([_middleware("chuk_sessions.web", manager=manager_on(url), https_only=False)])
+
+
+def manager_on(url: str | None) -> Any:
+    """A manager of this library, in memory or on that Redis."""
     if url is None:
         factory = import_module("chuk_sessions.providers.memory").factory()
     else:
         factory = import_module("chuk_sessions.providers.redis").factory(url)
-    manager = import_module("chuk_sessions").SessionManager("shop", factory, strict=True, opaque_ids=True)
-    return _starlette([_middleware("chuk_sessions.web", manager=manager, https_only=False)])
+    return import_module("chuk_sessions").SessionManager("shop", factory, strict=True, opaque_ids=True)
 
 
 def starlette(url: str | None) -> Application:
@@ -138,3 +142,38 @@ def django_cached_wsgi(url: str | None) -> Application:
 def with_django() -> Any:
     """The module that has the pages for Django."""
     return import_module("benchmarks.web.with_django")
+
+
+def flask_bare(url: str | None) -> Application:
+    """Flask without sessions: its pages that need one cannot be asked for."""
+    made: Application = with_flask().bare(url)
+    return made
+
+
+def flask_chuk(url: str | None) -> Application:
+    """This library, in Flask."""
+    made: Application = with_flask().chuk(url)
+    return made
+
+
+def flask_cookie(url: str | None) -> Application:
+    """Flask's own sessions."""
+    made: Application = with_flask().in_the_cookie(url)
+    return made
+
+
+def flask_session(url: str | None) -> Application:
+    """Flask-Session, as its documentation has it."""
+    made: Application = with_flask().flask_session(url)
+    return made
+
+
+def flask_session_not_permanent(url: str | None) -> Application:
+    """Flask-Session, which writes only what has changed then."""
+    made: Application = with_flask().flask_session(url, SESSION_PERMANENT=False)
+    return made
+
+
+def with_flask() -> Any:
+    """The module that has the pages for Flask."""
+    return import_module("benchmarks.web.with_flask")

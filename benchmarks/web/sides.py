@@ -13,6 +13,9 @@ STARLETTE = ("starlette==1.10.0", "itsdangerous==2.2.0", "uvloop==0.23.0")
 BARE = "no sessions (floor)"
 DJANGO = ("django==5.2.19", *REDIS_PY)
 OURS_IN_DJANGO = {mode: f"this version in Django, {mode}" for mode in ("WSGI", "ASGI")}
+FLASK = ("flask==3.1.3", "uvloop==0.23.0")
+FLASK_SESSION = ("flask-session==0.8.0", "cachelib==0.17.0", "flask==3.1.3", *REDIS_PY)
+OURS_IN_FLASK = "this version in Flask"
 COUNTS = {"memory": 2_000, "redis": 500}  # requests of a block
 ADDED_COUNT = 500  # requests of a block, where what the middleware adds is measured
 CLIENTS = (1, 50)
@@ -32,6 +35,7 @@ class Library:
     stores: tuple[Store, ...] = ("memory", "redis")
     beside: str = OURS
     clients: tuple[int, ...] = CLIENTS
+    pages: tuple[str, ...] = tuple(PAGES)
 
 
 def _in_django(mode: str) -> tuple[Library, Library]:
@@ -43,14 +47,32 @@ def _in_django(mode: str) -> tuple[Library, Library]:
     )
 
 
+def _in_flask() -> tuple[Library, ...]:
+    """Ours, Flask-Session, and Flask's own; one client, who has the only thread."""
+    both: tuple[Store, ...] = ("memory", "redis")
+    sides: tuple[tuple[str, str, tuple[str, ...], tuple[Store, ...]], ...] = (
+        (OURS_IN_FLASK, "chuk", (), both),
+        ("Flask's, in the cookie", "cookie", FLASK, ("memory",)),
+        ("Flask-Session", "session", FLASK_SESSION, both),
+        ("Flask-Session, not permanent", "session_not_permanent", FLASK_SESSION, both),
+    )
+    floor = Library(f"{BARE}, Flask", "flask_bare", (), ("memory",), OURS_IN_FLASK, (1,), ("nothing",))
+    made = [
+        Library(name, f"flask_{function}", requirements, stores, OURS_IN_FLASK, (1,))
+        for name, function, requirements, stores in sides
+    ]
+    return (made[0], floor, *made[1:])
+
+
 LIBRARIES = (
     Library(OURS, "chuk"),
-    Library(BARE, "bare", stores=("memory",)),
+    Library(BARE, "bare", stores=("memory",), pages=("nothing",)),
     Library("Starlette's, in the cookie", "starlette", STARLETTE, ("memory",)),
     Library("starsessions", "starsessions", ("starsessions==2.2.1", *REDIS_PY)),
     Library("Litestar's, on the server", "litestar", ("litestar==2.25.0", *REDIS_PY)),
     *_in_django("WSGI"),
     *_in_django("ASGI"),
+    *_in_flask(),
 )
 
 
@@ -75,6 +97,6 @@ def duels(no_redis: bool = False) -> list[Duel]:
         for library in LIBRARIES
         if store in library.stores
         and clients in library.clients
-        and (library.name != BARE or page == "nothing")
+        and page in library.pages
         and (page != "nothing" or store == "memory")  # without a cookie no store is asked
     ]

@@ -9,11 +9,11 @@ import asyncio
 import sys
 from collections.abc import Callable
 from importlib import import_module
-from io import BytesIO
 from types import ModuleType
 from typing import Any
 
 from benchmarks.web.applications import DATA, LIFETIME, Application
+from benchmarks.web.wsgi import bridged
 
 URLS = "benchmarks_urls"
 CACHED = "django.core.cache.backends.redis.RedisCache"
@@ -52,35 +52,7 @@ def asgi(engine: str, url: str | None) -> Application:
 def wsgi(engine: str, url: str | None) -> Application:
     """The project as synchronous servers run it, called in the thread of the client, which waits meanwhile."""
     _set_up(engine, url, _pages())
-    application = import_module("django.core.wsgi").get_wsgi_application()
-
-    async def call(scope: Any, receive: Any, send: Any) -> None:
-        begun: list[tuple[str, list[tuple[str, str]]]] = []
-        answer = application(_environ(scope), lambda status, headers, error=None: begun.append((status, headers)))
-        body = b"".join(answer)
-        answer.close()
-        ((status, headers),) = begun
-        encoded = [(name.lower().encode(), value.encode("latin-1")) for name, value in headers]
-        await send({"type": "http.response.start", "status": int(status[:3]), "headers": encoded})
-        await send({"type": "http.response.body", "body": body})
-
-    return call
-
-
-def _environ(scope: Any) -> dict[str, Any]:
-    """The request as a WSGI server gives it."""
-    headers = {f"HTTP_{name.decode().upper()}": value.decode("latin-1") for name, value in scope["headers"]}
-    return headers | {
-        "REQUEST_METHOD": scope["method"],
-        "PATH_INFO": scope["path"],
-        "QUERY_STRING": "",
-        "SERVER_NAME": scope["server"][0],
-        "SERVER_PORT": str(scope["server"][1]),
-        "SERVER_PROTOCOL": "HTTP/1.1",
-        "wsgi.input": BytesIO(),
-        "wsgi.errors": sys.stderr,
-        "wsgi.url_scheme": "http",
-    }
+    return bridged(import_module("django.core.wsgi").get_wsgi_application())
 
 
 def _set_up(engine: str, url: str | None, pages: dict[str, Callable[..., Any]]) -> None:

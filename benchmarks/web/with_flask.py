@@ -1,0 +1,67 @@
+"""The pages of ``applications``, as an application of Flask: with our sessions, Flask's own, and Flask-Session's."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from importlib import import_module
+from typing import Any
+
+from benchmarks.web.applications import DATA, LIFETIME, Application, manager_on
+from benchmarks.web.wsgi import bridged
+
+
+def bare(url: str | None) -> Application:
+    """Without sessions."""
+    return _application(_flask())
+
+
+def chuk(url: str | None) -> Application:
+    """With this library."""
+    app = _flask()
+    import_module("chuk_sessions.web.flask").ChukSessions(app, manager_on(url))
+    return _application(app)
+
+
+def in_the_cookie(url: str | None) -> Application:
+    """With Flask's own: the whole session is in the cookie, signed."""
+    return _application(_flask(SECRET_KEY="of the benchmarks"))
+
+
+def flask_session(url: str | None, **options: Any) -> Application:
+    """With Flask-Session, whose sessions are permanent by default: each response writes them."""
+    if url is None:
+        options |= {"SESSION_TYPE": "cachelib", "SESSION_CACHELIB": import_module("cachelib").SimpleCache()}
+    else:
+        options |= {"SESSION_TYPE": "redis", "SESSION_REDIS": import_module("redis").Redis.from_url(url)}
+    app = _flask(**options)
+    import_module("flask_session").Session(app)
+    return _application(app)
+
+
+def _flask(**options: Any) -> Any:
+    app = import_module("flask").Flask("shop")
+    app.config.update(PERMANENT_SESSION_LIFETIME=timedelta(seconds=LIFETIME), **options)
+    return app
+
+
+def _application(app: Any) -> Application:
+    session = import_module("flask").session
+
+    def nothing() -> str:
+        return "x"
+
+    def fill() -> str:
+        session.update(DATA)
+        return "x"
+
+    def read() -> str:
+        found: str = session["user"]
+        return found
+
+    def change() -> str:
+        session["seen"] = session.get("seen", 0) + 1
+        return "x"
+
+    for page in (nothing, fill, read, change):
+        app.get(f"/{page.__name__}")(page)
+    return bridged(app)
