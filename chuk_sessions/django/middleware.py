@@ -60,25 +60,32 @@ class SessionMiddleware(DjangoMiddleware):
 
     async def _finish(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
         session: Any = getattr(request, "session", None)
-        if _is_to_save(session, response):
-            try:
-                await session.asave()
-            except UpdateError:
-                raise _interrupted() from None
-            except StorageError as error:
-                return _unavailable(error)
+        try:
+            if _is_to_save(session, response):
+                await session._data()
+                if not session.is_empty():
+                    await session.asave()
+        except UpdateError:
+            raise _interrupted() from None
+        except StorageError as error:
+            response = _unavailable(error)
         return _with_cookie(request, response, session)
 
     def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
-        """Save the session, and give the client its key."""
+        """Save the session, and give the client its key.
+
+        It is read first, if the view has not done so: a session that is not found is empty then, and is not saved.
+        """
         session: Any = getattr(request, "session", None)
-        if _is_to_save(session, response):
-            try:
-                session.save()
-            except UpdateError:
-                raise _interrupted() from None
-            except StorageError as error:
-                return _unavailable(error)
+        try:
+            if _is_to_save(session, response):
+                session.keys()
+                if not session.is_empty():
+                    session.save()
+        except UpdateError:
+            raise _interrupted() from None
+        except StorageError as error:
+            response = _unavailable(error)
         return _with_cookie(request, response, session)
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
@@ -108,7 +115,7 @@ def _with_cookie(request: HttpRequest, response: HttpResponseBase, session: Any)
         return response
     outage = getattr(session, "outage", None)
     if outage is not None and response.status_code == SERVER_ERROR:
-        return _unavailable(outage)
+        response = _unavailable(outage)
     if session.is_empty():
         is_told = getattr(session, "ended", True) and settings.SESSION_COOKIE_NAME in request.COOKIES
         if is_told:

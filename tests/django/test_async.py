@@ -57,6 +57,16 @@ async def test_requests_that_overlap(browser: Any) -> None:
     assert len(await data(browser)) == 51
 
 
+async def test_every_request_saves(browser: Any, override: Callable[..., None]) -> None:
+    """With that setting; a session that is not found is no error then."""
+    override(SESSION_SAVE_EVERY_REQUEST=True)
+    await browser.get("/async/put/a/1")
+    assert COOKIE in (await browser.get("/nothing")).cookies
+    browser.cookies[COOKIE] = f"sess-{1:038x}"
+    answer = await browser.get("/nothing")
+    assert (answer.status_code, len(answer.cookies)) == (200, 0)
+
+
 async def test_a_logout_meanwhile(setting: Setting) -> None:
     """Holds: the late request fails."""
     made = SessionStore()

@@ -17,6 +17,7 @@ from django.test import AsyncClient, Client
 
 from chuk_sessions.django import middleware
 from chuk_sessions.exceptions import StorageError
+from tests.django import project
 from tests.support.groups import PATIENCE
 from tests.support.servers import RedisServer
 
@@ -50,6 +51,14 @@ def is_unavailable(answer: Any) -> bool:
     return (answer.status_code, *headers) == (503, "2", "no-store")
 
 
+def when_back(client: Client, path: str) -> Any:
+    """The answer when the server is there again, for which the client looks now and then."""
+    deadline = time.monotonic() + PATIENCE
+    while (answer := client.get(path)).status_code == 503:
+        assert time.monotonic() < deadline
+    return answer
+
+
 @pytest.mark.parametrize("path", ["/read", "/put/a/2", "/who", "/logout", "/login/alice"])
 def test_without_the_server(server: RedisServer, path: str, failed: list[object]) -> None:
     """When it is back, so is the session."""
@@ -69,10 +78,7 @@ def test_the_server_is_back(server: RedisServer) -> None:
     server.kill()
     assert is_unavailable(client.get("/who"))
     server.restart()
-    deadline = time.monotonic() + PATIENCE  # the client tries again now and then
-    while (answer := client.get("/who")).status_code == 503:
-        assert time.monotonic() < deadline
-    assert answer.content == b"alice"
+    assert when_back(client, "/who").content == b"alice"
 
 
 @pytest.mark.skipif(VERSION < (5, 1), reason="sessions of Django have asynchronous methods since 5.1")
@@ -101,6 +107,22 @@ def test_outside_of_a_view(server: RedisServer) -> None:
     client.get("/put/a/1")
     server.kill()
     assert is_unavailable(client.get("/nothing", headers={"X-Needs-Session": "1"}))
+
+
+def test_a_new_key_before_the_outage(server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reaches the browser, because the old one has ended: the cart is there when the server is back."""
+
+    def crash() -> None:
+        server.command("SAVE")
+        server.kill()
+
+    client = Client()
+    client.get("/put/cart/tea")
+    monkeypatch.setattr(project.meeting, "act", crash)
+    answer = client.get("/new-key")
+    assert (answer.status_code, answer.cookies[COOKIE].value) == (503, client.cookies[COOKIE].value)
+    server.restart()
+    assert when_back(client, "/read").json()["data"] == {"cart": "tea"}
 
 
 def test_another_error_is_a_500(server: RedisServer) -> None:

@@ -81,6 +81,12 @@ def log_in_and_fail(request: HttpRequest, name: str) -> HttpResponse:
     return HttpResponse("x", status=500)
 
 
+def new_key(request: HttpRequest) -> HttpResponse:
+    request.session.cycle_key()
+    project.meeting.act()
+    return HttpResponse("x")
+
+
 def log_out(request: HttpRequest) -> HttpResponse:
     logout(request)
     return HttpResponse("x")
@@ -156,6 +162,7 @@ urlpatterns = [
     path("expire/<seconds>", expire),
     path("login/<name>", log_in),
     path("login-and-fail/<name>", log_in_and_fail),
+    path("new-key", new_key),
     path("logout", log_out),
     path("logout-elsewhere", log_out_elsewhere),
     path("password", new_password),
