@@ -53,6 +53,7 @@ MASTER_NAME = re.compile(r"name=([^,]+),")
 MANY_NAMES = 200_000  # so many that one of them is in a slot of the server, even if the server has a single slot
 
 CALLS = ("commands", "provider API")
+NEAR_RIGHTS = "+client|tracking +client|caching"  # as in docs/operate/production.md
 LEGACY_RIGHTS, LEGACY_RIGHTS_IN_A_CLUSTER = "+get ~ended:*", "~taken:*"  # as in docs/operate/production.md
 
 Info = dict[str, str]
@@ -105,7 +106,8 @@ async def _check_server(client: Client, master: Master) -> list[Finding]:
     if misled is not None:
         return [_version(info), misled]
     looks = [await look(master, info) for look in LOOKS]
-    return [_version(info), _role(info), *looks, *await _permissions(client, master)]
+    near = [] if master.in_cluster else [await _near_cache(master)]
+    return [_version(info), _role(info), *looks, *await _permissions(client, master), *near]
 
 
 def _together(found: dict[str, list[Finding]]) -> list[Finding]:
@@ -357,6 +359,25 @@ async def _try(name: str, calls: Calls, rights: str = "this permission") -> Find
         except ProviderError as exc:
             return Finding(Level.FAIL, name, f"{what} failed: {exc}", "remove the cause that the error names")
     return Finding(Level.OK, name, "every call works")
+
+
+async def _near_cache(server: Master) -> Finding:
+    """Tell whether this user may have a near cache, without turning one on for this connection.
+
+    CLIENT CACHING is an error on a connection that is not tracked: any error but a refusal shows the right.
+    """
+    name, fine = "near cache", "fine unless you use near_cache"
+    try:
+        await server.call(b"HELLO", replay=Replay.READ)
+        await server.call(b"CLIENT", b"TRACKING", b"OFF", replay=Replay.READ)
+        await server.call(b"CLIENT", b"CACHING", b"YES", replay=Replay.READ)
+    except NoPermissionError as exc:
+        advice = f"{fine}; then give the user {NEAR_RIGHTS} (ACL SETUSER)"
+        return Finding(Level.UNKNOWN, name, f"not for this user ({exc})", advice)
+    except ServerError as exc:
+        if not str(exc).startswith("ERR CLIENT CACHING"):
+            return Finding(Level.UNKNOWN, name, f"the server does not track ({exc})", fine)
+    return Finding(Level.OK, name, "the server tracks for this user")
 
 
 async def _latency(server: Master, info: Info) -> Finding:

@@ -169,6 +169,23 @@ async def test_the_user_of_the_readme() -> None:
     assert not {Level.FAIL, Level.WARN} & {finding.level for finding in found.values()}
 
 
+async def test_a_user_that_may_have_no_near_cache() -> None:
+    """A line of its own, which is no failure, names the rights; each of the two is needed."""
+    with RedisServer(*GOOD, f"user app on >password {documented_rights()}") as server:
+        url = server.url_for("app", "password")
+        for given in ((), ("+client|tracking",), ("-client|tracking", "+client|caching")):
+            if given:
+                server.command("ACL", "SETUSER", "app", *given)
+            finding = (await findings_of(url))["near cache"]
+            assert finding.level is Level.UNKNOWN
+            assert "NOPERM" in finding.value
+            assert "give the user +client|tracking +client|caching (ACL SETUSER)" in finding.advice
+            if server.version.startswith("6"):  # cannot take a subcommand back
+                break
+        server.command("ACL", "SETUSER", "app", "+client|tracking", "+client|caching")
+        assert (await findings_of(url))["near cache"].level is Level.OK
+
+
 async def test_a_user_that_may_not_look_for_published_sessions(monkeypatch: pytest.MonkeyPatch) -> None:
     """With SESSION_LEGACY_READ, the documented rights are too few: the finding names those that are missing."""
     monkeypatch.setenv("SESSION_LEGACY_READ", "1")
@@ -342,21 +359,21 @@ class TestCommand:
         """A line per finding; 1 if there is something to do."""
         assert cli.main(["check", redis_url]) == 1
         lines = capsys.readouterr().out.splitlines()
-        assert len(lines) == 11
+        assert len(lines) == 12
         assert {line.split()[0] for line in lines} <= {"ok", "warn", "fail", "unknown"}
         assert redis_server.command("DBSIZE") == 0
 
     def test_json(self, redis_url: str, capsys: pytest.CaptureFixture[str]) -> None:
         assert cli.main(["check", redis_url, "--json"]) == 1
         findings = json.loads(capsys.readouterr().out)
-        assert len(findings) == 11
+        assert len(findings) == 12
         assert list(findings[0]) == ["level", "name", "value", "advice", "servers"]
 
     def test_all_is_well(self, capsys: pytest.CaptureFixture[str]) -> None:
         """0 if there is nothing to do."""
         with RedisServer(*GOOD, users={"app": "pw"}) as server:
             assert cli.main(["check", server.url_for("app", "pw")]) == 0
-        assert capsys.readouterr().out.count("ok ") == 11
+        assert capsys.readouterr().out.count("ok ") == 12
 
     def test_no_server(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert cli.main(["check", "redis://127.0.0.1:1"]) == 2

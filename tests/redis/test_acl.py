@@ -45,6 +45,7 @@ SENTINEL_RULES = rules(r"Add `([^`]+)` with Sentinel")
 CLUSTER_RULES = rules(r"with Sentinel,\s+`([^`]+)` with Cluster")
 PROVIDER_RULES = rules(r"with Cluster, and `([^`]+)` and your own key patterns for the provider")
 LEGACY_RULES = rules(r"`SESSION_LEGACY_READ` needs `([^`]+)` besides")
+NEAR_RULES = rules(r"near cache\]\(near-cache.md\) needs `([^`]+)`")
 RULES_AT_SENTINELS = rules(r"The login at the\s+Sentinels needs `([^`]+)`")
 OPTIONAL = "+ping"
 
@@ -181,6 +182,32 @@ async def test_the_rules_are_enough_for_the_provider_api(redis_server: Server) -
 async def test_each_rule_of_the_provider_api_is_needed(redis_server: Server, rules: list[str]) -> None:
     with user([redis_server], [*RULES, *rules, "~cache:*"]), pytest.raises(NoPermissionError):
         await use_values(url_of(redis_server))
+
+
+# -- Near cache ------------------------------------------------------------------------------------------------
+
+
+async def near_hits(url: str) -> float:
+    """How many of some reads a near cache answers."""
+    factory = redis.factory(url)
+    manager = SessionManager("box", factory, touch_interval=60, near_cache=60, strict=True)
+    session_id = await manager.allocate_session()
+    for _ in range(10):
+        assert await manager.get_session_info(session_id) is not None
+    return factory.stats()["near_hits"]
+
+
+async def test_the_rules_are_enough_for_a_near_cache(redis_server: Server) -> None:
+    with user([redis_server], [*RULES, *NEAR_RULES]):
+        assert await near_hits(url_of(redis_server, "client_name=near-enough")) >= 6
+        await use_everything(url_of(redis_server, "client_name=near-enough"), redis_server)
+
+
+@pytest.mark.parametrize("rules", without(NEAR_RULES))
+async def test_each_rule_of_a_near_cache_is_needed(redis_server: Server, rules: list[str]) -> None:
+    """Without it all goes on, and nothing is kept."""
+    with user([redis_server], [*RULES, *rules]):
+        assert await near_hits(url_of(redis_server, f"client_name=near-{rules[0].partition('|')[2]}")) == 0
 
 
 # -- Sentinel --------------------------------------------------------------------------------------------------
