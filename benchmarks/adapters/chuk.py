@@ -11,6 +11,11 @@ from benchmarks.adapters import library
 from benchmarks.workloads.case import Kind, Layer
 
 SANDBOX = "my-app"
+SELDOM = 3600.0  # seconds: nothing is touched, and no lease is renewed, in the middle of a block
+OPTIONS: dict[Layer, dict[str, float]] = {
+    "seldom": {"touch_interval": SELDOM},
+    "near": {"touch_interval": SELDOM, "near_cache": SELDOM},
+}
 
 
 class MovedClock:
@@ -40,7 +45,7 @@ class Library(library.Library):
             opened: AbstractAsyncContextManager[Any] = self._factory(kind)()
             return opened
         manager = import_module("chuk_sessions.session_manager").SessionManager
-        return nullcontext(manager(sandbox_id=SANDBOX, session_factory=self._factory(kind)))
+        return nullcontext(manager(sandbox_id=SANDBOX, session_factory=self._factory(kind), **OPTIONS.get(layer, {})))
 
     def _factory(self, kind: Kind) -> Any:
         if kind == "memory":

@@ -198,6 +198,36 @@ def _opening() -> list[Goal]:
     ]
 
 
+def _near() -> list[Goal]:
+    """Answers from a near cache on loopback, beside those of the server; and what a miss takes."""
+    hits = [
+        Speed(
+            f"near cache: {call} of a session that is in it, {who}",
+            "the server's answer",
+            needed,
+            match="near cache",
+            workload=f"near.{name}hit{callers}",
+            side="ours",
+            beside=f"near.{name}server{callers}",
+        )
+        for call, name in (("info", ""), ("validate", "validate-"))
+        for who, callers, needed in (("1 caller", "", 20.0), ("50 callers", ".50", 4.0))
+    ]
+    return [
+        *hits,
+        Speed(
+            "near cache: info of a session that is not in it, 50 callers, time",
+            "a read without a near cache",
+            1.4,
+            at_most=True,
+            match="near cache",
+            workload="near.miss.50",
+            side="ours",
+            beside="near.server.50",
+        ),
+    ]
+
+
 GOALS: list[Goal] = [
     Speed("memory GET", "0.2", 3.0, workload="memory.get"),
     Speed("memory SET of new keys", "0.2", 1.5, workload="memory.set-new"),
@@ -224,6 +254,7 @@ GOALS: list[Goal] = [
     *_manager_on_redis(),
     *_index_of_users(),
     *_opening(),
+    *_near(),
     Churn("churn: peak resident memory", "that after the load", 2.2, at_most=True, field="peak"),
     Churn("churn: longest loop stall", "dict of tuples", 3, at_most=True, field="stall"),
     Churn("churn: stale entries", "live ones", 2, at_most=True, field="stale"),

@@ -42,6 +42,8 @@ CLUSTER_VALIDATE = [f"manager.redis-cluster.validate{name}.50" for name in ("", 
 REDIS_GET = ["redis.get", "redis.get.50", "redis.get.500"]
 REDIS_VALIDATE = ["manager.redis.validate", "manager.redis.validate.50"]
 OPENING = ["open", "validate-and-info"]
+NEAR = [f"near.{name}{callers}" for callers in ("", ".50") for name in ("server", "hit", "miss")]
+NEAR += [f"near.validate-{name}{callers}" for callers in ("", ".50") for name in ("server", "hit")]
 INDEX = [name for name in WORKLOADS if ".allocate-for-" in name]
 
 
@@ -98,6 +100,7 @@ MATCHES = (
         {"ours": [f"manager.redis.{call}{callers}" for callers in ("", ".50") for call in OPENING]},
         redis=True,
     ),
+    Match("near cache", "asyncio", {"ours": NEAR}, redis=True),
     Match("sessions on Redis", "asyncio", {"ours": REDIS_VALIDATE, "0.2": REDIS_VALIDATE}, slow=True, redis=True),
 )
 

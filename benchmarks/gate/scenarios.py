@@ -50,7 +50,7 @@ FAMILIES = (
     ),
     Family(
         "Redis",
-        ("redis.get.50", "manager.redis.validate.50"),
+        ("redis.get.50", "manager.redis.validate.50", "near.hit", "near.miss"),
         launches=20,
         calm=REDIS_CALM,
         placement="shared",

@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol
 
 from benchmarks.workloads.bodies import Body, Cycle, sample
 
-Layer = Literal["provider", "manager"]
+Layer = Literal["provider", "manager", "seldom", "near"]  # seldom: with a touch_interval; near: a near cache too
 Kind = Literal["memory", "memory-clock", "redis", "redis-aof", "redis-tls", "redis-cluster"]
 
 KINDS: dict[Kind, str] = {

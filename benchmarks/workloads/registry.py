@@ -7,9 +7,9 @@ in memory; on Redis 2,000 with many callers and some hundreds with one.
 
 from __future__ import annotations
 
-from benchmarks.workloads import bodies, manager_bodies, scale_bodies
+from benchmarks.workloads import bodies, manager_bodies, near_bodies, scale_bodies
 from benchmarks.workloads.bodies import Body
-from benchmarks.workloads.case import Kind, Workload
+from benchmarks.workloads.case import Kind, Layer, Workload
 
 VALUE = "x" * 100
 SIZES = {"1kb": 1_024, "10kb": 10_240, "100kb": 102_400}  # bytes, beside the 100 of all others
@@ -169,6 +169,38 @@ def _opening() -> list[Workload]:
     ]
 
 
+def _near() -> list[Workload]:
+    """Reads of a manager with a near cache: hits, misses, and the same without one."""
+    calls: list[tuple[str, str, Layer, Body, int]] = [
+        ("server", "get_session_info from the server", "seldom", near_bodies.InfoOfServer(), 2),
+        ("hit", "get_session_info from the near cache", "near", near_bodies.InfoHit(), 20),
+        ("miss", "get_session_info that the near cache does not have", "near", near_bodies.InfoMiss(), 1),
+        (
+            "validate-server",
+            "validate_session by the server, no touch due",
+            "seldom",
+            near_bodies.ValidateOfServer(),
+            2,
+        ),
+        ("validate-hit", "validate_session from the near cache", "near", near_bodies.ValidateHit(), 20),
+    ]
+    return [
+        Workload(
+            f"near.{name}{f'.{callers}' if callers > 1 else ''}",
+            text,
+            body,
+            layer,
+            "redis",
+            callers=callers,
+            items=250 if callers == 1 else 20,
+            passes=passes,
+            repeats=2 if callers > 1 and passes == 1 else 1,
+        )
+        for callers in (1, 50)
+        for name, text, layer, body, passes in calls
+    ]
+
+
 def _paths() -> list[Workload]:
     """Grid paths, and what the text alone costs."""
     names = [("artifact-key", manager_bodies.ArtifactKey()), ("f-string", manager_bodies.BareFormat())]
@@ -237,6 +269,7 @@ def _registry() -> dict[str, Workload]:
         *_in_a_cluster(),
         *_with_and_without_user(),
         *_opening(),
+        *_near(),
         *_at_scale(),
         *_paths(),
     ]
