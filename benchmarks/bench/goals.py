@@ -198,20 +198,28 @@ def _opening() -> list[Goal]:
     ]
 
 
+WHO = {"": "1 caller", ".50": "50 callers"}
+
+
 def _near() -> list[Goal]:
-    """Answers from a near cache on loopback, beside those of the server; and what a miss takes."""
+    """Answers from a near cache beside those of the server, and what a miss takes."""
+    places = {
+        "near": ("near cache", "on loopback", {"": 20.0, ".50": 4.0}),
+        "near-far": ("near cache, far server", "0.3 ms away", {"": 150.0}),
+    }
     hits = [
         Speed(
-            f"near cache: {call} of a session that is in it, {who}",
+            f"near cache: {call} of a session that is in it, {WHO[callers]}, server {where}",
             "the server's answer",
             needed,
-            match="near cache",
-            workload=f"near.{name}hit{callers}",
+            match=match,
+            workload=f"{family}.{name}hit{callers}",
             side="ours",
-            beside=f"near.{name}server{callers}",
+            beside=f"{family}.{name}server{callers}",
         )
+        for family, (match, where, wanted) in places.items()
         for call, name in (("info", ""), ("validate", "validate-"))
-        for who, callers, needed in (("1 caller", "", 20.0), ("50 callers", ".50", 4.0))
+        for callers, needed in wanted.items()
     ]
     return [
         *hits,

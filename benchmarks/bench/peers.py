@@ -44,6 +44,7 @@ REDIS_VALIDATE = ["manager.redis.validate", "manager.redis.validate.50"]
 OPENING = ["open", "validate-and-info"]
 NEAR = [f"near.{name}{callers}" for callers in ("", ".50") for name in ("server", "hit", "miss")]
 NEAR += [f"near.validate-{name}{callers}" for callers in ("", ".50") for name in ("server", "hit")]
+NEAR_FAR = [name.replace("near.", "near-far.") for name in NEAR]
 INDEX = [name for name in WORKLOADS if ".allocate-for-" in name]
 
 
@@ -101,6 +102,7 @@ MATCHES = (
         redis=True,
     ),
     Match("near cache", "asyncio", {"ours": NEAR}, redis=True),
+    Match("near cache, far server", "asyncio", {"ours": NEAR_FAR}, redis=True, deployed=True),
     Match("sessions on Redis", "asyncio", {"ours": REDIS_VALIDATE, "0.2": REDIS_VALIDATE}, slow=True, redis=True),
 )
 

@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from benchmarks.measure.far import far
 from benchmarks.measure.placement import Placement, pin_server
 from benchmarks.workloads.case import Kind
 from tests.support.cluster_servers import ClusterServers
@@ -53,10 +54,12 @@ def running(placement: Placement, kinds: Collection[Kind], url: str | None = Non
 
 @contextmanager
 def deployed(placement: Placement) -> Iterator[Mapping[str, str]]:
-    """URLs by kind of a server that speaks TLS, where that is possible, and of a cluster of three masters."""
+    """URLs by kind: a server that speaks TLS, where that is possible, a cluster of three masters, and a far server."""
     with ExitStack() as stack:
         cluster = stack.enter_context(ClusterServers(replicas=0))
         own: dict[Kind, tuple[str, list[RedisServer]]] = {"redis-cluster": (cluster.url, list(cluster.nodes))}
+        plain = stack.enter_context(RedisServer())
+        own["redis-far"] = (stack.enter_context(far(plain.host, plain.port)), [plain])
         secured = _secured(stack)
         if secured:
             own["redis-tls"] = (secured.url, [secured])

@@ -12,7 +12,7 @@ from typing import Any, Literal, Protocol
 from benchmarks.workloads.bodies import Body, Cycle, sample
 
 Layer = Literal["provider", "manager", "seldom", "near"]  # seldom: with a touch_interval; near: a near cache too
-Kind = Literal["memory", "memory-clock", "redis", "redis-aof", "redis-tls", "redis-cluster"]
+Kind = Literal["memory", "memory-clock", "redis", "redis-aof", "redis-tls", "redis-cluster", "redis-far"]
 
 KINDS: dict[Kind, str] = {
     "memory": "Memory",
@@ -21,6 +21,7 @@ KINDS: dict[Kind, str] = {
     "redis-aof": "Redis, appendonly everysec",
     "redis-tls": "Redis over TLS",
     "redis-cluster": "Redis Cluster, 3 masters",
+    "redis-far": "Redis behind a proxy that adds 0.3 ms each way",
 }
 
 

@@ -169,8 +169,9 @@ def _opening() -> list[Workload]:
     ]
 
 
-def _near() -> list[Workload]:
+def _near(kind: Kind) -> list[Workload]:
     """Reads of a manager with a near cache: hits, misses, and the same without one."""
+    family = "near-far" if kind == "redis-far" else "near"
     calls: list[tuple[str, str, Layer, Body, int]] = [
         ("server", "get_session_info from the server", "seldom", near_bodies.InfoOfServer(), 2),
         ("hit", "get_session_info from the near cache", "near", near_bodies.InfoHit(), 20),
@@ -186,11 +187,11 @@ def _near() -> list[Workload]:
     ]
     return [
         Workload(
-            f"near.{name}{f'.{callers}' if callers > 1 else ''}",
+            f"{family}.{name}{f'.{callers}' if callers > 1 else ''}",
             text,
             body,
             layer,
-            "redis",
+            kind,
             callers=callers,
             items=250 if callers == 1 else 20,
             passes=passes,
@@ -269,7 +270,8 @@ def _registry() -> dict[str, Workload]:
         *_in_a_cluster(),
         *_with_and_without_user(),
         *_opening(),
-        *_near(),
+        *_near("redis"),
+        *_near("redis-far"),
         *_at_scale(),
         *_paths(),
     ]
