@@ -84,6 +84,23 @@ async def test_a_function_that_raised_is_asked_again(closed: RedisServer) -> Non
     assert await client.call(b"PING") == b"PONG"
 
 
+async def test_a_function_that_cancels_itself_has_failed(closed: RedisServer) -> None:
+    """As one whose own scope of cancellation ends: the attempts to connect go on."""
+    ready = False
+
+    async def credentials() -> str:
+        if not ready:
+            raise asyncio.CancelledError
+        return "default's"
+
+    client = Client(closed.url_for(), credentials)
+    with pytest.raises(NotSent, match="the credentials callable was cancelled, though nothing here did it"):
+        await client.call(b"PING")
+    ready = True
+    await eventually(lambda: " up " in repr(client))
+    assert await client.call(b"PING") == b"PONG"
+
+
 async def test_a_function_that_never_returns_is_bounded_by_the_connect_timeout(closed: RedisServer) -> None:
     cancelled = asyncio.Event()
 

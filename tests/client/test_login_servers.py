@@ -19,6 +19,7 @@ from chuk_sessions.redis_client.link import Link
 from chuk_sessions.redis_client.node import Node
 from chuk_sessions.redis_client.renewal import Renewal
 from tests.support.cluster_servers import ClusterServers
+from tests.support.endings import LOOPS, ends_without_a_word
 from tests.support.helpers import eventually
 from tests.support.interruptions import interruptions
 from tests.support.servers import RedisServer
@@ -162,6 +163,56 @@ async def test_each_server_of_a_cluster_renews_by_itself(often: None, caplog: py
         assert client.stats()["reconnects"] == 0
         await client.deployment().close()
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+async def test_each_server_of_a_cluster_that_has_lost_the_login() -> None:
+    """The commands that were refused are sent again to the same server, each once."""
+    with ClusterServers(masters=3, replicas=0, users={"alice": "alice's"}) as group:
+        client = Client(group.url_for(), lambda: Login("alice", "alice's", renew_in=60))
+        keys = [str(key) for key in range(60)]
+        assert await asyncio.gather(*(client.call(b"INCR", key) for key in keys)) == [1] * len(keys)
+        cluster = cast(Cluster, client.deployment())
+        resets = [node.call((b"RESET",)) for node in cluster._map.nodes.values()]
+        assert await asyncio.gather(*(client.call(b"INCR", key) for key in keys)) == [2] * len(keys)
+        assert await asyncio.gather(*resets) == [b"RESET"] * 3
+        assert client.stats()["reconnects"] == 3
+        await client.deployment().close()
+
+
+SHUTDOWN = """
+    from chuk_sessions.providers.redis import Login
+    from chuk_sessions.redis_client import renewal
+    from chuk_sessions.redis_client.client import Client
+
+    renewal.BEGIN = 0.002
+    asked = []
+
+    async def login():
+        asked.append(1)
+        if len(asked) % 2 == 0:
+            await asyncio.sleep(seconds)
+        return Login("blue", "blue's", renew_in=5)
+
+    async def main():
+        client = Client(url, login)
+        await client.call(b"PING")
+        while len(asked) % 2:
+            await asyncio.sleep(0.001)
+        for _ in range(turns):
+            await asyncio.sleep(0)
+
+    for seconds in (0, 60):
+        for turns in range(8):
+            asked.clear()
+            run(main())
+            gc.collect()
+"""
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_loop_that_ends_while_a_login_is_renewed_ends_without_a_word(closed: RedisServer, loop: str) -> None:
+    """While the function is asked, and while AUTH is under way."""
+    ends_without_a_word(SHUTDOWN, closed.url_for(), loop)
 
 
 @pytest.mark.filterwarnings("ignore:coroutine 'Renewal._renew' was never awaited:RuntimeWarning")
