@@ -128,8 +128,6 @@ class Link:
             self.reason = reason
             self._enter(State.CLOSED)
         self._stop_grace()
-        if self._renewal is not None:
-            self._renewal.stop()
         if self._connecting is not None and not self._connecting.cancelling():
             self._connecting.cancel()
         if self._connection is not None:
@@ -139,10 +137,10 @@ class Link:
         """Wait, after ``end``, until no connection is open, and no attempt and no renewal runs."""
         if self._connecting is not None:
             await asyncio.wait([self._connecting])
-        if self._renewal is not None:
-            await self._renewal.ended()
         if self._connection is not None:
             await asyncio.wait([self._connection.lost])
+        if self._renewal is not None:
+            await self._renewal.ended()
 
     # Connecting
 

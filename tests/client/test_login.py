@@ -176,6 +176,7 @@ async def test_a_client_that_is_closed_while_the_login_is_renewed(waiting_for: s
         try:
             await asyncio.Event().wait()
         finally:
+            await asyncio.sleep(1)  # to clear up
             cancelled.set()
         return ""
 
@@ -214,6 +215,7 @@ async def test_a_connection_that_is_lost_while_the_function_is_asked() -> None:
         server.links[0].transport.abort()
         await asyncio.sleep(60)
         assert (server.auths, provider.asked, client.stats()["reconnects"]) == (2, 3, 1)
+        assert asyncio.all_tasks() == {asyncio.current_task()}
         await asyncio.sleep(10 * HOUR)
         assert server.cuts == 0
         assert client.stats()["login_renewals"] >= 12

@@ -153,6 +153,7 @@ async def test_a_function_that_will_not_be_cancelled_does_not_keep_the_connectio
         woken.set()
         await asyncio.sleep(10)
         assert (server.cuts, server.auths, client.stats()["reconnects"]) == (0, auths, 1)
+        assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
 @pytest.mark.parametrize("renew_in", [float("nan"), float("inf"), "60", True, Decimal(60)], ids=repr)

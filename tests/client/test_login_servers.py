@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
+from chuk_sessions import SessionManager
 from chuk_sessions.providers import redis
 from chuk_sessions.providers.redis import Login
 from chuk_sessions.redis_client import renewal
@@ -131,6 +133,39 @@ async def test_factories_take_it(closed: RedisServer, often: None) -> None:
         await values.set("k", "v")
         await eventually(lambda: factory.stats()["login_renewals"] > 2)
         assert await values.get("k") == "v"
+
+
+async def test_a_near_cache_goes_on(closed: RedisServer, often: None) -> None:
+    """The connection that the server tracks is the same, whoever has logged in: answers come from here, and changes."""
+    users = itertools.cycle(("blue", "green"))
+
+    def by_turns() -> Login:
+        user = next(users)
+        return Login(user, f"{user}'s", renew_in=LONG)
+
+    factory = redis.factory(closed.url_for(), by_turns)
+    manager = SessionManager("box", factory, touch_interval=60, near_cache=30, strict=True)
+    other = SessionManager("box", redis.factory(closed.url_for("green", "green's")), strict=True)
+    session_id = await manager.allocate_session()
+
+    async def is_warm() -> bool:
+        before = factory.stats()["near_hits"]
+        assert await manager.validate_session(session_id)
+        assert await manager.get_session_info(session_id)
+        return factory.stats()["near_hits"] == before + 2
+
+    await eventually(is_warm)
+    for _ in range(4):
+        before = factory.stats()["login_renewals"]
+        await eventually(lambda: factory.stats()["login_renewals"] > before)  # noqa: B023
+        assert await is_warm()
+    assert (factory.stats()["near_state"], factory.stats()["reconnects"]) == (2, 0)
+    assert await other.delete_session(session_id)
+
+    async def is_gone() -> bool:
+        return not await manager.validate_session(session_id)
+
+    await eventually(is_gone, 10)
 
 
 async def test_each_server_of_a_cluster_renews_by_itself(often: None, caplog: pytest.LogCaptureFixture) -> None:
