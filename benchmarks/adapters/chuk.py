@@ -45,9 +45,14 @@ class Library(library.Library):
             opened: AbstractAsyncContextManager[Any] = self._factory(kind)()
             return opened
         manager = import_module("chuk_sessions.session_manager").SessionManager
-        return nullcontext(manager(sandbox_id=SANDBOX, session_factory=self._factory(kind), **OPTIONS.get(layer, {})))
+        options = dict(OPTIONS.get(layer, {}))
+        if kind == "memory-counted":
+            options["metrics"] = import_module("chuk_sessions.instrumentation").SessionMetrics()
+        return nullcontext(manager(sandbox_id=SANDBOX, session_factory=self._factory(kind), **options))
 
     def _factory(self, kind: Kind) -> Any:
-        if kind == "memory":
+        if kind in ("memory", "memory-counted"):
             return import_module("chuk_sessions.providers.memory").factory()
+        if kind == "redis-timed":
+            return import_module("chuk_sessions.providers.redis").factory(self.urls["redis"], timings=True)
         return import_module("chuk_sessions.providers.redis").factory(self.urls[kind])

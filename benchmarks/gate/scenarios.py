@@ -28,6 +28,7 @@ FAMILIES = (
         (
             *[f"memory.{call}" for call in ("get", "set-new", "set-over", "delete", "expiry")],
             *[f"manager.memory.{call}" for call in ("allocate", "validate", "update", "info")],
+            "manager.memory-counted.validate",
         ),
         launches=10,
         calm=MEMORY_CALM,
@@ -50,7 +51,7 @@ FAMILIES = (
     ),
     Family(
         "Redis",
-        ("redis.get.50", "manager.redis.validate.50", "near.hit", "near.miss"),
+        ("redis.get.50", "manager.redis.validate.50", "redis-timed.get.50", "near.hit", "near.miss"),
         launches=20,
         calm=REDIS_CALM,
         placement="shared",

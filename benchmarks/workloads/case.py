@@ -12,16 +12,28 @@ from typing import Any, Literal, Protocol
 from benchmarks.workloads.bodies import Body, Cycle, sample
 
 Layer = Literal["provider", "manager", "seldom", "near"]  # seldom: with a touch_interval; near: a near cache too
-Kind = Literal["memory", "memory-clock", "redis", "redis-aof", "redis-tls", "redis-cluster", "redis-far"]
+Kind = Literal[
+    "memory",
+    "memory-clock",
+    "memory-counted",
+    "redis",
+    "redis-aof",
+    "redis-tls",
+    "redis-cluster",
+    "redis-far",
+    "redis-timed",
+]
 
 KINDS: dict[Kind, str] = {
     "memory": "Memory",
     "memory-clock": "Memory with a clock that the workload moves",
+    "memory-counted": "Memory, with metrics",
     "redis": "Redis",
     "redis-aof": "Redis, appendonly everysec",
     "redis-tls": "Redis over TLS",
     "redis-cluster": "Redis Cluster, 3 masters",
     "redis-far": "Redis behind a proxy that adds 0.3 ms each way",
+    "redis-timed": "Redis, with round trips measured",
 }
 
 

@@ -125,6 +125,24 @@ def _in_a_cluster() -> list[Workload]:
     ]
 
 
+def _observed() -> list[Workload]:
+    """A call whose operations are counted, and one whose round trips are measured."""
+    get = bodies.Get(VALUE)
+    return [
+        Workload(
+            "manager.memory-counted.validate",
+            "validate_session of a live session",
+            manager_bodies.Validate(),
+            "manager",
+            "memory-counted",
+            repeats=MEMORY_BLOCK // 1_000,
+        ),
+        Workload(
+            "redis-timed.get.50", "get of a key that is there", get, kind="redis-timed", callers=50, items=20, passes=2
+        ),
+    ]
+
+
 def _with_and_without_user() -> list[Workload]:
     """Allocating for users, whose sessions are indexed, and for nobody, whose are not."""
     bodies_ = {"for-users": manager_bodies.AllocateForMany(USERS), "for-nobody": manager_bodies.AllocateForMany(0)}
@@ -268,6 +286,7 @@ def _registry() -> dict[str, Workload]:
         _floor(),
         *_many_callers(),
         *_in_a_cluster(),
+        *_observed(),
         *_with_and_without_user(),
         *_opening(),
         *_near("redis"),
