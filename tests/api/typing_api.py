@@ -25,6 +25,7 @@ from chuk_sessions import (
     factory_for_env,
     get_session,
 )
+from chuk_sessions.instrumentation import SessionEvent, SessionEvents, SessionMetrics
 from chuk_sessions.providers import memory, redis
 from chuk_sessions.stores import (
     CompleteStore,
@@ -47,12 +48,20 @@ if TYPE_CHECKING:
     from chuk_sessions.providers.redis import RedisSession
 
 
+def on_event(event: SessionEvent) -> None:
+    assert_type(event.session_ref, str)
+
+
 async def manager_types() -> None:
     manager = SessionManager()
     SessionManager(
         "box", custom_factory(), 1.5, strict=True, touch_interval=60, max_sessions_per_user=3, idle_ttl_minutes=30
     )
     SessionManager("box", opaque_ids=True)
+    SessionManager("box", metrics=SessionMetrics(by_sandbox=True), on_event=SessionEvents(on_event))
+    SessionManager("box", redis.factory(timings=True), on_event=on_event)
+    assert_type(redis.factory().server_stats(), dict[str, redis.ServerStats])
+    assert_type(memory.factory().stats(), dict[str, int])
     SessionManager(sandbox_id=None, session_factory=None, default_ttl_hours=24)
     SessionManager(session_factory=memory.factory())
     SessionManager(session_factory=redis.factory("redis://localhost"))
