@@ -29,7 +29,16 @@ from chuk_sessions.exceptions import EncryptionError, ProviderError
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCMSIV
 
-__all__ = ["Keyring", "key_id", "keyring_from_env", "keyring_in", "plain_fields_from_env"]
+__all__ = [
+    "NONCE_AT",
+    "NONCE_BYTES",
+    "TEXT_AT",
+    "Keyring",
+    "key_id",
+    "keyring_from_env",
+    "keyring_in",
+    "plain_fields_from_env",
+]
 
 WRITE_VARIABLE = "SESSION_ENCRYPTION_WRITE"
 PLAINTEXT_VARIABLE = "SESSION_ENCRYPTION_PLAINTEXT"
@@ -95,9 +104,10 @@ class Keyring:
         self.refuses_plaintext = plaintext == "refuse"
         self.plain_fields = _check_fields(plain_fields)
         self._ciphers = {key_id(name): _cipher(key) for name, key in keys.items()}
-        self._writer = None if write is None else self._ciphers[key_id(write)]
-        self._prefix = b"" if write is None else SEALED + key_id(write)
-        self._refusals = _refusals()
+        self.encrypt: Any = None if write is None else self._ciphers[key_id(write)].encrypt
+        self.beginning = b"" if write is None else SEALED + key_id(write)
+        self.decrypt_by_beginning = {SEALED + each: cipher.decrypt for each, cipher in self._ciphers.items()}
+        self.refusals = _refusals()
 
     def __repr__(self) -> str:
         return f"Keyring({list(self.names.values())}, write={self.write!r})"
@@ -146,16 +156,16 @@ class Keyring:
     @property
     def seals(self) -> bool:
         """Whether new values are sealed."""
-        return self._writer is not None
+        return self.encrypt is not None
 
     def seal(self, text: bytes, bound_to: bytes) -> bytes:
         """Return the text as a sealed value that can be opened with the same ``bound_to`` only.
 
         Only if ``seals`` is true.
         """
-        assert self._writer is not None
         nonce = urandom(NONCE_BYTES)
-        return self._prefix + nonce + self._writer.encrypt(nonce, text, bound_to)
+        sealed: bytes = self.beginning + nonce + self.encrypt(nonce, text, bound_to)
+        return sealed
 
     def open(self, value: bytes, bound_to: bytes) -> bytes:
         """Return the text in a sealed value.
@@ -164,12 +174,12 @@ class Keyring:
         or was changed, or was sealed for another place.
         """
         if len(value) >= LEAST:
-            cipher = self._ciphers.get(value[1:NONCE_AT])
-            if cipher is None:
-                raise unknown_key(value)
+            decrypt = self.decrypt_by_beginning.get(value[:NONCE_AT])
+            if decrypt is None:
+                raise _unknown_key(value)
             try:
-                return cipher.decrypt(value[NONCE_AT:TEXT_AT], value[TEXT_AT:], bound_to)
-            except self._refusals:
+                return decrypt(value[NONCE_AT:TEXT_AT], value[TEXT_AT:], bound_to)
+            except self.refusals:
                 pass
         raise EncryptionError("was changed or moved since it was sealed: it cannot be opened here")
 
@@ -179,14 +189,14 @@ class Keyring:
         Raises EncryptionError as ``open``.
         """
         text = self.open(value, bound_to)
-        if self._writer is not None:
+        if self.seals:
             return self.seal(text, now_bound_to)
         head, nonce = value[:NONCE_AT], urandom(NONCE_BYTES)
         return head + nonce + self._ciphers[head[1:]].encrypt(nonce, text, now_bound_to)
 
     def is_current(self, value: bytes) -> bool:
         """Tell whether a value is sealed with the key that seals new values."""
-        return self._writer is not None and value.startswith(self._prefix)
+        return self.seals and value.startswith(self.beginning)
 
 
 def key_id(name: str) -> bytes:
@@ -194,7 +204,7 @@ def key_id(name: str) -> bytes:
     return blake2b(name.encode(), digest_size=ID_BYTES).digest()
 
 
-def unknown_key(value: bytes) -> EncryptionError:
+def _unknown_key(value: bytes) -> EncryptionError:
     """Make the error for a value that was sealed with a key which is not here."""
     return EncryptionError(f"is sealed with a key that this process does not have (id {value[1:NONCE_AT].hex()})")
 
@@ -286,7 +296,7 @@ def _cipher(key: bytes) -> AESGCMSIV:
 
 
 def _refusals() -> tuple[type[Exception], ...]:
-    """Return the exceptions of a cipher that cannot open a value."""
+    """Return the exceptions of opening a value by ``decrypt_by_beginning``, if its key or its tag is wrong."""
     from cryptography.exceptions import InvalidTag
 
-    return InvalidTag, ValueError
+    return InvalidTag, ValueError, KeyError

@@ -7,9 +7,11 @@ changes it, so that the values are sealed anew (see ``binding``). Names of field
 
 from __future__ import annotations
 
+from os import urandom
 from typing import TYPE_CHECKING
 
 from chuk_sessions.codec import MAX_LEVELS, SEALED, Metadata
+from chuk_sessions.encryption import NONCE_AT, NONCE_BYTES, TEXT_AT
 from chuk_sessions.exceptions import EncryptionError
 from chuk_sessions.models import SessionRecord
 from chuk_sessions.providers.redis.keys import tag_in_key
@@ -61,26 +63,30 @@ class Seals:
 
     def sealed(self, items: Sequence[bytes], key: str) -> list[bytes]:
         """Return these fields, each followed by its value, with all values sealed that are to be."""
-        sealed = list(items)
-        if self._keyring.seals:
-            seal, bound_to = self._keyring.seal, self._place(key)
+        sealed, encrypt = list(items), self._keyring.encrypt
+        if encrypt is not None:
+            beginning, bound_to = self._keyring.beginning, self._place(key)
             for i in range(0, len(sealed), 2):
                 field = sealed[i]
                 if field not in self._plain and not field.startswith(self._plain_prefixes):
-                    sealed[i + 1] = seal(sealed[i + 1], bound_to + field)
+                    nonce = urandom(NONCE_BYTES)
+                    sealed[i + 1] = beginning + nonce + encrypt(nonce, sealed[i + 1], bound_to + field)
         return sealed
 
     def opened(self, reply: Fields, key: str) -> Fields:
         """Return the fields of a record with all its values opened. Raises EncryptionError as ``open``."""
-        if isinstance(reply, dict):
-            return {
-                name: self.open(name, value, key) if name.startswith(METADATA) else value
-                for name, value in reply.items()
-            }
-        opened = list(reply)
+        opened = [part for pair in reply.items() for part in pair] if isinstance(reply, dict) else list(reply)
+        decrypt, bound_to = self._keyring.decrypt_by_beginning, self._place(key)
         for i in range(0, len(opened) - 1, 2):
-            if opened[i].startswith(METADATA):
-                opened[i + 1] = self.open(opened[i], opened[i + 1], key)
+            field = opened[i]
+            if field.startswith(METADATA):
+                value = opened[i + 1]
+                try:
+                    opened[i + 1] = decrypt[value[:NONCE_AT]](
+                        value[NONCE_AT:TEXT_AT], value[TEXT_AT:], bound_to + field
+                    )
+                except self._keyring.refusals:  # a plain value, or one that cannot be opened
+                    opened[i + 1] = self.open(field, value, key)
         return opened
 
     def open(self, field: bytes, value: bytes, key: str) -> bytes:
@@ -113,7 +119,7 @@ class Seals:
         return field in self._plain or field.startswith(self._plain_prefixes)
 
     def _place(self, key: str) -> bytes:
-        return b"%b%b\0" % (self._begin, tag_in_key(key).encode())
+        return self._begin + tag_in_key(key).encode() + b"\0"
 
 
 def remembered(encode: Encode) -> Encode:
