@@ -30,8 +30,11 @@ def ours() -> list[object]:
 
 @pytest.mark.redis
 @pytest.mark.parametrize("words", ours())
-def test_the_command_runs(words: list[str], redis_url: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_runs(
+    words: list[str], redis_url: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """On an empty server there may be something to do (1); it is never a wrong use (2)."""
+    monkeypatch.setenv("SESSION_ENCRYPTION_KEYS", f"k1:{43 * 'A'}=")
     urls = iter([redis_url, redis_url])
     arguments = [URL.sub(lambda _: next(urls), word) for word in words]
     assert main(arguments) in (0, 1), capsys.readouterr()
