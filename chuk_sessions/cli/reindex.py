@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING
 
 from chuk_sessions.cli.migrate import BATCH
 from chuk_sessions.exceptions import WrongTypeError
-from chuk_sessions.ids import user_tag
-from chuk_sessions.providers.redis.entries import raw_member
+from chuk_sessions.providers.redis.entries import Member
 from chuk_sessions.providers.redis.index import CLOCK_SLACK, UserIndex
-from chuk_sessions.providers.redis.keys import ALL_SESSIONS, index_key, names_in_key, quote_part
-from chuk_sessions.providers.redis.record import UNSETTLED_IDLE, VERSIONS, to_text
+from chuk_sessions.providers.redis.keys import ALL_SESSIONS, names_in_key
+from chuk_sessions.providers.redis.record import UNSETTLED_IDLE, VERSIONS
 from chuk_sessions.providers.redis.scan import Walk
 from chuk_sessions.providers.redis.scripts import MOVE
 from chuk_sessions.redis_client.commands import Replay
@@ -74,10 +73,9 @@ async def reindex(
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """The entry that a session should have, its index and its deadline."""
+    """The entry that a session should have, and its deadline."""
 
-    raw: bytes
-    index: str
+    member: Member
     deadline: int  # microseconds
 
 
@@ -87,13 +85,16 @@ async def _restore(client: Client, sandbox_id: str, key: str, dry_run: bool) -> 
     False if the key holds no live session, or a session without a user.
     """
     entry = await _entry_of(client, sandbox_id, key)
-    if entry is None or await client.call(b"ZSCORE", entry.index, entry.raw, replay=Replay.READ) is not None:
+    if entry is None:
+        return False
+    index, raw = entry.member.index_key, entry.member.raw
+    if await client.call(b"ZSCORE", index, raw, replay=Replay.READ) is not None:
         return False
     if not dry_run:
-        await MOVE.run(client, (entry.index,), (entry.raw, entry.deadline + CLOCK_SLACK))
+        await MOVE.run(client, (index,), (raw, entry.deadline + CLOCK_SLACK))
         now = await _entry_of(client, sandbox_id, key)
-        if now is None or now.raw != entry.raw:  # it ended meanwhile, and its deletion found no entry to remove
-            await UserIndex(client, sandbox_id).forget(entry.raw)
+        if now is None or now.member != entry.member:  # it ended meanwhile, and its deletion found no entry to remove
+            await UserIndex(client, sandbox_id).forget(entry.member)
     return True
 
 
@@ -111,7 +112,8 @@ async def _entry_of(client: Client, sandbox_id: str, key: str) -> _Entry | None:
     deadline = end or expires
     if idle == b"%d" % UNSETTLED_IDLE:
         return None
-    if version not in VERSIONS or user is None or created is None or deadline is None or not deadline.isdigit():
+    if version not in VERSIONS or user is None or created is None or deadline is None:
         return None
-    index = index_key(quote_part(sandbox_id), user_tag(sandbox_id, to_text(user)))
-    return _Entry(raw_member(key, user, inc or created + b"."), index, int(deadline))
+    if not (created.isdigit() and deadline.isdigit()):
+        return None
+    return _Entry(UserIndex(client, sandbox_id).member(key, user, inc or created + b"."), int(deadline))

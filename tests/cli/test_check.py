@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tests.support.servers import Server
 
 pytestmark = pytest.mark.redis
-LISTPACKS = ("hash-max-ziplist-value 512", "zset-max-ziplist-value 128")
+LISTPACKS = ("hash-max-ziplist-value 512",)
 GOOD = ("appendonly yes", "maxmemory 200mb", "maxmemory-policy noeviction", *LISTPACKS)
 
 
@@ -65,7 +65,7 @@ BAD = {
     "memory": (("maxmemory 0",), Level.WARN, "set maxmemory"),
     "persistence": (("appendonly no",), Level.WARN, "appendonly yes"),
     "hash-max-listpack-value": (("hash-max-ziplist-value 64",), Level.WARN, "512"),
-    "zset-max-listpack-value": (("zset-max-ziplist-value 64",), Level.WARN, "128"),
+    "zset-max-listpack-value": (("zset-max-ziplist-value 63",), Level.WARN, "64"),
     "user": ((), Level.WARN, "a user with a password"),
 }
 

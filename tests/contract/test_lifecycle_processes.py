@@ -237,7 +237,7 @@ def test_deadlines_that_move_in_four_processes(server_url: str, meanwhile: Calla
 async def too_early(url: str, user: str) -> list[bytes]:
     """The sessions whose entry in the index ends before they do, and those that it does not list."""
     client, index = Client(url), index_key("box", user_tag("box", user))
-    members = [parse_member(raw) for raw in await client.call(b"ZRANGE", index, 0, -1)]
+    members = [parse_member(index, raw) for raw in await client.call(b"ZRANGE", index, 0, -1)]
     found = []
     for member in members:
         score = float(await client.call(b"ZSCORE", index, member.raw))

@@ -45,7 +45,7 @@ BAD_DOCUMENTS: dict[str, str] = {
     "of 0.2": json.dumps({"session_id": "id", "sandbox_id": "box", "status": "active", "custom_metadata": {}}),
 }
 # A record as the Redis store writes it, and commands that leave one a step away from it.
-GOOD_HASH = {"v": "1", "created": "1", "accessed": "1", "expires": "4000000000000000", "status": "active"}
+GOOD_HASH = {"v": "2", "created": "1", "accessed": "1", "expires": "4000000000000000"}
 
 
 def hset(**changes: str | None) -> tuple[str, ...]:
@@ -57,7 +57,7 @@ def hset(**changes: str | None) -> tuple[str, ...]:
 BAD_HASHES: dict[str, tuple[str, ...]] = {
     "another type": ("SET", KEY, "text"),
     "no record": ("HSET", KEY, "field", "value"),
-    "another version": hset(v="2"),
+    "another version": hset(v="1"),
     "no version": hset(v=None),
     "no deadline": hset(expires=None),
     "no access time": hset(accessed=None),

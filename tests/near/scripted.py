@@ -20,7 +20,7 @@ from tests.support.wire import take_command
 
 BOUND = 1.0
 KEY, OTHER = "session:{0c7a3f}:box:a", "session:{0c7a3f}:box:b"
-FIELDS = {b"v": b"1", b"created": b"1", b"accessed": b"2", b"expires": b"3", b"status": b"active"}
+FIELDS = {b"v": b"2", b"created": b"1", b"accessed": b"2", b"expires": b"3", b"status": b"active"}
 OK = b"+OK\r\n"
 
 

@@ -14,6 +14,7 @@ import pytest
 from chuk_sessions import SessionManager
 from chuk_sessions.providers import redis
 from chuk_sessions.providers.redis.near import NearSessionStore
+from chuk_sessions.providers.redis.record import VERSION
 from chuk_sessions.redis_client.tracking import Tracking
 from chuk_sessions.testing.samples import same
 from tests.support.helpers import eventually, time_passes
@@ -276,7 +277,9 @@ async def test_a_record_that_cannot_be_read_is_not_kept(near: Near, redis_server
         await eventually(lambda: not near.is_cached())
         for _ in range(3):
             assert await near.manager.get_session_info(near.id) is None
-        redis_server.command("HSET", store._known_key(near.id), "v", "1", "m:role", "1", "accessed", "1767225600000000")
+        redis_server.command(
+            "HSET", store._known_key(near.id), "v", VERSION, "m:role", "1", "accessed", "1767225600000000"
+        )
 
 
 async def test_everything_is_flushed_with_the_database(near: Near, redis_server: Server) -> None:

@@ -95,7 +95,7 @@ async def test_the_limit_of_a_user_who_shares_an_index_with_a_large_one(redis_ur
     """The entries of the other do not count, though there are too many to look at in one step."""
     manager = SessionManager("box", redis.factory(redis_url), strict=True, max_sessions_per_user=2)
     client, now = Client(redis_url), 1_000_000 * 4_000_000_000
-    others = [raw_member(f"session:{{abcdef}}:box:{n}", b"bob", b"%d." % (now + n)) for n in range(MANY)]
+    others = [raw_member(INDEX, f"session:{{abcdef}}:box:{n}", b"bob", b"%d." % (now + n)) for n in range(MANY)]
     for start in range(0, MANY, 500):
         pairs = [part for each in others[start : start + 500] for part in (b"4000000000000", each)]
         await client.call(b"ZADD", INDEX, *pairs)
@@ -108,10 +108,15 @@ async def test_the_limit_of_a_user_who_shares_an_index_with_a_large_one(redis_ur
 # -- Pages -----------------------------------------------------------------------------------------------------
 
 
+def entry(name: str, user: str = USER) -> bytes:
+    """Of a session of that user."""
+    return raw_member(INDEX, f"session:{{abcdef}}:box:{name}", user.encode(), b"1.")
+
+
 async def pages(client: Client, size: int) -> AsyncIterator[Page]:
     place: Place | None = BEGINNING
     while place is not None:
-        page = await read_page(client.begin(), INDEX, USER.encode(), place, size=size)
+        page = await read_page(client.begin(), INDEX, mark_of(USER.encode()), place, size=size)
         place = page.next
         yield page
 
@@ -121,13 +126,13 @@ async def pages(client: Client, size: int) -> AsyncIterator[Page]:
 async def test_who_is_there_all_the_while_is_on_a_page(redis_url: str, deadlines: int, seed: int) -> None:
     """However many have one deadline, and whoever comes, goes, or is given a later deadline between the pages."""
     chance, client, first = random.Random(seed), Client(redis_url), 4_000_000_000_000
-    staying = {b"%b1.:s%d" % (mark_of(USER.encode()), n): first + n % deadlines for n in range(300)}
-    going = [b"%b1.:g%d" % (mark_of(USER.encode()), n) for n in range(300)]
+    staying = {entry(f"s{n}"): first + n % deadlines for n in range(300)}
+    going = [entry(f"g{n}") for n in range(300)]
     for member in going:
         await client.call(b"ZADD", INDEX, first + chance.randrange(deadlines), member)
     for member, score in staying.items():
         await client.call(b"ZADD", INDEX, score, member)
-    await client.call(b"ZADD", INDEX, first, b"3:bob1.:b")
+    await client.call(b"ZADD", INDEX, first, entry("b", "bob"))
     seen: list[bytes] = []
     async for page in pages(client, 37):
         assert page.seen <= 37
@@ -138,7 +143,7 @@ async def test_who_is_there_all_the_while_is_on_a_page(redis_url: str, deadlines
             staying[later] += chance.randrange(2)
             await client.call(b"ZADD", INDEX, staying[later], later)
     assert staying.keys() <= set(seen)
-    assert b"3:bob1.:b" not in seen
+    assert entry("b", "bob") not in seen
 
 
 @pytest.mark.parametrize("chosen", [True, False], ids=["chosen ids", "made here"])
@@ -250,12 +255,13 @@ async def test_all_are_ended_after_the_clock_was_set_back(redis_url: str) -> Non
     """Or after another server took over whose clock is behind: by that clock all were created in the future."""
     manager, client = SessionManager("box", redis.factory(redis_url), strict=True), Client(redis_url)
     made = await log_in(manager, PAGE + 200)
-    for entry in await client.call(b"ZRANGE", INDEX, 0, -1):
-        member, key = parse_member(entry), session_key("box", parse_member(entry).session_id)
+    for raw in await client.call(b"ZRANGE", INDEX, 0, -1):
+        member = parse_member(INDEX, raw)
+        key = session_key("box", member.session_id)
         created = member.born + 3_600_000_000
         await client.call(b"HSET", key, b"created", created)
-        score = await client.call(b"ZSCORE", INDEX, entry)
-        await client.call(b"ZREM", INDEX, entry)
-        await client.call(b"ZADD", INDEX, score, raw_member(key, member.user, b"%d." % created))
+        score = await client.call(b"ZSCORE", INDEX, raw)
+        await client.call(b"ZREM", INDEX, raw)
+        await client.call(b"ZADD", INDEX, score, raw_member(INDEX, key, USER.encode(), b"%d." % created))
     assert await manager.delete_user_sessions(USER, keep=made[0]) == len(made) - 1
     assert await ids_of(manager) == [made[0]]

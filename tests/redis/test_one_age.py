@@ -80,7 +80,7 @@ async def phantoms(url: str) -> list[str]:
     """What is in the index without a session."""
     index, client = UserIndex(Client(url), "box"), Client(url)
     members = [member for user in ("alice", "bob") for member in (await index.members(user))[1]]
-    return [each.name for each in members if not await index._stands(client.begin(), each)]
+    return [each.session_id for each in members if not await index._stands(client.begin(), each)]
 
 
 async def is_in_time(call: Callable[[], Awaitable[Any]]) -> None:

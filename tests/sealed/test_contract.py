@@ -61,6 +61,6 @@ class TestSealedStore(
         async def spoil(sandbox_id: str, session_id: str) -> None:
             key = session_key(quote_part(sandbox_id), session_id)
             redis_server.command("DEL", key)
-            redis_server.command("HSET", key, "v", "2", "m:a", "\x01of another form")
+            redis_server.command("HSET", key, "v", "9", "m:a", "\x01of another form")
 
         return spoil

@@ -11,6 +11,7 @@ from chuk_sessions import EncryptionError, MetadataError, SessionManager, Storag
 from chuk_sessions.encryption import Keyring
 from chuk_sessions.ids import renewed_id
 from chuk_sessions.providers import redis
+from chuk_sessions.providers.redis.record import VERSION
 from tests.sealed.places import keyring, manager_of, put_value, sealed_with, store_of, stored
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ async def test_what_stands_on_the_server(url: str) -> None:
     session_id = await manager.allocate_session(user_id="alice", custom_metadata=METADATA)
     assert await sealed_with(url, session_id) == dict.fromkeys(METADATA, "k1")
     found = await stored(url, session_id)
-    assert (found[b"v"], found[b"user"]) == (b"1", b"alice")
+    assert (found[b"v"], found[b"user"]) == (VERSION, b"alice")
     assert CANARY.encode() not in b"".join(found.values())
     infos = [
         await manager.get_session_info(session_id),

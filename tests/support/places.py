@@ -7,8 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from chuk_sessions.ids import user_tag
+from chuk_sessions.providers.redis.entries import raw_member
+from chuk_sessions.providers.redis.keys import index_key, names_in_key, quote_part
+from chuk_sessions.providers.redis.record import to_text
 from tests.support.cluster_servers import SLOTS, ClusterServers, slot_of
-from tests.support.servers import Reply, Server
+from tests.support.servers import Reply, Server, as_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,20 +66,28 @@ def session_keys_in(server: Server) -> int:
 
 def sessions_in(server: Server) -> int:
     """How many sessions it has, in both layouts; of ours, those that have a user must be just what the index lists."""
-    sessions, owned, listed = 0, [], []
+    sessions, owned, listed = 0, list[tuple[str, bytes]](), list[tuple[str, bytes]]()
     for node in getattr(server, "nodes", [server]):
         for key in texts(node, "KEYS", "session:*"):
             sessions += 1
             user = node.command("HGET", key, "user") if node.command("TYPE", key) == "hash" else None
             if user is not None:
-                owned.append(f"{user} {key.rpartition(':')[2]}")
+                owned.append(entry_of(node, key))
         for index in texts(node, "KEYS", "user:*"):
             if node.command("TYPE", index) == "zset":
-                for member in texts(node, "ZRANGE", index, "0", "-1"):
-                    length, _, rest = member.partition(":")
-                    listed.append(f"{rest[: int(length)]} {member.rpartition(':')[2]}")
+                listed += ((index, as_bytes(member)) for member in texts(node, "ZRANGE", index, "0", "-1"))
     assert sorted(listed) == sorted(owned)
     return sessions
+
+
+def entry_of(server: Server, key: str) -> tuple[str, bytes]:
+    """The key of the index that a session with a user must be in, and its entry there."""
+    names, fields = names_in_key(key.encode()), server.command("HMGET", key, "user", "created", "inc")
+    assert names is not None
+    assert isinstance(fields, list)
+    user, incarnation = as_bytes(str(fields[0])), fields[2] or f"{fields[1]}."
+    index = index_key(quote_part(names[0]), user_tag(names[0], to_text(user)))
+    return index, raw_member(index, key, user, str(incarnation).encode())
 
 
 def texts(server: Server, *command: str) -> list[str]:

@@ -114,8 +114,13 @@ def _not_found(kinds: Sequence[str]) -> NoReturn:
 # -- talking to a server -----------------------------------------------------------------------------------
 
 
+def as_bytes(part: str) -> bytes:
+    """What a text of a reply was on the server: what is no UTF-8 stands in it as surrogates."""
+    return part.encode(errors="surrogateescape")
+
+
 def _encode(parts: Sequence[str]) -> bytes:
-    encoded = [part.encode() for part in parts]
+    encoded = [as_bytes(part) for part in parts]
     return b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%b\r\n" % (len(part), part) for part in encoded)
 
 
@@ -127,7 +132,7 @@ def _read_reply(stream: BinaryIO) -> Reply:
     if kind == b"-":
         raise ReplyError(rest)
     if kind == b"$":
-        return None if rest == "-1" else stream.read(int(rest) + 2)[:-2].decode(errors="replace")
+        return None if rest == "-1" else stream.read(int(rest) + 2)[:-2].decode(errors="surrogateescape")
     if kind == b"*":
         return [_read_reply(stream) for _ in range(int(rest))]
     return int(rest) if kind == b":" else rest

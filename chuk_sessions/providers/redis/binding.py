@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 from chuk_sessions.batches import in_background
 from chuk_sessions.exceptions import NotSent, OutcomeUnknown, ProviderError, WrongTypeError
 from chuk_sessions.ids import renewed_id, user_tag
-from chuk_sessions.providers.redis.entries import entry_in, fields_in, mark_of
+from chuk_sessions.providers.redis.entries import fields_in, head_of, texts_in
 from chuk_sessions.providers.redis.index import UserIndex
 from chuk_sessions.providers.redis.keys import index_key, name_in_key, quote_part, session_key
 from chuk_sessions.providers.redis.lua import load
@@ -73,12 +73,13 @@ class Binding:
 
     async def _rename(self, call: Call, key: str, new_key: str) -> Reply:
         """Give the session to the user in one step. Return the reply of BIND."""
-        return await self.users.with_room(call, BIND, (key, new_key, self._index()), (*self._whose(), *self.fields))
+        args = (*self._whose(new_key), *self.fields)
+        return await self.users.with_room(call, BIND, (key, new_key, self._index()), args, self.user_id)
 
-    def _whose(self) -> tuple[Argument, ...]:
+    def _whose(self, new_key: str) -> tuple[Argument, ...]:
         """Make the first arguments of BIND."""
         user = to_bytes(self.user_id)
-        return VERSION, user, mark_of(user), self.limit, in_microseconds(self.grace)
+        return VERSION, user, head_of(user, new_key), self.limit, in_microseconds(self.grace)
 
     async def _move(self, call: Call, key: str, new_id: str) -> tuple[Reply, str]:
         patience = Patience(self.client, call)
@@ -101,19 +102,21 @@ class Binding:
                 break
             call, new_id = await patience.pause(), renewed_id(new_id, time.time())
         if isinstance(reply, list) and len(reply) == 1:
-            (left,) = entry_in(reply, "the script that ends a session under its old id", 1)
+            (left,) = texts_in(reply, "the script that ends a session under its old id", 1)
             return await self._settle(call, new_id, record, left), new_id
         return reply, new_id
 
     def _copied(self, record: dict[bytes, bytes], key: str, new_key: str) -> list[Argument]:
         """Make the fields of the copy under ``new_key``, each followed by its value."""
-        return self._merged(record, self.fields)
+        return self._merged(record, new_key, self.fields)
 
-    def _merged(self, record: dict[bytes, bytes], fields: Sequence[bytes]) -> list[Argument]:
+    def _merged(self, record: dict[bytes, bytes], new_key: str, fields: Sequence[bytes]) -> list[Argument]:
         """Make the fields of a copy of the record with these fields of metadata."""
+        user = to_bytes(self.user_id)
         copied: dict[bytes, Argument] = {name: value for name, value in record.items() if name not in NOT_COPIED}
         copied |= zip(fields[::2], fields[1::2], strict=True)
-        copied |= {b"v": VERSION + b"+", b"user": to_bytes(self.user_id), b"idle": UNSETTLED_IDLE, b"end": _end(record)}
+        copied |= {b"v": VERSION + b"+", b"user": user, b"head": head_of(user, new_key)}
+        copied |= {b"idle": UNSETTLED_IDLE, b"end": _end(record)}
         return [part for pair in copied.items() for part in pair]
 
     async def _leave(self, call: Call, key: str, new_id: str, record: dict[bytes, bytes]) -> Reply:
@@ -148,9 +151,10 @@ class Binding:
 
     async def _settle_once(self, call: Call, new_id: str, record: dict[bytes, bytes], left: bytes = b"") -> Reply:
         """Return the reply of SETTLE, which does not change a copy that is settled already."""
-        keys, mark = (self._key(new_id), self._index()), mark_of(to_bytes(self.user_id))
-        args = (VERSION, left, mark, self.limit, record.get(b"idle", b"0"), _end(record))
-        return await self.users.with_room(call, SETTLE, keys, args)
+        keys = (self._key(new_id), self._index())
+        head = head_of(to_bytes(self.user_id), keys[0])
+        args = (VERSION, left, head, self.limit, record.get(b"idle", b"0"), _end(record))
+        return await self.users.with_room(call, SETTLE, keys, args, self.user_id)
 
     def _index(self) -> str:
         return index_key(quote_part(self.sandbox_id), user_tag(self.sandbox_id, self.user_id))

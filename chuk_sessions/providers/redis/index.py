@@ -21,25 +21,31 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Se
 from contextlib import suppress
 from functools import partial
 from os import urandom
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from chuk_sessions.batches import in_background, slices
 from chuk_sessions.exceptions import NotSent, OutcomeUnknown, ProviderError
 from chuk_sessions.ids import user_tag
 from chuk_sessions.providers.redis.entries import (
+    ELSEWHERE,
+    MARK_BYTES,
     Member,
-    entry_in,
     fields_in,
+    form_of,
     integer_in,
+    mark_of,
+    member_of,
+    moment_in,
     number_in,
     parse_member,
-    raw_member,
     target_of,
+    texts_in,
 )
 from chuk_sessions.providers.redis.keys import (
     id_in_key,
     index_key,
     marker_key,
+    name_in_key,
     quote_part,
     session_key,
 )
@@ -86,6 +92,13 @@ OTHER = -4
 MIN_FILED, MAX_FILED = 86_400_000_000, 9_000_000_000_000_000  # microseconds that the entry of a brought session lives
 
 
+class Why(NamedTuple):
+    """Why sessions end, for whoever is told of it: the reason of ``TellsEndings``, and the user if that is known."""
+
+    reason: str
+    user_id: str | None
+
+
 class UserIndex:
     """The users of one sandbox and their sessions. Errors are those of ``Client.call``.
 
@@ -102,32 +115,34 @@ class UserIndex:
 
     async def page(self, call: Call, user_id: str, place: Place = BEGINNING, size: int = PAGE) -> Page:
         """Read some live sessions of a user; see ``read_page``."""
-        return await read_page(call, self.key_of(user_id), to_bytes(user_id), place, size=size)
+        return await read_page(call, *self._whose(user_id), place, size=size)
 
     async def members(self, user_id: str, call: Call | None = None) -> tuple[Call, list[Member]]:
         """Return a call for the next step, and the live sessions of a user, oldest first."""
-        call, _, _, members = await self._all(call or self._client.begin(), user_id)
+        call, _, _, members = await self._all(call or self._client.begin(), *self._whose(user_id))
         return call, members
 
-    async def _all(self, call: Call, user_id: str) -> tuple[Call, int, int, list[Member]]:
+    async def _all(self, call: Call, index: str, mark: bytes) -> tuple[Call, int, int, list[Member]]:
         """Return four things: a call for the next step, the time, how many sessions others have, the user's sessions.
 
         The number counts the live sessions of other users in the index. The sessions of the user come oldest first.
         """
-        page = await self.page(call, user_id)
+        page = await read_page(call, index, mark)
         now, others, found = page.now, page.seen - len(page.members), {each.raw: each for each in page.members}
         while page.next is not None:
             call = self._client.begin()
-            page = await self.page(call, user_id, page.next)
+            page = await read_page(call, index, mark, page.next)
             others += page.seen - len(page.members)
             found.update((each.raw, each) for each in page.members)
         return call, now, others, sorted(found.values(), key=lambda member: member.born)
 
-    async def with_room(self, call: Call, script: Script, keys: tuple[str, ...], args: tuple[Argument, ...]) -> Reply:
+    async def with_room(
+        self, call: Call, script: Script, keys: tuple[str, ...], args: tuple[Argument, ...], user_id: str | None
+    ) -> Reply:
         """Run a script that adds to the index. Run it again with the keys of the sessions that must end to make room.
 
-        The index is the last of ``keys``. The third and the fourth argument are the prefix of the user's entries and
-        the limit. Another client may have added sessions in the meantime, whose keys the script did not get. The script
+        The index is the last of ``keys``. The third argument begins with the mark of the user, and the fourth is the
+        limit. Another client may have added sessions in the meantime, whose keys the script did not get. The script
         condemns these sessions, and they are ended here.
         """
         reply = await script.step(call, keys, args)
@@ -135,26 +150,25 @@ class UserIndex:
             return reply
         if self.tell is not None:
             script = telling(script)
-        patience, limit = Patience(self._client, call), int(args[3])
-        mark = cast(bytes, args[2])
+        patience, limit, why = Patience(self._client, call), int(args[3]), Why("limit", user_id)
+        mark = cast(bytes, args[2])[:MARK_BYTES]
         while isinstance(reply, list) and reply and reply[0] == 0:
             before = await patience.pause()
-            user = mark[mark.index(b":") + 1 :]
-            call, victims, most = await self._make_room(before, keys[-1], user, limit, reply)
+            call, victims, most = await self._make_room(before, keys[-1], mark, limit, reply, why)
             if call is not before:
                 patience = Patience(self._client, call)
             reply = await script.step(call, keys + victims, (*args[:3], -most, *args[4:]))
         if self.tell is not None:
             ended, reply = told(reply)
             for key in ended:
-                self._tell(id_in_key(self._sandbox, key), mark[mark.index(b":") + 1 :], "limit")
+                self._tell(id_in_key(self._sandbox, key), why)
         if isinstance(reply, list) and len(reply) > 1 and reply[0] == DOOMED:
-            await self._end_doomed(call, keys[-1], reply[2:])
+            await self._end_doomed(call, keys[-1], reply[2:], why)
             return reply[1]
         return reply
 
     async def _make_room(
-        self, call: Call, index: str, user: bytes, limit: int, reply: list[Any], apart: bool = False
+        self, call: Call, index: str, mark: bytes, limit: int, reply: list[Any], why: Why, apart: bool = False
     ) -> tuple[Call, tuple[str, ...], int]:
         """Return three things: a call for the next step, the keys that the script may end, the most entries to leave.
 
@@ -166,23 +180,23 @@ class UserIndex:
             raise unknown_shape("the script that makes room")
         excess, condemned, *raw = reply[1:] if len(reply) > 2 else (-1, 0)
         if excess < 0 or excess >= MAX_VICTIMS:
-            call, others = await self._reduce(call, index, to_text(user), limit - 1)
+            call, others = await self._reduce(call, index, mark, why, limit - 1)
             return call, (), limit + others
-        members = [parse_member(member) for member in raw]
+        members = [parse_member(index, member) for member in raw]
         left, live = members[:condemned], members[condemned:]
         must = apart or any(member.elsewhere for member in live[:excess])
         if must or len(live) >= MAX_VICTIMS or any(member.elsewhere for member in live):
-            call, _ = await self._reduce(call, index, to_text(user), limit - 1 if must else None)
+            call, _ = await self._reduce(call, index, mark, why, limit - 1 if must else None)
         if any(member.elsewhere for member in left):
-            in_background(partial(self._end_later, index, [member for member in left if member.elsewhere]))
+            in_background(partial(self._end_later, index, [member for member in left if member.elsewhere], why))
         return call, tuple(self._key(member) for member in members if not member.elsewhere), limit
 
-    async def _reduce(self, call: Call, index: str, user_id: str, most: int | None = None) -> tuple[Call, int]:
+    async def _reduce(self, call: Call, index: str, mark: bytes, why: Why, most: int | None = None) -> tuple[Call, int]:
         """Remove the entries of sessions that ended unseen, without a touch. End the oldest until ``most`` are left.
 
         Returns the call for the next step, and how many live sessions other users have in the index.
         """
-        call, now, others, members = await self._all(call, user_id)
+        call, now, others, members = await self._all(call, index, mark)
         large = len(members) > PAGE
         stands: list[bool] = []
         for each_call, page in self._by_pages(call, members):
@@ -196,11 +210,11 @@ class UserIndex:
 
         gone = {each.raw for each, there in pairs if not there and is_over(each)}
         call = self._client.begin() if large else call
-        await self._end(call, index, [each for each in members if each.raw in gone], "limit", unseen=True)
+        await self._end(call, index, [each for each in members if each.raw in gone], why, unseen=True)
         left = [each for each in members if each.raw not in gone]
         if most is not None and len(left) > most:
             call = self._client.begin() if large else call
-            await self._end(call, index, left[: len(left) - most], "limit")
+            await self._end(call, index, left[: len(left) - most], why)
         return self._client.begin() if large else call, others
 
     def _by_pages(self, call: Call, members: Sequence[Member]) -> Iterator[tuple[Call, Sequence[Member]]]:
@@ -209,24 +223,26 @@ class UserIndex:
             yield call, page
             call = self._client.begin()
 
-    async def _end_doomed(self, call: Call, index: str, raw: list[bytes]) -> None:
+    async def _end_doomed(self, call: Call, index: str, raw: list[bytes], why: Why) -> None:
         """End sessions that a script condemned. If this fails, end them later."""
-        members = [parse_member(member) for member in raw]
+        members = [parse_member(index, member) for member in raw]
         try:
-            await self._end(call, index, members, "limit")
+            await self._end(call, index, members, why)
         except (ProviderError, asyncio.CancelledError) as exc:
-            in_background(partial(self._end_later, index, members))
+            in_background(partial(self._end_later, index, members, why))
             if isinstance(exc, asyncio.CancelledError):
                 raise
 
-    async def _end_later(self, index: str, members: list[Member]) -> None:
-        await self._end(self._client.begin(), index, members, "limit")
+    async def _end_later(self, index: str, members: list[Member], why: Why) -> None:
+        await self._end(self._client.begin(), index, members, why)
 
     async def _stands(self, call: Call, member: Member) -> bool:
         """Tell whether the session exists. If it does not, another process may still be creating it."""
         reply = await step(call, b"HMGET", self._key(member), b"created", b"inc", replay=Replay.READ)
         created, incarnation = fields_in(reply, "HMGET", 2)
-        return member.incarnation == (incarnation if member.elsewhere else b"%b." % (created or b""))
+        if member.elsewhere:
+            return member.incarnation == incarnation
+        return created is not None and created.isdigit() and member.born == moment_in(created)
 
     async def create_elsewhere(
         self, call: Call, key: str, user_id: str, lifetime: int, idle: int, fields: list[bytes], limit: int
@@ -236,7 +252,7 @@ class UserIndex:
         if reply != ABSENT:
             return reply
         incarnation, call = await self._file(key, user_id, lifetime, limit, call)
-        member = self._member(key, user_id, incarnation)
+        member = self.member(key, to_bytes(user_id), incarnation)
         args: tuple[Argument, ...] = (VERSION, lifetime, b"", 0, idle, incarnation, *fields)
         try:
             reply = await CREATE.step(call, (key, self._marker(member)), args)
@@ -244,7 +260,7 @@ class UserIndex:
             in_background(partial(self._kill_later, member))
             raise
         if reply not in (ABSENT, CONDEMNED):
-            await self.forget(member.raw, call)
+            await self.forget(member, call)
         return reply
 
     async def bring(
@@ -266,7 +282,8 @@ class UserIndex:
         patience = Patience(self._client, call)
         while True:
             (there,) = fields_in(await step(call, b"HMGET", key, b"inc", replay=Replay.READ), "HMGET", 1)
-            member = self._member(key, user_id, there or (await self._file(key, user_id, lifetime, 0, call))[0])
+            incarnation = there or (await self._file(key, user_id, lifetime, 0, call))[0]
+            member = self.member(key, to_bytes(user_id), incarnation)
             try:
                 outcome = await adopt(member.incarnation)
             except BaseException:
@@ -277,7 +294,7 @@ class UserIndex:
                 await self._follow(call, key, member)
                 return outcome
             if not there:
-                await self.forget(member.raw, call)
+                await self.forget(member, call)
             if outcome != OTHER:
                 return outcome
             call = await patience.pause()
@@ -288,24 +305,33 @@ class UserIndex:
         expires, end = fields_in(reply, "HMGET", 2)
         if expires is not None:
             args = (member.raw, number_in(end or expires) + CLOCK_SLACK)
-            await MOVE.step(call, (self._of_member(member),), args)
+            await MOVE.step(call, (member.index_key,), args)
 
-    def _member(self, key: str, user_id: str, incarnation: bytes) -> Member:
-        return parse_member(raw_member(key, to_bytes(user_id), incarnation))
+    def member(self, key: str, user: bytes, incarnation: bytes) -> Member:
+        """Make the entry of a session of that incarnation. Raises ProviderError for a text that is no incarnation."""
+        return member_of(self.key_of(to_text(user)), key, user, incarnation)
+
+    def elsewhere(self, key: str, reply: Reply, name: str, size: int = 2) -> tuple[Member, list[bytes]]:
+        """Return the entry of which the reply of a script tells the incarnation and the user; and what else it tells.
+
+        Raises ProviderError for another reply than one of ``size`` texts.
+        """
+        incarnation, user, *rest = texts_in(reply, name, size)
+        return self.member(key, user, incarnation), rest
 
     async def _file(self, key: str, user_id: str, lifetime: int, limit: int, call: Call) -> tuple[bytes, Call]:
         """Put an entry into the index. Return its incarnation, and the call for the next step."""
-        index, digits = self.key_of(user_id), urandom(8).hex()
-        args = (to_bytes(user_id), digits, key, lifetime + CLOCK_SLACK, limit)
+        (index, mark), digits, why = self._whose(user_id), urandom(8).hex(), Why("limit", user_id)
+        args = (mark + ELSEWHERE, digits, name_in_key(key), lifetime + CLOCK_SLACK, limit)
         reply = await self._try_to_file(call, key, user_id, digits, args)
         patience = Patience(self._client, call) if reply[0] == 0 else None
         while patience is not None and reply[0] == 0:
             before = await patience.pause()
-            call, _, most = await self._make_room(before, index, to_bytes(user_id), limit, reply, apart=True)
+            call, _, most = await self._make_room(before, index, mark, limit, reply, why, apart=True)
             if call is not before:
                 patience = Patience(self._client, call)
             reply = await self._try_to_file(call, key, user_id, digits, (*args[:4], -most))
-        await self._end_doomed(call, index, reply[1:])
+        await self._end_doomed(call, index, reply[1:], why)
         return reply[0], call
 
     async def _try_to_file(
@@ -338,25 +364,26 @@ class UserIndex:
         The index gets the new id no later than the session's own slot. ``owner`` is ``=`` and the user whose session it
         must be, or empty.
         """
-        unseen: tuple[Argument, ...] = (VERSION, grace, b"", b"", b"", owner, *fields)
+        last = (owner, form_of(keys[1]), *fields)
+        unseen: tuple[Argument, ...] = (VERSION, grace, b"", b"", b"", *last)
         reply: int | list[bytes] = await RENEW.step(call, (*keys, keys[1]), unseen)
         if isinstance(reply, int) or target_of(reply) is not None:
             return reply
         patience = Patience(self._client, call)
         while True:
-            entry, seen, now = entry_in(reply, "the script that renews a session", 3)
-            old, deadline = parse_member(entry), number_in(seen)
+            old, (seen, now) = self.elsewhere(keys[0], reply, "the script that renews a session", 4)
+            deadline = number_in(seen)
             incarnation = b"%d.%b.%b" % (old.born, urandom(8).hex().encode(), now)
-            new = parse_member(raw_member(keys[1], old.user, incarnation))
-            args: tuple[Argument, ...] = (VERSION, grace, old.incarnation, seen, incarnation, owner, *fields)
+            new = member_of(old.index_key, keys[1], reply[1], incarnation)
+            args: tuple[Argument, ...] = (VERSION, grace, old.incarnation, seen, incarnation, *last)
             try:
-                await MOVE.step(call, (self._of_member(new),), (new.raw, deadline + CLOCK_SLACK, old.raw))
+                await MOVE.step(call, (new.index_key,), (new.raw, deadline + CLOCK_SLACK, old.raw))
                 call = await patience.pause()
                 reply = await RENEW.step(call, (*keys, self._marker(new)), args)
             except (ProviderError, asyncio.CancelledError):
                 in_background(partial(self._settle_renewal, old, new))
                 raise
-            await self.forget(old.raw if reply == 1 else new.raw, call)
+            await self.forget(old if reply == 1 else new, call)
             if reply == CONDEMNED:  # a login took the entry for that of a failed create; the session lives
                 reply = await RENEW.step(call, (*keys, keys[1]), unseen)
             if isinstance(reply, int) or target_of(reply) is not None:
@@ -375,10 +402,9 @@ class UserIndex:
             return reply
         patience = Patience(self._client, call)
         while True:
-            entry, seen = entry_in(reply, "the script that extends a session", 2)
-            member = parse_member(entry)
+            member, (seen,) = self.elsewhere(keys[0], reply, "the script that extends a session", 3)
             args = (member.raw, number_in(seen) + lifetime + CLOCK_SLACK)
-            await MOVE.step(call, (self._of_member(member),), args)
+            await MOVE.step(call, (member.index_key,), args)
             call = await patience.pause()
             reply = await EXTEND.step(call, keys, (VERSION, lifetime, seen))
             if isinstance(reply, int) or target_of(reply) is not None:
@@ -396,9 +422,9 @@ class UserIndex:
             return reply
         patience = Patience(self._client, call)
         while True:
-            entry, seen, ends = entry_in(reply, "the script that sets a deadline", 3)
-            member, deadline = parse_member(entry), number_in(ends) + CLOCK_SLACK
-            moved = await MOVE.step(call, (self._of_member(member),), (member.raw, deadline))
+            member, (seen, ends) = self.elsewhere(keys[0], reply, "the script that sets a deadline", 4)
+            deadline = number_in(ends) + CLOCK_SLACK
+            moved = await MOVE.step(call, (member.index_key,), (member.raw, deadline))
             filed = integer_in(moved, "the script that moves an index entry")
             call = await patience.pause()
             reply = await RETIME.step(call, keys, (VERSION, span, seen, ends))
@@ -411,16 +437,15 @@ class UserIndex:
     async def _forget_ended(self, call: Call, member: Member, reply: Reply) -> None:
         """Remove the moved entry of a session that no longer exists under its id: the move has put the entry back."""
         if reply == ABSENT or target_of(reply) is not None:
-            await self.forget(member.raw, call)
+            await self.forget(member, call)
 
     async def _lower(self, call: Call, member: Member, filed: int, deadline: int) -> None:
         """Move an entry's deadline nearer. If this fails, the entry stays like that of a session that ended unseen."""
         with suppress(ProviderError):
-            await LOWER.step(call, (self._of_member(member),), (member.raw, filed, deadline))
+            await LOWER.step(call, (member.index_key,), (member.raw, filed, deadline))
 
-    async def forget(self, raw: bytes, call: Call | None = None) -> None:
+    async def forget(self, member: Member, call: Call | None = None) -> None:
         """Remove the entry of a session that is gone. If this fails, remove it later: the session stays gone."""
-        member = parse_member(raw)
         try:
             await self._take_out(call or self._client.begin(), member)
         except (ProviderError, asyncio.CancelledError) as exc:
@@ -437,14 +462,14 @@ class UserIndex:
             await self._take_out(call, member)
 
     async def _take_out(self, call: Call, member: Member) -> None:
-        await step(call, b"ZREM", self._of_member(member), member.raw)
+        await step(call, b"ZREM", member.index_key, member.raw)
 
     async def forget_record(self, key: str, fields: Mapping[bytes, bytes]) -> None:
         """Remove the entry of a session that is gone, by the fields that its hash had."""
         user = fields.get(b"user")
         if user is not None:
             incarnation = fields.get(b"inc", fields.get(b"created", b"") + b".")
-            await self.forget(raw_member(key, user, incarnation))
+            await self.forget(self.member(key, user, incarnation))
 
     async def end_all(
         self,
@@ -457,8 +482,8 @@ class UserIndex:
 
         ``live_name`` finds the current id for an id, and the time when that session was created.
         """
-        index, user = self.key_of(user_id), to_bytes(user_id)
-        page = await read_page(call, index, user, condemned=True)
+        index, mark = self._whose(user_id)
+        page = await read_page(call, index, mark, condemned=True)
         # Ask for these after the members: a session that gets a new id meanwhile is a member under its old id.
         kept = [name for name in await asyncio.gather(*(live_name(call, each) for each in keep)) if name is not None]
         keep, births = keep.union(name for name, _ in kept), {born for _, born in kept}
@@ -471,53 +496,53 @@ class UserIndex:
                 seen.update(member.raw for member in members)
                 found = found or bool(members)
                 going = [each for each in members if each.session_id not in keep and each.born not in births]
-                ended += await self._end(call, index, going, "user")
+                ended += await self._end(call, index, going, Why("user", user_id))
                 if page.next is None:
                     break
                 large, call = True, self._client.begin()
-                page = await read_page(call, index, user, page.next, condemned=True)
+                page = await read_page(call, index, mark, page.next, condemned=True)
                 members = _unseen(page, cutoff, seen)
             if found:
                 call = self._client.begin() if large else call
-                page = await read_page(call, index, user, condemned=True)
+                page = await read_page(call, index, mark, condemned=True)
                 members = _unseen(page, cutoff, seen)
         return ended
 
-    async def _end(self, call: Call, index: str, members: list[Member], reason: str, unseen: bool = False) -> int:
+    async def _end(self, call: Call, index: str, members: list[Member], why: Why, unseen: bool = False) -> int:
         """End these sessions in any slot. Return how many existed. With ``unseen`` end only those that do not exist."""
         ended, end = 0, self._end_part if self.tell is None else self._end_each
         for each_call, page in self._by_pages(call, members):
             for some in slices([member for member in page if member.elsewhere], SLICE):
-                ended += await self._kill(each_call, some, reason, unseen)
+                ended += await self._kill(each_call, some, why, unseen)
             for part in slices([member for member in page if not member.elsewhere], ENDED):
-                ended += await end(each_call, index, part, reason)
+                ended += await end(each_call, index, part, why)
         return ended
 
-    async def _end_part(self, call: Call, index: str, members: Sequence[Member], reason: str) -> int:
+    async def _end_part(self, call: Call, index: str, members: Sequence[Member], why: Why) -> int:
         """End sessions in the slot of their index, in one step. Return how many existed."""
         keys = (index, *(self._key(member) for member in members))
         reply = await END.step(call, keys, tuple(member.raw for member in members))
         return integer_in(reply, "the script that ends sessions")
 
-    async def _end_each(self, call: Call, index: str, members: Sequence[Member], reason: str) -> int:
+    async def _end_each(self, call: Call, index: str, members: Sequence[Member], why: Why) -> int:
         """Do the same in a step for each, to tell which of them existed."""
 
         async def end(member: Member) -> int:
-            ended = await self._end_part(call, index, (member,), reason)
+            ended = await self._end_part(call, index, (member,), why)
             if ended:
-                self._tell(member.session_id, member.user, reason)
+                self._tell(member.session_id, why)
             return ended
 
         return sum(await asyncio.gather(*map(end, members)))
 
-    def _tell(self, session_id: str | None, user: bytes, reason: str) -> None:
+    def _tell(self, session_id: str | None, why: Why) -> None:
         if self.tell is not None and session_id is not None:
-            self.tell(session_id, to_text(user), reason)
+            self.tell(session_id, why.user_id, why.reason)
 
-    async def _kill(self, call: Call, members: Iterable[Member], reason: str, unseen: bool = False) -> int:
-        return sum(await asyncio.gather(*(self._kill_one(call, each, reason, unseen) for each in members)))
+    async def _kill(self, call: Call, members: Iterable[Member], why: Why, unseen: bool = False) -> int:
+        return sum(await asyncio.gather(*(self._kill_one(call, each, why, unseen) for each in members)))
 
-    async def _kill_one(self, call: Call, member: Member, reason: str, unseen: bool = False) -> int:
+    async def _kill_one(self, call: Call, member: Member, why: Why, unseen: bool = False) -> int:
         try:
             ended = await self._doom(call, member, unseen)
         except (OutcomeUnknown, asyncio.CancelledError):  # if the session was ended, its entry must not stay
@@ -526,8 +551,8 @@ class UserIndex:
         if ended < 0:  # the session was created since the caller looked: it lives, and keeps its entry
             return 0
         if ended:
-            self._tell(member.session_id, member.user, reason)
-        await self.forget(member.raw, call)
+            self._tell(member.session_id, why)
+        await self.forget(member, call)
         return ended
 
     async def _doom(self, call: Call, member: Member, unseen: bool = False) -> int:
@@ -540,8 +565,9 @@ class UserIndex:
         """Return the key of the index that has the sessions of a user."""
         return index_key(self._sandbox, user_tag(self._sandbox_id, user_id))
 
-    def _of_member(self, member: Member) -> str:
-        return self.key_of(to_text(member.user))
+    def _whose(self, user_id: str) -> tuple[str, bytes]:
+        """Return the index of a user, and the mark of the user's entries."""
+        return self.key_of(user_id), mark_of(to_bytes(user_id))
 
     def _key(self, member: Member) -> str:
         return session_key(self._sandbox, member.session_id)

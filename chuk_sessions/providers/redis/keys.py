@@ -63,6 +63,7 @@ __all__ = [
     "sandbox_of_index",
     "session_key",
     "sessions_of",
+    "tag_in_index",
     "tag_in_key",
     "takeover_key",
     "tombstone_key",
@@ -76,6 +77,7 @@ ALL_INDEXES = b"user:{" + b"?" * TAG_DIGITS + b"}:*"  # the pattern of all index
 MIGRATE_LOCK = b"chuk-sessions:migrate"
 CHECK_SANDBOX = "chuk-sessions-check"
 TAG_IN_KEY = slice(len("session:{"), len("session:{") + TAG_DIGITS)
+TAG_IN_INDEX = slice(len("user:{"), len("user:{") + TAG_DIGITS)
 INDEX_KEY = re.compile(rb"user:\{[0-9a-f]{6}\}:([A-Za-z0-9._~@%-]*)")
 SESSION_KEY = re.compile(rb"session:\{[0-9a-f]{6}\}:([A-Za-z0-9._~@%-]*):[A-Za-z0-9._~@%-]*")
 
@@ -97,6 +99,11 @@ def sandbox_of_index(key: bytes) -> str | None:
 def marker_key(quoted_sandbox: str, session_id: str, incarnation: bytes) -> str:
     """Make the key of the marker that stops a pending create of that incarnation; in the slot of the session."""
     return f"{index_key(quoted_sandbox, slot_tag(session_id))}:{incarnation.decode()}"
+
+
+def tag_in_index(key: str) -> str:
+    """Return the slot tag of the index that has this key."""
+    return key[TAG_IN_INDEX]
 
 
 def tag_in_key(key: str) -> str:

@@ -3,12 +3,13 @@
 ========== ==========================================================================================================
 field      what it holds
 ========== ==========================================================================================================
-v          The version of the record: ``1``, or ``1+`` if it has one of the fields ``inc``, ``idle`` and ``end``.
+v          The version of the record: ``2``, or ``2+`` if it has one of the fields ``inc``, ``idle`` and ``end``.
 created    When the session was created. All times are microseconds since the epoch, by the server's clock.
 accessed   When it was last touched.
 expires    When it ends: the deadline of the key.
-status     The text of a ``SessionStatus``.
 user       The id of its user; no such field without one.
+head       What its entry in the index of its user begins with (see ``scripts``), if that is in the slot of the session.
+status     The text of a ``SessionStatus``, if it is not ``active``.
 m:<key>    One top-level key of the metadata, its value as JSON, or sealed (see ``sealed``), which the first byte
            tells. With the prefix no key can shadow another field.
 inc        The incarnation, if its user's index is in another slot: what stands there (see ``index``).
@@ -31,7 +32,7 @@ from typing import Any
 
 from chuk_sessions.codec import ANY_DEPTH, MAX_LEVELS, SEALED, Metadata, decode_fields, encode_fields
 from chuk_sessions.exceptions import MetadataError
-from chuk_sessions.models import MICROSECONDS, SessionRecord
+from chuk_sessions.models import ACTIVE, MICROSECONDS, SessionRecord
 from chuk_sessions.providers.redis.keys import unquote_part
 
 __all__ = [
@@ -57,7 +58,7 @@ __all__ = [
     "to_text",
 ]
 
-VERSION = b"1"
+VERSION = b"2"
 VERSIONS = (VERSION, VERSION + b"+")
 METADATA = b"m:"
 TIME_DIGITS, DEADLINE_DIGITS = 17, 18  # a deadline may be as late as the year 9999
@@ -103,13 +104,13 @@ def metadata_field(key: str) -> bytes:
 def encode_record(record: SessionRecord, encode: Encode = encode_metadata, key: str = "") -> list[bytes]:
     """Return the fields of a session that comes from other storage, each followed by its value.
 
-    The fields ``created``, ``expires`` and ``inc`` are left out: only the server knows them. Raises MetadataError as
-    ``encode_metadata``.
+    The fields ``created``, ``expires``, ``head`` and ``inc`` are left out: they depend on the key and the server.
+    Raises MetadataError as ``encode_metadata``.
     """
     user = [] if record.user_id is None else [b"user", to_bytes(record.user_id)]
     accessed = b"%d" % in_microseconds(record.accessed)
-    fixed = [b"v", VERSION, b"accessed", accessed, b"status", record.status.encode(), *user]
-    return fixed + encode(record.metadata, ANY_DEPTH, key)
+    status = [] if record.status == ACTIVE else [b"status", record.status.encode()]
+    return [b"v", VERSION, b"accessed", accessed, *status, *user, *encode(record.metadata, ANY_DEPTH, key)]
 
 
 def decode_record(reply: Fields, key: str = "") -> SessionRecord:
@@ -134,7 +135,7 @@ def decode_record(reply: Fields, key: str = "") -> SessionRecord:
         expires=in_seconds(fixed[b"expires"], DEADLINE_DIGITS),
         accessed=in_seconds(fixed[b"accessed"]),
         metadata=decode_fields(metadata),
-        status=fixed[b"status"].decode(),
+        status=fixed[b"status"].decode() if b"status" in fixed else ACTIVE,
     )
     if b"idle" in fixed:
         record.idle, record.idle_expires = in_seconds(fixed[b"idle"]), record.expires

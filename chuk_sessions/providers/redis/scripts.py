@@ -3,12 +3,35 @@
 An index lists the sessions of users. It is one sorted set per slot tag. Its key (``user:{tag}:sandbox``) contains no
 user, because a call that has only the id of a session must name the index too. Users with equal tags share an index.
 
-Each entry begins with its user: ``5:alice`` (the length, so that no entry of a user looks like one of another). Then
-come the incarnation, ``:`` and the id as the key has it, quoted. The incarnation is the creation time and a dot. If the
-tag of the session is not the tag of its user, random digits follow the dot, and the session has the whole incarnation
-in its field ``inc``. The score is the deadline in milliseconds, negative if the session is condemned
-(``lua/include/condemn.lua``). The set lives a little longer than its last entry, so that not every new entry moves the
-deadline of the set.
+An entry is binary, and short: a sorted set whose entries have up to 64 bytes is stored in its compact form, which takes
+152 bytes for one entry instead of 1,022. It has these parts:
+
+===== ======== ========================================================================================================
+bytes part     what it is
+===== ======== ========================================================================================================
+8     mark     A hash of the user. Users with equal tags do not have equal marks: the two are 88 bits together.
+1     form     How the id is stored, see below.
+8     created  When the session was created, in microseconds. Entries of one deadline are in the order of creation.
+...   id       As the form says.
+===== ======== ========================================================================================================
+
+==== =================================================================================================================
+form the id, as the key has it (quoted)
+==== =================================================================================================================
+-    ``sess-``, user part, second, random digits and the tag of the index: 5 bytes for the second, then the user part
+     and the random digits
+.    ``sess-``, some text and the tag of the index: only the text
+:    any text: the whole
++    of a session in another slot: what its incarnation has after the creation time, ``:`` and the whole id
+==== =================================================================================================================
+
+So an entry for an id made here has at most 63 bytes, whoever the user is. The field ``head`` of a session has mark and
+form, because a script can make no hash of the user in reasonable time.
+
+The incarnation is the creation time and a dot. If the tag of the session is not the tag of its user, random digits
+follow the dot, and the session has the whole incarnation in its field ``inc``, and no ``head``. The score is the
+deadline in milliseconds, negative if the session is condemned (``lua/include/condemn.lua``). The set lives a little
+longer than its last entry, so that not every new entry moves the deadline of the set.
 
 The Lua is in ``lua/``, a file for each script. Scripts pass whole numbers to commands as they are: Redis writes up to
 17 digits of them exactly. A script that runs for every request makes no function that it does not call: to make a

@@ -10,7 +10,7 @@ from sys import intern
 from orjson import loads
 
 from chuk_sessions.codec import JSON_MARK, decode_fields
-from chuk_sessions.models import SessionRecord
+from chuk_sessions.models import ACTIVE, SessionRecord
 from chuk_sessions.providers.redis.record import DEADLINE_DIGITS, METADATA, VERSIONS, in_seconds, to_text
 
 __all__ = ["Snapshot"]
@@ -55,7 +55,8 @@ class Snapshot:
         self.accessed = in_seconds(fixed[b"accessed"])
         self.ends = self.last = in_seconds(fixed[b"expires"], DEADLINE_DIGITS)  # if it is not touched; in any case
         self.idle = 0.0
-        self._created, self._status = in_seconds(fixed[b"created"]), intern(fixed[b"status"].decode())
+        self._created = in_seconds(fixed[b"created"])
+        self._status = intern(fixed[b"status"].decode()) if b"status" in fixed else ACTIVE
         if b"idle" in fixed:
             self.idle, self.last = in_seconds(fixed[b"idle"]), in_seconds(fixed[b"end"], DEADLINE_DIGITS)
         self._names, self._json = tuple(names), f"[{joined}]"

@@ -15,7 +15,7 @@ from chuk_sessions.exceptions import EncryptionError, ProviderError, WrongTypeEr
 from chuk_sessions.ids import OversizedError, is_opaque, is_random, renewed_id, slot_tag, user_tag
 from chuk_sessions.models import MICROSECONDS, SessionRecord
 from chuk_sessions.providers.redis.binding import OWN, TAKEN, Binding
-from chuk_sessions.providers.redis.entries import Member, entry_in, fields_in, mark_of, name_in, target_of
+from chuk_sessions.providers.redis.entries import Member, fields_in, head_of, name_in, target_of
 from chuk_sessions.providers.redis.index import UserIndex
 from chuk_sessions.providers.redis.keys import (
     id_in_key,
@@ -125,8 +125,8 @@ class RedisSessionStore:
             fields[:0] = b"user", user
             if tag == tag_in_key(key):
                 keys = (key, index_key(self._sandbox, tag))
-                args: tuple[Argument, ...] = (VERSION, span, mark_of(user), limit, idle_span, b"", *fields)
-                reply = await self._users.with_room(call, CREATE, keys, args)
+                args: tuple[Argument, ...] = (VERSION, span, head_of(user, key), limit, idle_span, b"", *fields)
+                reply = await self._users.with_room(call, CREATE, keys, args, user_id)
             else:
                 reply = await self._users.create_elsewhere(call, key, user_id, span, idle_span, fields, limit)
         if reply in (ABSENT, CONDEMNED):  # the session was ended before it was created, which is as good as just after
@@ -301,7 +301,8 @@ class RedisSessionStore:
             session_id = target  # always a random id: renewals make no other
             reply = await DELETE.step(call, self._keys(session_id), (VERSION,), Replay.DELETE)
         if isinstance(reply, list):
-            await self._users.forget(entry_in(reply, "the script that deletes a session", 1)[0], call)
+            key, script = self._key(session_id), "the script that deletes a session"
+            await self._users.forget(self._users.elsewhere(key, reply, script)[0], call)
         return bool(reply), session_id
 
     async def renew(

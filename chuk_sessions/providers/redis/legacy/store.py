@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from chuk_sessions.batches import batch, in_order, slices
 from chuk_sessions.exceptions import MetadataError, OutOfMemoryError, ProviderError
-from chuk_sessions.providers.redis.entries import entry_in, integer_in, target_of
+from chuk_sessions.providers.redis.entries import integer_in, target_of
 from chuk_sessions.providers.redis.index import UserIndex
 from chuk_sessions.providers.redis.keys import (
     index_key,
@@ -187,8 +187,7 @@ class LegacyReadingStore(StoreWrapper):
             if (target := target_of(reply)) is not None:
                 return target
             if isinstance(reply, list):
-                entry = entry_in(reply, "the script that deletes a session", 1)[0]
-                await UserIndex(self._client, self._sandbox_id).forget(entry, call)
+                await self._forget(ours, reply, call)
                 return True
             if (found := integer_in(reply, "the script that deletes a session")) >= 0:
                 return found > 0
@@ -302,14 +301,18 @@ class LegacyReadingStore(StoreWrapper):
             if (target := target_of(reply)) is not None:
                 return target
             if isinstance(reply, list):
-                entry = entry_in(reply, "the script that deletes a session", 1)[0]
-                await UserIndex(self._client, self._sandbox_id).forget(entry, call)
+                await self._forget(self._keys(session_id)[0], reply, call)
                 ended = True
             else:
                 ended = integer_in(reply, "the script that deletes a session") > 0 or ended
             if record is None or await DROP.step(call, (published,), (text or b"",)) != 0:
                 return ended
         raise _restless()
+
+    async def _forget(self, key: str, reply: Reply, call: Call) -> None:
+        """Remove the entry of a session that was ended, from an index in another slot."""
+        users = UserIndex(self._client, self._sandbox_id)
+        await users.forget(users.elsewhere(key, reply, "the script that deletes a session")[0], call)
 
     def _decode(self, text: bytes) -> SessionRecord | None:
         """Decode a legacy document of this sandbox; return None for any other text."""

@@ -7,7 +7,7 @@
 -- KEYS[4..]  sessions that may be ended to make room
 -- ARGV[1]    record version
 -- ARGV[2]    user
--- ARGV[3]    prefix of the user's index entries
+-- ARGV[3]    field head of the session under its new key
 -- ARGV[4]    how many sessions the user may have; 0 for any number; negative if sessions may be condemned
 -- ARGV[5]    how long the old id stays an alias, in microseconds
 -- ARGV[6]    how many sealed values were read

@@ -7,7 +7,7 @@
 -- ARGV[1]    record version
 -- ARGV[2]    how long the session lives, in microseconds; '' if the caller does not know: then until the copy's field
 --            end
--- ARGV[3]    prefix of the user's index entries
+-- ARGV[3]    field head of the session
 -- ARGV[4]    how many sessions the user may have; 0 for any number; negative if sessions may be condemned
 -- ARGV[5]    idle timeout in microseconds, or 0
 -- ARGV[6]    the field end that bind_put.lua wrote: another value was set under an alias since, and holds
@@ -18,10 +18,11 @@
 
 if not found then return 0 end
 if idle ~= $UNSETTLED then return 1 end
-local index, mine, expires = KEYS[2], ARGV[3], tonumber(last)
+local index, head, created, expires = KEYS[2], ARGV[3], old[4], tonumber(last)
 if ARGV[2] ~= '' and last == ARGV[6] then expires = now + ARGV[2] end
-local member, ends, doomed = mine .. old[4] .. '.:' .. string.sub(key, #index + 5), expires, nil
+local ends, doomed = expires, nil
 do
+-- include: member
 -- include: room
 end
 if ARGV[5] ~= '0' then

@@ -5,7 +5,7 @@
 -- KEYS[3..]  sessions that may be ended to make room
 -- ARGV[1]    record version
 -- ARGV[2]    lifetime in microseconds
--- ARGV[3]    prefix of the user's index entries; '' without a user, or if the index is in another slot
+-- ARGV[3]    field head; '' without a user, or if the index is in another slot
 -- ARGV[4]    how many sessions the user may have; 0 for any number; negative if sessions may be condemned
 -- ARGV[5]    idle timeout in microseconds, or 0
 -- ARGV[6]    incarnation, if the user's index is in another slot; else ''
@@ -25,14 +25,16 @@ if redis.call('EXISTS', key) == 1 then
   end
   stale = redis.call('HKEYS', key)
 end
-local clock, version, mine, inc = redis.call('TIME'), ARGV[1], ARGV[3], ARGV[6]
+local clock, version, head, inc = redis.call('TIME'), ARGV[1], ARGV[3], ARGV[6]
 local now = clock[1] * 1000000 + clock[2]
-local stamp, expires, index, member, doomed = string.format('%.0f', now), now + ARGV[2], nil, nil, nil
+local created, expires, index, entry, doomed = string.format('%.0f', now), now + ARGV[2], nil, nil, nil
 if inc ~= '' then
   version = ARGV[1] .. '+'
   if redis.call('EXISTS', KEYS[2]) == 1 then return -4 end
-elseif mine ~= '' then
-  index, member = KEYS[2], mine .. stamp .. '.:' .. string.sub(key, #KEYS[2] + 5)
+elseif head ~= '' then
+  index = KEYS[2]
+-- include: member
+  entry = member
 -- include: room
 end
 local ends = expires
@@ -40,8 +42,13 @@ if ARGV[5] ~= '0' then
   version, ends = ARGV[1] .. '+', math.min(expires, now + ARGV[5])
 end
 -- Redis checks memory only before a script's first write, which is ZADD or this HSET. If that succeeds, the rest do.
-redis.call('HSET', key, 'v', version, 'created', stamp, 'accessed', stamp, 'expires', ends, 'status', 'active',
-  unpack(ARGV, 7, math.min(#ARGV, 2006)))
+if entry then
+  redis.call('HSET', key, 'v', version, 'created', created, 'accessed', created, 'expires', ends, 'head', head,
+    unpack(ARGV, 7, math.min(#ARGV, 2006)))
+else
+  redis.call('HSET', key, 'v', version, 'created', created, 'accessed', created, 'expires', ends,
+    unpack(ARGV, 7, math.min(#ARGV, 2006)))
+end
 for i = 2007, #ARGV, 2000 do redis.call('HSET', key, unpack(ARGV, i, math.min(i + 1999, #ARGV))) end
 if version ~= ARGV[1] then
   if inc ~= '' then redis.call('HSET', key, 'inc', inc) end
@@ -50,8 +57,8 @@ end
 -- Fields of an expired record that the new record lacks are removed after HSET. The whole key must not be removed
 -- before HSET: while the slot moves to another node, a script breaks off at a key that does not exist.
 if stale then
-  local kept, gone = {v = 1, created = 1, accessed = 1, expires = 1, status = 1}, {}
-  kept.inc, kept.idle, kept['end'] = inc ~= '', ARGV[5] ~= '0', ARGV[5] ~= '0'
+  local kept, gone = {v = 1, created = 1, accessed = 1, expires = 1}, {}
+  kept.head, kept.inc, kept.idle, kept['end'] = entry, inc ~= '', ARGV[5] ~= '0', ARGV[5] ~= '0'
   for i = 7, #ARGV, 2 do kept[ARGV[i]] = 1 end
   for _, field in ipairs(stale) do
     if not kept[field] then gone[#gone + 1] = field end
@@ -63,7 +70,7 @@ end
 local set = redis.pcall('PEXPIREAT', key, math.ceil(ends / 1000))
 if type(set) == 'table' then
   redis.call('UNLINK', key)
-  if index then redis.call('ZREM', index, member) end
+  if entry then redis.call('ZREM', index, entry) end
   return set
 end
 return doomed and {-11, 0, unpack(doomed)} or 0

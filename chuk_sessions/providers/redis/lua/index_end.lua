@@ -9,8 +9,7 @@
 local ended = 0
 for i = 2, #KEYS do
   local member, old = ARGV[i - 1], redis.pcall('HMGET', KEYS[i], 'created', 'alias')
-  local stamp = old[1] and old[1] .. '.:' .. string.sub(KEYS[i], #KEYS[1] + 5)
-  if not old[2] and (not stamp or string.sub(member, -#stamp) == stamp) then
+  if not old[2] and (not old[1] or tonumber(old[1]) == (struct.unpack('>I8', member, 10))) then
     ended = ended + redis.call('UNLINK', KEYS[i])
   end
 end

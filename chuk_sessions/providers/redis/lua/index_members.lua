@@ -1,7 +1,7 @@
 -- Reads some entries of an index, in the order of their deadlines, and gives those of one user's sessions.
 --
 -- KEYS[1]    index
--- ARGV[1]    prefix of the user's index entries
+-- ARGV[1]    the mark of the user
 -- ARGV[2]    how many entries to read
 -- ARGV[3]    where to begin: the deadline of the entry that was read last, in milliseconds; '' to begin at the first
 --            entry

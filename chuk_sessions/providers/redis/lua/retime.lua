@@ -8,8 +8,8 @@
 -- ARGV[3]    the deadline that the caller saw; '' if the caller has not looked yet, as is the next one
 -- ARGV[4]    the deadline that the caller has given to the entry in the other slot
 -- Reply      1 if the deadline was moved; 0 if there is no live session; -1 if this version cannot read the record; -5
---            if the deadline would be too late; {'>', name} if the key is an alias; {entry, deadline, new deadline} if
---            the session has that entry in an index in another slot: nothing was changed
+--            if the deadline would be too late; {'>', name} if the key is an alias; {incarnation, user, deadline, new
+--            deadline} if the session has that entry in an index in another slot: nothing was changed
 --
 -- include: write
 -- include: filing
@@ -22,7 +22,7 @@ if inc then
   -- changed the deadline since.
   if before ~= ARGV[3] and (ARGV[4] == '' or tonumber(ARGV[4]) > tonumber(before)) then
     if tonumber(ends) > $LAST_DEADLINE then return -5 end
-    return {member_of(key, KEYS[2], old[6], old[4], inc), before, ends}
+    return {inc, old[6], before, ends}
   end
   ends = ARGV[4]
 end
@@ -33,7 +33,7 @@ if expires > $LAST_DEADLINE then return -5 end
 -- PEXPIREAT, and every write after it.
 local first = math.max(tonumber(old[3]), expires)
 redis.call('PEXPIREAT', key, math.ceil(first / 1000))
-if old[6] and not inc and idle ~= $UNSETTLED then file(KEYS[2], member_of(key, KEYS[2], old[6], old[4]), now, expires) end
+if old[5] and idle ~= $UNSETTLED then file(KEYS[2], member_of(key, KEYS[2], old[5], old[4]), now, expires) end
 local items = {'accessed', touched, 'expires', ends}
 if stays then
   stays = math.min(expires, math.max(tonumber(old[3]), now + idle))

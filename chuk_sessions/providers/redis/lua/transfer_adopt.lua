@@ -12,7 +12,7 @@
 -- ARGV[2]    the text that the legacy key must hold; '' if there is no legacy key
 -- ARGV[3]    lifetime in microseconds, or 0
 -- ARGV[4]    the session's own deadline, or 0
--- ARGV[5]    '1' if the session has a user, else '0'
+-- ARGV[5]    field head; '' without a user
 -- ARGV[6]    user
 -- ARGV[7]    created
 -- ARGV[8]    accessed
@@ -50,7 +50,7 @@ local noted, here = note and redis.call('GET', note) or '', created .. ' ' .. (f
 -- A marker without the session that came means that the session was ended here since.
 local came = string.find(noted, created .. ' ', 1, true) == 1
 if came and not (found and noted == here) then return 0 end
-local user, filed = ARGV[5] == '1' and ARGV[6], ARGV[10]
+local user, filed = ARGV[5] ~= '' and ARGV[6], ARGV[10]
 local expires, items, result, stale = now + left, {}, 1, {}
 if found then
   if (old[6] or false) ~= user then return -2 end
@@ -68,12 +68,17 @@ if found then
   expires, result = math.max(expires, tonumber(last or old[3])), 2
 else
   if old[1] then stale = redis.call('HKEYS', key) end
-  items = {'v', filed ~= '' and version .. '+' or version, 'created', created, 'accessed', accessed, 'status', ARGV[9]}
-  if user then items[9], items[10] = 'user', user end
-  if filed ~= '' then items[11], items[12] = 'inc', filed end
+  items = {'v', filed ~= '' and version .. '+' or version, 'created', created, 'accessed', accessed}
+  if ARGV[9] ~= 'active' then items[7], items[8] = 'status', ARGV[9] end
+  if user then items[#items + 1], items[#items + 2] = 'user', user end
+  if filed ~= '' then
+    items[#items + 1], items[#items + 2] = 'inc', filed
+  elseif user then
+    items[#items + 1], items[#items + 2] = 'head', ARGV[5]
+  end
   for i = 11, #ARGV do items[#items + 1] = ARGV[i] end
 end
-local member = user and filed == '' and member_of(key, KEYS[2], user, created)
+local member = user and filed == '' and member_of(key, KEYS[2], ARGV[5], created)
 if member then file(KEYS[2], member, now, expires) end
 local final = expires
 if stays then

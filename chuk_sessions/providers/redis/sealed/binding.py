@@ -61,15 +61,15 @@ class SealedBinding(Binding):
             )
             if len(values) > MOST_ARGUMENTS:
                 raise MetadataError("the session has too many sealed values to be given to a user; nothing was changed")
-            args: tuple[Argument, ...] = (*self._whose(), len(seen), *values)
-            reply = await self.users.with_room(call, BIND_SEALED, keys, args)
+            args: tuple[Argument, ...] = (*self._whose(new_key), len(seen), *values)
+            reply = await self.users.with_room(call, BIND_SEALED, keys, args, self.user_id)
             if reply != CHANGED:
                 return reply
             call = await patience.pause()
 
     def _copied(self, record: dict[bytes, bytes], key: str, new_key: str) -> list[Argument]:
         record = record | self.seals.reseal(_sealed_in(record), key, new_key)
-        return self._merged(record, self.seals.sealed(self.fields, new_key))
+        return self._merged(record, new_key, self.seals.sealed(self.fields, new_key))
 
 
 def _sealed_in(record: dict[bytes, bytes]) -> dict[bytes, bytes]:

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING
 from chuk_sessions.codec import ANY_DEPTH
 from chuk_sessions.ids import slot_tag, user_tag
 from chuk_sessions.models import MICROSECONDS, SessionRecord
+from chuk_sessions.providers.redis.entries import head_of
 from chuk_sessions.providers.redis.index import UserIndex
 from chuk_sessions.providers.redis.keys import arrival_key, index_key, quote_part, session_key, tombstone_key
 from chuk_sessions.providers.redis.lua import load
@@ -75,7 +76,8 @@ async def adopt(
     key, index = session_key(quoted, session_id), index_key(quoted, slot_tag(session_id))
     origin_key = key if origin is None else session_key(quote_part(origin), session_id)
     keys: tuple[Argument, ...] = (key, index, tombstone_key(key), tombstone_key(origin_key))
-    user = (b"0", b"") if record.user_id is None else (b"1", to_bytes(record.user_id))
+    named = None if record.user_id is None else to_bytes(record.user_id)
+    user = (b"", b"") if named is None else (head_of(named, key), named)
     args: list[Argument] = [
         VERSION,
         legacy[1] if legacy else b"",

@@ -113,7 +113,8 @@ class RedisTarget:
         args = (in_microseconds(record.created), VERSION, *(encode_record(record, self._encode, key) if unused else ()))
         reply: int | list[bytes] = await UNDO.step(call, keys, args)
         if isinstance(reply, list):
-            await UserIndex(self._client, sandbox_id).forget(reply[0], call)
+            users = UserIndex(self._client, sandbox_id)
+            await users.forget(users.elsewhere(key, reply, "the script that takes a session back")[0], call)
         return bool(reply)
 
     async def end(self, sandbox_id: str, session_id: str) -> None:

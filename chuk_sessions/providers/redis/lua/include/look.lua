@@ -1,6 +1,6 @@
 -- Reads the record in KEYS[1], for a script that changes a session. ARGV[1] must be the record version.
 --
--- It defines key, version, clock, now (microseconds), old (v, accessed, expires, created, status, user) and
+-- It defines key, version, clock, now (microseconds), old (v, accessed, expires, created, head, user) and
 --   found            whether the record is of this version and has not expired
 --   inc, idle, last  of a record of version 1+: incarnation, idle timeout, end of the whole lifetime; else false
 --
@@ -11,7 +11,7 @@
 
 local key, version, clock = KEYS[1], ARGV[1], redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
-local old = redis.pcall('HMGET', key, 'v', 'accessed', 'expires', 'created', 'status', 'user')
+local old = redis.pcall('HMGET', key, 'v', 'accessed', 'expires', 'created', 'head', 'user')
 if old.err then
   if string.sub(old.err, 1, 9) == 'WRONGTYPE' then return -1 end
   return old
@@ -23,7 +23,7 @@ if not found and old[1] == version .. '+' then
 end
 if found then
   local accessed, expires, created = old[2], old[3], old[4]
-  if not (accessed and expires and created and old[5]) or #accessed > 17 or #expires > 18 or #created > 17
+  if not (accessed and expires and created) or #accessed > 17 or #expires > 18 or #created > 17
     or string.find(accessed .. expires .. created, '%D') then return -1 end
   found = tonumber(expires) > now
 elseif old[1] then
