@@ -1,4 +1,4 @@
-"""From ``results/*.json`` to pages and plots beside them, and to docs/performance.md and a table of the README.
+"""From ``results/*.json`` to pages and plots beside them, and to tables of docs/ and of the README.
 
 ``python -m benchmarks.report`` writes them all; with ``--check`` it writes nothing and fails if one differs from the
 JSON that it is made of, or is made of none.
@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.bench import capacity
 from benchmarks.bench.speed_table import in_six_rows
 from benchmarks.measure.processes import RESULTS, ROOT
 from benchmarks.pages.markdown import MarkersMissing, between_markers
@@ -20,6 +21,7 @@ from benchmarks.pages.results_file import ReportError, read
 
 README = ROOT / "README.md"
 PERFORMANCE = ROOT / "docs" / "performance.md"
+CAPACITY = ROOT / "docs" / "operate" / "capacity.md"
 
 
 def found_in(folder: Path) -> dict[str, dict[str, Any]]:
@@ -34,7 +36,7 @@ def found_in(folder: Path) -> dict[str, dict[str, Any]]:
     }
 
 
-def documents(folder: Path, performance: Path, readme: Path) -> dict[Path, str]:
+def documents(folder: Path, performance: Path, capacities: Path, readme: Path) -> dict[Path, str]:
     """Every document and what it has to say."""
     results = found_in(folder)
     wanted = {
@@ -45,6 +47,7 @@ def documents(folder: Path, performance: Path, readme: Path) -> dict[Path, str]:
     }
     parts = {kind.name: kind.part(results.get(kind.name)) for kind in PUBLICATIONS if kind.in_short is not None}
     wanted[performance] = filled(performance, parts)
+    wanted[capacities] = filled(capacities, {"capacity": capacity.text(results["bench"], results.get("compare"))})
     wanted[readme] = filled(readme, {"speed": in_six_rows(results["bench"])})
     return wanted
 
@@ -77,10 +80,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="write nothing; fail if a document differs")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the JSON files")
     parser.add_argument("--performance", type=Path, default=PERFORMANCE, help="the page of performance")
+    parser.add_argument("--capacity", type=Path, default=CAPACITY, help="the page of capacity")
     parser.add_argument("--readme", type=Path, default=README)
     options = parser.parse_args(arguments)
     try:
-        wanted = documents(options.results, options.performance, options.readme)
+        wanted = documents(options.results, options.performance, options.capacity, options.readme)
     except ReportError as error:
         print(error, file=sys.stderr)
         return 2

@@ -96,9 +96,10 @@ def latency_results() -> dict[str, Any]:
 
 
 def options(folder: Path, pages: Path | None = None) -> list[str]:
-    """Of the program: results of that folder, and its own page and README or those of another folder."""
+    """Of the program: results of that folder, and its own pages and README or those of another folder."""
     at = pages or folder
-    given = {"--results": folder, "--performance": at / "performance.md", "--readme": at / "README.md"}
+    pages_of = {"performance": "performance.md", "capacity": "capacity.md", "readme": "README.md"}
+    given = {"--results": folder} | {f"--{option}": at / name for option, name in pages_of.items()}
     return [text for name, path in given.items() for text in (name, str(path))]
 
 

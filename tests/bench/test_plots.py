@@ -99,6 +99,7 @@ def folder(tmp_path: Path) -> Path:
     """A page, and results of three kinds."""
     parts = "\n".join(line for kind in PUBLICATIONS if kind.in_short for line in markers(kind.name))
     (tmp_path / "README.md").write_text("\n".join(markers("speed")))
+    (tmp_path / "capacity.md").write_text("\n".join(markers("capacity")))
     (tmp_path / "performance.md").write_text(f"# Title\n{parts}\n")
     for name, found in (("bench", bench_results()), ("compare", compare_results()), ("latency", latency_results())):
         (tmp_path / f"{name}.json").write_text(json.dumps(found))

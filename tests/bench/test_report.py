@@ -22,7 +22,7 @@ from tests.bench.samples import bench_results, case, options, report_on
 BENCH = publication("bench")
 BEGIN, END = markers("bench")
 OTHERS = "\n".join(line for name in ("compare", "latency") for line in markers(name))
-README = "\n".join(markers("speed"))
+README, CAPACITY = "\n".join(markers("speed")), "\n".join(markers("capacity"))
 PAGE = f"# Title\n\n{BEGIN}\nold\n{END}\n{OTHERS}\n\nThe end.\n"
 
 
@@ -32,6 +32,7 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / BENCH.json_name).write_text(json.dumps(bench_results()))
     (tmp_path / "performance.md").write_text(PAGE)
     (tmp_path / "README.md").write_text(README)
+    (tmp_path / "capacity.md").write_text(CAPACITY)
     return tmp_path
 
 
@@ -163,7 +164,7 @@ def test_check_notices_an_edited_page_and_newer_results(folder: Path, capsys: py
 
 def test_check_notices_a_page_without_results(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Nobody knows where its figures come from."""
-    for name in ("performance.md", "README.md"):
+    for name in ("performance.md", "capacity.md", "README.md"):
         (folder / name).rename(folder.parent / name)
     arguments = options(folder, folder.parent)
     assert report.main(arguments) == 0
@@ -180,6 +181,7 @@ def test_check_notices_a_page_without_results(folder: Path, capsys: pytest.Captu
         (BENCH.json_name, '{"schema": 99}', "schema 99"),
         ("performance.md", "no markers", "there must be one"),
         ("README.md", "no markers", "there must be one"),
+        ("capacity.md", "no markers", "there must be one"),
     ],
 )
 def test_what_cannot_be_reported_is_said(
