@@ -278,7 +278,7 @@ async def test_a_record_that_cannot_be_read_is_not_kept(near: Near, redis_server
         for _ in range(3):
             assert await near.manager.get_session_info(near.id) is None
         redis_server.command(
-            "HSET", store._known_key(near.id), "v", VERSION, "m:role", "1", "accessed", "1767225600000000"
+            "HSET", store._known_key(near.id), "v", VERSION.decode(), "m:role", "1", "accessed", "1767225600000000"
         )
 
 
