@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from chuk_sessions.providers.redis import Login
+from chuk_sessions.redis_client import commands, node
 from chuk_sessions.redis_client.client import Client
 from chuk_sessions.redis_client.node import Node
 from chuk_sessions.redis_client.renewal import BEGIN, Renewal
@@ -23,8 +24,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+def node_of(client: Client) -> Node:
+    return cast(Node, client.deployment())
+
+
 def renewal_of(client: Client) -> Renewal | None:
-    return cast(Node, client.deployment())._link._renewal
+    return node_of(client)._link._renewal
 
 
 def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -145,6 +150,39 @@ async def test_one_timer_for_a_connection() -> None:
         assert server.auths == 3
         await client.deployment().close()
         assert timers() == []
+
+
+@warped
+async def test_what_a_renewal_costs() -> None:
+    """One AUTH in one write, and nothing else: no command of a connection that is not used."""
+    async with TokenServer(IdentityProvider(HOUR)) as server:
+        client = server.client(options="&heartbeat=0")
+        await client.call(b"ECHO", "x")
+        writes = node_of(client).writes
+        await asyncio.sleep(10 * HOUR)
+        renewals = client.stats()["login_renewals"]
+        assert renewals >= 12
+        assert server.heard == {b"AUTH": 1 + renewals, b"PING": 1, b"ECHO": 1}
+        assert node_of(client).writes == writes + renewals
+
+
+@warped
+async def test_the_connection_of_large_values_renews_its_login_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both connections are kept, though each outlives its token many times. Values are large from a kilobyte on."""
+    for module in (commands, node):
+        monkeypatch.setattr(module, "LARGE", 1000)
+    async with TokenServer(IdentityProvider(LIFETIME), latency=0.5) as server:
+        client = server.client()
+        value = b"x" * 2000
+        end = now() + 4 * LIFETIME
+
+        async def echo() -> None:
+            while now() < end:
+                assert await client.call(b"ECHO", value) == value
+
+        await asyncio.gather(*(echo() for _ in range(3)))
+        assert (len(server.links), server.cuts, client.stats()["reconnects"]) == (2, 0, 0)
+        assert client.stats()["login_renewals"] >= node_of(client)._link.login_renewals + 4
 
 
 # -- meanwhile -------------------------------------------------------------------------------------------------
@@ -273,10 +311,10 @@ async def test_no_representation_has_a_token() -> None:
         client = server.client()
         await client.call(b"PING")
         await until(lambda: server.auths > 1)
-        node = cast(Node, client.deployment())
+        used = node_of(client)
         tasks = [repr(task) for task in asyncio.all_tasks()]
         assert len(tasks) == 2
-        seen = [client, node, node._connection, node._link, renewal_of(client), client.stats(), client._config, *tasks]
+        seen = [client, used, used._connection, used._link, renewal_of(client), client.stats(), client._config, *tasks]
         assert "hunter" not in " ".join(map(repr, seen))
 
 

@@ -77,6 +77,7 @@ class TokenServer:
         self.cuts = 0  # connections closed because their token had expired
         self.auths = 0
         self.users: set[str] = set()
+        self.heard = Counter[bytes]()  # the names of the commands
         self.noauths = 0
         self.url = ""
         self._server: asyncio.Server | None = None
@@ -152,6 +153,7 @@ class Link(asyncio.Protocol):
 
     def _answer(self, name: bytes, *args: bytes) -> bytes:
         server = self._server
+        server.heard[name] += 1
         if name == b"AUTH":
             return self._log_in(*(arg.decode() for arg in (args if len(args) > 1 else (b"default", *args))))
         if not self._is_logged_in or (server.forgets_at_once and name != b"PING"):
