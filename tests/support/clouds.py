@@ -124,8 +124,10 @@ def renews_for(provider: IdentityProvider, login: Callable[[], object], lifetime
 
     async def use() -> set[str]:
         async with TokenServer(provider, latency=1.0) as server:
-            client = server.client(login)
-            outcomes = await traffic(server, client, lifetimes * provider.lifetime, callers=2, pause=300)
+            client = server.client(login, "&heartbeat=0")
+            outcomes = await traffic(
+                server, client, lifetimes * provider.lifetime, callers=2, pause=provider.lifetime / 20
+            )
             assert set(outcomes) == {"counted"}
             assert client.stats()["login_renewals"] >= lifetimes
             assert (server.cuts, client.stats()["reconnects"]) == (0, 0)
