@@ -34,8 +34,9 @@ deadline in milliseconds, negative if the session is condemned (``lua/include/co
 longer than its last entry, so that not every new entry moves the deadline of the set.
 
 The Lua is in ``lua/``, a file for each script. Scripts pass whole numbers to commands as they are: Redis writes up to
-17 digits of them exactly. A script that runs for every request makes no function that it does not call: to make a
-function costs about as much as to read a field.
+17 digits of them exactly. To write such a number takes a server longer than to read a field. So the time now, which
+every script writes, is put together from the two texts of TIME. A script that runs for every request makes no function
+that it does not call: to make a function costs about as much as to read a field.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ if redis.call('EXISTS', key) == 1 then
 end
 local clock, version, head, inc = redis.call('TIME'), ARGV[1], ARGV[3], ARGV[6]
 local now = clock[1] * 1000000 + clock[2]
-local created, expires, index, entry, doomed = string.format('%.0f', now), now + ARGV[2], nil, nil, nil
+local created, expires, index, entry, doomed = string.format('%s%06d', clock[1], clock[2]), now + ARGV[2], nil, nil, nil
 if inc ~= '' then
   version = ARGV[1] .. '+'
   if redis.call('EXISTS', KEYS[2]) == 1 then return -4 end

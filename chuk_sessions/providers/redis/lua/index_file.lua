@@ -34,4 +34,4 @@ do
 end
 -- include: condemn
 
-return {string.format('%.0f', now) .. '.' .. ARGV[2], unpack(doomed)}
+return {string.format('%s%06d', clock[1], clock[2]) .. '.' .. ARGV[2], unpack(doomed)}

@@ -28,7 +28,7 @@ if ARGV[3] == '' and ARGV[6] == '1' then found = condemned_of(index, mine, now) 
 for i = from, #read do
   if string.sub(read[i], 1, #mine) == mine then found[#found + 1] = read[i] end
 end
-local reply = {string.format('%.0f', now), seen, found}
+local reply = {string.format('%s%06d', clock[1], clock[2]), seen, found}
 if seen == size then
   local last = read[#read]
   local score = redis.call('ZSCORE', index, last)

@@ -13,7 +13,7 @@
 -- include: says
 local version, interval, clock = ARGV[1], tonumber(ARGV[2]), redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
-local text = string.format('%.0f', now)
+local text = string.format('%s%06d', clock[1], clock[2])
 local found, weight = {}, 0
 for i = 1, #KEYS do
   local key, owner = KEYS[i], ARGV[i + 2]

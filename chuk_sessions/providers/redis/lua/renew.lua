@@ -35,7 +35,7 @@ if tonumber(filed) < 0 then return 0 end
 local former, new, index, grace, ends = key, KEYS[2], KEYS[3], tonumber(ARGV[2]), last or old[3]
 if inc then
   if inc ~= ARGV[3] or ends ~= ARGV[4] then
-    return {inc, old[6], ends, string.format('%.0f', now)}
+    return {inc, old[6], ends, string.format('%s%06d', clock[1], clock[2])}
   end
   if redis.call('EXISTS', KEYS[4]) == 1 then return -4 end
 end

@@ -1,8 +1,8 @@
 -- Ends the user's oldest sessions if there is no room for one more, and adds the index entry member.
 --
--- It needs key (the session that the entry is for), index, member, now, expires and doomed, which is nil. ARGV[3] begins
--- with the mark of the user. ARGV[4] is how many sessions the user may have, 0 for any number, negative if sessions may
--- be condemned (see condemn.lua); KEYS[3..] are sessions that may be ended. It ends the script with
+-- It needs key (the session that the entry is for), index, member, now, expires and doomed, which is nil. ARGV[3]
+-- begins with the mark of the user. ARGV[4] is how many sessions the user may have, 0 for any number, negative if
+-- sessions may be condemned (see condemn.lua); KEYS[3..] are sessions that may be ended. It ends the script with
 --   {0, excess, n, entries...}  if a session that must be ended is not among KEYS and none may be condemned, or if one
 --                               script may not end so many: excess is how many must end. Of the user's entries, the
 --                               first n are of condemned sessions, the others of live sessions, oldest first

@@ -1,7 +1,7 @@
 -- Reads the record in KEYS[1] as look.lua does, and prepares to write it.
 --
 -- It defines
---   touched              the time of last access to write, which never runs backwards
+--   touched              the time of last access to write, as text; it never runs backwards
 --   stays                with an idle timeout: the deadline to write; else false or nil
 --   write(command, ...)  runs a command on the session with any number of arguments
 --   touch(items)         writes these fields and values, the time of last access and, with an idle timeout, stays
@@ -14,7 +14,7 @@ local function write(command, items)
     redis.call(command, key, unpack(items, i, math.min(i + 1999, #items)))
   end
 end
-local touched = found and math.max(now, tonumber(old[2]))
+local touched = found and (tonumber(old[2]) > now and old[2] or string.format('%s%06d', clock[1], clock[2]))
 local stays = found and idle and tonumber(last or nil)
 stays = stays and math.max(tonumber(old[3]), math.min(stays, now + idle))
 local function touch(items)
