@@ -178,7 +178,7 @@ def judges(session: nox.Session) -> None:
     """
     # Flask's tests of its commands import a name that pytest 9 does not have.
     session.install("-e", ".[django,redis-server]", "starlette", "httpx2", "itsdangerous", "pytest>=8.4,<9", "trio")
-    session.install("flask[async,dotenv]>=3.1", "greenlet")
+    session.install("flask[async,dotenv]>=3.1", "greenlet", "tblib")  # Django sends tracebacks to another process
     judge(session, "starlette", "starlette_sessions", "tests/middleware/test_session.py")
     judge(session, "flask", "flask_sessions", "tests")
     session.run("python", "-m", "tests.judges", str(sources(session, "django") / "tests"))
