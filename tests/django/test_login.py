@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -24,6 +25,7 @@ from chuk_sessions.django import (
 from chuk_sessions.web.blocking import run
 from tests.django import project
 from tests.django.conftest import Setting
+from tests.support.groups import PATIENCE
 
 COOKIE = "sessionid"
 
@@ -151,12 +153,18 @@ def test_sessions_per_user(setting: Setting, override: Callable[..., None]) -> N
 
 
 def test_the_idle_time(setting: Setting, override: Callable[..., None]) -> None:
-    """Is in the session, which lives for as long after each request and not longer."""
+    """Is in the session, and ends it if no request comes."""
     override(CHUK_SESSIONS=setting | {"IDLE_MINUTES": 5})
-    client = logged_in()
-    info: Any = run(get_manager().get_session_info(key_of(client)))
+    info: Any = run(get_manager().get_session_info(key_of(logged_in())))
     idle_end = datetime.fromisoformat(info["idle_expires_at"])
     assert timedelta(minutes=4) < idle_end - datetime.now(UTC) < timedelta(minutes=8)
+
+    override(CHUK_SESSIONS=setting | {"IDLE_MINUTES": 0.002})
+    client = logged_in()
+    deadline = time.monotonic() + PATIENCE
+    while SessionStore().exists(key_of(client)):
+        assert time.monotonic() < deadline
+    assert who(client) == "nobody"
 
 
 def test_the_test_client(client: Client) -> None:

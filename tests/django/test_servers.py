@@ -51,19 +51,32 @@ def serving(command: list[str], url: str) -> Iterator[int]:
         assert "SIGKILL" not in output
 
 
+def get(port: int, path: str, cookie: str) -> tuple[Any, str]:
+    """The answer to one request, and the cookie after it."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    connection.request("GET", path, headers={"Cookie": cookie} if cookie else {})
+    answer = connection.getresponse()
+    text = answer.read()
+    connection.close()
+    assert answer.status == 200, text
+    return text, answer.headers.get("set-cookie", cookie).partition(";")[0]
+
+
 def visit(port: int, browser: int, prefix: str) -> None:
     """Make the requests of one browser, and look at each answer."""
     cookie, names = "", []
     for n in range(REQUESTS):
         names.append(f"b{browser}-{n}")
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-        connection.request("GET", f"{prefix}/add/{names[-1]}", headers={"Cookie": cookie} if cookie else {})
-        answer = connection.getresponse()
-        text = answer.read()
-        connection.close()
-        assert answer.status == 200, text
+        text, cookie = get(port, f"{prefix}/add/{names[-1]}", cookie)
         assert json.loads(text)["names"] == names
-        cookie = answer.headers["set-cookie"].partition(";")[0]
+
+
+def overlap(port: int, pool: ThreadPoolExecutor, prefix: str) -> None:
+    """Make fifty requests of one session at once, in all processes of the server, each with a key of its own."""
+    _, cookie = get(port, f"{prefix}/put/first/1", "")
+    list(pool.map(lambda n: get(port, f"{prefix}/put/key{n}/1", cookie), range(50)))
+    text, _ = get(port, f"{prefix}/read", cookie)
+    assert len(json.loads(text)["data"]) == 51
 
 
 @pytest.mark.slow
@@ -75,3 +88,4 @@ def test_requests(redis_url: str, server: str) -> None:
     views = VIEWS[server]
     with serving([server, *COMMANDS[server]], redis_url) as port, ThreadPoolExecutor(BROWSERS) as pool:
         list(pool.map(lambda browser: visit(port, browser, views[browser % len(views)]), range(BROWSERS)))
+        overlap(port, pool, views[-1])
