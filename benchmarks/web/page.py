@@ -53,8 +53,8 @@ def _table(entries: Sequence[Mapping[str, Any]], store: str, clients: int, ours:
     ]
     return Table(
         f"Requests with sessions {STORES[store]}, {clients} client{'s' * (clients > 1)} at once{_where(ours)}",
-        "Requests a second through an application of a few lines, in process over ASGI; how many times ours that is; "
-        "and the time that 99 of 100 do not exceed. The session has a cart of five.",
+        f"Requests a second through an application of a few lines, in process{' over ASGI' * (ours == OURS)}; how many "
+        "times ours that is; and the time that 99 of 100 do not exceed. The session has a cart of five.",
         ("Library", *[PAGES[page] for page in pages]),
         rows,
     )
