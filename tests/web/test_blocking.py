@@ -233,7 +233,24 @@ def test_uwsgi_without_threads(monkeypatch: pytest.MonkeyPatch, option: dict[str
         check_threads()
 
 
-def test_a_fork_after_use(redis_url: str) -> None:
+@pytest.fixture(params=["asyncio", "uvloop"])
+def loop(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The loop of the calls: uvloop's if it is installed."""
+    if request.param == "uvloop":
+        pytest.importorskip("uvloop", reason="uvloop is not installed")
+    else:
+        monkeypatch.setitem(sys.modules, "uvloop", None)
+    return str(request.param)
+
+
+def test_the_loop_of_the_calls(loop: str) -> None:
+    async def module() -> str:
+        return type(asyncio.get_running_loop()).__module__
+
+    assert run(module()).partition(".")[0] == loop
+
+
+def test_a_fork_after_use(redis_url: str, loop: str) -> None:
     """The child makes connections of its own; parent and child go on, each with right answers."""
     sessions = SyncSessionManager(SessionManager("shop", redis.factory(redis_url), strict=True))
     mine = sessions.allocate_session(custom_metadata={"of": "parent"})
@@ -316,12 +333,19 @@ else:
 }
 
 
+RUNS = [*((name, "asyncio") for name in PROGRAMS), *((name, "uvloop") for name in ("ends", "forks and both end"))]
+
+
 @pytest.mark.redis
-@pytest.mark.parametrize("name", list(PROGRAMS))
-def test_a_program_ends(redis_url: str, name: str) -> None:
+@pytest.mark.parametrize(("name", "loop"), RUNS)
+def test_a_program_ends(redis_url: str, name: str, loop: str) -> None:
     """At once and without a word."""
-    begin = """
+    if loop == "uvloop":
+        pytest.importorskip("uvloop", reason="uvloop is not installed")
+    begin = f"""
 import sys
+if "{loop}" == "asyncio":
+    sys.modules["uvloop"] = None
 from chuk_sessions import SessionManager
 from chuk_sessions.providers import redis
 from chuk_sessions.web.blocking import SyncSessionManager
