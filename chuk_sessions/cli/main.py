@@ -20,6 +20,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from chuk_sessions import __version__, grid
+from chuk_sessions.cli import top
 from chuk_sessions.cli.check import Level, check
 from chuk_sessions.cli.inspect import LISTED, as_json, as_text, survey
 from chuk_sessions.cli.keys import KEYS_HELP, keyring_for, keyring_of_application
@@ -105,12 +106,13 @@ def _program() -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=_program(), description="Tools for sessions on Redis.")
     parser.add_argument("--version", action="version", version=f"chuk-sessions {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="{migrate,inspect,check,reindex,rotate}")
+    commands = parser.add_subparsers(required=True, metavar="{migrate,inspect,check,reindex,rotate,top}")
     _add_migrate(commands)
     _add_inspect(commands)
     _add_check(commands)
     _add_reindex(commands)
     _add_rotate(commands)
+    _add_top(commands)
     return parser
 
 
@@ -232,6 +234,28 @@ def _add_rotate(commands: Any) -> None:
     parser.set_defaults(run=_rotate)
 
 
+def _add_top(commands: Any) -> None:
+    parser = commands.add_parser(
+        "top",
+        help="watch what is going on",
+        description="Show sessions per sandbox, counted every minute; memory, commands and round trip of each server;"
+        " with --metrics also what the application does. Ctrl-C ends it.",
+    )
+    parser.add_argument("url", metavar="URL", help=URL_HELP)
+    parser.add_argument("--metrics", metavar="URL", help="http:// URL of the application's metrics for Prometheus")
+    parser.add_argument("--interval", type=_seconds, default=2.0, metavar="SECONDS", help="between two looks (2)")
+    parser.add_argument("--once", action="store_true", help="two looks, and the result as text")
+    parser.add_argument("--json", action="store_true", help="with --once, for programs")
+    parser.set_defaults(run=_top)
+
+
+def _seconds(text: str) -> float:
+    with suppress(ValueError):
+        if 0.1 <= float(text) <= 3600:
+            return float(text)
+    raise argparse.ArgumentTypeError("must be a number of seconds from 0.1 to 3600")
+
+
 def _sandbox(text: str) -> str:
     try:
         return grid.check_segment("a sandbox", text)
@@ -329,6 +353,30 @@ async def _rotate(options: argparse.Namespace) -> int:
         print("interrupted: run it again for the rest")
         return INTERRUPTED
     return 0 if found.is_complete(options.dry_run) else 1
+
+
+async def _top(options: argparse.Namespace) -> int:
+    server, stopped = client(options.url), _stop_at_signal()
+    before = await top.look(server, options.metrics)
+    if options.once:
+        await asyncio.sleep(options.interval)
+        view = top.compare(before, await top.look(server, options.metrics, before))
+        print(json.dumps(top.as_json(view), indent=2) if options.json else top.as_text(view))
+        return 0
+    if options.json:
+        raise ValueError("--json goes with --once")
+    try:
+        from rich.live import Live
+    except ImportError:
+        raise ValueError("the live view needs rich: pip install 'chuk-sessions[cli]'; --once does not") from None
+    with Live(auto_refresh=False, screen=True) as live:
+        while not stopped.is_set():
+            now = await top.look(server, options.metrics, before)
+            live.update(top.as_table(top.compare(before, now)), refresh=True)
+            before = now
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stopped.wait(), options.interval)
+    return 0
 
 
 def _stop_at_signal() -> asyncio.Event:

@@ -28,7 +28,7 @@ def test_help_without_a_command(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         cli.main([])
     assert caught.value.code == 2
-    assert "{migrate,inspect,check,reindex,rotate}" in capsys.readouterr().err
+    assert "{migrate,inspect,check,reindex,rotate,top}" in capsys.readouterr().err
 
 
 def test_the_module_runs() -> None:

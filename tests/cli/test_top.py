@@ -1,0 +1,168 @@
+"""``top``: what it shows is what is there, counted by the server and by the application."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from chuk_sessions import SessionManager
+from chuk_sessions.cli import main as cli
+from chuk_sessions.cli import top
+from chuk_sessions.instrumentation import SessionMetrics
+from chuk_sessions.providers import redis
+from chuk_sessions.redis_client.client import Client
+
+if TYPE_CHECKING:
+    from tests.support.cluster_servers import ClusterServers
+
+VIEW = top.View(
+    {"shop": 1234, "docs": 5},
+    {"a:1": top.Server(2_500_000, 10_000_000, 0.25, {}), "b:1": top.Server(None, 0, 1.5, {})},
+    {"a:1": {"commands": 1500.0, "expired": 2.0, "evicted": 0.0}, "b:1": {}},
+    {"created": 1.5, "ended": 0.0, "validated": 20.0},
+)
+TEXT = """\
+server           ms   MB  of MB  commands/s  expired/s  evicted/s
+a:1            0.25  2.5   10.0     1,500.0        2.0        0.0
+b:1 (slowest)  1.50    ?      -         0.0        0.0        0.0
+
+sandbox  sessions
+shop        1,234
+docs            5
+
+created 1.5/s  ended 0.0/s  validated 20.0/s"""
+
+
+def test_as_text() -> None:
+    assert top.as_text(VIEW) == TEXT
+    assert top.as_text(top.View({}, {"a:1": top.Server()}, {"a:1": {}}, None)).count("\n") == 3
+
+
+def test_a_counter_that_went_back() -> None:
+    """A server that was restarted counts from 0, and a server that has just come has no rate yet."""
+
+    def seen(at: float, so_far: dict[str, dict[str, int]], created: float) -> top.Look:
+        servers = {name: top.Server(so_far=numbers) for name, numbers in so_far.items()}
+        return top.Look(at, servers, {}, 0.0, {"created": created})
+
+    before, now = seen(10, {"a": {"commands": 100}}, 50), seen(12, {"a": {"commands": 30}, "b": {"commands": 7}}, 60)
+    view = top.compare(before, now)
+    assert view.per_second == {"a": {"commands": 15.0}, "b": {"commands": 0.0}}
+    assert view.application == {"created": 5.0}
+
+
+async def _allocate(url: str) -> None:
+    for sandbox, number in (("shop", 3), ("a b", 1)):
+        await SessionManager(sandbox, redis.factory(url), strict=True).allocate_sessions(
+            [{"user_id": "alice"}] * number
+        )
+
+
+@pytest.mark.redis
+def test_once(redis_url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Sessions by sandbox, whatever else is there; memory and commands of the server."""
+    asyncio.run(_allocate(redis_url))
+    assert cli.main(["top", redis_url, "--once", "--json", "--interval", "0.1"]) == 0
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    assert found["sandboxes"] == {"shop": 3, "a b": 1}
+    (server,) = found["servers"].values()
+    assert server["memory"] > 0
+    assert server["round_trip_ms"] > 0
+    assert server["per_second"]["commands"] > 0
+    assert found["application_per_second"] is None
+    assert cli.main(["top", redis_url, "--once", "--interval", "0.1"]) == 0
+    assert "shop" in capsys.readouterr().out
+
+
+@pytest.mark.redis
+async def test_the_metrics_of_the_application(redis_url: str) -> None:
+    """Created, ended and validated by what the application counts."""
+    prometheus_client = pytest.importorskip("prometheus_client", reason="the extra prometheus is not installed")
+    from chuk_sessions.instrumentation.prometheus import SessionCollector
+
+    metrics = SessionMetrics(by_sandbox=True)
+    registry = prometheus_client.CollectorRegistry()
+    registry.register(SessionCollector(metrics))
+    server, thread = prometheus_client.start_http_server(0, "127.0.0.1", registry)
+    url, client = f"http://127.0.0.1:{server.server_port}/metrics", Client(redis_url)
+    try:
+        before = await top.look(client, url)
+        assert before.application == {"created": 0, "ended": 0, "validated": 0}
+        for sandbox in ("shop", "docs"):
+            manager = SessionManager(sandbox, redis.factory(redis_url), metrics=metrics)
+            session_id = await manager.allocate_session()
+            await manager.validate_session(session_id)
+            await manager.open_session(session_id)
+            await manager.validate_session("unknown")
+            await manager.delete_session(session_id)
+        now = await top.look(client, url, before)
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+    assert now.application == {"created": 2, "ended": 2, "validated": 4}
+    assert now.sandboxes is before.sandboxes  # counted a moment ago
+    assert top.compare(before, now).application is not None
+
+
+@pytest.mark.redis
+async def test_a_cluster(cluster: ClusterServers) -> None:
+    """Every master, and which of them is the slowest."""
+    await _allocate(cluster.url)
+    client = Client(cluster.url)
+    view = top.compare(before := await top.look(client), await top.look(client, None, before))
+    assert len(view.servers) == 3
+    assert view.slowest in view.servers
+    assert view.sandboxes == {"shop": 3, "a b": 1}
+
+
+@pytest.mark.redis
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no pseudo-terminals")
+def test_the_live_view(redis_url: str) -> None:
+    """It draws until a signal ends it."""
+    pytest.importorskip("rich", reason="the extra cli is not installed")
+    asyncio.run(_allocate(redis_url))
+    ours, theirs = os.openpty()
+    command = [sys.executable, "-m", "chuk_sessions", "top", redis_url, "--interval", "0.1"]
+    with subprocess.Popen(command, stdout=theirs, stderr=theirs, env=os.environ | {"TERM": "xterm"}) as process:
+        os.close(theirs)
+        drawn = b""
+        while drawn.count(b"shop") < 2:
+            drawn += os.read(ours, 4096)
+        process.send_signal(signal.SIGTERM)
+        try:
+            while os.read(ours, 4096):
+                pass
+        except OSError:  # the other end is closed
+            pass
+    os.close(ours)
+    assert process.returncode == 0
+
+
+@pytest.mark.redis
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--json"], "--json goes with --once"),
+        (["--once", "--metrics", "ftp://host/metrics"], "--metrics must be an http:// or https:// URL"),
+        (["--once", "--metrics", "http://127.0.0.1:1/"], "the metrics could not be read: "),
+    ],
+    ids=["json", "scheme", "away"],
+)
+def test_refusals(options: list[str], words: str, redis_url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["top", redis_url, *options]) == 2
+    assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("interval", ["0", "no", "nan", "1e9"])
+def test_a_wrong_interval(interval: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["top", "redis://localhost", "--interval", interval])
+    assert "must be a number of seconds" in capsys.readouterr().err
