@@ -269,6 +269,17 @@ async def test_spans_are_children_of_the_request(recorder: Recorder, redis_serve
     assert all(span.parent is not None and span.parent.span_id in requests for span in ours)
 
 
+@pytest.mark.redis
+async def test_blocking_calls(recorder: Recorder, redis_url: str) -> None:
+    """The event loop that answers them knows the span of the thread that asks."""
+    from chuk_sessions.web.blocking import SyncSessionManager
+
+    blocking = SyncSessionManager(recorder.manager(redis.factory(redis_url)))
+    with recorder.tracer.start_as_current_span("request"):
+        assert not await asyncio.to_thread(blocking.validate_session, "unknown")
+    assert recorder.names() == ["EVALSHA touch"]
+
+
 def test_refused_arguments() -> None:
     with pytest.raises(TypeError, match="traces must be a SessionTraces, got bool"):
         SessionManager("box", memory.factory(), traces=True)  # type: ignore[arg-type]
