@@ -121,7 +121,7 @@ class Source:
         if "operation" in family.labels:
             return self._operations(family)
         if "server" in family.labels:
-            return self._of_servers(family.figure)
+            return self._of_servers(family)
         factories = self._servers if family.figure.startswith("near_") else self._memories
         known = [stats[family.figure] for each in factories.values() if family.figure in (stats := each.stats())]
         together = min if family.figure == "near_state" else sum
@@ -139,11 +139,13 @@ class Source:
                 rows += [((operation, name, *end), number) for name, number in numbers.items()]
         return rows
 
-    def _of_servers(self, figure: str) -> list[Row]:
+    def _of_servers(self, family: Family) -> list[Row]:
+        """Return the numbers of each server. One that has left its cluster keeps its counters, and has no state."""
         found: dict[str, list[Any]] = {}
         for factory in self._servers.values():
             for name, numbers in factory.server_stats().items():
-                found.setdefault(name, []).append(getattr(numbers, figure))
+                if family.kind != "gauge" or not numbers.is_gone:
+                    found.setdefault(name, []).append(getattr(numbers, family.figure))
         return [((name,), value) for name, several in found.items() if (value := _together(several)) is not None]
 
 

@@ -128,6 +128,7 @@ class _Copies:
         self._source = source
         self._metrics = {family: _make(family, source.labels(family)) for family in FAMILIES}
         self._copied: dict[tuple[str, tuple[str, ...]], Any] = {}
+        self._shown: dict[str, set[tuple[str, ...]]] = {}  # by gauge: the labels that it has had
 
     async def keep(self, interval: float) -> None:
         while True:
@@ -136,7 +137,10 @@ class _Copies:
 
     def renew(self) -> None:
         for family, metric in self._metrics.items():
-            for labels, value in self._source.rows(family):
+            rows = self._source.rows(family)
+            if family.kind == "gauge":
+                rows += self._gone(family, rows)
+            for labels, value in rows:
                 child = metric.labels(*labels) if labels else metric
                 if family.kind == "gauge":
                     child.set(value)
@@ -145,6 +149,13 @@ class _Copies:
                     self._copied[family.name, labels] = value
                 else:
                     self._add_times(child, family.name, labels, value)
+
+    def _gone(self, family: Family, rows: list[Row]) -> list[Row]:
+        """Return rows for servers that are gone: the files would show their last values for ever, as if still true."""
+        shown = self._shown.setdefault(family.name, set())
+        gone = shown - {labels for labels, _ in rows}
+        shown.update(labels for labels, _ in rows)
+        return [(labels, int(family.figure == "is_up")) for labels in sorted(gone)]
 
     def _add_times(self, child: Any, name: str, labels: tuple[str, ...], times: Histogram) -> None:
         """Add to the buckets of a histogram, which the library lets nobody do by a public method."""

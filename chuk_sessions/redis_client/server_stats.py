@@ -57,6 +57,11 @@ class ServerStats:
         """Whether commands go to a connection, or would make one."""
         return self.state in (State.NEW.value, State.UP.value, State.IDLE.value)
 
+    @property
+    def is_gone(self) -> bool:
+        """Whether no event loop uses the server any more: it has left its cluster, or the loops have ended."""
+        return self.state == State.CLOSED.value
+
     def past(self) -> ServerStats:
         """Return these numbers as they are once the server or the event loop is gone."""
         return ServerStats(**{**vars(self), "state": State.CLOSED.value, **dict.fromkeys(NOW, 0)})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ import pytest
 from chuk_sessions import SessionManager
 from chuk_sessions.histogram import BOUNDS
 from chuk_sessions.instrumentation import SessionMetrics
-from chuk_sessions.instrumentation.families import FAMILIES, PREFIX
+from chuk_sessions.instrumentation.families import FAMILIES, PREFIX, Source
 from chuk_sessions.providers import memory, redis
 from chuk_sessions.stores import StoreWrapper, stack
 from chuk_sessions.testing import Clock
@@ -145,6 +146,32 @@ async def test_a_near_cache(redis_url: str) -> None:
     assert samples(found["chuk_sessions_near_state"]) == {("near_state",): 2}
     durations = samples(found["chuk_sessions_operation_duration_seconds"])
     assert durations["operation_duration_seconds_count", "read"] == 3
+
+
+@pytest.mark.redis
+def test_a_server_that_is_gone(redis_server: RedisServer, redis_url: str) -> None:
+    """What it counted stays; it is neither up nor down, which would be an alert for ever."""
+    factory = redis.factory(redis_url)
+    with asyncio.Runner() as runner:
+        runner.run(SessionManager("box", factory, strict=True).validate_session("unknown"))
+    found = scraped(SessionMetrics(), factory)
+    server = f"{redis_server.host}:{redis_server.port}"
+    assert samples(found["chuk_sessions_redis_commands"])["redis_commands_total", server] >= 1
+    assert found["chuk_sessions_redis_up"].samples == found["chuk_sessions_redis_waiting_commands"].samples == []
+
+
+@pytest.mark.redis
+async def test_copies_of_a_server_that_is_gone(redis_url: str) -> None:
+    """Files of several processes cannot forget a value: it becomes one that says nothing."""
+    factory = redis.factory(redis_url)
+    await SessionManager("box", factory, strict=True).validate_session("unknown")
+    source = Source(SessionMetrics(), [factory])
+    copies = prometheus._Copies(source)
+    up, waiting = (next(each for each in FAMILIES if each.figure == figure) for figure in ("is_up", "waiting"))
+    rows = source.rows(up)
+    assert (copies._gone(up, rows), copies._gone(waiting, source.rows(waiting))) == ([], [])
+    assert copies._gone(up, []) == rows
+    assert [value for _, value in copies._gone(waiting, [])] == [0]
 
 
 def test_what_is_refused() -> None:
