@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from chuk_sessions.arguments import check_flag
 from chuk_sessions.environment import KEYS_VARIABLE, shown, variable
-from chuk_sessions.exceptions import NotSupportedError, ProviderError
+from chuk_sessions.exceptions import ProviderError
 from chuk_sessions.provider import DEFAULT_TTL, ProviderSession, default_ttl_from_env
 from chuk_sessions.providers.redis.sharing import SharedClients
 from chuk_sessions.providers.redis.store import RedisSessionStore
@@ -108,14 +108,16 @@ class RedisFactory:
             A ``SessionStore``, as ``session_store``.
 
         Raises:
-            NotSupportedError: The URL leads to a cluster, or the metadata is sealed.
+            NotSupportedError: The URL leads to a cluster.
             ProviderError: The URL cannot be used.
         """
         from chuk_sessions.providers.redis.near import NearSessionStore
 
-        if self._encryption is not None:
-            raise NotSupportedError("near_cache: not supported together with encryption")
-        return self._complete(NearSessionStore(self._client, sandbox_id, bound), sandbox_id)
+        if self._encryption is None:
+            return self._complete(NearSessionStore(self._client, sandbox_id, bound), sandbox_id)
+        from chuk_sessions.providers.redis.sealed.near import NearSealedStore
+
+        return self._complete(NearSealedStore(self._client, sandbox_id, bound, self._encryption), sandbox_id)
 
     def _complete(self, store: RedisSessionStore, sandbox_id: str) -> CompleteStore:
         if not self._legacy:

@@ -134,7 +134,7 @@ class NearSessionStore(RedisSessionStore):
             return None
         found: Snapshot | None = entry.record
         if found is None:
-            found = self._first_look(tracking, entry)
+            found = self._first_look(tracking, entry, key)
         now = tracking.now
         if found is None or found.ends <= now:  # it cannot be read, or has expired: the server says so
             tracking.entries.drop(key)
@@ -152,14 +152,18 @@ class NearSessionStore(RedisSessionStore):
             tracking.reject()
             return None
 
-    def _first_look(self, tracking: Tracking, entry: Entry) -> Snapshot | None:
+    def _first_look(self, tracking: Tracking, entry: Entry, key: str) -> Snapshot | None:
         """Make the snapshot of an entry. It takes the place of the reply."""
         try:
-            found = Snapshot(entry.reply or {})
+            found = self._snapshot(entry.reply or {}, key)
         except SHAPES:
             return None
         tracking.entries.settle(entry, found, found.size)
         return found
+
+    def _snapshot(self, reply: dict[bytes, bytes], key: str) -> Snapshot:
+        """Make what is kept of the record under that key. Raises one of SHAPES if it cannot be read."""
+        return Snapshot(reply)
 
 
 def _is_recent(reply: dict[bytes, bytes], interval: float, now: float) -> bool:

@@ -21,20 +21,21 @@ if TYPE_CHECKING:
     from chuk_sessions.redis_client.client import Call, Client
     from chuk_sessions.redis_client.commands import Argument
 
-__all__ = ["SealedStore"]
+__all__ = ["SealedStore", "Sealing"]
 
 SEALED_FIELD = "is sealed and cannot be counted on: name it in plain_fields of the Keyring"
 
 
-class SealedStore(RedisSessionStore):
-    """The sessions of one sandbox on a server, their metadata sealed with the keys of ``keyring``.
+class Sealing(RedisSessionStore):
+    """What a store does otherwise whose metadata is sealed; ``_seal_with`` comes right after its construction.
 
     Values are bound to the slot tag. So where an alias leads to a session with another tag, a change is sealed again.
     A value that cannot be opened is an EncryptionError, and the session does not count as absent.
     """
 
-    def __init__(self, client: Client, sandbox_id: str, keyring: Keyring) -> None:
-        super().__init__(client, sandbox_id)
+    _seals: Seals
+
+    def _seal_with(self, keyring: Keyring) -> None:
         self._seals = Seals(keyring, self._sandbox)
         self._encode = self._seals.encode
         self._decode = self._seals.decode
@@ -82,3 +83,11 @@ class SealedStore(RedisSessionStore):
 
     def _unreadable(self, reply: Any) -> None:
         self._found(UNREADABLE)  # its sealed values have been opened
+
+
+class SealedStore(Sealing):
+    """The sessions of one sandbox on a server, their metadata sealed with the keys of ``keyring``."""
+
+    def __init__(self, client: Client, sandbox_id: str, keyring: Keyring) -> None:
+        super().__init__(client, sandbox_id)
+        self._seal_with(keyring)
