@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -63,7 +64,8 @@ async def test_a_copy_that_is_taken_back(calm_cluster: ClusterServers, cluster_u
     """The session changed while it was copied to another slot: the copy is known again though it is sealed."""
     place = ClusterPlace(calm_cluster)
     published.put(place, "id")
-    client = Meddler(place.url, TAKE, lambda: published.put(place, "id", custom_metadata={"new": 1}))
+    changed = json.dumps(json.loads(str(place.command("GET", "session:id"))) | {"custom_metadata": {"new": 1}})
+    client = Meddler(place.url, TAKE, lambda: place.command("SETEX", "session:id", "5000", changed))
     record = await LegacyReadingStore(store_of(client), client, "box").read("id")
     assert record is not None
     assert record.metadata == {"new": 1}

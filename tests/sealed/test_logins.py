@@ -75,12 +75,14 @@ async def test_a_login(url: str, limit: int) -> None:
     assert set((await sealed_with(url, new_id)).values()) == {"k1"}
     again = await log_in(store, metadata={"again": 4})
     assert again == new_id
+    assert (await sealed_with(url, new_id))["again"] == "k1"
     newest = await log_in(store, grace=0, metadata={"newest": 5})
     assert newest is not None
     assert await metadata_of(url, newest) == {
         **{"cart": METADATA["cart"], "step": 2, "late": 3},
         **{"again": 4, "newest": 5},
     }
+    assert set((await sealed_with(url, newest)).values()) == {"k1"}
     assert await store.update("visitor", {}, True) is False
 
 
@@ -92,6 +94,7 @@ async def test_a_renewal_of_the_old_id(url: str) -> None:
     newest = await store.renew("visitor", renewed_id("visitor", 1.0), 0, metadata={"step": 2})
     assert newest is not None
     assert await metadata_of(url, newest) == METADATA | {"step": 2}
+    assert set((await sealed_with(url, newest)).values()) == {"k1"}
 
 
 async def test_a_change_meanwhile(url: str, decides: Script) -> None:
@@ -154,12 +157,12 @@ async def test_a_session_that_ends_meanwhile(url: str, decides: Script) -> None:
 
 
 async def test_a_session_that_changes_without_end(redis_url: str) -> None:
-    """The call gives up at its deadline, and has changed nothing."""
+    """The call gives up at its deadline, wherever it is by then, and has changed nothing."""
     keys, count = keyring(), iter(range(10_000))
     await store_of(redis_url, keys).create("visitor", None, HOUR, METADATA)
     change = by_another(redis_url, lambda other: other.update("visitor", {"n": next(count)}, False), keys)
     client = Meddler(f"{redis_url}?socket_timeout=0.5", BIND_SEALED, change, times=10_000)
-    with pytest.raises(ProviderError, match=r"(its|the) change was not made"):
+    with pytest.raises(ProviderError):
         await log_in(store_of(client, keys))
     record = await store_of(redis_url, keys).read("visitor")
     assert record is not None

@@ -9,7 +9,7 @@ import pytest
 
 from chuk_sessions import EncryptionError, MetadataError, SessionManager, StorageError
 from chuk_sessions.encryption import Keyring
-from chuk_sessions.ids import renewed_id
+from chuk_sessions.ids import renewed_id, session_key
 from chuk_sessions.providers import redis
 from chuk_sessions.providers.redis.record import VERSION
 from tests.sealed.places import keyring, manager_of, put_value, sealed_with, store_of, stored
@@ -111,6 +111,7 @@ async def test_a_renewal_keeps_the_values(url: str) -> None:
         info = await manager.get_session_info(newest)
         assert info is not None
         assert info["custom_metadata"] == METADATA | {"step": 2}
+        assert set((await sealed_with(url, newest)).values()) == {"k1"}
         assert await manager.get_session_info(session_id) is None
 
 
@@ -274,6 +275,15 @@ async def test_keys_of_the_environment(redis_url: str, monkeypatch: pytest.Monke
 def test_what_is_no_keyring() -> None:
     with pytest.raises(TypeError, match="must be a Keyring, got dict"):
         redis.factory("redis://localhost", encryption={"k1": bytes(32)})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("keys", [None, keyring()], ids=["no keys", "keys"])
+async def test_a_record_of_a_later_version(redis_server: Server, redis_url: str, keys: Keyring | None) -> None:
+    """Is absent as ever, whatever its values are."""
+    redis_server.command("HSET", session_key("box", "id"), "v", "2", "m:a", "\x01 of another form")
+    manager = manager_of(redis_url, keys)
+    assert await manager.get_session_info("id") is None
+    assert await manager.open_session("id") is None
 
 
 async def test_a_store_of_its_own_renews_within_a_tag(redis_url: str) -> None:
