@@ -42,16 +42,20 @@ class Goal:
 
 @dataclass(frozen=True, slots=True)
 class Speed(Goal):
-    """Time of a workload beside a peer's: how many times as fast, or with ``at_most`` how many times the time."""
+    """Time of a workload beside a peer's: how many times as fast, or with ``at_most`` how many times the time.
+
+    ``of`` is the side whose time it is.
+    """
 
     match: str = "memory"
     workload: str = ""
     side: str = "0.2"
     beside: str = ""  # the peer's workload, if it is another
+    of: str = "ours"
 
     def measure(self, results: Results) -> Measured | None:
         sides = results["peers"].get(self.match, {})
-        ours = sides.get("ours", {}).get("workloads", {}).get(self.workload)
+        ours = sides.get(self.of, {}).get("workloads", {}).get(self.workload)
         theirs = sides.get(self.side, {}).get("workloads", {}).get(self.beside or self.workload)
         if not ours or not theirs:
             return None
@@ -236,6 +240,31 @@ def _near() -> list[Goal]:
     ]
 
 
+def _sealed() -> list[Goal]:
+    """Metadata that is sealed beside metadata that is not: 4 fields of 100 bytes, and one of 2 KB."""
+    wanted = {
+        "validate": ("validate", 1.02),
+        "update": ("update of one field", 1.15),
+        "update-2kb": ("update of one field of 2 KB", 1.5),
+        "info-4": ("info of 4 fields", 1.8),
+        "info-5": ("info of 4 fields and one of 2 KB", 2.0),
+        "allocate-4": ("allocate with 4 fields", 1.6),
+    }
+    return [
+        Speed(
+            f"sealed metadata: {what}, 50 callers, time",
+            "not sealed",
+            most,
+            at_most=True,
+            match="sealed metadata",
+            workload=f"manager.redis.fields-{name}.50",
+            side="ours",
+            of="sealed",
+        )
+        for name, (what, most) in wanted.items()
+    ]
+
+
 GOALS: list[Goal] = [
     Speed("memory GET", "0.2", 3.0, workload="memory.get"),
     Speed("memory SET of new keys", "0.2", 1.5, workload="memory.set-new"),
@@ -262,6 +291,7 @@ GOALS: list[Goal] = [
     *_manager_on_redis(),
     *_index_of_users(),
     *_opening(),
+    *_sealed(),
     *_near(),
     Churn("churn: peak resident memory", "that after the load", 2.2, at_most=True, field="peak"),
     Churn("churn: longest loop stall", "dict of tuples", 3, at_most=True, field="stall"),

@@ -16,9 +16,10 @@ from benchmarks.measure.scale import Scale
 from benchmarks.program import say
 from benchmarks.workloads.registry import WORKLOADS
 
-SideName = Literal["ours", "0.2", "redis-py", "floor", "tuples"]
+SideName = Literal["ours", "sealed", "0.2", "redis-py", "floor", "tuples"]
 LIBRARIES: dict[SideName, str] = {
     "ours": "chuk",
+    "sealed": "chuk_sealed",
     "0.2": "chuk",
     "redis-py": "redis_py",
     "floor": "plain_dict",
@@ -26,6 +27,7 @@ LIBRARIES: dict[SideName, str] = {
 }
 TITLES: dict[SideName, str] = {
     "ours": "this version",
+    "sealed": "this version, sealed",
     "0.2": "chuk-sessions 0.2",
     "redis-py": "redis-py",
     "floor": "floor",
@@ -45,6 +47,7 @@ OPENING = ["open", "validate-and-info"]
 NEAR = [f"near.{name}{callers}" for callers in ("", ".50") for name in ("server", "hit", "miss")]
 NEAR += [f"near.validate-{name}{callers}" for callers in ("", ".50") for name in ("server", "hit")]
 NEAR_FAR = [name.replace("near.", "near-far.") for name in NEAR]
+FIELDS = [name for name in WORKLOADS if ".fields-" in name]
 INDEX = [name for name in WORKLOADS if ".allocate-for-" in name]
 
 
@@ -103,6 +106,7 @@ MATCHES = (
     ),
     Match("near cache", "asyncio", {"ours": NEAR}, redis=True),
     Match("near cache, far server", "asyncio", {"ours": NEAR_FAR}, redis=True, deployed=True),
+    Match("sealed metadata", "asyncio", {"ours": FIELDS, "sealed": FIELDS}, redis=True),
     Match("sessions on Redis", "asyncio", {"ours": REDIS_VALIDATE, "0.2": REDIS_VALIDATE}, slow=True, redis=True),
 )
 

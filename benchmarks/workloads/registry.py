@@ -7,7 +7,7 @@ in memory; on Redis 2,000 with many callers and some hundreds with one.
 
 from __future__ import annotations
 
-from benchmarks.workloads import bodies, manager_bodies, near_bodies, scale_bodies
+from benchmarks.workloads import bodies, field_bodies, manager_bodies, near_bodies, scale_bodies
 from benchmarks.workloads.bodies import Body
 from benchmarks.workloads.case import Kind, Layer, Workload
 
@@ -220,6 +220,32 @@ def _near(kind: Kind) -> list[Workload]:
     ]
 
 
+def _fields() -> list[Workload]:
+    """Sessions with fields of some size: the workloads of sealed metadata."""
+    four, five = field_bodies.FOUR, field_bodies.FIVE
+    calls: list[tuple[str, str, Body]] = [
+        ("info-4", "get_session_info, 4 fields of 100 bytes", field_bodies.InfoOfFields(four)),
+        ("info-5", "get_session_info, 4 fields of 100 bytes and one of 2 KB", field_bodies.InfoOfFields(five)),
+        ("update", "update_session_metadata, one field of 100 bytes", field_bodies.UpdateOfField(four, "field-0")),
+        ("update-2kb", "update_session_metadata, one field of 2 KB", field_bodies.UpdateOfField(five, "long")),
+        ("allocate-4", "allocate_session, 4 fields of 100 bytes", field_bodies.AllocateWithFields(four)),
+        ("validate", "validate_session, 4 fields of 100 bytes", field_bodies.ValidateWithFields(four)),
+    ]
+    return [
+        Workload(
+            f"manager.redis.fields-{name}.50",
+            text,
+            body,
+            "manager",
+            "redis",
+            callers=50,
+            items=40 if name == "allocate-4" else 20,
+            passes=1 if name == "allocate-4" else 2,
+        )
+        for name, text, body in calls
+    ]
+
+
 def _paths() -> list[Workload]:
     """Grid paths, and what the text alone costs."""
     names = [("artifact-key", manager_bodies.ArtifactKey()), ("f-string", manager_bodies.BareFormat())]
@@ -289,6 +315,7 @@ def _registry() -> dict[str, Workload]:
         *_observed(),
         *_with_and_without_user(),
         *_opening(),
+        *_fields(),
         *_near("redis"),
         *_near("redis-far"),
         *_at_scale(),
