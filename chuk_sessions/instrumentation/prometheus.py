@@ -8,6 +8,7 @@ not ask collectors then. So ``mirror`` copies the numbers into metrics of the li
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
@@ -24,6 +25,8 @@ from chuk_sessions.instrumentation.families import FAMILIES, PREFIX, Family, Row
 from chuk_sessions.instrumentation.metrics import SessionMetrics
 
 __all__ = ["SessionCollector", "mirror"]
+
+logger = logging.getLogger(__name__)
 
 FOLDERS = ("PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir")  # the library takes the second one too
 INTERVAL = 5.0  # seconds
@@ -110,7 +113,7 @@ async def mirror(metrics: SessionMetrics, *factories: Any, interval: float = INT
     if not (interval := check_interval(interval, "interval")):
         raise ValueError("interval must be over 0")
     copies = _Copies(Source(metrics, factories))
-    copies.renew()
+    copies.try_to_renew()
     task = asyncio.create_task(copies.keep(interval))
     try:
         yield
@@ -118,7 +121,7 @@ async def mirror(metrics: SessionMetrics, *factories: Any, interval: float = INT
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
-        copies.renew()
+        copies.try_to_renew()
 
 
 class _Copies:
@@ -127,13 +130,25 @@ class _Copies:
     def __init__(self, source: Source) -> None:
         self._source = source
         self._metrics = {family: _make(family, source.labels(family)) for family in FAMILIES}
+        self._failing = False
         self._copied: dict[tuple[str, tuple[str, ...]], Any] = {}
         self._shown: dict[str, set[tuple[str, ...]]] = {}  # by gauge: the labels that it has had
 
     async def keep(self, interval: float) -> None:
         while True:
             await asyncio.sleep(interval)
+            self.try_to_renew()
+
+    def try_to_renew(self) -> None:
+        """Copy the numbers. A failure, such as a full disk, is logged once, until a copy succeeds again."""
+        try:
             self.renew()
+        except Exception:
+            if not self._failing:
+                logger.exception("the numbers could not be copied for Prometheus; the next copy is tried in time")
+            self._failing = True
+        else:
+            self._failing = False
 
     def renew(self) -> None:
         for family, metric in self._metrics.items():

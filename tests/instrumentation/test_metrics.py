@@ -10,8 +10,9 @@ import pytest
 from chuk_sessions import MetadataError, SessionManager, StorageError, exceptions
 from chuk_sessions.instrumentation import SessionMetrics
 from chuk_sessions.instrumentation.metrics import KINDS, OPERATIONS, CountingStore, TimingStore, kind_of
-from chuk_sessions.providers import memory
+from chuk_sessions.providers import memory, redis
 from chuk_sessions.providers.memory.store import MemorySessionStore
+from chuk_sessions.providers.redis.store import RedisSessionStore
 from chuk_sessions.stores import StoreWrapper, stack
 from chuk_sessions.testing import Clock, StoreContract
 from tests.support import custom_provider
@@ -188,6 +189,9 @@ async def test_without_metrics_the_store_is_bare() -> None:
     assert type(manager._store) is MemorySessionStore
     manager.sandbox_id = "other"
     assert type(manager._store) is MemorySessionStore
+    on_redis = SessionManager("box", redis.factory("redis://localhost"))
+    assert type(on_redis._store) is RedisSessionStore
+    assert "_delete" not in vars(on_redis._store)
 
 
 async def test_figures_of_the_process_stay() -> None:

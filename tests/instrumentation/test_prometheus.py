@@ -174,6 +174,24 @@ async def test_copies_of_a_server_that_is_gone(redis_url: str) -> None:
     assert [value for _, value in copies._gone(waiting, [])] == [0]
 
 
+async def test_a_copy_that_fails(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """It is logged once, and the copies go on."""
+    copies = prometheus._Copies(Source(SessionMetrics(), []))
+    with monkeypatch.context() as patched:
+        patched.setattr(copies, "renew", _no_space)
+        for _ in range(3):
+            copies.try_to_renew()
+    assert [record.name for record in caplog.records] == ["chuk_sessions.instrumentation.prometheus"]
+    copies.try_to_renew()
+    monkeypatch.setattr(copies, "renew", _no_space)
+    copies.try_to_renew()
+    assert len(caplog.records) == 2
+
+
+def _no_space() -> None:
+    raise OSError("no space left on device")
+
+
 def test_what_is_refused() -> None:
     """A factory without numbers, metrics of another library, and a variable that makes a collector useless."""
     with pytest.raises(TypeError, match="a dict has no numbers to show"):
