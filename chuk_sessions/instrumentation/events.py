@@ -197,11 +197,10 @@ class EventStore(StoreWrapper):
         return results
 
     async def renew(self, session_id: str, new_id: str, grace: float, **options: Any) -> str | None:
-        """See ``Renewable``; with a grace, a session that was found under an alias keeps its id."""
+        """See ``Renewable``. If the result is another id, it may be one that an earlier call gave: nothing is told."""
         name = await super().renew(session_id, new_id, grace, **options)
-        user_id = options.get("user_id")
-        if name is not None and name != session_id and (name == new_id or user_id is not None):
-            self._events.tell(self._sandbox_id, "renewed", name, user_id, previous=session_id)
+        if name == new_id:
+            self._events.tell(self._sandbox_id, "renewed", new_id, options.get("user_id"), previous=session_id)
         return name
 
 

@@ -106,6 +106,18 @@ async def test_the_life_of_a_session(factory: Any) -> None:
 
 
 @EVERYWHERE
+async def test_a_login_that_is_tried_again(factory: Any) -> None:
+    """With a grace the second try gets the same id, and is no second renewal."""
+    diary = Diary(include_user=True)
+    manager = diary.manager(factory)
+    guest = await manager.allocate_session()
+    login = await manager.renew_session(guest, grace_seconds=60, user_id="alice") or ""
+    assert await manager.renew_session(guest, grace_seconds=60, user_id="alice") == login
+    assert [event.user_id for event in diary.events] == [None, "alice"]
+    assert diary.take(guest=guest, login=login) == [("created", "guest"), ("renewed", "login", "guest")]
+
+
+@EVERYWHERE
 async def test_many_sessions(factory: Any) -> None:
     """Each once, whatever the call that ends it; those that stay are not told of."""
     diary = Diary(include_user=True)
