@@ -357,25 +357,13 @@ async def _rotate(options: argparse.Namespace) -> int:
 
 async def _top(options: argparse.Namespace) -> int:
     server, stopped = client(options.url), _stop_at_signal()
-    before = await top.look(server, options.metrics)
     if options.once:
-        await asyncio.sleep(options.interval)
-        view = top.compare(before, await top.look(server, options.metrics, before))
+        view = await top.once(server, options.metrics, options.interval)
         print(json.dumps(top.as_json(view), indent=2) if options.json else top.as_text(view))
-        return 0
-    if options.json:
+    elif options.json:
         raise ValueError("--json goes with --once")
-    try:
-        from rich.live import Live
-    except ImportError:
-        raise ValueError("the live view needs rich: pip install 'chuk-sessions[cli]'; --once does not") from None
-    with Live(auto_refresh=False, screen=True) as live:
-        while not stopped.is_set():
-            now = await top.look(server, options.metrics, before)
-            live.update(top.as_table(top.compare(before, now)), refresh=True)
-            before = now
-            with suppress(TimeoutError):
-                await asyncio.wait_for(stopped.wait(), options.interval)
+    else:
+        await top.watch(server, options.metrics, options.interval, stopped)
     return 0
 
 

@@ -11,6 +11,7 @@ import re
 import time
 import urllib.request
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from chuk_sessions.redis_client.client import Client
     from chuk_sessions.redis_client.master import Master
 
-__all__ = ["Look", "View", "as_json", "as_table", "as_text", "compare", "look"]
+__all__ = ["Look", "View", "as_json", "as_text", "compare", "look", "once", "watch"]
 
 BATCH = 1000  # keys that the server looks at before it serves other clients
 COUNT_EVERY = 60.0  # seconds between two walks over all keys
@@ -92,6 +93,29 @@ async def look(client: Client, metrics: str | None = None, before: Look | None =
         sandboxes, counted_at = before.sandboxes, before.counted_at
     application = None if metrics is None else await asyncio.to_thread(_application, metrics)
     return Look(time.monotonic(), servers, sandboxes, counted_at, application)
+
+
+async def once(client: Client, metrics: str | None, interval: float) -> View:
+    """Look twice, ``interval`` seconds apart. Raises as ``look``."""
+    before = await look(client, metrics)
+    await asyncio.sleep(interval)
+    return compare(before, await look(client, metrics, before))
+
+
+async def watch(client: Client, metrics: str | None, interval: float, stopped: asyncio.Event) -> None:
+    """Draw a look every ``interval`` seconds, until ``stopped``. Raises as ``look``, and ValueError without rich."""
+    try:
+        from rich.live import Live
+    except ImportError:
+        raise ValueError("the live view needs rich: pip install 'chuk-sessions[cli]'; --once does not") from None
+    before = await look(client, metrics)
+    with Live(auto_refresh=False, screen=True) as live:
+        while not stopped.is_set():
+            now = await look(client, metrics, before)
+            live.update(as_table(compare(before, now)), refresh=True)
+            before = now
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stopped.wait(), interval)
 
 
 def compare(before: Look, now: Look) -> View:
