@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -20,6 +19,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 
 from chuk_sessions.arguments import check_interval
+from chuk_sessions.environment import variable
 from chuk_sessions.histogram import BOUNDS, Histogram
 from chuk_sessions.instrumentation.families import FAMILIES, PREFIX, Family, Row, Source
 from chuk_sessions.instrumentation.metrics import SessionMetrics
@@ -195,4 +195,4 @@ def _make(family: Family, labels: tuple[str, ...]) -> Any:
 
 def _folder() -> str:
     """Return the name of the variable that tells the library to write files; empty if none is set."""
-    return next((name for name in FOLDERS if name in os.environ), "")
+    return next((name for name in FOLDERS if variable(name)), "")
