@@ -93,6 +93,15 @@ async def test_reads_are_answered_here(near: Near) -> None:
     assert same(near.from_cache(lambda: near.manager.open_session(near.id, owner="alice")), told)
 
 
+async def test_behind_sentinels(sentinel_url: str) -> None:
+    """The connection is to the master that they name."""
+    near = await Near(sentinel_url).begin()
+    assert near.from_cache(lambda: near.manager.validate_session(near.id)) is True
+    await near.other.delete_session(near.id)
+    await eventually(lambda: not near.is_cached())
+    assert await near.manager.validate_session(near.id) is False
+
+
 async def test_many_validations_are_answered_here(near: Near) -> None:
     before = near.number("hits")
     assert await near.manager.validate_sessions([near.id] * 300) == [True] * 300

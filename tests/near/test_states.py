@@ -465,7 +465,12 @@ async def test_many_callers_that_give_up_leave_nothing(scripted: Scripted) -> No
     assert (len(scripted.tracking.entries), scripted.tracking.pending) == (0, 0)
 
 
-@pytest.mark.parametrize("state", [pending, permitted])
+async def called(it: Scripted) -> None:
+    """And not even written."""
+    it.asked = it.ask()
+
+
+@pytest.mark.parametrize("state", [called, pending, permitted])
 async def test_a_read_that_is_sent_again_is_not_stored(scripted: Scripted, state: Event) -> None:
     """It goes over a connection that is not armed, whose refusal of CLIENT CACHING is no refusal to track."""
     await scripted.serving()
@@ -495,6 +500,36 @@ async def test_a_question_under_way_is_not_sent_again(scripted: Scripted) -> Non
     assert not scripted.look_up()
     await turn()
     assert scripted.take() == [[b"HELLO", b"3"], [b"CLIENT", b"TRACKING", b"ON", b"OPTIN"]]
+
+
+async def test_a_write_whose_caller_gave_up_is_told_by_a_push(scripted: Scripted) -> None:
+    """It may take effect at any later time: what is read in between is dropped then."""
+    await scripted.serving()
+    await scripted.keep()
+    scripted.call(b"UNLINK", KEY)
+    await turn()
+    scripted.called[-1].cancel()
+    assert not scripted.look_up()
+    asked = scripted.ask()
+    await turn()
+    scripted.receive(b":1\r\n" + OK + RECORD)
+    assert await asked == FIELDS
+    assert scripted.look_up()
+    scripted.receive(invalidation(KEY))
+    assert not scripted.look_up()
+
+
+async def test_a_step_of_the_servers_clock_is_learnt_with_the_next_fence(scripted: Scripted) -> None:
+    """Either way: the time that counts for deadlines is that of the last answer."""
+    await scripted.serving()
+    await scripted.keep()
+    for told in (9_000, 4_000):
+        scripted.clock.move(BOUND * 0.6)
+        assert scripted.look_up()
+        await turn()
+        scripted.receive(server_time(told) + hello())
+        assert scripted.look_up()
+        assert scripted.tracking.now == pytest.approx(told)
 
 
 async def test_a_late_write_of_ours_is_seen_when_it_ends(scripted: Scripted) -> None:
