@@ -16,7 +16,7 @@ from benchmarks.workloads.registry import WORKLOADS
 
 SCHEMA = 1
 MEMORY = ("memory.get", "memory.set-over", "manager.memory.validate", "manager.memory.update")
-REDIS = ("redis.get", "redis.get.50", "manager.redis.validate.50")
+REDIS = ("redis.get", "redis.get.50", "manager.redis.validate.50", "near.server", "near.hit")
 OPERATIONS = {"memory": 200_000, "redis": 100_000}
 QUICK_OPERATIONS = 2_000
 
