@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -213,12 +214,14 @@ async def test_more_values_than_one_script_writes(redis_url: str) -> None:
     assert info["custom_metadata"] == metadata
 
 
-async def test_beside_writers(redis_url: str) -> None:
+@pytest.mark.parametrize("seconds", [0, pytest.param(60, marks=pytest.mark.faults)])
+async def test_beside_writers(redis_url: str, seconds: float) -> None:
     """Updates, counts, renewals and logins go on all the while: no update is lost, and all is sealed in the end."""
     old, new = (keyring(name, plain_fields=["visits"]) for name in ("k1", "k2"))
     managers = [manager_of(f"{redis_url}?client_name={n}", ring) for n, ring in enumerate((old, new, new))]
     ids = [await managers[0].allocate_session(custom_metadata={"start": n}) for n in range(30)]
     wanted: list[dict[str, Any]] = [{"start": n} for n in range(30)]
+    client, end = Client(f"{redis_url}?client_name=rotate"), time.monotonic() + seconds
     stopped = False
 
     async def write(number: int) -> None:
@@ -240,7 +243,9 @@ async def test_beside_writers(redis_url: str) -> None:
         nonlocal stopped
         try:
             for _ in range(5):
-                await rotate(Client(f"{redis_url}?client_name=rotate"), new, batch=10)
+                await rotate(client, new, batch=10)
+            while time.monotonic() < end:
+                await rotate(client, new, batch=10)
         finally:
             stopped = True
 
