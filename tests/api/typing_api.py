@@ -25,6 +25,7 @@ from chuk_sessions import (
     factory_for_env,
     get_session,
 )
+from chuk_sessions.encryption import Keyring
 from chuk_sessions.instrumentation import SessionEvent, SessionEvents, SessionMetrics
 from chuk_sessions.providers import memory, redis
 from chuk_sessions.stores import (
@@ -192,6 +193,12 @@ async def provider_types() -> None:
 
 def any_of_these_is_a_provider(session: RedisSession, values: ExpiringMap, custom: CustomSession) -> list[Provider]:
     return [session, values, custom]
+
+
+def encryption_types() -> None:
+    keys = Keyring({"k1": Keyring.generate()}, write="k1", plain_fields=["visits"])
+    assert_type(redis.factory("redis://host", encryption=keys), redis.RedisFactory)
+    assert_type(keys.write, str | None)
 
 
 def lazy_modules() -> None:

@@ -280,7 +280,7 @@ def test_what_is_no_keyring() -> None:
 @pytest.mark.parametrize("keys", [None, keyring()], ids=["no keys", "keys"])
 async def test_a_record_of_a_later_version(redis_server: Server, redis_url: str, keys: Keyring | None) -> None:
     """Is absent as ever, whatever its values are."""
-    redis_server.command("HSET", session_key("box", "id"), "v", "2", "m:a", "\x01 of another form")
+    redis_server.command("HSET", session_key("box", "id"), "v", "9", "m:a", "\x01 of another form")
     manager = manager_of(redis_url, keys)
     assert await manager.get_session_info("id") is None
     assert await manager.open_session("id") is None

@@ -77,16 +77,19 @@ class Seals:
         """Return the fields of a record with all its values opened. Raises EncryptionError as ``open``."""
         opened = [part for pair in reply.items() for part in pair] if isinstance(reply, dict) else list(reply)
         decrypt, bound_to = self._keyring.decrypt_by_beginning, self._place(key)
+        refuses = self._keyring.refuses_plaintext
         for i in range(0, len(opened) - 1, 2):
             field = opened[i]
             if field.startswith(METADATA):
                 value = opened[i + 1]
-                try:
-                    opened[i + 1] = decrypt[value[:NONCE_AT]](
-                        value[NONCE_AT:TEXT_AT], value[TEXT_AT:], bound_to + field
-                    )
-                except self._keyring.refusals:  # a plain value, or one that cannot be opened
-                    opened[i + 1] = self.open(field, value, key)
+                if value.startswith(SEALED):
+                    try:
+                        open_it = decrypt[value[:NONCE_AT]]
+                        opened[i + 1] = open_it(value[NONCE_AT:TEXT_AT], value[TEXT_AT:], bound_to + field)
+                    except self._keyring.refusals:
+                        opened[i + 1] = self.open(field, value, key)  # which raises the error that says why
+                elif refuses:
+                    self.open(field, value, key)
         return opened
 
     def open(self, field: bytes, value: bytes, key: str) -> bytes:
