@@ -88,13 +88,11 @@ class StoredSession:
         return key
 
     async def write(self, key: str, metadata: dict[str, Any], user: str | None, lifetime: float) -> str | None:
-        """Make the stored metadata equal to ``metadata``, and let the session live so long from now.
+        """Make the stored metadata equal to ``metadata``, and let the session live so long from now. It is known.
 
         With another user than before the session gets a new id and becomes that user's. Return the id; None if the
         session is not found.
         """
-        if self._saved is None and await self.open(key) is None:
-            return None
         if lifetime <= 0:
             return key if await self.delete(key) else None
         if user != self.user:

@@ -219,6 +219,19 @@ def test_a_new_key_for_a_session_that_has_ended() -> None:
 
 
 @pytest.mark.usefixtures("store")
+def test_a_login_by_hand_into_a_session_that_has_ended_or_is_taken() -> None:
+    """Fails: the session of another user is not taken over, and nothing is brought back."""
+    ended, taken = new(a=1), new(a=1)
+    ended.delete()
+    run(get_manager().renew_session(taken.session_key, 60, user_id="8"))
+    for session in (ended, taken):
+        session["_auth_user_id"] = "7"
+        with pytest.raises(UpdateError):
+            session.save()
+    assert run(get_manager().list_user_sessions("7")) == []
+
+
+@pytest.mark.usefixtures("store")
 def test_a_new_key_for_no_session() -> None:
     """Is a session, as with Django's own engines."""
     made = SessionStore()

@@ -88,6 +88,7 @@ async def test_asynchronous_views(server: RedisServer) -> None:
     server.kill()
     for path in ("/async/read", "/async/put/a/2", "/async/put-in-place/a/2", "/async/logout", "/read", "/put/a/1"):
         assert is_unavailable(await client.get(path))
+    assert is_unavailable(await AsyncClient().get("/async/put/a/1"))
 
 
 def test_at_the_end_of_a_request(server: RedisServer, caplog: pytest.LogCaptureFixture) -> None:
