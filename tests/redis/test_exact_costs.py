@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -24,7 +24,9 @@ from chuk_sessions.redis_client.client import Client
 from chuk_sessions.redis_client.cluster import Cluster
 from chuk_sessions.redis_client.server_clock import moment
 from chuk_sessions.redis_client.tracking import Tracking
-from tests.support.servers import Server
+from tests.support.pages import page
+from tests.support.places import texts
+from tests.support.servers import RedisServer, Server
 from tests.support.wire import Wire, run_without_suspending
 
 SANDBOX = "my-app"
@@ -97,6 +99,47 @@ async def test_the_index_of_a_user_is_in_the_compact_form(redis_server: Server, 
     index = index_key(SANDBOX, user_tag(SANDBOX, user))
     assert redis_server.command("ZCARD", index) == 10
     assert redis_server.command("OBJECT", "ENCODING", index) in ("listpack", "ziplist")
+
+
+LONG, CHOSEN = {"browser": 100 * "x"}, "123e4567-e89b-12d3-a456-{:012}"
+# Bytes of one session, and of an index, with the settings of docs/operate/production.md and with those of the server;
+# None where chance decides. In the page they are of Redis 7.0.
+BY_SETTINGS: dict[str, tuple[int, dict[str, str], str | None, str, tuple[int, int | None]]] = {
+    "a long value": (1, LONG, None, "session", (456, 1_056)),
+    "no long value": (1, {}, None, "session", (328, 328)),
+    "one id made here": (1, {}, None, "user", (152, 152)),
+    "ten ids made here": (10, {}, None, "user", (840, 840)),
+    "one long id": (1, {}, CHOSEN, "user", (168, None)),
+    "ten long ids": (10, {}, CHOSEN, "user", (968, None)),
+}
+
+
+@pytest.fixture(scope="module")
+def tuned_server() -> Iterator[RedisServer]:
+    """With both settings."""
+    with RedisServer("hash-max-ziplist-value 512", "zset-max-ziplist-value 128") as server:
+        yield server
+
+
+@pytest.mark.parametrize("name", BY_SETTINGS)
+async def test_what_the_settings_of_a_server_save(redis_server: Server, tuned_server: RedisServer, name: str) -> None:
+    """As the page of production says; that is measured on Redis 7.0, and the others differ a little."""
+    sessions, more, chosen, kind, expected = BY_SETTINGS[name]
+    found = []
+    for server in (tuned_server, redis_server):
+        server.flush()
+        manager = SessionManager(SANDBOX, redis.factory(server.url))
+        for number in range(sessions):
+            session_id = chosen.format(number) if chosen else None
+            await manager.allocate_session(session_id, USER, custom_metadata=METADATA | more)
+        (key, *_) = [each for each in texts(server, "KEYS", "*") if each.startswith(f"{kind}:")]
+        found.append(int(str(server.command("MEMORY", "USAGE", key, "SAMPLES", "0"))))
+    tuned, default = found
+    assert (default > 1.5 * tuned) is (expected[0] != expected[1])
+    if redis_server.version.startswith("7.0."):
+        assert (tuned, default) == (expected[0], expected[1] or default)
+        text = page("docs/operate/production.md").text()
+        assert all(f"{figure:,}" in text for figure in expected if figure not in (None, 328))
 
 
 async def one_session(manager: SessionManager) -> str:
