@@ -20,13 +20,16 @@ import pytest
 
 pytest.importorskip("django", reason="Django is not installed")
 
+from django import VERSION
+
 ROOT = Path(__file__).parents[2]
 BROWSERS, REQUESTS = 10, 20
 COMMANDS = {
     "gunicorn": ["--preload", "--workers", "2", "--threads", "4", "--bind", "fd://FD", "tests.django.program:wsgi"],
     "uvicorn": ["--lifespan", "off", "--no-access-log", "--fd", "FD", "tests.django.program:asgi"],
 }
-VIEWS = {"gunicorn": ("",), "uvicorn": ("", "/async")}
+# Sessions of Django have asynchronous methods since 5.1.
+VIEWS = {"gunicorn": ("",), "uvicorn": ("", "/async") if VERSION >= (5, 1) else ("",)}
 
 
 @contextmanager
