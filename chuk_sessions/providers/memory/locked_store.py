@@ -30,6 +30,7 @@ class LockedSessionStore(MemorySessionStore):
     extend = async_locked(MemorySessionStore.extend)
     delete = async_locked(MemorySessionStore.delete)
     renew = async_locked(MemorySessionStore.renew)
+    tell_endings = locked(MemorySessionStore.tell_endings)
     # The steps of operations on many sessions, which let other threads run between two steps.
     _is_live = locked(MemorySessionStore._is_live)
     _page = locked(MemorySessionStore._page)
