@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Coroutine
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from django.contrib.sessions.backends.base import CreateError, SessionBase, UpdateError
 from django.contrib.sessions.serializers import JSONSerializer
@@ -22,6 +22,14 @@ USER = "_auth_user_id"  # where django.contrib.auth keeps the primary key of the
 SIGNED = "django.signed"  # the metadata key of a whole session that another serializer has written
 
 logger = logging.getLogger(__name__)
+
+
+class Form(NamedTuple):
+    """What is stored of a session: its metadata, the user who is logged in, and how many seconds it lives from now."""
+
+    metadata: dict[str, Any]
+    user: str | None
+    lifetime: float
 
 
 class SessionStore(SessionBase):
@@ -48,11 +56,11 @@ class SessionStore(SessionBase):
 
     def load(self) -> dict[str, Any]:
         """Read the session; an empty dict, and no key any more, if it is not found. Raises StorageError."""
-        return self._wait(self._load())
+        return self._taken(self._wait(self._stored.open(self.session_key)))
 
     async def aload(self) -> dict[str, Any]:
         """Read the session as ``load`` does."""
-        return await self._noted(self._load())
+        return self._taken(await self._noted(self._stored.open(self.session_key)))
 
     def save(self, must_create: bool = False) -> None:
         """Write the changes, and let the session live for ``get_expiry_age()`` seconds from now.
@@ -63,19 +71,27 @@ class SessionStore(SessionBase):
         Raises UpdateError if the session has ended; CreateError with ``must_create`` if it lives; MetadataError for
         data that cannot be stored; StorageError.
         """
-        self._wait(self._save(must_create))
+        is_new = must_create or self.session_key is None
+        data = self._get_session(no_load=is_new)
+        if not is_new and not self._stored.is_known:
+            self.load()
+        self._wait(self._save(must_create, is_new, self._form_of(data)))
 
     async def asave(self, must_create: bool = False) -> None:
         """Write the changes as ``save`` does."""
-        await self._noted(self._save(must_create))
+        is_new = must_create or self.session_key is None
+        data = await self._data(no_load=is_new)
+        if not is_new and not self._stored.is_known:
+            await self.aload()
+        await self._noted(self._save(must_create, is_new, self._form_of(data)))
 
     def create(self) -> None:
         """Store the data as a new session, with a new key."""
-        self._wait(self._create())
+        self._wait(self._create(self._form_of(self._get_session(no_load=True))))
 
     async def acreate(self) -> None:
         """Store the data as a new session, with a new key."""
-        await self._noted(self._create())
+        await self._noted(self._create(self._form_of(await self._data(no_load=True))))
 
     def exists(self, session_key: str | None) -> bool:
         """Tell whether a session lives, without touching it."""
@@ -107,11 +123,17 @@ class SessionStore(SessionBase):
         A session that has ended meanwhile is not brought back. If a user was logged in, the save after this raises
         UpdateError. Otherwise there is a new session, without the data of the other.
         """
-        self._wait(self._cycle())
+        data = self._get_session()
+        key = self.session_key
+        if key is None or not self._takes(self._wait(self._stored.renew(key)), data):
+            self.create()
 
     async def acycle_key(self) -> None:
         """Give the session a new key as ``cycle_key`` does."""
-        await self._noted(self._cycle())
+        data = await self._data()
+        key = self.session_key
+        if key is None or not self._takes(await self._noted(self._stored.renew(key)), data):
+            await self.acreate()
 
     @classmethod
     def clear_expired(cls) -> None:
@@ -147,12 +169,12 @@ class SessionStore(SessionBase):
         """Return the data of this object, read if need be. Django 4.2 has no asynchronous method for it."""
         self.accessed = True
         if not hasattr(self, "_session_cache"):
-            self._session_cache = {} if no_load or self.session_key is None else await self._load()
+            self._session_cache = {} if no_load or self.session_key is None else await self.aload()
         data: dict[str, Any] = self._session_cache
         return data
 
-    async def _load(self) -> dict[str, Any]:
-        found = await self._stored.open(self.session_key)
+    def _taken(self, found: tuple[str, dict[str, Any]] | None) -> dict[str, Any]:
+        """Take over what the store has found, and return the data."""
         if found is None:
             self._session_key = None
             return {}
@@ -161,23 +183,27 @@ class SessionStore(SessionBase):
         self._stored.user = user_in(data)
         return data
 
-    async def _create(self) -> None:
-        data = await self._data(no_load=True)
-        self._session_key = await self._stored.create(self._written(data), user_in(data), self.get_expiry_age())
+    def _form_of(self, data: dict[str, Any]) -> Form:
+        """Return what to store for this data.
+
+        It is made by the caller, and not in the loop of blocking calls: a serializer may ask the database, which Django
+        forbids in an event loop.
+        """
+        return Form(self._written(data), user_in(data), self.get_expiry_age())
+
+    async def _create(self, form: Form) -> None:
+        self._session_key = await self._stored.create(*form)
         self.modified = True
 
-    async def _save(self, must_create: bool) -> None:
+    async def _save(self, must_create: bool, is_new: bool, form: Form) -> None:
         if must_create and await self._stored.exists(self.session_key):
             raise CreateError
-        if must_create or self.session_key is None:
-            await self._create()
+        if is_new:
+            await self._create(form)
             return
-        data = await self._data()
-        if not self._stored.is_known:
-            await self._load()
         key = self.session_key
         if key is not None:
-            key = await self._stored.write(key, self._written(data), user_in(data), self.get_expiry_age())
+            key = await self._stored.write(key, *form)
         if key is None:
             raise UpdateError
         self._session_key = key
@@ -194,17 +220,15 @@ class SessionStore(SessionBase):
         self._stored.forget()
         self.ended = True
 
-    async def _cycle(self) -> None:
-        data = await self._data()
-        key = None if self.session_key is None else await self._stored.renew(self.session_key)
+    def _takes(self, key: str | None, data: dict[str, Any]) -> bool:
+        """Take over the new key of the session, None if it has ended. Return False if a new session must be created."""
         if key is not None:
-            self._session_key, self.renewed, self.modified = key, True, True
-        elif self.session_key is not None and self._stored.user is not None:
-            self.modified = True  # the save will raise UpdateError
-        else:
-            if self.session_key is not None:
-                data.clear()
-            await self._create()
+            self._session_key, self.renewed = key, True
+        elif self._stored.user is None:
+            data.clear()
+            return False
+        self.modified = True  # if the session has ended, the save will raise UpdateError
+        return True
 
     def _wait(self, call: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine in the loop of blocking calls, and note its outage."""
