@@ -80,11 +80,12 @@ class StoredSession:
 
     async def create(self, metadata: dict[str, Any], user: str | None, lifetime: float) -> str:
         """Store a new session, which is the user's from now on. Return its id."""
+        saved = frozen(metadata)
         if lifetime <= 0:
             key = self.new_id(user)
         else:
             key = await self._manager.allocate_session(None, user, _hours(lifetime), metadata)
-        self._saved, self._owner, self.user = frozen(metadata), user, user
+        self._saved, self._owner, self.user = saved, user, user
         return key
 
     async def write(self, key: str, metadata: dict[str, Any], user: str | None, lifetime: float) -> str | None:
@@ -116,7 +117,7 @@ class StoredSession:
                 return False
         self._saved.update(saved)
         for name in removed:
-            del self._saved[name]
+            self._saved.pop(name, None)  # another task of the request may have removed it too
         return True
 
     async def _change_user(self, key: str, metadata: dict[str, Any], user: str | None, lifetime: float) -> str | None:

@@ -86,6 +86,21 @@ async def test_a_logout_meanwhile(setting: Setting) -> None:
         await answer
 
 
+async def test_two_tasks_of_one_request(setting: Setting) -> None:
+    """Save the session at the same time, and one of them changes it while the other is writing."""
+    made = SessionStore()
+    made.update({"a": 1, "names": []})
+
+    async def change() -> None:
+        await asyncio.sleep(0)
+        made["names"].append("late")
+
+    await asyncio.gather(made.asave(), change())
+    del made["a"]
+    await asyncio.gather(made.asave(), made.asave())
+    assert await SessionStore(made.session_key).aload() == {"names": ["late"]}
+
+
 async def test_no_thread(setting: Setting) -> None:
     """Is asked by the middleware, neither to read nor to write."""
     made = SessionStore()
