@@ -13,6 +13,7 @@ from chuk_sessions import SessionManager
 from chuk_sessions.providers import memory
 from chuk_sessions.stores.contract import SessionStore, SessionStoreFactory
 from chuk_sessions.stores.keyvalue import KeyValueStore
+from chuk_sessions.web import loop_thread
 from tests.__main__ import TOOLS
 from tests.support.cluster_servers import ClusterServers
 from tests.support.implementations import PROVIDERS, STORES
@@ -117,9 +118,12 @@ def own_server() -> Iterator[RedisServer]:
 
 
 @pytest.fixture
-def wire(redis_server: Server, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Wire:
-    """Hears every send of this process to the server."""
-    return hear(redis_server.port, monkeypatch)
+def wire(redis_server: Server, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Wire]:
+    """Hears every send of this process to the server. Blocking calls get a loop of asyncio: uvloop cannot be heard."""
+    loop_thread._close_at_exit()
+    monkeypatch.setattr(loop_thread, "_loop_factory", lambda: None)
+    yield hear(redis_server.port, monkeypatch)
+    loop_thread._close_at_exit()
 
 
 @pytest.fixture

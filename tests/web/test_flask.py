@@ -394,9 +394,8 @@ def test_an_id_that_nobody_made(manager: SessionManager, cookie: str) -> None:
     assert issued.startswith("__Host-session=sess-")
 
 
-def test_health_checks(redis_url: str, wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_health_checks(redis_url: str, wire: Wire) -> None:
     """A request that does not use the session sends no command without an id, and stores nothing."""
-    monkeypatch.setattr("chuk_sessions.web.loop_thread._loop_factory", lambda: None)  # what asyncio sends can be heard
     client = app_of(SessionManager("shop", redis.factory(redis_url), strict=True, opaque_ids=True)).test_client()
     answer = client.get("/health")
     assert not {"vary", "set-cookie"} & {name.lower() for name in dict(answer.headers)}
