@@ -12,6 +12,7 @@ Rules this file keeps:
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from chuk_sessions.arguments import MAX_HOURS
@@ -98,12 +99,11 @@ class StoredSession:
             return key if await self.delete(key) else None
         if user != self.user:
             return await self._change_user(key, metadata, user, lifetime)
-        return key if await self._update(key, metadata, lifetime) else None
+        return key if await self._update(key, *changes(self._saved or {}, metadata), lifetime) else None
 
-    async def _update(self, key: str, metadata: dict[str, Any], lifetime: float) -> bool:
+    async def _update(self, key: str, changed: dict[str, Any], removed: Sequence[str], lifetime: float) -> bool:
         """Write the differences and the lifetime. Return False if the session is not found."""
         assert self._saved is not None
-        changed, removed = changes(self._saved, metadata)
         saved, manager = frozen(changed), self._manager
         options: dict[str, Any] = {"remove": removed} if removed else {}
         calls = []
@@ -121,12 +121,17 @@ class StoredSession:
         return True
 
     async def _change_user(self, key: str, metadata: dict[str, Any], user: str | None, lifetime: float) -> str | None:
-        """Give the session to the user, under a new id; the changed metadata is written in that step."""
+        """Give the session to the user, under a new id; the changed metadata is written in that step.
+
+        It is the last step: if another command failed after it, the client would not get the id.
+        """
         assert self._saved is not None
         if user is None or self._owner not in (None, user):  # the manager cannot take a session from its user
             return await self.create(metadata, user, lifetime) if await self.delete(key) else None
-        changed, _ = changes(self._saved, metadata)
+        changed, removed = changes(self._saved, metadata)
         saved = frozen(changed)
+        if not await self._update(key, {}, removed, lifetime):
+            return None
         try:
             new = await self._manager.renew_session(key, 0, user_id=user, custom_metadata=changed or None)
         except SessionTakenError:  # a login at the same time took the session
@@ -135,7 +140,7 @@ class StoredSession:
             return None
         self._saved.update(saved)
         self._owner = self.user = user
-        return new if await self._update(new, metadata, lifetime) else None
+        return new
 
     async def renew(self, key: str) -> str | None:
         """Give the session a new id; the earlier ids have ended then. Return the new id; None if it is not found."""

@@ -22,6 +22,7 @@ from chuk_sessions.django import (
     get_manager,
     sessions_of,
 )
+from chuk_sessions.exceptions import StorageError
 from chuk_sessions.web.blocking import run
 from tests.django import project
 from tests.django.conftest import Setting
@@ -99,6 +100,32 @@ def test_the_user_of_a_session_may_be_changed_by_hand(setting: Setting) -> None:
         info: Any = run(get_manager().get_session_info(session.session_key))
         assert (info["user_id"], info["custom_metadata"]["a"]) == (None if owner is None else str(owner), 1)
         assert run(get_manager().count_sessions()) == 1
+
+
+@pytest.mark.parametrize("method", ["set_session_ttl", "update_session_metadata", "renew_session"])
+def test_a_login_whose_save_fails(setting: Setting, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
+    """Leaves the visitor the session: the key that the browser has finds the cart, and the login can be tried again."""
+    session = SessionStore()
+    session.update({"cart": "tea", "seen": 1})
+    session.set_expiry(3600)
+    session.save()
+
+    async def fail(*args: Any, **options: Any) -> Any:
+        raise StorageError("down")
+
+    with monkeypatch.context() as down:
+        down.setattr(get_manager(), method, fail)
+        session["_auth_user_id"] = "7"
+        del session["seen"]
+        session.set_expiry(60)
+        with pytest.raises(StorageError):
+            session.save()
+    assert SessionStore(session.session_key)["cart"] == "tea"
+    session.save()
+    assert set(SessionStore(session.session_key).load()) == {"cart", "_auth_user_id", "_session_expiry"}
+    (found,) = sessions_of("7")
+    assert found.session_key == session.session_key
+    assert found.expires_at - datetime.now(UTC) < timedelta(seconds=61)
 
 
 def test_a_new_password(client: Client) -> None:
