@@ -270,19 +270,21 @@ class _Interface:
             return None
         source: Any = settings.source
         ids = settings.transport.ids(scope)
+        stored: StoredSession | None = None
+        data = None
         try:
             manager = source if isinstance(source, SessionManager) else _chosen(source(request))
             if manager is None:
                 return None
-            stored, data = StoredSession(manager, settings.max_bytes), None
+            stored = StoredSession(manager, settings.max_bytes)
             if ids:
                 data = run_for(manager, stored.load(ids))
         except StorageError as error:
             settings.outage.log(error)
-            if not settings.outage.goes_on:
+            if stored is None or not settings.outage.goes_on:  # without a manager there cannot even be an empty session
                 environ[FAILURE] = error
                 return None
-            stored.gone, stored.unread, data = True, ids, None
+            stored.gone, stored.unread = True, ids
         session = FlaskSession(stored, data, settings)
         session.follow(app.config)
         return session

@@ -520,13 +520,16 @@ def test_sites_that_work_without_sessions(down: Down) -> None:
     assert data_in(client) == ["a"]
 
 
-def test_a_function_for_the_manager_whose_storage_fails() -> None:
-    """Is an outage too."""
+@pytest.mark.parametrize("on_outage", ["503", "empty"])
+def test_a_function_for_the_manager_whose_storage_fails(on_outage: str) -> None:
+    """Is an outage too, and always a 503: no manager could store what the request does."""
 
     def choose(request: Any) -> SessionManager:
         raise StorageError("where the tenants are: away")
 
-    assert app_of(choose).test_client().get("/health").status_code == 503
+    client = app_of(choose, CALM, on_outage=on_outage).test_client()
+    for headers in ({}, {"Cookie": f"__Host-session=sess-{1:038x}"}):
+        assert client.get("/health", headers=headers).status_code == 503
 
 
 def test_what_cannot_be_stored_reaches_the_error_handlers(manager: SessionManager) -> None:
