@@ -256,7 +256,7 @@ class _Interface:
         return NoSession()
 
     def is_null_session(self, session: object) -> bool:
-        return isinstance(session, NoSession)
+        return session is None or isinstance(session, NoSession)  # None: opening it has failed
 
     def regenerate(self, session: FlaskSession) -> None:
         """See ``ChukSessions``."""

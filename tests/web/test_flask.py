@@ -532,6 +532,16 @@ def test_a_function_for_the_manager_whose_storage_fails(on_outage: str) -> None:
         assert client.get("/health", headers=headers).status_code == 503
 
 
+def test_a_function_for_the_manager_with_a_bug(caplog: pytest.LogCaptureFixture) -> None:
+    """Its error is the only one that is logged."""
+
+    def choose(request: Any) -> SessionManager:
+        raise LookupError("bug")
+
+    assert app_of(choose, CALM).test_client().get("/health").status_code == 500
+    assert [each.exc_info[0] for each in caplog.records if each.exc_info] == [LookupError]
+
+
 def test_what_cannot_be_stored_reaches_the_error_handlers(manager: SessionManager) -> None:
     """Of the status 500; nothing is stored then."""
     app = app_of(manager, CALM, max_bytes=100)
