@@ -86,7 +86,7 @@ def check_threads() -> None:
     That is in uWSGI without threads, and where eventlet has replaced threads.
     """
     uwsgi: Any = sys.modules.get("uwsgi")
-    if uwsgi is not None and not any(_is_on(uwsgi.opt.get(name)) for name in ("enable-threads", "threads")):
+    if uwsgi is not None and not _has_threads(uwsgi.opt):
         raise RuntimeError("uWSGI runs no threads of Python, which sessions need: start it with --enable-threads")
     patcher: Any = sys.modules.get("eventlet.patcher")
     if patcher is not None and patcher.is_monkey_patched("thread"):
@@ -96,10 +96,19 @@ def check_threads() -> None:
         )
 
 
-def _is_on(option: Any) -> bool:
-    """Tell whether an option of uWSGI, which is bytes, True or None, is on."""
-    text = option.decode() if isinstance(option, bytes) else str(option or "")
-    return text.lower() not in NO
+def _has_threads(options: dict[str, Any]) -> bool:
+    """Tell whether uWSGI runs threads of Python by these options. One thread of its own per worker needs none."""
+    if _text_of(options.get("enable-threads")).lower() not in NO:
+        return True
+    threads = _text_of(options.get("threads"))
+    return threads.isdecimal() and int(threads) > 1
+
+
+def _text_of(option: Any) -> str:
+    """Return an option of uWSGI, which is bytes, True, None, or a list of these if it is given several times."""
+    if isinstance(option, list):
+        option = option[-1]
+    return option.decode() if isinstance(option, bytes) else str(option or "")
 
 
 class Job(Generic[T]):

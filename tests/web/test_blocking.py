@@ -222,13 +222,13 @@ def test_how_long_a_call_waits() -> None:
     assert call_timeout(on_memory()) == 11.0
 
 
-@pytest.mark.parametrize("option", [{}, {"enable-threads": None}, {"threads": b"0"}])
+@pytest.mark.parametrize("option", [{}, {"enable-threads": None}, {"threads": b"0"}, {"threads": b"1"}])
 def test_uwsgi_without_threads(monkeypatch: pytest.MonkeyPatch, option: dict[str, Any]) -> None:
     """Is told at the start; `test_servers` starts a real one."""
     monkeypatch.setitem(sys.modules, "uwsgi", SimpleNamespace(opt=option))
     with pytest.raises(RuntimeError, match="--enable-threads"):
         SyncSessionManager(on_memory())
-    for good in ({"enable-threads": True}, {"threads": b"4"}):
+    for good in ({"enable-threads": True}, {"threads": b"4"}, {"threads": [b"1", b"2"]}):
         monkeypatch.setitem(sys.modules, "uwsgi", SimpleNamespace(opt=good))
         check_threads()
 
