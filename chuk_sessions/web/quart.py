@@ -22,7 +22,7 @@ from chuk_sessions.exceptions import StorageError
 from chuk_sessions.web.asgi import ASGIApp, Message, Scope
 from chuk_sessions.web.exchange import Exchange
 from chuk_sessions.web.middleware import SessionMiddleware
-from chuk_sessions.web.outage import TEXT
+from chuk_sessions.web.outage import TEXT, Outage
 from chuk_sessions.web.pallets import NoSession, TaggedSession, cookie_of, manager_of
 from chuk_sessions.web.settings import ManagerSource
 from chuk_sessions.web.stored import StoredSession
@@ -84,7 +84,9 @@ class ChukSessions:
         middleware.settings.session_class = QuartSession
         app.asgi_app = middleware  # type: ignore[assignment, method-assign]
         app.session_interface = _Interface(middleware)  # type: ignore[assignment]
-        app.register_error_handler(StorageError, _unavailable(self._options.get("retry_after", 2)))
+        app.register_error_handler(
+            StorageError, _unavailable(middleware.settings.outage, self._options.get("retry_after", 2))
+        )
 
 
 class _Interface(SessionInterface):
@@ -139,11 +141,12 @@ class _Interface(SessionInterface):
             response.headers.add(name.decode(), value.decode("latin-1"))
 
 
-def _unavailable(retry_after: int) -> Callable[[Exception], Awaitable[Response]]:
+def _unavailable(outage: Outage, retry_after: int) -> Callable[[Exception], Awaitable[Response]]:
     """Make the error handler for a ``StorageError`` that a handler raised; Quart would answer 500."""
     headers = {"Retry-After": str(retry_after), "Cache-Control": "no-store"}
 
     async def answer(error: Exception) -> Response:
+        outage.log(error)
         return Response(TEXT, UNAVAILABLE, headers, content_type="text/plain; charset=utf-8")
 
     return answer

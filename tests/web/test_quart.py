@@ -222,13 +222,14 @@ async def test_some_requests_have_none(manager: SessionManager) -> None:
         assert "excluded" in await (await client.get("/static-like")).get_data(as_text=True)
 
 
-async def test_an_outage() -> None:
-    """503, whether it is found when the session is read or in a handler."""
+@pytest.mark.parametrize("path", ["/put/a", "/login/alice"])
+async def test_an_outage(path: str, caplog: pytest.LogCaptureFixture) -> None:
+    """503 and a line in the log, whether it is found when the session is stored or in a handler."""
     manager = SessionManager("shop", failing_factory(NotSent("down")), strict=True, opaque_ids=True)
     client = app_of(manager, retry_after=7).test_client()
-    for path in ("/put/a", "/login/alice"):
-        answer = await client.post(path)
-        assert (answer.status_code, answer.headers["retry-after"]) == (503, "7")
+    answer = await client.post(path)
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "7")
+    assert "down" in caplog.text
 
 
 async def test_what_cannot_be_stored_reaches_the_error_handlers(manager: SessionManager) -> None:
