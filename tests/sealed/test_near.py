@@ -93,6 +93,44 @@ async def test_what_cannot_be_opened_is_not_kept(redis_url: str, with_keys: bool
     assert factory.stats()["near_hits"] == 0
 
 
+@pytest.mark.parametrize(
+    "other",
+    [None, keyring("k2", ["k2"]), keyring("k1", plaintext="refuse")],
+    ids=["no keys", "another key", "refuses plain values"],
+)
+async def test_keys_of_one_manager_open_nothing_for_another(near: NearSealed, redis_url: str, other: Any) -> None:
+    """They share the connection, so that each finds what the other has kept; the answer is still the server's own."""
+    options: dict[str, Any] = {"touch_interval": 60, "strict": True}
+    factory = redis.factory(f"{redis_url}?client_name=near-sealed", encryption=other)
+    assert factory._client is near.factory._client
+    plain, second = SessionManager("box", factory, **options), SessionManager("box", factory, near_cache=60, **options)
+    for _ in range(2):
+        await near.warm()
+        assert near.from_cache(lambda: near.manager.get_session_info(near.id))["custom_metadata"] == METADATA
+        for call in ("get_session_info", "get_session_metadata", "open_session"):
+            with pytest.raises(StorageError) as told:
+                await getattr(plain, call)(near.id)
+            with pytest.raises(StorageError) as found:
+                await getattr(second, call)(near.id)
+            assert str(found.value) == str(told.value)
+        assert await second.validate_session(near.id) is True
+
+
+async def test_a_manager_with_keys_takes_nothing_from_one_without(redis_url: str) -> None:
+    """It refuses plain values, also those that another manager has kept."""
+    url = f"{redis_url}?client_name=near-plain"
+    first, second = (
+        SessionManager("box", redis.factory(url, encryption=keys), touch_interval=60, near_cache=60, strict=True)
+        for keys in (None, keyring("k1", plaintext="refuse"))
+    )
+    session_id = await first.allocate_session(custom_metadata=METADATA)
+    while not redis.factory(url).stats()["near_hits"]:
+        assert await first.get_session_info(session_id) is not None
+    with pytest.raises(StorageError, match="refuses plain values"):
+        await second.get_session_info(session_id)
+    assert await first.get_session_info(session_id) is not None
+
+
 async def test_a_value_that_was_changed_on_the_server(near: NearSealed, redis_url: str) -> None:
     await put_value(redis_url, near.id, "role", b"\x01" + b"x" * 40)
 

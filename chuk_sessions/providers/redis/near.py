@@ -8,6 +8,8 @@ Rules this file keeps:
 * An entry never outlives the deadline of its session, by the clock of the server, counted as later than it is.
 * A validation is answered from the cache only while no touch is due. The server decides about every touch.
 * Metadata is decoded anew for each answer, so that no caller can change what is kept.
+* A store answers only from what was opened by its own keys, or without keys as it is: stores with other keys share the
+  connection, and so the entries.
 """
 
 from __future__ import annotations
@@ -47,6 +49,7 @@ class NearSessionStore(RedisSessionStore):
         super().__init__(client, sandbox_id)
         client.count_near()
         self._bound = bound
+        self._opens_by: object = None  # the keys that open what is sealed
         self._known_key = lru_cache(MAX_ENTRIES)(partial(session_key, quote_part(sandbox_id)))
 
     async def read(self, session_id: str, call: Call | None = None) -> SessionRecord | None:
@@ -138,7 +141,11 @@ class NearSessionStore(RedisSessionStore):
         now = tracking.now
         if found is None or found.ends <= now:  # it cannot be read, or has expired: the server says so
             tracking.entries.drop(key)
-        elif (not interval or found.is_recent(interval, now)) and (owner is None or owner == found.user_id):
+        elif (
+            found.opened_by is self._opens_by
+            and (not interval or found.is_recent(interval, now))
+            and (owner is None or owner == found.user_id)
+        ):
             return found
         tracking.reject()
         return None

@@ -22,7 +22,8 @@ WIDEST = 4  # bytes that a character may take
 class Snapshot:
     """A session as the server sent it; ``record`` makes a copy of it. Raises one of SHAPES for what is no session.
 
-    The metadata stays the JSON that the server has, joined to one text for one call of the decoder.
+    The metadata stays the JSON that the server has, joined to one text for one call of the decoder. ``opened_by`` is
+    what has opened sealed values, and has refused plain ones if it does that; None if nothing has.
     """
 
     __slots__ = (
@@ -35,11 +36,12 @@ class Snapshot:
         "ends",
         "idle",
         "last",
+        "opened_by",
         "size",
         "user_id",
     )
 
-    def __init__(self, reply: dict[bytes, bytes]) -> None:
+    def __init__(self, reply: dict[bytes, bytes], opened_by: object = None) -> None:
         fixed: dict[bytes, bytes] = {}
         names, texts = [], []
         for name, value in reply.items():
@@ -55,6 +57,7 @@ class Snapshot:
         self.accessed = in_seconds(fixed[b"accessed"])
         self.ends = self.last = in_seconds(fixed[b"expires"], DEADLINE_DIGITS)  # if it is not touched; in any case
         self.idle = 0.0
+        self.opened_by = opened_by
         self._created = in_seconds(fixed[b"created"])
         self._status = intern(fixed[b"status"].decode()) if b"status" in fixed else ACTIVE
         if b"idle" in fixed:

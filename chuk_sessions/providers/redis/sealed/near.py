@@ -27,9 +27,10 @@ class NearSealedStore(NearSessionStore, Sealing):
     def __init__(self, client: Client, sandbox_id: str, bound: float, keyring: Keyring) -> None:
         super().__init__(client, sandbox_id, bound)
         self._seal_with(keyring)
+        self._opens_by = keyring
 
     def _snapshot(self, reply: dict[bytes, bytes], key: str) -> Snapshot:
         try:
-            return Snapshot(as_dict(self._seals.opened(reply, key), "HGETALL"))
+            return Snapshot(as_dict(self._seals.opened(reply, key), "HGETALL"), self._opens_by)
         except EncryptionError as exc:
             raise ValueError("not kept: the call that reads it from the server raises the error") from exc
