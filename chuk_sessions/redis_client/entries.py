@@ -73,10 +73,15 @@ class Entries:
         return True
 
     def settle(self, entry: Entry, record: object, size: int) -> None:
-        """Keep ``record``, of so many bytes, in the place of the reply of an entry that is in the map."""
+        """Keep ``record``, of so many bytes, in the place of the reply of an entry that is in the map.
+
+        It may be larger than the reply, and then others make room, or the entry itself.
+        """
         entry.record, entry.reply = record, None
         self.bytes += BESIDE + size - entry.size
         entry.size = BESIDE + size
+        while self.bytes > self._max_bytes:
+            self._make_room()
 
     def drop(self, key: str) -> bool:
         """Drop the entry with that key. Return whether there was one."""

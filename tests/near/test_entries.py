@@ -79,6 +79,25 @@ def test_bytes_are_bounded_too() -> None:
     assert (len(entries), entries.bytes, entries.clear()) == (0, 0, False)
 
 
+def test_what_replaces_the_replies_is_bounded_too() -> None:
+    """A snapshot may be larger than its reply: the least used make room at once, not at the next reply."""
+    entries = filled("", 1000, 20_000)
+    for number in range(10):
+        entries.put(str(number), FIELDS | {b"m:a": b"x" * 500})
+    assert len(entries) == 10
+    for number in range(10):
+        entry = entries.get(str(number))
+        if entry is None:
+            continue
+        entry.is_used = True
+        entries.settle(entry, "record", 5000)
+        assert entries.bytes <= 20_000
+    present = [entries.get(name) for name in entries.names()]
+    assert entries.bytes == sum(entry.size for entry in present if entry is not None) > 0
+    assert 2 <= len(entries) <= 3
+    assert entries.evictions == 10 - len(entries)
+
+
 @pytest.mark.parametrize(("size", "is_kept"), [(MAX_ENTRY_BYTES - 200, True), (MAX_ENTRY_BYTES, False)])
 def test_a_large_record_is_not_kept(size: int, is_kept: bool) -> None:
     """And the entry before it is gone all the same."""
