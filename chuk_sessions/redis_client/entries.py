@@ -13,6 +13,7 @@ __all__ = ["MAX_BYTES", "MAX_ENTRIES", "MAX_ENTRY_BYTES", "Entries", "Entry"]
 
 MAX_ENTRIES, MAX_BYTES = 10_000, 16 << 20
 MAX_ENTRY_BYTES = 64 << 10  # of the fields and values of one reply
+MAX_LARGE = 1_000  # keys that are remembered because what they have is too large
 OBJECT = 100  # bytes of a field and its value in a dict, beside their text: measured 93 on CPython 3.11
 BESIDE = 700  # bytes of an entry and its key, its place in the map and an empty dict: measured some 600
 
@@ -36,6 +37,7 @@ class Entries:
         self._map: OrderedDict[str, Entry] = OrderedDict()
         self._max_entries, self._max_bytes = max_entries, max_bytes
         self.get = self._map.get
+        self._large: dict[str, None] = {}  # keys whose last reply was too large, the first one first
         self.bytes = 0  # by estimate, rather too many
         self.evictions = 0
 
@@ -48,6 +50,10 @@ class Entries:
     def names(self) -> list[str]:
         """Return the keys; another thread may ask."""
         return list(self._map)
+
+    def takes(self, key: str) -> bool:
+        """Tell whether the next reply for that key would be kept: there is none yet, and the last was not too large."""
+        return key not in self._map and key not in self._large
 
     def put(self, key: str, reply: object) -> bool:
         """Keep the reply if it is a hash of texts and not too large. Return whether it is kept.
@@ -63,7 +69,12 @@ class Entries:
             size = sum(map(len, reply)) + sum(map(len, reply.values()))
         except TypeError:  # a value that is no text
             return False
+        if self._large:
+            self._large.pop(key, None)
         if size > MAX_ENTRY_BYTES:
+            if len(self._large) >= MAX_LARGE:
+                del self._large[next(iter(self._large))]
+            self._large[key] = None
             return False
         size += BESIDE + OBJECT * len(reply)
         while map_ and (len(map_) >= self._max_entries or self.bytes + size > self._max_bytes):
@@ -92,7 +103,8 @@ class Entries:
         return True
 
     def clear(self) -> bool:
-        """Drop all entries. Return whether there were any."""
+        """Drop all entries, and forget which were too large. Return whether there were any entries."""
+        self._large.clear()
         if not self._map:
             return False
         self._map.clear()

@@ -188,6 +188,10 @@ class Tracking:
         self.hits -= 1
         self.misses += 1
 
+    def keeps(self, key: str) -> bool:
+        """Tell whether it is of use to ``ask`` for the whole of a key: its reply would be kept, as far as is known."""
+        return self.state is State.ON and self.entries.takes(key)
+
     def ask(self, key: str, packed: bytes, born: int) -> asyncio.Future[Reply]:
         """Send the read of ``key``, packed, and keep its reply if that is possible. Return a future of the reply."""
         future: asyncio.Future[Reply] = self._loop.create_future()

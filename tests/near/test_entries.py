@@ -10,7 +10,7 @@ from benchmarks.workloads.manager_bodies import METADATA
 from chuk_sessions.models import SessionRecord
 from chuk_sessions.providers.redis.record import encode_record
 from chuk_sessions.providers.redis.snapshot import Snapshot
-from chuk_sessions.redis_client.entries import MAX_ENTRY_BYTES, Entries
+from chuk_sessions.redis_client.entries import MAX_ENTRY_BYTES, MAX_LARGE, Entries
 from tests.near.scripted import FIELDS
 
 
@@ -104,6 +104,25 @@ def test_a_large_record_is_not_kept(size: int, is_kept: bool) -> None:
     entries = filled("a")
     assert entries.put("a", FIELDS | {b"m:a": b"x" * size}) is is_kept
     assert ("a" in entries) is is_kept
+
+
+def test_what_was_too_large_is_remembered_until_it_is_not() -> None:
+    """For as many keys as ``MAX_LARGE``, the last ones; and only until everything is dropped."""
+    large = FIELDS | {b"m:a": b"x" * MAX_ENTRY_BYTES}
+    entries = filled("a")
+    assert not entries.takes("a")  # it is there
+    assert entries.takes("b")
+    entries.put("b", large)
+    assert not entries.takes("b")
+    entries.put("b", dict(FIELDS))
+    entries.drop("b")
+    assert entries.takes("b")
+    for number in range(MAX_LARGE + 1):
+        entries.put(str(number), large)
+    assert entries.takes("0")
+    assert not any(entries.takes(str(number)) for number in range(1, MAX_LARGE + 1))
+    entries.clear()
+    assert entries.takes("1")
 
 
 RECORD = SessionRecord("alice", 1_767_225_600.0, 1_767_312_000.0, 1_767_225_600.0, METADATA)

@@ -15,6 +15,7 @@ from chuk_sessions import SessionManager
 from chuk_sessions.providers import redis
 from chuk_sessions.providers.redis.near import NearSessionStore
 from chuk_sessions.providers.redis.record import VERSION
+from chuk_sessions.redis_client.entries import MAX_ENTRY_BYTES
 from chuk_sessions.redis_client.tracking import Tracking
 from chuk_sessions.testing.samples import same
 from tests.support.helpers import eventually, time_passes
@@ -289,6 +290,19 @@ async def test_a_record_that_cannot_be_read_is_not_kept(near: Near, redis_server
         redis_server.command(
             "HSET", store._known_key(near.id), "v", VERSION.decode(), "m:role", "1", "accessed", "1767225600000000"
         )
+
+
+async def test_a_large_session_is_validated_as_without_a_cache(near: Near, wire: Wire) -> None:
+    """By a few fields: what is not kept is not read at each validation. A session that gets smaller is kept again."""
+    session_id = await near.manager.allocate_session(custom_metadata={"a": "x" * MAX_ENTRY_BYTES})
+    assert await near.manager.validate_session(session_id) is True
+    for _ in range(2):
+        wire.clear()
+        assert await near.manager.validate_session(session_id) is True
+        assert wire.commands == ["HMGET"]
+    assert await near.manager.update_session_metadata(session_id, {}, merge=False)
+    assert await near.manager.get_session_info(session_id) is not None
+    assert near.from_cache(lambda: near.manager.validate_session(session_id)) is True
 
 
 async def test_everything_is_flushed_with_the_database(near: Near, redis_server: Server) -> None:

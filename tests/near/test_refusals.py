@@ -23,7 +23,7 @@ from tests.support import custom_provider
 from tests.support.helpers import eventually
 from tests.support.proxy import Proxy
 from tests.support.servers import RedisServer, Server
-from tests.support.wire import Wire
+from tests.support.wire import Wire, hear
 
 URL = "redis://localhost"
 
@@ -134,7 +134,11 @@ async def test_without_it_nothing_of_it_is_sent(wire: Wire, redis_url: str) -> N
 
 @pytest.mark.parametrize(("given", "refused"), [("", "client|tracking"), ("+client|tracking", "client|caching")])
 async def test_a_user_without_the_rights_has_no_cache(
-    own_server: RedisServer, given: str, refused: str, caplog: pytest.LogCaptureFixture
+    own_server: RedisServer,
+    given: str,
+    refused: str,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """One log line, and every call works as without it. When the right is given, the cache comes by itself."""
     rules = ["on", ">secret", "~*", "&*", "+@all", "-client", "+client|setname", *filter(None, [given])]
@@ -146,6 +150,9 @@ async def test_a_user_without_the_rights_has_no_cache(
         assert await manager.validate_session(session_id) is True
         assert await manager.get_session_info(session_id) is not None
     assert factory.stats()["near_state"] == factory.stats()["near_hits"] == 0
+    wire = hear(own_server.port, monkeypatch)
+    assert await manager.validate_session(session_id) is True
+    assert wire.commands == ["HMGET"]  # a few fields: what is not kept is not read
     lines = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     assert len(lines) == 1
     assert "The near cache of Redis at 127.0.0.1:" in lines[0]

@@ -83,7 +83,9 @@ async def test_a_login(near: NearSealed) -> None:
 async def test_what_cannot_be_opened_is_not_kept(redis_url: str, with_keys: bool) -> None:
     """Each call that reads it is an error, from the server; a validation goes on."""
     session_id = await manager_of(redis_url, keyring("k1")).allocate_session(custom_metadata=METADATA)
-    factory = redis.factory(f"{redis_url}?client_name=near", encryption=keyring("k2", ["k2"]) if with_keys else None)
+    factory = redis.factory(
+        f"{redis_url}?client_name=near-unopened", encryption=keyring("k2", ["k2"]) if with_keys else None
+    )
     manager = SessionManager("box", factory, touch_interval=60, near_cache=60, strict=True)
     for _ in range(3):
         with pytest.raises(StorageError, match=r"(does not have|has no keys)"):

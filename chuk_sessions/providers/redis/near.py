@@ -89,8 +89,10 @@ class NearSessionStore(RedisSessionStore):
         return self._known_key(session_id)
 
     async def _is_fresh(self, call: Call, key: str, interval: float) -> bool | None:
-        """Read the record, so that it is kept. The result is that of ``RedisSessionStore``."""
+        """Read the record if it would be kept, else some fields. The result is that of ``RedisSessionStore``."""
         node = self._node()
+        if not node.tracking.keeps(key):
+            return await super()._is_fresh(call, key, interval)
         now = node.clock.now()
         if now is None:
             return None
