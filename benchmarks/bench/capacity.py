@@ -36,7 +36,8 @@ def text(bench: Mapping[str, Any], compare: Mapping[str, Any] | None) -> str:
     made = bench["environment"]
     run = f"`results/bench.json` of {made['date'][:10]}, commit {made['commit'][:12]}"
     tables = [*sessions(dict(bench)), calls(Run(dict(bench)), together), *planned(bench, together)]
-    return "\n\n".join([f"Measured on: {made['machine']['processor']}. Source: {run}.", *map(str, tables)]) + "\n"
+    sections = [str(table).replace("### ", "## ", 1) for table in tables]  # the page has no section above them
+    return "\n\n".join([f"Measured on: {made['machine']['processor']}. Source: {run}.", *sections]) + "\n"
 
 
 def calls(run: Run, together: Mapping[str, float]) -> Table:
