@@ -32,7 +32,7 @@ from chuk_sessions.web.asgi import ASGIApp, Message, Receive, Scope, Send
 from chuk_sessions.web.cookies import Cookie
 from chuk_sessions.web.exchange import Exchange
 from chuk_sessions.web.middleware import SessionMiddleware
-from chuk_sessions.web.outage import TEXT
+from chuk_sessions.web.outage import TEXT, Outage
 from chuk_sessions.web.session import Session
 from chuk_sessions.web.settings import ManagerSource, Settings
 from chuk_sessions.web.stored import StoredSession
@@ -43,6 +43,8 @@ __all__ = ["LitestarSession", "SessionBackend", "SessionConfig", "session_of", "
 UNAVAILABLE = 503
 DEFAULT_RETRY_AFTER = 2
 BEGINNINGS = frozenset(("http.response.start", "websocket.accept", "websocket.http.response.start"))
+
+outages = Outage("503", DEFAULT_RETRY_AFTER)
 
 
 class LitestarSession(Session):
@@ -124,7 +126,7 @@ class SessionConfig(BaseBackendConfig["SessionBackend"]):
 
     def _answer_outage(self, request: Request[Any, Any, Any], error: Exception) -> Response[str]:
         """Answer as `storage_unavailable`, with the ``retry_after`` of this configuration."""
-        return _unavailable(self._options.get("retry_after", DEFAULT_RETRY_AFTER))
+        return _unavailable(error, self._options.get("retry_after", DEFAULT_RETRY_AFTER))
 
     async def manager_of(self, scope: Scope) -> SessionManager:
         """Return the manager of a request. Raises RuntimeError if the request has none."""
@@ -255,10 +257,12 @@ def _as_dict(value: Any) -> dict[str, Any]:
 
 def storage_unavailable(request: Request[Any, Any, Any], error: Exception) -> Response[str]:
     """Answer 503 for a ``StorageError`` that a handler raised; an exception handler of Litestar."""
-    return _unavailable(DEFAULT_RETRY_AFTER)
+    return _unavailable(error, DEFAULT_RETRY_AFTER)
 
 
-def _unavailable(retry_after: int) -> Response[str]:
+def _unavailable(error: Exception, retry_after: int) -> Response[str]:
+    """Make the answer for an outage, which is logged here, at most once in some seconds."""
+    outages.log(error)
     headers = {"retry-after": str(retry_after), "cache-control": "no-store"}
     return Response(TEXT, status_code=UNAVAILABLE, headers=headers, media_type=MediaType.TEXT)
 

@@ -22,6 +22,7 @@ from chuk_sessions import MetadataError, SessionManager
 from chuk_sessions.exceptions import NotSent
 from chuk_sessions.web import Bearer, Cookie, Header
 from chuk_sessions.web.litestar import LitestarSession, SessionBackend, SessionConfig, session_of, storage_unavailable
+from chuk_sessions.web.outage import Outage
 from examples.litestar_login import create_app
 from tests.support.failing_provider import failing_factory
 from tests.web.conftest import on_memory
@@ -280,6 +281,18 @@ def test_a_manager_for_some_requests(manager: SessionManager) -> None:
 def test_the_handler_for_an_application_with_session_auth() -> None:
     answer = storage_unavailable(None, NotSent("down"))  # type: ignore[arg-type]
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
+
+
+def test_an_outage_in_a_handler_is_logged(monkeypatch: pytest.MonkeyPatch) -> None:
+    noted: list[str] = []
+    outages = Outage("503", 2)
+    monkeypatch.setattr(outages, "log", lambda error: noted.append(str(error)))
+    monkeypatch.setattr("chuk_sessions.web.litestar.outages", outages)
+    manager = SessionManager("shop", failing_factory(NotSent("down")), strict=True, opaque_ids=True)
+    with TestClient(app_of(SessionConfig(manager)), base_url=HTTPS) as client:
+        assert client.post("/login?user=alice").status_code == 503
+    assert len(noted) == 1
+    assert "down" in noted[0]
 
 
 def test_the_example(web_manager: SessionManager) -> None:
