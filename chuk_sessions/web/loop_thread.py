@@ -31,6 +31,7 @@ __all__ = ["check_threads", "run"]
 T = TypeVar("T")
 
 NAME = "chuk-sessions"
+LONGEST_WAIT = 365 * 24 * 3600.0  # seconds; a lock has a limit too, and raises OverflowError beyond
 LONGEST_START = 10.0  # seconds until a thread that does not run is an error
 LONGEST_END = 2.0  # seconds that the end of the interpreter waits for connections to close
 AT_ONCE: dict[str, Any] = {"eager_start": True} if sys.version_info >= (3, 12) else {}  # saves a turn of the loop
@@ -145,7 +146,7 @@ class Job(Generic[T]):
 
     def wait(self, timeout: float | None) -> bool:
         """Wait until the coroutine has ended. Return False if that takes longer than ``timeout`` seconds."""
-        return self._done.acquire(timeout=-1 if timeout is None else timeout)
+        return self._done.acquire(timeout=-1 if timeout is None else min(timeout, LONGEST_WAIT))
 
     def cancel(self) -> None:
         """Cancel the coroutine; in the loop."""
@@ -188,7 +189,7 @@ class GreenletJob(Job[T]):
         from gevent import Timeout
 
         try:
-            with Timeout(timeout, False):
+            with Timeout(timeout if timeout is None else min(timeout, LONGEST_WAIT), False):
                 return bool(self._waiter.get())
             return False
         finally:

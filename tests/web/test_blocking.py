@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import math
 import os
 import signal
 import subprocess
@@ -196,6 +197,11 @@ def test_a_call_that_takes_too_long() -> None:
         run(watched.wait(), 0.05)
     assert isinstance(caught.value.__cause__, OutcomeUnknown)
     assert watched.cancelled.wait(10)
+
+
+def test_a_call_that_may_take_as_long_as_it_takes() -> None:
+    for timeout in (None, 1e300, math.inf):
+        assert run(asyncio.sleep(0, "answer"), timeout) == "answer"
 
 
 def test_an_interrupted_caller() -> None:
