@@ -152,6 +152,7 @@ class Job(Generic[T]):
         """Cancel the coroutine; in the loop."""
         self._is_cancelled = True
         if self._task is not None:
+            self._task.add_done_callback(lambda task: self._call.close())  # it may not have begun yet
             self._task.cancel()
 
     def outcome(self) -> T:

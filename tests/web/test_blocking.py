@@ -199,6 +199,20 @@ def test_a_call_that_takes_too_long() -> None:
     assert watched.cancelled.wait(10)
 
 
+def test_a_call_that_is_given_up_before_it_has_begun() -> None:
+    """Because the loop is held up; it never begins then, and nothing complains that it was not awaited."""
+    run(asyncio.sleep(0))
+    thread, go_on = loop_thread._current, threading.Event()
+    assert thread is not None
+    thread.loop.call_soon_threadsafe(go_on.wait)
+    call = asyncio.sleep(0, "answer")
+    with pytest.raises(StorageError):
+        run(call, 0.01)
+    go_on.set()
+    run(asyncio.sleep(0))
+    assert inspect.getcoroutinestate(call) == inspect.CORO_CLOSED
+
+
 def test_a_call_that_may_take_as_long_as_it_takes() -> None:
     for timeout in (None, 1e300, math.inf):
         assert run(asyncio.sleep(0, "answer"), timeout) == "answer"
