@@ -206,7 +206,8 @@ class SessionStore(SessionBase):
             key = await self._stored.write(key, *form)
         if key is None:
             raise UpdateError
-        self._session_key = key
+        if key != self.session_key:
+            self._session_key, self.renewed = key, True
 
     async def _delete(self, session_key: str | None) -> None:
         key = self.session_key if session_key is None else session_key

@@ -11,9 +11,11 @@ import pytest
 
 pytest.importorskip("django", reason="Django is not installed")
 
-from django.test import Client
+from django.http import HttpResponse
+from django.test import Client, RequestFactory
 
 from chuk_sessions.django import (
+    SessionMiddleware,
     SessionStore,
     UserSession,
     aend_sessions,
@@ -126,6 +128,23 @@ def test_a_login_whose_save_fails(setting: Setting, monkeypatch: pytest.MonkeyPa
     (found,) = sessions_of("7")
     assert found.session_key == session.session_key
     assert found.expires_at - datetime.now(UTC) < timedelta(seconds=61)
+
+
+def test_a_save_that_changes_the_key_before_an_error(setting: Setting) -> None:
+    """Is told to the browser, whose old key has ended: the session would be lost."""
+    session = SessionStore()
+    session["cart"] = "tea"
+    session.save()
+
+    def view(request: Any) -> HttpResponse:
+        request.session["_auth_user_id"] = "7"
+        request.session.save()
+        return HttpResponse("x", status=500)
+
+    request = RequestFactory().get("/")
+    request.COOKIES[COOKIE] = session.session_key
+    answer: Any = SessionMiddleware(view)(request)
+    assert SessionStore(answer.cookies[COOKIE].value)["cart"] == "tea"
 
 
 def test_a_new_password(client: Client) -> None:
