@@ -166,7 +166,8 @@ class ChukSessions:
             sessions do so by Flask's configuration.
         save_on_5xx: Whether changes are stored also if the response is an error of the server.
         on_outage: The reaction if the storage fails: ``"503"``, which error handlers may answer, or ``"empty"`` (the
-            application gets an empty session that is not stored).
+            application gets an empty session that is not stored). A StorageError of the function ``manager`` is always
+            a 503.
         retry_after: Seconds, for the header of that name in a 503.
         max_bytes: How large the JSON of a session may be. A larger session is a MetadataError that names its largest
             keys.
