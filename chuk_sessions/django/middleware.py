@@ -68,7 +68,7 @@ class SessionMiddleware(DjangoMiddleware):
         except UpdateError:
             raise _interrupted() from None
         except StorageError as error:
-            response = _unavailable(error)
+            response = _unavailable(error, response)
         return _with_cookie(request, response, session)
 
     def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
@@ -85,7 +85,7 @@ class SessionMiddleware(DjangoMiddleware):
         except UpdateError:
             raise _interrupted() from None
         except StorageError as error:
-            response = _unavailable(error)
+            response = _unavailable(error, response)
         return _with_cookie(request, response, session)
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
@@ -115,7 +115,7 @@ def _with_cookie(request: HttpRequest, response: HttpResponseBase, session: Any)
         return response
     outage = getattr(session, "outage", None)
     if outage is not None and response.status_code == SERVER_ERROR:
-        response = _unavailable(outage)
+        response = _unavailable(outage, response)
     if session.is_empty():
         is_told = getattr(session, "ended", True) and settings.SESSION_COOKIE_NAME in request.COOKIES
         if is_told:
@@ -153,10 +153,15 @@ def _delete_cookie(response: HttpResponseBase) -> None:
     )
 
 
-def _unavailable(error: Exception) -> HttpResponse:
-    """Make the answer for an outage, which is logged here, at most once in some seconds."""
+def _unavailable(error: Exception, instead_of: HttpResponseBase | None = None) -> HttpResponse:
+    """Make the answer for an outage, which is logged here, at most once in some seconds.
+
+    The server closes it in the place of the other response, and with it the files and iterators of that one.
+    """
     outages.log(error)
     headers = {"Retry-After": str(RETRY_AFTER), "Cache-Control": "no-store"}
     response = HttpResponse(TEXT, "text/plain; charset=utf-8", UNAVAILABLE, headers=headers)
+    if instead_of is not None:
+        response._resource_closers += instead_of._resource_closers
     response._has_been_logged = True  # else Django would mail each of them to the administrators
     return response

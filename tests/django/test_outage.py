@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +14,8 @@ pytest.importorskip("django", reason="Django is not installed")
 
 from django import VERSION
 from django.core.signals import got_request_exception
-from django.test import AsyncClient, Client
+from django.http import FileResponse
+from django.test import AsyncClient, Client, RequestFactory
 
 from chuk_sessions.django import middleware
 from chuk_sessions.exceptions import StorageError
@@ -100,6 +102,23 @@ def test_at_the_end_of_a_request(server: RedisServer, caplog: pytest.LogCaptureF
     assert [each.levelno for each in caplog.records if not each.name.startswith("chuk_sessions.redis")] == [
         logging.ERROR
     ]
+
+
+def test_a_file_that_is_not_sent(server: RedisServer, tmp_path: Path) -> None:
+    """Is closed with the 503."""
+    path = tmp_path / "file"
+    path.write_text("x")
+    file = path.open("rb")
+
+    def view(request: Any) -> FileResponse:
+        request.session["a"] = 1
+        return FileResponse(file)
+
+    server.kill()
+    answer: Any = middleware.SessionMiddleware(view)(RequestFactory().get("/"))
+    assert is_unavailable(answer)
+    answer.close()
+    assert file.closed
 
 
 def test_outside_of_a_view(server: RedisServer) -> None:
