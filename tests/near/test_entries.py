@@ -7,7 +7,10 @@ import tracemalloc
 import pytest
 
 from benchmarks.workloads.manager_bodies import METADATA
+from chuk_sessions.ids import session_key
 from chuk_sessions.models import SessionRecord
+from chuk_sessions.providers import redis
+from chuk_sessions.providers.redis.near import NearSessionStore
 from chuk_sessions.providers.redis.record import encode_record
 from chuk_sessions.providers.redis.snapshot import Snapshot
 from chuk_sessions.redis_client.entries import MAX_ENTRY_BYTES, MAX_LARGE, Entries
@@ -155,3 +158,24 @@ def test_the_count_of_bytes_is_no_less_than_the_memory(is_settled: bool) -> None
         tracemalloc.stop()
     assert len(entries) == COUNT
     assert taken <= entries.bytes <= 3 * taken, (taken / COUNT, entries.bytes / COUNT)
+
+
+@pytest.mark.parametrize(
+    ("sandboxes", "ids", "padding"), [(20, 1000, 0), (1, 4000, 900)], ids=["sandboxes", "long ids"]
+)
+def test_keys_that_are_remembered_have_a_bound(sandboxes: int, ids: int, padding: int) -> None:
+    """One for all sandboxes of a process, and ids that a client has made up do not fill it with long ones."""
+    factory = redis.factory("redis://nobody")
+    stores = [factory.near_session_store(f"box-{number}", 1) for number in range(sandboxes)]
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        for store in stores:
+            assert isinstance(store, NearSessionStore)
+            for number in range(ids):
+                session_id = f"{number:050d}" + "x" * padding
+                assert store._key(session_id) == session_key(store._sandbox, session_id)
+        taken = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert taken < 4_500_000

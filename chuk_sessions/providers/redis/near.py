@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from chuk_sessions.exceptions import NotSupportedError, WrongTypeError
 from chuk_sessions.models import SessionRecord
-from chuk_sessions.providers.redis.keys import quote_part, session_key
+from chuk_sessions.providers.redis.keys import session_key
 from chuk_sessions.providers.redis.record import DEADLINE_DIGITS, VERSIONS, in_seconds
 from chuk_sessions.providers.redis.snapshot import Snapshot
 from chuk_sessions.providers.redis.store import AHEAD, RedisSessionStore
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from chuk_sessions.redis_client.tracking import Tracking
 
 __all__ = ["NearSessionStore"]
+
+USUAL_ID = 128  # characters of an id whose key is remembered: to make a key takes a third of a hit
 
 
 class NearSessionStore(RedisSessionStore):
@@ -50,7 +52,7 @@ class NearSessionStore(RedisSessionStore):
         client.count_near()
         self._bound = bound
         self._opens_by: object = None  # the keys that open what is sealed
-        self._known_key = lru_cache(MAX_ENTRIES)(partial(session_key, quote_part(sandbox_id)))
+        self._known_key = partial(_known_key, self._sandbox)
 
     async def read(self, session_id: str, call: Call | None = None) -> SessionRecord | None:
         """See ``SessionStore``."""
@@ -86,7 +88,7 @@ class NearSessionStore(RedisSessionStore):
         return await super().open(session_id, interval, owner, call)
 
     def _key(self, session_id: str) -> str:
-        return self._known_key(session_id)
+        return self._known_key(session_id) if len(session_id) <= USUAL_ID else super()._key(session_id)
 
     async def _is_fresh(self, call: Call, key: str, interval: float) -> bool | None:
         """Read the record if it would be kept, else some fields. The result is that of ``RedisSessionStore``."""
@@ -133,7 +135,7 @@ class NearSessionStore(RedisSessionStore):
         With an ``interval`` no touch may be due. With an ``owner`` the session must be that user's. This is the way of
         a hit: it is one function, because each further one would take longer than what it does.
         """
-        key = self._known_key(session_id)
+        key = self._known_key(session_id) if len(session_id) <= USUAL_ID else super()._key(session_id)
         entry = tracking.lookup(key, self._bound)
         if entry is None:
             return None
@@ -157,7 +159,7 @@ class NearSessionStore(RedisSessionStore):
         try:
             return found.record()
         except ValueError:
-            tracking.evict((self._known_key(session_id),))
+            tracking.evict((self._key(session_id),))
             tracking.reject()
             return None
 
@@ -173,6 +175,9 @@ class NearSessionStore(RedisSessionStore):
     def _snapshot(self, reply: dict[bytes, bytes], key: str) -> Snapshot:
         """Make what is kept of the record under that key. Raises one of SHAPES if it cannot be read."""
         return Snapshot(reply)
+
+
+_known_key = lru_cache(MAX_ENTRIES)(session_key)  # of all sandboxes: there may be many
 
 
 def _is_recent(reply: dict[bytes, bytes], interval: float, now: float) -> bool:
