@@ -134,6 +134,11 @@ class Connection(asyncio.BufferedProtocol):
         """Commands not written yet."""
         return len(self._unsent)
 
+    @property
+    def holds_large(self) -> bool:
+        """Whether a large command waits to go to ``divert``."""
+        return any(is_large(command[1]) for command in self._unsent)
+
     def moves(self) -> bool:
         """Tell whether bytes have left since the last such question, of many that waited: a slow network is no silence.
 

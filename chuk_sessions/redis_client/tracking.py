@@ -100,6 +100,9 @@ class Server(Protocol):
     def learn(self, told: float, asked: tuple[float, float]) -> None:
         """Take over the time of the server, see ``ServerClock``."""
 
+    def is_ready(self) -> bool:
+        """Tell whether every command under way that may change keys will drop them when it has ended."""
+
 
 class Tracking:
     """The near cache of one node. Of the time since then by ``clock`` and by ``wall_clock`` the longer counts.
@@ -275,7 +278,9 @@ class Tracking:
             return
         if self.state is State.ON:
             self._put(Fence(self))
-        elif self.state is State.NEW or (self.state is State.REFUSED and now >= self._again):
+        elif (
+            self.state is State.NEW or (self.state is State.REFUSED and now >= self._again)
+        ) and self._server.is_ready():
             self.state = State.ARMING
             self._put(Arming(self))
 

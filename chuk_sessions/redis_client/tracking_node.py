@@ -10,12 +10,13 @@ import asyncio
 from typing import Any
 
 from chuk_sessions.redis_client.client import Deployment
-from chuk_sessions.redis_client.commands import Argument, Command, Packed, Replay, Reply, Waiter, large, pack
+from chuk_sessions.redis_client.commands import Argument, Command, Packed, Replay, Reply, Waiter, is_large, large, pack
 from chuk_sessions.redis_client.connection import Connection
 from chuk_sessions.redis_client.node import Node
 from chuk_sessions.redis_client.open_batches import Tally
 from chuk_sessions.redis_client.server_clock import ServerClock
 from chuk_sessions.redis_client.tracking import Tracking
+from chuk_sessions.redis_client.watchdog import TICKS
 
 __all__ = ["CachingReads", "TrackingNode", "track"]
 
@@ -28,6 +29,8 @@ class TrackingNode(Node):
 
     tracking: Tracking
     reads: CachingReads
+    _ready: bool
+    _begun: int  # the tick of the watchdog when the tracking began
 
     def slot_of(self, key: Argument) -> int:
         """Return the slot, and forget the key. Only a script of many callers, and its second try, asks for a slot."""
@@ -57,6 +60,18 @@ class TrackingNode(Node):
         """Take over the time of the server."""
         self.clock.learn(told, asked)
 
+    def is_ready(self) -> bool:
+        """Tell whether no large command from before the tracking is under way, whose end would drop no key.
+
+        It uses another connection. So what is read meanwhile may be older, and its push may come after its reply.
+        """
+        if not self._ready:
+            connection = self._connection
+            large = self._lane.is_waiting() or (connection is not None and connection.holds_large)
+            waits = large or any(is_large(command[1]) for command in self._waiting)
+            self._ready = not waits or self._watchdog.age(self._begun) > TICKS + 1  # older commands have been given up
+        return self._ready
+
     def on_up(self, connection: Connection) -> None:
         """See ``Node.on_up``."""
         self.tracking.begin(connection)
@@ -72,6 +87,7 @@ class TrackingNode(Node):
         """Make the near cache; called once, when the node has got this class."""
         self.tracking = Tracking(self, self._loop)
         self.reads = CachingReads(self)
+        self._ready, self._begun = False, self._watchdog.tick
         if self._connection is not None:
             self.tracking.begin(self._connection)
 

@@ -9,6 +9,7 @@ import pytest
 
 from chuk_sessions.exceptions import ServerError
 from chuk_sessions.redis_client.commands import Replay
+from chuk_sessions.redis_client.node import Node
 from chuk_sessions.redis_client.tracking import PAUSE
 from tests.near.scripted import (
     ALL_KEYS,
@@ -549,6 +550,25 @@ async def test_a_late_write_of_ours_is_seen_when_it_ends(scripted: Scripted) -> 
     assert changed.done()
     assert not scripted.look_up()
     pending.cancel()
+
+
+async def test_nothing_is_tracked_while_a_large_write_from_before_is_under_way(scripted: Scripted) -> None:
+    """It was called when the node had no cache. So its end drops nothing, and a push may come after its reply."""
+    await scripted.up()
+    first = scripted.transports[0]
+    changed = Node.call(scripted.node, (b"EVALSHA", b"0" * 40, 1, KEY, b"x" * (2 << 20)))
+    assert not scripted.look_up()  # it waits to be written
+    await eventually(lambda: len(scripted.transports) == 2 and scripted.transports[-1].written)
+    assert not scripted.look_up()  # it is under way
+    await turn()
+    assert first.written == b""
+    assert scripted.state() == "new"
+    scripted.receive(b":1\r\n")
+    assert await changed == 1
+    assert not scripted.look_up()
+    await turn()
+    assert first.written.startswith(b"*2\r\n$5\r\nHELLO\r\n")
+    assert scripted.state() == "arming"
 
 
 # The stream
