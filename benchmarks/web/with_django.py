@@ -75,6 +75,7 @@ def _set_up(engine: str, url: str | None, pages: dict[str, Callable[..., Any]]) 
 
 def _pages() -> dict[str, Callable[..., Any]]:
     response = import_module("django.http").HttpResponse
+    overlap = import_module("benchmarks.web.overlap")
 
     def nothing(request: Any) -> Any:
         return response("x")
@@ -90,7 +91,17 @@ def _pages() -> dict[str, Callable[..., Any]]:
         request.session["seen"] = request.session.get("seen", 0) + 1
         return response("x")
 
-    return {"nothing": nothing, "fill": fill, "read": read, "change": change}
+    def keep(request: Any, number: int) -> Any:
+        request.session.get("user")
+        overlap.wait_for_all()
+        request.session[f"{overlap.KEY}{number}"] = number
+        return response("x")
+
+    def kept(request: Any) -> Any:
+        return response(sum(key.startswith(overlap.KEY) for key in request.session.keys()))  # noqa: SIM118 (it is no dict)
+
+    pages = {"nothing": nothing, "fill": fill, "read": read, "change": change}
+    return pages | {"keep/<int:number>": keep, "kept": kept}
 
 
 def _asynchronous_pages() -> dict[str, Callable[..., Any]]:

@@ -45,7 +45,7 @@ def _flask(**options: Any) -> Any:
 
 
 def _application(app: Any) -> Application:
-    session = import_module("flask").session
+    session, overlap = import_module("flask").session, import_module("benchmarks.web.overlap")
 
     def nothing() -> str:
         return "x"
@@ -62,6 +62,16 @@ def _application(app: Any) -> Application:
         session["seen"] = session.get("seen", 0) + 1
         return "x"
 
-    for page in (nothing, fill, read, change):
+    def keep(number: int) -> str:
+        session.get("user")
+        overlap.wait_for_all()
+        session[f"{overlap.KEY}{number}"] = number
+        return "x"
+
+    def kept() -> str:
+        return str(sum(key.startswith(overlap.KEY) for key in session))
+
+    for page in (nothing, fill, read, change, kept):
         app.get(f"/{page.__name__}")(page)
+    app.get("/keep/<int:number>")(keep)
     return bridged(app)
