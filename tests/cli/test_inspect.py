@@ -63,7 +63,7 @@ def test_totals(url: str, redis_server: Server, capsys: pytest.CaptureFixture[st
     indexes = [index_key("shop", slot_tag(f"secret-{letter}")) for letter in "abc"]
     indexes += [index_key("shop", user_tag("shop", user)) for user in ("alice", "bob")]
     sizes = [redis_server.command("MEMORY", "USAGE", key) for key in set(indexes)]
-    assert shop["index_memory"] == sum(int(str(size)) for size in sizes if size is not None) > 300
+    assert shop["index_memory"] == sum(int(str(size)) for size in sizes if size is not None) > 200  # Valkey 9: 288
     assert docs["index_memory"] == 0
     assert inspect(capsys, url, "--user", "alice")["sandboxes"]["shop"]["index_memory"] is None
     rows = [row for row in found["sessions"] if row["sandbox_id"] == "shop"]
