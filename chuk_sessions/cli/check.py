@@ -334,10 +334,13 @@ async def _some_sessions(client: Client) -> list[dict[bytes, bytes]]:
         except WrongTypeError:
             return {}
 
+    found: list[dict[bytes, bytes]] = []
     async with aclosing(Walk(client, ALL_SESSIONS, SAMPLE).pages()) as pages:
-        async for keys in pages:
-            return await asyncio.gather(*map(fields_of, keys[:SAMPLE]))
-    return []
+        async for keys in pages:  # in a cluster the first page is of one master
+            found += await asyncio.gather(*map(fields_of, keys[: SAMPLE - len(found)]))
+            if len(found) >= SAMPLE:
+                break
+    return found
 
 
 async def _try(name: str, calls: Calls, rights: str = "this permission") -> Finding:

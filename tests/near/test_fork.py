@@ -12,6 +12,7 @@ from tests.near.test_manager import Near
 pytestmark = pytest.mark.redis
 
 
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")  # of the tests before it
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_a_child_serves_nothing_of_its_parent(redis_url: str) -> None:
     """It asks the server over a connection of its own: a session that has ended meanwhile is not found."""

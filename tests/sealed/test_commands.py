@@ -80,7 +80,8 @@ async def test_check_names_unknown_keys(redis_server: Server, redis_url: str) ->
     async def found_with(ring: Keyring | None) -> Any:
         return next((each for each in await check(Client(redis_url), ring) if each.name == "encryption"), None)
 
-    await manager_of(redis_url).allocate_session("plain", custom_metadata={"visits": 1})
+    for number in range(20):  # on each master of a cluster
+        await manager_of(redis_url).allocate_session(f"plain-{number}", custom_metadata={"visits": 1})
     redis_server.command("SET", "session:text", "text")
     assert await found_with(None) is None
     assert (await found_with(keyring("k1"))).level is Level.OK
