@@ -90,6 +90,13 @@ async def test_check_names_unknown_keys(redis_server: Server, redis_url: str) ->
     assert (await found_with(keyring("k1", plaintext="refuse", plain_fields=["visits"]))).level is Level.OK
     await manager_of(redis_url, keyring("k1")).allocate_session("sealed", custom_metadata={"a": 1})
     assert (await found_with(keyring("k1"))).level is Level.OK
+    sealing = manager_of(redis_url, keyring("k1"))
+    await sealing.delete_session("sealed")
+    for number in range(8):  # alone on one master after another
+        await sealing.allocate_session(f"sealed-{number}", custom_metadata={"a": 1})
+        assert (await found_with(None)).level is Level.FAIL
+        await sealing.delete_session(f"sealed-{number}")
+    await sealing.allocate_session("sealed", custom_metadata={"a": 1})
     for ring in (None, keyring("k2", ["k2"])):
         finding = await found_with(ring)
         assert finding.level is Level.FAIL
