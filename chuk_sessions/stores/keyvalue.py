@@ -71,6 +71,7 @@ class KeyValueStore:
         limit: int = 0,
         idle: float = 0,
     ) -> Existing | None:
+        """See ``SessionStore``."""
         stored = decode_document(encode_document(metadata))
 
         async def run(provider: Provider, key: str) -> Existing | None:
@@ -130,12 +131,16 @@ class KeyValueStore:
         return await self._in_turn(session_id, run)
 
     async def read(self, session_id: str) -> SessionRecord | None:
+        """See ``SessionStore``."""
+
         async def run(provider: Provider, key: str) -> SessionRecord | None:
             return (await self._load(provider, key))[1]
 
         return await self._in_turn(session_id, run)
 
     async def touch(self, session_id: str, interval: float) -> bool:
+        """See ``SessionStore``."""
+
         async def run(provider: Provider, key: str) -> bool:
             record = (await self._load(provider, key))[1]
             if record is not None and self._is_due(record, interval):
@@ -145,6 +150,8 @@ class KeyValueStore:
         return await self._in_turn(session_id, run)
 
     async def open(self, session_id: str, interval: float, owner: str | None) -> SessionRecord | None:
+        """See ``Openable``."""
+
         async def run(provider: Provider, key: str) -> SessionRecord | None:
             record = (await self._load(provider, key))[1]
             if record is None or owner not in (None, record.user_id):
@@ -156,6 +163,7 @@ class KeyValueStore:
         return await self._in_turn(session_id, run)
 
     async def update(self, session_id: str, metadata: Metadata, replace: bool, *, remove: Collection[str] = ()) -> bool:
+        """See ``SessionStore``."""
         patch = decode_document(encode_document(metadata))
 
         def change(record: SessionRecord) -> None:
@@ -166,6 +174,7 @@ class KeyValueStore:
         return await self._change(session_id, change)
 
     async def increment(self, session_id: str, field: str, amount: int) -> int | None:
+        """See ``SessionStore``."""
         value = 0
 
         def change(record: SessionRecord) -> None:
@@ -175,12 +184,16 @@ class KeyValueStore:
         return value if await self._change(session_id, change) else None
 
     async def extend(self, session_id: str, lifetime: float, *, from_now: bool = False) -> bool:
+        """See ``SessionStore``."""
+
         def change(record: SessionRecord) -> None:
             record.expires = postponed(self._wall_clock() if from_now else record.expires, lifetime)
 
         return await self._change(session_id, change)
 
     async def delete(self, session_id: str) -> bool:
+        """See ``SessionStore``."""
+
         async def run(provider: Provider, key: str) -> bool:
             text = (await self._load(provider, key))[0]
             if text is not None:

@@ -41,6 +41,7 @@ class MemorySessionStore:
         limit: int = 0,  # not keyword-only here and in ``update``: keyword-only parameters make a call slower
         idle: float = 0,
     ) -> Existing | None:
+        """See ``SessionStore``."""
         document = encode_document(metadata)
         now = self._wall_clock()
         if self._aliases.items and (existing := self._touched_as_alias(session_id)) is not None:
@@ -63,6 +64,7 @@ class MemorySessionStore:
         return Existing(entry[0].user_id)
 
     async def read(self, session_id: str) -> SessionRecord | None:
+        """See ``SessionStore``."""
         entry = self._entries.get(session_id)
         if entry is None or (entry[1] <= (clock := self._clock()) and entry[2] <= clock):
             entry = self._live_as_alias(session_id)
@@ -74,6 +76,7 @@ class MemorySessionStore:
         return record_of(entry[0])
 
     async def touch(self, session_id: str, interval: float) -> bool:
+        """See ``SessionStore``."""
         entry = self._entries.get(session_id)
         if entry is None or (entry[1] <= (clock := self._clock()) and entry[2] <= clock):
             entry = self._live_as_alias(session_id)
@@ -88,6 +91,7 @@ class MemorySessionStore:
         return True
 
     async def open(self, session_id: str, interval: float, owner: str | None) -> SessionRecord | None:
+        """See ``Openable``."""
         entry = self._entries.get(session_id)
         if entry is None or (entry[1] <= (clock := self._clock()) and entry[2] <= clock):
             entry = self._live_as_alias(session_id)
@@ -107,6 +111,7 @@ class MemorySessionStore:
         return record
 
     async def update(self, session_id: str, metadata: Metadata, replace: bool, remove: Collection[str] = ()) -> bool:
+        """See ``SessionStore``."""
         entry = self._entries.get(session_id)
         if entry is None or (entry[1] <= (clock := self._clock()) and entry[2] <= clock):
             entry = self._live_as_alias(session_id)
@@ -133,6 +138,7 @@ class MemorySessionStore:
         return True
 
     async def increment(self, session_id: str, field: str, amount: int) -> int | None:
+        """See ``SessionStore``."""
         entry = self._live(session_id)
         if entry is None:
             return None
@@ -141,6 +147,7 @@ class MemorySessionStore:
         return value
 
     async def extend(self, session_id: str, lifetime: float, *, from_now: bool = False) -> bool:
+        """See ``SessionStore``."""
         if from_now:
             return self._retime(session_id, lifetime)
         while (entry := self._live(session_id)) is not None:
@@ -187,6 +194,7 @@ class MemorySessionStore:
         return True
 
     async def delete(self, session_id: str) -> bool:
+        """See ``SessionStore``."""
         while (entry := self._live(session_id)) is not None:
             if self._end(entry[0]):
                 return True
@@ -202,6 +210,7 @@ class MemorySessionStore:
         metadata: Metadata | None = None,
         limit: int = 0,
     ) -> str | None:
+        """See ``Renewable``."""
         if metadata is not None:
             encode_document(metadata)  # raises its error before anything changes
         while (entry := self._live(session_id)) is not None:
@@ -280,6 +289,7 @@ class MemorySessionStore:
         return True
 
     async def list_user(self, user_id: str) -> list[tuple[str, SessionRecord]]:
+        """See ``UserIndexed``."""
         runs: list[list[tuple[str, SessionRecord]]] = []  # each oldest first: one sort of all would be a long step
         async for page in self._pages_of(self._users.of(user_id), STEP):
             page.sort(key=_created)
@@ -296,11 +306,13 @@ class MemorySessionStore:
         return found
 
     async def user_pages(self, user_id: str, batch: int) -> AsyncIterator[list[tuple[str, SessionRecord]]]:
+        """See ``UserPaged``."""
         async for page in self._pages_of(self._users.of(user_id), batch):
             if page:
                 yield page
 
     async def delete_user(self, user_id: str, keep: frozenset[str]) -> int:
+        """See ``UserIndexed``."""
         kept = {entry[0] for entry in map(self._live, keep) if entry is not None}
         sessions, ended = self._users.of(user_id), 0
         sessions.reverse()
@@ -369,6 +381,7 @@ class MemorySessionStore:
         return True
 
     async def pages(self, batch: int) -> AsyncIterator[list[tuple[str, SessionRecord]]]:
+        """See ``Walkable``."""
         walk, found = Walk(self._map), list[StoredSession]()
         while (part := self._part(walk)) is not None:
             found += part
@@ -400,10 +413,12 @@ class MemorySessionStore:
         return [(session.session_id, record_of(session)) for session in sessions if self._is_live(session)]
 
     async def count(self) -> int:
+        """See ``Walkable``."""
         await self.sweep()  # not by a walk: that comes upon a session twice if it is filed anew meanwhile
         return self.cached()
 
     def tell_endings(self, tell: Tell) -> None:
+        """See ``TellsEndings``."""
         from chuk_sessions.providers.memory.endings import Endings
 
         end = self._end
@@ -423,6 +438,7 @@ class MemorySessionStore:
         """Do nothing: the sessions belong to the process."""
 
     async def sweep(self) -> int:
+        """See ``InProcess``."""
         removed = 0
         for count in self._map.sweep():
             removed += count
@@ -436,6 +452,7 @@ class MemorySessionStore:
         return len(self._map)
 
     def capacity(self) -> int:
+        """See ``InProcess``."""
         return self._capacity
 
 

@@ -115,6 +115,7 @@ class RedisSessionStore:
         idle: float = 0,
         call: Call | None = None,
     ) -> Existing | None:
+        """See ``SessionStore``."""
         key, span = self._key(session_id), max(1000, in_microseconds(lifetime))
         idle_span = max(1000, in_microseconds(idle)) if idle else 0
         fields, call = self._encode(metadata, MAX_LEVELS, key), call or self._client.begin()
@@ -147,6 +148,7 @@ class RedisSessionStore:
         raise ProviderError("the id is taken by a record that this version cannot read; it was left alone")
 
     async def read(self, session_id: str, call: Call | None = None) -> SessionRecord | None:
+        """See ``SessionStore``."""
         return await self._read(call or self._client.begin(), session_id, True)
 
     async def _read(self, call: Call, session_id: str, follow: bool) -> SessionRecord | None:
@@ -178,6 +180,7 @@ class RedisSessionStore:
         return None
 
     async def touch(self, session_id: str, interval: float, call: Call | None = None) -> bool:
+        """See ``SessionStore``."""
         call = call or self._client.begin()
         while True:
             key = self._key(session_id)
@@ -198,6 +201,7 @@ class RedisSessionStore:
     async def open(
         self, session_id: str, interval: float, owner: str | None, call: Call | None = None
     ) -> SessionRecord | None:
+        """See ``Openable``."""
         call = call or self._client.begin()
         asked, whose = session_id, b"" if owner is None else b"=" + to_bytes(owner)
         args = (VERSION, in_microseconds(interval) or 1) if interval else ALWAYS
@@ -247,6 +251,7 @@ class RedisSessionStore:
         *,
         remove: Collection[str] = (),
     ) -> bool:
+        """See ``SessionStore``."""
         call = call or self._client.begin()
         args: tuple[Argument, ...]
         if remove and not replace:
@@ -259,6 +264,7 @@ class RedisSessionStore:
         return self._found(reply)
 
     async def increment(self, session_id: str, field: str, amount: int, call: Call | None = None) -> int | None:
+        """See ``SessionStore``."""
         call = call or self._client.begin()
         args = (VERSION, metadata_field(field), amount)
         reply = await INCREMENT.step(call, (self._key(session_id),), args)
@@ -277,6 +283,7 @@ class RedisSessionStore:
     async def extend(
         self, session_id: str, lifetime: float, call: Call | None = None, *, from_now: bool = False
     ) -> bool:
+        """See ``SessionStore``."""
         call, span = call or self._client.begin(), in_microseconds(lifetime)
         move = self._users.retime if from_now else self._users.extend
         reply = await move(call, self._keys(session_id), span)
@@ -287,9 +294,11 @@ class RedisSessionStore:
         return self._found(reply)
 
     async def delete(self, session_id: str) -> bool:
+        """See ``SessionStore``."""
         return (await self._delete(session_id))[0]
 
     async def delete_all(self, session_ids: Sequence[str]) -> list[bool | Exception]:
+        """See ``DeletingMany``."""
         return in_order(await batch([self._delete(session_id) for session_id in session_ids]))
 
     async def _delete(self, session_id: str) -> tuple[bool, str]:
@@ -316,6 +325,7 @@ class RedisSessionStore:
         limit: int = 0,
         call: Call | None = None,
     ) -> str | None:
+        """See ``Renewable``."""
         fields, call = encode_metadata({} if metadata is None else metadata), call or self._client.begin()
         if user_id is None:
             return await self._renew(call, session_id, new_id, grace, fields)
@@ -422,9 +432,11 @@ class RedisSessionStore:
         return page, [(each, record) for each, record in pairs if record is not None and record.user_id == user_id]
 
     async def delete_user(self, user_id: str, keep: frozenset[str], call: Call | None = None) -> int:
+        """See ``UserIndexed``."""
         return await self._users.end_all(call or self._client.begin(), user_id, keep, self._live)
 
     async def pages(self, batch: int) -> AsyncIterator[list[tuple[str, SessionRecord]]]:
+        """See ``Walkable``."""
         async for keys in Walk(self._client, sessions_of(self._sandbox), batch).pages():
             ids = self._ids_in(keys)
             records = await asyncio.gather(*(self._read(self._client.begin(), session_id, False) for session_id in ids))
@@ -432,6 +444,7 @@ class RedisSessionStore:
             yield [(name, record) for name, record in pairs if record is not None and not is_unsettled(record)]
 
     async def count(self) -> int:
+        """See ``Walkable``."""
         return await Walk(self._client, sessions_of(self._sandbox), COUNT_BATCH).total(self._count_sessions)
 
     async def _count_sessions(self, keys: list[bytes]) -> int:
@@ -452,6 +465,7 @@ class RedisSessionStore:
         return version in VERSIONS and idle != b"%d" % UNSETTLED_IDLE
 
     def tell_endings(self, tell: Tell) -> None:
+        """See ``TellsEndings``."""
         self._users.tell = tell
         delete = self._delete
 
@@ -464,9 +478,11 @@ class RedisSessionStore:
         self._delete = delete_and_tell  # type: ignore[method-assign]  # of this object: no other one pays for it
 
     def namespace(self) -> str:
+        """See ``Remote``."""
         return str(self._client.db)
 
     def endpoint(self, session_id: str | None, user_id: str | None) -> tuple[str, int | None] | None:
+        """See ``Remote``."""
         deployment = self._client.deployment()
         if session_id is None and user_id is None and deployment.is_cluster:
             return None

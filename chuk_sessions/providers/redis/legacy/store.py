@@ -85,6 +85,7 @@ class LegacyReadingStore(StoreWrapper):
     async def create(
         self, session_id: str, user_id: str | None, lifetime: float, metadata: Metadata, **options: Any
     ) -> Existing | None:
+        """See ``SessionStore``."""
         call = self._client.begin()
         await self._import(call, session_id)
         if options.get("limit") and user_id is not None:
@@ -92,6 +93,7 @@ class LegacyReadingStore(StoreWrapper):
         return await self.store.create(session_id, user_id, lifetime, metadata, call=call, **options)
 
     async def read(self, session_id: str) -> SessionRecord | None:
+        """See ``SessionStore``."""
         call = self._client.begin()
         record = await self.store.read(session_id, call)
         if record is not None:
@@ -102,6 +104,7 @@ class LegacyReadingStore(StoreWrapper):
             return await self._read_published(call, session_id)
 
     async def touch(self, session_id: str, interval: float) -> bool:
+        """See ``SessionStore``."""
         call = self._client.begin()
         if await self.store.touch(session_id, interval, call):
             return True
@@ -111,6 +114,7 @@ class LegacyReadingStore(StoreWrapper):
             return await self._read_published(call, session_id) is not None
 
     async def open(self, session_id: str, interval: float, owner: str | None) -> SessionRecord | None:
+        """See ``Openable``."""
         call = self._client.begin()
         record = await self.store.open(session_id, interval, owner, call)
         if record is not None:
@@ -124,6 +128,7 @@ class LegacyReadingStore(StoreWrapper):
             return None if record is None or owner not in (None, record.user_id) else record
 
     async def update(self, session_id: str, metadata: Metadata, replace: bool, **options: Any) -> bool:
+        """See ``SessionStore``."""
         call = self._client.begin()
         args = (session_id, metadata, replace, call)
         if await self.store.update(*args, **options):
@@ -131,6 +136,7 @@ class LegacyReadingStore(StoreWrapper):
         return await self._import(call, session_id) and await self.store.update(*args, **options)
 
     async def increment(self, session_id: str, field: str, amount: int) -> int | None:
+        """See ``SessionStore``."""
         call = self._client.begin()
         value = await self.store.increment(session_id, field, amount, call)
         if value is None and await self._import(call, session_id):
@@ -138,6 +144,7 @@ class LegacyReadingStore(StoreWrapper):
         return value
 
     async def extend(self, session_id: str, lifetime: float, **options: Any) -> bool:
+        """See ``SessionStore``."""
         call = self._client.begin()
         for is_ours in (True, False):
             if not is_ours and not await self._import(call, session_id):
@@ -149,9 +156,11 @@ class LegacyReadingStore(StoreWrapper):
         return False
 
     async def delete(self, session_id: str) -> bool:
+        """See ``SessionStore``."""
         return (await self._delete_as(session_id))[0]
 
     async def delete_all(self, session_ids: Sequence[str]) -> list[bool | Exception]:
+        """See ``DeletingMany``."""
         return in_order(await batch([self._delete_as(session_id) for session_id in session_ids]))
 
     def tell_endings(self, tell: Tell) -> None:
@@ -194,6 +203,7 @@ class LegacyReadingStore(StoreWrapper):
         raise _restless()
 
     async def renew(self, session_id: str, new_id: str, grace: float, **options: Any) -> str | None:
+        """See ``Renewable``."""
         call = self._client.begin()
         await self._import(call, session_id)
         user_id = options.get("user_id")
