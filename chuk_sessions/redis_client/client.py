@@ -279,9 +279,9 @@ class Client:
         for name in SO_FAR:
             self._past[name] += getattr(deployment, name)
         tracking = _tracking_of(deployment)
-        for name in NEAR_SO_FAR if tracking is not None else ():
-            self._near_past = self._near_past or dict.fromkeys(NEAR_SO_FAR, 0)
-            self._near_past[name] += tracking.number(name) if tracking is not None else 0
+        if tracking is not None and self._near_past is not None:
+            for name in NEAR_SO_FAR:
+                self._near_past[name] += tracking.number(name)
 
 
 def _past(servers: dict[str, ServerStats]) -> dict[str, ServerStats]:
