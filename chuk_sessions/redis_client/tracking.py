@@ -165,7 +165,8 @@ class Tracking:
     def lookup(self, key: str, bound: float) -> Entry | None:
         """Return the entry of ``key``, and count a hit, if the lease is at most ``bound`` seconds old; else None.
 
-        Sets ``now``. Asks for a new lease when half of the bound has passed, or when there is none.
+        A hit sets ``now``, and asks for a new lease once half of the bound has passed. A lookup without a lease that is
+        young enough asks for one in any case.
         """
         entry = self._get(key)
         now, wall = self._clock(), self._wall_clock()
