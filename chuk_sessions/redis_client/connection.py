@@ -159,7 +159,7 @@ class Connection(asyncio.BufferedProtocol):
         self._unsent.append(command)
 
     def request(self, *args: Argument) -> asyncio.Future[Reply]:
-        """Send one command of the handshake. Return its reply. Commands of callers come by ``send``."""
+        """Send a command of the client itself. Return a future of its reply. Commands of callers come by ``send``."""
         future: asyncio.Future[Reply] = self._loop.create_future()
         self.send((future, pack(args), sys.maxsize, Replay.NEVER, NO_SLOT))  # the caller checks its age
         return future
