@@ -13,6 +13,7 @@ import urllib.request
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from typing import TYPE_CHECKING, Any
 
 from chuk_sessions.exceptions import NoPermissionError
@@ -173,6 +174,9 @@ def _application(url: str) -> dict[str, float]:
             text: str = answer.read(MOST_BYTES).decode("utf-8", "replace")
     except OSError as exc:
         raise ValueError(f"the metrics could not be read: {getattr(exc, 'reason', exc)}") from exc
+    except HTTPException as exc:  # its text may have a part of the URL, with a password in it
+        kind = type(exc).__name__
+        raise ValueError(f"the metrics could not be read: no HTTP server there, or a wrong URL ({kind})") from None
     found = dict.fromkeys(APPLICATION.values(), 0.0)
     for labels, number in SAMPLE.findall(text):
         known = dict(LABEL.findall(labels))

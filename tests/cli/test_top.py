@@ -164,6 +164,17 @@ def test_refusals(options: list[str], words: str, redis_url: str, capsys: pytest
     assert words in capsys.readouterr().err
 
 
+@pytest.mark.redis
+@pytest.mark.parametrize("url", ["http://reader:hunter2@127.0.0.1/", "http://127.0.0.1/a b?token=hunter2"])
+def test_a_wrong_url_of_metrics(url: str, redis_url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A login, which is not understood, and a space: one line, without any part of the URL."""
+    assert cli.main(["top", redis_url, "--once", "--metrics", url]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: the metrics could not be read: no HTTP server there, or a wrong URL (")
+    assert said.count("\n") == 1
+    assert "hunter2" not in said
+
+
 @pytest.mark.parametrize("interval", ["0", "no", "nan", "1e9"])
 def test_a_wrong_interval(interval: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
