@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any
 
 from prometheus_client import Counter, Gauge
@@ -119,9 +119,8 @@ async def mirror(metrics: SessionMetrics, *factories: Any, interval: float = INT
         yield
     finally:
         task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
         copies.try_to_renew()
+        await asyncio.wait([task])
 
 
 class _Copies:

@@ -250,6 +250,24 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+async def test_a_mirror_that_is_cancelled_at_its_end(folder: Path) -> None:
+    """Whoever cancels the task gets what was asked for, also while the mirror ends."""
+    inside, leave = asyncio.Event(), asyncio.Event()
+
+    async def serve() -> None:
+        async with prometheus.mirror(SessionMetrics()):
+            inside.set()
+            await leave.wait()
+
+    serving = asyncio.create_task(serve())
+    await inside.wait()
+    leave.set()
+    await asyncio.sleep(0)  # now it waits for its last step
+    serving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await serving
+
+
 def test_two_processes_add_up(folder: Path) -> None:
     """Counters and buckets of both, each number once however often it was copied; gauges of those that live."""
     run = [sys.executable, "-c", WORKER]
