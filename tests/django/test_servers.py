@@ -5,15 +5,9 @@ from __future__ import annotations
 import http.client
 import importlib.util
 import json
-import os
 import signal
-import socket
-import subprocess
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,7 +16,8 @@ pytest.importorskip("django", reason="Django is not installed")
 
 from django import VERSION
 
-ROOT = Path(__file__).parents[2]
+from tests.support.web_servers import serving
+
 BROWSERS, REQUESTS = 10, 20
 COMMANDS = {
     "gunicorn": ["--preload", "--workers", "2", "--threads", "4", "--bind", "fd://FD", "tests.django.program:wsgi"],
@@ -30,28 +25,6 @@ COMMANDS = {
 }
 # Sessions of Django have asynchronous methods since 5.1.
 VIEWS = {"gunicorn": ("",), "uvicorn": ("", "/async") if VERSION >= (5, 1) else ("",)}
-
-
-@contextmanager
-def serving(command: list[str], url: str) -> Iterator[int]:
-    """Start a server on a socket that listens already. Give its port; end the server, and look how it ended."""
-    with socket.create_server(("127.0.0.1", 0), backlog=100) as listener:
-        fd = listener.fileno()
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "CHUK_TEST_URL": url}
-        program = [sys.executable, "-m", *(part.replace("FD", str(fd)) for part in command)]
-        pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-        process = subprocess.Popen(program, cwd=ROOT, env=environment, pass_fds=[fd], **pipes)
-        try:
-            yield listener.getsockname()[1]
-            process.send_signal(signal.SIGTERM)
-            output = process.communicate(timeout=20)[0]
-        except BaseException:
-            process.kill()
-            print(process.communicate()[0])
-            raise
-        assert process.returncode in (0, -signal.SIGTERM), output
-        assert "Traceback" not in output
-        assert "SIGKILL" not in output
 
 
 def get(port: int, path: str, cookie: str) -> tuple[Any, str]:
@@ -89,6 +62,8 @@ def test_requests(redis_url: str, server: str) -> None:
     if importlib.util.find_spec(server) is None:
         pytest.skip(f"{server} is not installed")
     views = VIEWS[server]
-    with serving([server, *COMMANDS[server]], redis_url) as port, ThreadPoolExecutor(BROWSERS) as pool:
+    command = [sys.executable, "-m", server, *COMMANDS[server]]
+    running = serving(command, {"CHUK_TEST_URL": redis_url}, codes=(0, -signal.SIGTERM))
+    with running as port, ThreadPoolExecutor(BROWSERS) as pool:
         list(pool.map(lambda browser: visit(port, browser, views[browser % len(views)]), range(BROWSERS)))
         overlap(port, pool, views[-1])

@@ -6,24 +6,18 @@ import http.client
 import importlib.util
 import json
 import os
-import signal
-import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
 from chuk_sessions.web.blocking import check_threads
+from tests.support.web_servers import ROOT, serving
 
 pytest.importorskip("flask", reason="Flask is not installed")
 
-ROOT = Path(__file__).parents[2]
 BROWSERS, REQUESTS = 10, 20
 WORKERS = {
     "sync": ["--workers", "2", "--worker-class", "sync"],
@@ -39,28 +33,6 @@ def lacks(name: str) -> bool:
 def needs(*names: str, takes: str = "slow") -> list[pytest.MarkDecorator]:
     missing = [pytest.mark.skipif(lacks(name), reason=f"{name} is not installed") for name in names]
     return [getattr(pytest.mark, takes), *missing]
-
-
-@contextmanager
-def serving(command: list[str], variables: dict[str, str]) -> Iterator[int]:
-    """Start a server on a socket that listens already. Give its port; end the server, and look how it ended."""
-    with socket.create_server(("127.0.0.1", 0), backlog=100) as listener:
-        fd = listener.fileno()
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "CHUK_SANDBOX_ID": "shop", **variables}
-        program = [part.replace("FD", str(fd)) for part in command]
-        pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-        process = subprocess.Popen(program, cwd=ROOT, env=environment, pass_fds=[fd], **pipes)
-        try:
-            yield listener.getsockname()[1]
-            process.send_signal(signal.SIGTERM)
-            output = process.communicate(timeout=20)[0]
-        except BaseException:
-            process.kill()
-            print(process.communicate()[0])
-            raise
-        assert process.returncode == 0, output
-        assert "Traceback" not in output
-        assert "SIGKILL" not in output
 
 
 def visit(port: int, browser: int) -> set[int]:
