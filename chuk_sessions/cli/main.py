@@ -356,14 +356,14 @@ async def _rotate(options: argparse.Namespace) -> int:
 
 
 async def _top(options: argparse.Namespace) -> int:
-    server, stopped = client(options.url), _stop_at_signal()
+    server = client(options.url)
     if options.once:
         view = await top.once(server, options.metrics, options.interval)
         print(json.dumps(top.as_json(view), indent=2) if options.json else top.as_text(view))
     elif options.json:
         raise ValueError("--json goes with --once")
     else:
-        await top.watch(server, options.metrics, options.interval, stopped)
+        await top.watch(server, options.metrics, options.interval, _stop_at_signal())
     return 0
 
 

@@ -18,9 +18,11 @@ from chuk_sessions.cli import top
 from chuk_sessions.instrumentation import SessionMetrics
 from chuk_sessions.providers import redis
 from chuk_sessions.redis_client.client import Client
+from tests.support.helpers import wait_until
 
 if TYPE_CHECKING:
     from tests.support.cluster_servers import ClusterServers
+    from tests.support.servers import Server
 
 VIEW = top.View(
     {"shop": 1234, "docs": 5},
@@ -147,6 +149,21 @@ def test_the_live_view(redis_url: str) -> None:
             pass
     os.close(ours)
     assert process.returncode == 0
+
+
+@pytest.mark.redis
+@pytest.mark.skipif(sys.platform == "win32", reason="the exit code tells no signal")
+def test_the_wait_for_the_second_look(redis_server: Server, redis_url: str) -> None:
+    """A signal ends it at once."""
+    url = f"{redis_url}?client_name=interrupted"
+    command = [sys.executable, "-m", "chuk_sessions", "top", url, "--once", "--interval", "3600"]
+    with subprocess.Popen(command) as process:
+        try:
+            wait_until(lambda: "name=interrupted" in str(redis_server.command("CLIENT", "LIST")))
+            process.terminate()
+            assert process.wait(30) == -signal.SIGTERM
+        finally:
+            process.kill()
 
 
 @pytest.mark.redis
