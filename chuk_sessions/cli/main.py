@@ -144,6 +144,13 @@ def _target(text: str) -> Client | ProviderTarget:
     return ProviderTarget(factory_named(text, "--to"))
 
 
+def _add_extent(parser: argparse.ArgumentParser) -> None:
+    """Add what commands have in common that go through all sessions and write."""
+    parser.add_argument("--sandbox", action="append", default=[], help="only this sandbox; may be given several times")
+    parser.add_argument("--dry-run", action="store_true", help="only count")
+    parser.add_argument("--batch", type=_batch, default=BATCH, metavar="N", help=f"sessions at a time ({BATCH})")
+
+
 def _add_migrate(commands: Any) -> None:
     parser = commands.add_parser(
         "migrate",
@@ -156,12 +163,10 @@ def _add_migrate(commands: Any) -> None:
     parser.add_argument(
         "--to", dest="target", required=True, metavar="URL", help="such a URL, or the module of your own provider"
     )
-    parser.add_argument("--sandbox", action="append", default=[], help="only this sandbox; may be given several times")
     parser.add_argument("--into", type=_sandbox, metavar="SANDBOX", help="move the sessions into this sandbox")
     parser.add_argument("--keys", metavar="env:NAME", help=f"for sealed values with --into; {KEYS_HELP}")
-    parser.add_argument("--dry-run", action="store_true", help="only count")
     parser.add_argument("--show-ids", action="store_true", help="show keys that are left in place, ids included")
-    parser.add_argument("--batch", type=_batch, default=BATCH, metavar="N", help=f"sessions at a time ({BATCH})")
+    _add_extent(parser)
     parser.set_defaults(run=_migrate)
 
 
@@ -204,9 +209,7 @@ def _add_reindex(commands: Any) -> None:
         " the server.",
     )
     parser.add_argument("url", metavar="URL", help=URL_HELP)
-    parser.add_argument("--sandbox", action="append", default=[], help="only this sandbox; may be given several times")
-    parser.add_argument("--dry-run", action="store_true", help="only count")
-    parser.add_argument("--batch", type=_batch, default=BATCH, metavar="N", help=f"sessions at a time ({BATCH})")
+    _add_extent(parser)
     parser.set_defaults(run=_reindex)
 
 
@@ -227,10 +230,8 @@ def _add_rotate(commands: Any) -> None:
         help="a key of metadata that is never sealed, as in plain_fields of the application; may be given several times"
         " (SESSION_ENCRYPTION_PLAIN_FIELDS)",
     )
-    parser.add_argument("--sandbox", action="append", default=[], help="only this sandbox; may be given several times")
-    parser.add_argument("--dry-run", action="store_true", help="only count")
     parser.add_argument("--show-ids", action="store_true", help="show keys of sessions that are left, ids included")
-    parser.add_argument("--batch", type=_batch, default=BATCH, metavar="N", help=f"sessions at a time ({BATCH})")
+    _add_extent(parser)
     parser.set_defaults(run=_rotate)
 
 
