@@ -326,7 +326,7 @@ async def _encryption(client: Client, keyring: Keyring | None) -> list[Finding]:
 
 
 async def _some_sessions(client: Client) -> list[dict[bytes, bytes]]:
-    """Return the fields of some sessions of a server."""
+    """Return the fields of some sessions, from one server after the other until there are enough."""
 
     async def fields_of(key: bytes) -> dict[bytes, bytes]:
         try:

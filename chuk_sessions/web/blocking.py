@@ -42,7 +42,8 @@ def run_for(manager: SessionManager, call: Coroutine[Any, Any, T], timeout: floa
     """Run a coroutine that awaits calls of that manager, and of nothing else, and wait for its result.
 
     On memory it runs in the thread of the caller, because no call on memory ever waits, and threads may share the
-    store. On any other store this is ``run``, by default with the time of ``call_timeout``.
+    store. On any other store, and for a manager with metrics or events, this is ``run``, by default with the time of
+    ``call_timeout``.
     """
     if isinstance(manager._store, MemorySessionStore):
         return _drive(call)
