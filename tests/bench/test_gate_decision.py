@@ -21,7 +21,9 @@ from benchmarks.gate.decision import (
     is_clearly_calm,
     median_ratio,
 )
+from benchmarks.gate.gate import half_of
 from benchmarks.gate.pairs import PAIRS
+from benchmarks.gate.scenarios import FAMILIES
 
 LAUNCHES = 10
 TRIALS = 150
@@ -143,11 +145,14 @@ def test_half_of_the_launches_are_enough_for_what_is_far_from_the_limit() -> Non
         assert is_clearly_calm([[(1_000.0, 1_000.0 * change)]], MEMORY_CALM) is calm
 
 
+@pytest.mark.parametrize("half", [half_of(family.launches) for family in FAMILIES])
 @pytest.mark.parametrize("noise", NOISES)
-def test_half_of_the_launches_never_acquit_what_is_slower(noise: Callable[[random.Random, float], Launch]) -> None:
-    """Whatever the noise, none of 50 runs ends early that is 8 % slower, and most do that are honest."""
+def test_half_of_the_launches_never_acquit_what_is_slower(
+    noise: Callable[[random.Random, float], Launch], half: int
+) -> None:
+    """Whatever the noise and the family, none of 50 runs ends early that is 8 % slower, and most do that are honest."""
     halves = {
-        slower: [is_clear(launches(noise, f"half {trial}", LAUNCHES // 2, slower)) for trial in range(50)]
+        slower: [is_clear(launches(noise, f"half {trial}", half, slower)) for trial in range(50)]
         for slower in (1.0, 1.08)
     }
     assert not any(halves[1.08])
