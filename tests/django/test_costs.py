@@ -13,12 +13,6 @@ from django.test import Client
 from tests.support.wire import Wire
 
 
-@pytest.fixture(autouse=True)
-def on_asyncio(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the loop of asyncio sends can be heard."""
-    monkeypatch.setattr("chuk_sessions.web.loop_thread._loop_factory", lambda: None)
-
-
 def spent(client: Client, path: str, wire: Wire) -> tuple[int, list[str]]:
     """The round trips and the commands of a request; before that the server has got the scripts."""
     client.get(path)
