@@ -1,6 +1,6 @@
 """What somebody with a copy gets: no value of metadata is in the files of a loaded server, nor in what it tells.
 
-The same load without keys leaves its words in all of them, so that they would be found.
+The same load without keys leaves its words in all of them but the log, so that they would be found.
 """
 
 from __future__ import annotations
