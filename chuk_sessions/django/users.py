@@ -53,12 +53,12 @@ def sessions_of(user: Any) -> list[UserSession]:
     Raises:
         StorageError: The storage failed.
     """
-    return run(_list(_id_of(user)))
+    return _sessions(run(get_manager().list_user_sessions(_id_of(user))))
 
 
 async def asessions_of(user: Any) -> list[UserSession]:
     """List the live sessions of a user as ``sessions_of`` does."""
-    return await _list(_id_of(user))
+    return _sessions(await get_manager().list_user_sessions(_id_of(user)))
 
 
 def end_sessions(user: Any, keep: Any = None) -> int:
@@ -83,10 +83,13 @@ async def aend_sessions(user: Any, keep: Any = None) -> int:
     return await get_manager().delete_user_sessions(_id_of(user), _keys(keep))
 
 
-async def _list(user_id: str) -> list[UserSession]:
-    found = await get_manager().list_user_sessions(user_id)
+def _sessions(infos: list[dict[str, Any]]) -> list[UserSession]:
+    """Return the sessions with these infos.
+
+    They are read by the caller, and not in the loop of blocking calls, where a serializer could not ask the database.
+    """
     reader = _engine()()
-    return [_session(info, reader) for info in found]
+    return [_session(info, reader) for info in infos]
 
 
 def _id_of(user: Any) -> str:

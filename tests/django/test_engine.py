@@ -15,7 +15,7 @@ pytest.importorskip("django", reason="Django is not installed")
 from django.contrib.sessions.backends.base import CreateError, UpdateError
 from django.contrib.sessions.serializers import JSONSerializer
 
-from chuk_sessions.django import SessionStore, get_manager
+from chuk_sessions.django import SessionStore, get_manager, sessions_of
 from chuk_sessions.exceptions import MetadataError
 from chuk_sessions.ids import is_opaque
 from chuk_sessions.web.blocking import run
@@ -44,6 +44,20 @@ class Pickles:
 
     def loads(self, data: bytes) -> Any:
         return pickle.loads(data)
+
+
+class Friends(JSONSerializer):
+    """A serializer that writes a user as the primary key, and reads the user from the database."""
+
+    def dumps(self, obj: Any) -> bytes:
+        text: bytes = super().dumps({key: each.pk if key == "friend" else each for key, each in obj.items()})
+        return text
+
+    def loads(self, data: bytes) -> Any:
+        from django.contrib.auth.models import User
+
+        found = super().loads(data)
+        return {key: User.objects.get(pk=each) if key == "friend" else each for key, each in found.items()}
 
 
 @pytest.fixture
@@ -131,6 +145,18 @@ def test_a_serializer_may_ask_the_database(setting: Setting, override: Callable[
         session["users"] = User.objects.order_by("pk")
         save()
         assert [each.username for each in SessionStore(session.session_key)["users"]] == ["alice", "bob"]
+
+
+def test_a_serializer_may_ask_the_database_for_each_session_of_a_user(
+    setting: Setting, override: Callable[..., None]
+) -> None:
+    """In the thread of the caller, too."""
+    from django.contrib.auth.models import User
+
+    override(SESSION_SERIALIZER=f"{__name__}.Friends")
+    friend = User.objects.get(username="bob")
+    new(friend=friend, _auth_user_id="7")
+    assert [each.data["friend"] for each in sessions_of("7")] == [friend]
 
 
 @pytest.mark.usefixtures("any_serializer")
