@@ -5,9 +5,9 @@ fresh processes: what differs between processes (addresses, hash seeds) scatters
 so launches are what is counted, and what the bootstrap draws from.
 
 The statistic is the median of all head / base. A limit of 6 % on it, asked twice, lets noise pass and finds 10 %:
-see the tests, and ``results/GATE.md`` for the same on a real machine. Half of a measurement is looked at first: what
-is far from the limit already needs no second half. That can only acquit, and of a scenario that is 10 % slower half of
-the launches would have to be wrong by 8 %, where launches scatter by 1 or 2.
+see the tests, and ``results/GATE.md`` for the same on a real machine, where all launches were taken. Half of a
+measurement is looked at first: what is far from the limit already needs no second half. That can only acquit, and of a
+scenario that is 10 % slower half of the launches would have to be wrong by 8 %, where launches scatter by 1 or 2.
 """
 
 from __future__ import annotations
