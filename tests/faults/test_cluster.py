@@ -152,6 +152,7 @@ async def test_a_killed_master_is_replaced_under_load_and_the_rest_does_not_noti
     rest = [key for key in keys if cluster.owner_of(slot_of(key)) is not killed][:100]
     await asyncio.gather(*(client.call(b"SET", key, key) for key in lost + rest))
     await asyncio.to_thread(cluster.wait_until_ok)
+    await asyncio.to_thread(cluster.wait_until_replicated, killed)
     stopped, answered, slowest, failed = False, Counter[str](), 0.0, Counter[str]()
 
     async def use_rest(key: str) -> None:

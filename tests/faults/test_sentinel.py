@@ -15,7 +15,7 @@ from chuk_sessions.providers import redis
 from chuk_sessions.redis_client.client import Client
 from chuk_sessions.redis_client.commands import Replay
 from tests.support.helpers import eventually
-from tests.support.sentinel_servers import SentinelServers
+from tests.support.sentinel_servers import SentinelServers, is_master
 from tests.support.servers import RedisServer, ReplyError
 
 pytestmark = [pytest.mark.redis, pytest.mark.faults]
@@ -25,7 +25,7 @@ RESUMED_WITHIN = 2.0  # seconds after the promotion
 
 def promoted_at(group: SentinelServers, replica: RedisServer) -> float:
     """When the replica first says that it is a master. Blocks."""
-    group.wait(lambda: str(replica.command("ROLE")).startswith("['master'"), "a promotion")
+    group.wait(lambda: is_master(replica), "a promotion")
     return time.monotonic()
 
 
@@ -103,7 +103,7 @@ async def test_no_acknowledged_session_is_lost_that_the_promoted_replica_had(sen
     deleted = await asyncio.gather(*(manager.allocate_session() for _ in range(100)))
     assert all(await asyncio.gather(*map(manager.delete_session, deleted)))
     old = sentinels.master
-    await asyncio.to_thread(sentinels.wait_until_synced)  # acknowledged by the replica, all of it
+    await asyncio.to_thread(sentinels.wait_until_replicated, old)
 
     created: list[str] = []
 

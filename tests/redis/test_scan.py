@@ -113,7 +113,7 @@ class TestPages:
     async def test_a_master_that_is_lost(self, cluster: ClusterServers, moving: Moving) -> None:
         """Its replica has the keys, and is looked through instead."""
         cluster.wait_until_ok()
-        assert int(str(moving.last.command("WAIT", "1", "5000"))) >= 1
+        cluster.wait_until_replicated(moving.last)
 
         def lose() -> None:
             moving.last.kill()
@@ -184,7 +184,7 @@ class TestTotal:
     async def test_a_master_that_is_lost(self, cluster: ClusterServers, moving: Moving) -> None:
         """What it had counts at the one that took over, and not at both."""
         cluster.wait_until_ok()
-        assert int(str(moving.last.command("WAIT", "1", "5000"))) >= 1
+        cluster.wait_until_replicated(moving.last)
 
         def lose() -> None:
             moving.last.kill()

@@ -86,6 +86,19 @@ class ServerGroup:
                 raise ServerError(f"not within {seconds} s: {what}; last answer: {problem}\n{self._logs()}")
             time.sleep(POLL_SECONDS)
 
+    def wait_until_replicated(self, master: RedisServer) -> None:
+        """Until its replicas have all that it has been told so far, by whichever connection.
+
+        WAIT asks for what its own connection wrote: where that wrote nothing, it says yes at once.
+        """
+        offset = int(master.info("replication")["master_repl_offset"])
+        self.wait(lambda: self._has_replicas_at(master, offset), f"replicas that have what {master!r} has")
+
+    def _has_replicas_at(self, master: RedisServer, offset: int) -> bool:
+        infos = [member.info("replication") for member in self.members if member.running and member is not master]
+        followers = [info for info in infos if info.get("master_port") == str(master.port)]
+        return bool(followers) and all(int(info["slave_repl_offset"]) >= offset for info in followers)
+
     def _logs(self) -> str:
         started = (member for member in self.members if member.port)
         return "\n".join(f"--- {member!r}, running: {member.running}\n{member.log}" for member in started)

@@ -188,7 +188,7 @@ class SentinelServers(ServerGroup):
     def _master_other_than(self, old: RedisServer | None) -> RedisServer | None:
         ports = [sentinel.master_port() for sentinel in self.sentinels if sentinel.running]
         named = (server for server in self.servers if server.port in ports and server is not old)
-        return next(filter(_is_master, named), None)
+        return next(filter(is_master, named), None)
 
     def flush(self) -> None:
         """Empty all databases of the master; its replicas follow."""
@@ -227,7 +227,7 @@ class SentinelServers(ServerGroup):
     def _agreed_master(self) -> RedisServer | None:
         beliefs = {sentinel.belief() for sentinel in self.sentinels if sentinel.running}
         agreed = [port for port, _, flags in beliefs if flags == "master"] if len(beliefs) == 1 else []
-        return next((server for server in self.servers if server.port in agreed and _is_master(server)), None)
+        return next((server for server in self.servers if server.port in agreed and is_master(server)), None)
 
     def _is_followed(self, master: RedisServer) -> bool:
         others = [server for server in self.servers if server.running and server is not master]
@@ -246,7 +246,7 @@ class SentinelServers(ServerGroup):
         """Does what the Sentinels would do after 8-10 s; asked again and again, as they may be failing over still."""
         master = self._agreed_master()
         for server in self.servers:
-            if master and server is not master and _is_master(server):
+            if master and server is not master and is_master(server):
                 _demote(server, master)
         return self._is_synced() and self._sentinels_are_ready()
 
@@ -265,7 +265,8 @@ def _as_dict(row: Reply) -> dict[str, str]:
     return dict(zip(fields[::2], fields[1::2], strict=True))
 
 
-def _is_master(server: RedisServer) -> bool:
+def is_master(server: RedisServer) -> bool:
+    """Whether the server runs and calls itself a master. Blocks."""
     role = server.command("ROLE") if server.running else None
     return isinstance(role, list) and role[0] == "master"
 
