@@ -9,149 +9,34 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import traceback
-from contextlib import asynccontextmanager
+import re
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from chuk_sessions import MetadataError, SessionManager
+from chuk_sessions.exceptions import SessionError
 from chuk_sessions.ids import session_key
-from chuk_sessions.instrumentation import SessionEvents, SessionMetrics
 from chuk_sessions.providers import memory, redis
+from chuk_sessions.redis_client.link import MAX_PAUSE
 from tests.support import custom_provider
 from tests.support.asgi import Browser, application
+from tests.support.cluster_servers import ClusterServers, slot_of
 from tests.support.helpers import eventually
+from tests.support.loading import LOAD_SECONDS, fill, loading, slowly
 from tests.support.proxy import Proxy
+from tests.support.sentinel_servers import SentinelServers
 from tests.support.servers import RedisServer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+    from collections.abc import AsyncIterator, Iterator
 
-prometheus_client = pytest.importorskip("prometheus_client", reason="the extra prometheus is not installed")
+    from chuk_sessions import SessionManager
+
+
+pytest.importorskip("prometheus_client", reason="the extra prometheus is not installed")
 pytest.importorskip("opentelemetry.sdk", reason="the SDK of OpenTelemetry is not installed")
-from opentelemetry.sdk.metrics import MeterProvider  # noqa: E402
-from opentelemetry.sdk.metrics.export import InMemoryMetricReader  # noqa: E402
-from opentelemetry.sdk.trace import TracerProvider  # noqa: E402
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor  # noqa: E402
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter  # noqa: E402
-
-from chuk_sessions.instrumentation import otel  # noqa: E402
-from chuk_sessions.instrumentation.prometheus import SessionCollector  # noqa: E402
-
-ID, USER, FIELD, VALUE, PASSWORD = "canary-id", "canary-user", "canary-field", "canary-value", "canary-password"
-COOKIE = "sess-" + "ca" * 19  # the form of an opaque id
-CANARIES = (ID, USER, FIELD, VALUE, PASSWORD, COOKIE)
-METADATA = {FIELD: VALUE}
-LOGIN = "login"
-
-Call = Any
-CALLS: dict[str, Callable[[SessionManager], Awaitable[Any]]] = {
-    "allocate": lambda manager: manager.allocate_session(ID, USER, custom_metadata=METADATA),
-    "allocate another's": lambda manager: manager.allocate_session(ID, f"{USER}-2"),
-    "allocate some": lambda manager: manager.allocate_sessions([{"user_id": USER, "custom_metadata": METADATA}, {}]),
-    "allocate with nonsense": lambda manager: manager.allocate_session(ID, USER, custom_metadata={FIELD: {VALUE}}),
-    "allocate too long": lambda manager: manager.allocate_session(ID * 1000, USER),
-    "allocate a path": lambda manager: manager.allocate_session(f"{ID}/{ID}", USER),
-    "validate": lambda manager: manager.validate_session(ID),
-    "validate some": lambda manager: manager.validate_sessions([ID, ID * 1000, f"{ID}-2"]),
-    "open": lambda manager: manager.open_session(ID, owner=USER),
-    "info": lambda manager: manager.get_session_info(ID),
-    "metadata": lambda manager: manager.get_session_metadata(ID),
-    "update": lambda manager: manager.update_session_metadata(ID, METADATA),
-    "replace": lambda manager: manager.update_session_metadata(ID, METADATA, merge=False),
-    "remove": lambda manager: manager.update_session_metadata(ID, METADATA, remove=[FIELD]),
-    "increment": lambda manager: manager.increment_session_metadata(ID, FIELD),
-    "extend": lambda manager: manager.extend_session_ttl(ID, 1),
-    "set ttl": lambda manager: manager.set_session_ttl(ID, 1),
-    "renew": lambda manager: manager.renew_session(f"{ID}-2", 60, custom_metadata=METADATA),
-    "log in": lambda manager: manager.renew_session(ID, user_id=f"{USER}-2"),
-    "list": lambda manager: manager.list_user_sessions(USER),
-    "delete": lambda manager: manager.delete_session(f"{ID}-2"),
-    "delete some": lambda manager: manager.delete_sessions([f"{ID}-2", ID * 1000]),
-    "delete all": lambda manager: manager.delete_user_sessions(f"{USER}-2", keep=ID, thorough=True),
-    "count": lambda manager: manager.count_sessions(),
-    "walk": lambda manager: _all(manager.iter_sessions()),
-    "walk a user": lambda manager: _all(manager.iter_user_sessions(USER)),
-}
-
-
-async def _all(items: AsyncIterator[Any]) -> list[Any]:
-    return [item async for item in items]
-
-
-class Watch:
-    """Everything that tells, on the managers that are made here, and what it has told."""
-
-    def __init__(self) -> None:
-        self.metrics = SessionMetrics(by_sandbox=True)
-        self.provider = TracerProvider()
-        self.spans = InMemorySpanExporter()
-        self.provider.add_span_processor(SimpleSpanProcessor(self.spans))
-        self.tracer = self.provider.get_tracer("test")
-        self.events: list[Any] = []
-        self.errors: list[BaseException] = []
-        self.factories: list[Any] = []
-        self.managers: list[SessionManager] = []
-        self.outcomes: set[str] = set()
-
-    def manager(self, factory: Any, **options: Any) -> SessionManager:
-        sink = SessionEvents(self.events.append)
-        manager = SessionManager(
-            "box",
-            factory,
-            metrics=self.metrics,
-            traces=otel.SessionTraces(self.provider),
-            on_event=sink,
-            max_sessions_per_user=3,
-            **{"strict": True, **options},
-        )
-        self.managers.append(manager)
-        if hasattr(factory, "stats"):
-            self.factories.append(factory)
-        return manager
-
-    async def calls(self, *managers: SessionManager) -> None:
-        """All calls at once: a fault that lasts a timeout is over after one."""
-        with self.tracer.start_as_current_span("request"):
-            running = (self._call(name, call, manager) for manager in managers for name, call in CALLS.items())
-            await asyncio.gather(*running)
-
-    async def _call(self, name: str, call: Call, manager: SessionManager) -> None:
-        try:
-            result = await call(manager)
-        except Exception as error:
-            self._fail(name, error)
-        else:
-            for each in result if isinstance(result, list) else ():
-                if isinstance(each, Exception):
-                    self._fail(name, each)
-
-    def _fail(self, name: str, error: Exception) -> None:
-        cause = error.__cause__ or error
-        self.outcomes.add(type(cause).__name__)
-        if not (isinstance(error, MetadataError) and FIELD in str(error) and VALUE not in str(error)):
-            self.errors.append(error)
-
-    def told(self) -> Iterator[str]:
-        """All of it as text."""
-        registry = prometheus_client.CollectorRegistry()
-        registry.register(SessionCollector(self.metrics, *self.factories))
-        yield prometheus_client.generate_latest(registry).decode()
-        reader = InMemoryMetricReader()
-        meters = MeterProvider([reader])
-        otel.observe(self.metrics, *self.factories, meter_provider=meters)
-        yield str(reader.get_metrics_data())
-        meters.shutdown()
-        yield from (span.to_json() for span in self.spans.get_finished_spans())
-        yield repr(self.events)
-        for error in self.errors:
-            yield f"{error!r} {error} {''.join(traceback.format_exception(error))}"
-        for manager in self.managers:
-            factory = manager.session_factory
-            yield repr([manager, manager._store, factory, manager.get_cache_stats(), self.metrics])
-            if hasattr(factory, "server_stats"):
-                yield repr([factory._client, factory._client._config, factory.server_stats(), factory.stats()])
+from tests.support.canaries import CANARIES, COOKIE, FIELD, ID, LOGIN, METADATA, PASSWORD, USER, VALUE, Watch
 
 
 @pytest.fixture
@@ -262,6 +147,140 @@ async def test_on_a_server_with_faults(watch: Watch, server: RedisServer) -> Non
     assert kinds <= watch.outcomes
     told = "".join(watch.told())
     assert all(word in told for word in ("EVALSHA touch", "session_ref", 'kind="out_of_memory"', "error.type"))
+
+
+@pytest.mark.redis
+async def test_on_a_server_that_loads(watch: Watch) -> None:
+    """From its disk after a crash, so that no connection can be had; from its master, on one that is well."""
+    users = {LOGIN: PASSWORD}
+    with RedisServer("rdbcompression no", "repl-diskless-sync-delay 0", users=users) as server:
+        fill(server)
+        factory = redis.factory(server.url_for(LOGIN, PASSWORD) + OPTIONS)
+        managers = watch.manager(factory), watch.manager(factory, strict=False)
+        await watch.calls(*managers)
+
+        async with loading(server, 2 * MAX_PAUSE):  # an attempt to connect falls into it for sure
+            await eventually(lambda: _is_told(managers[0], "LOADING"))
+            await watch.calls(*managers)
+        assert {"NotSent", "LOADING"} <= watch.outcomes
+        with RedisServer(slowly(LOAD_SECONDS), "repl-diskless-load disabled", users=users) as replica:
+            factory = redis.factory(replica.url_for(LOGIN, PASSWORD) + OPTIONS)
+            managers = watch.manager(factory), watch.manager(factory, strict=False)
+            await watch.calls(*managers)
+            replica.command("REPLICAOF", server.host, str(server.port))
+            await eventually(lambda: _is_told(managers[0], "LOADING"))
+            await watch.calls(*managers)
+    assert re.search(r'kind="loading"[^}]*\} [1-9]', "".join(watch.told()))
+
+
+async def _is_told(manager: SessionManager, words: str) -> bool:
+    """Whether the manager's storage fails with these words of the server."""
+    try:
+        await manager.validate_session(ID)
+    except SessionError as error:
+        return words in str(error.__cause__)
+    return False
+
+
+@pytest.mark.slow
+@pytest.mark.redis
+async def test_on_sentinels(watch: Watch) -> None:
+    """Wrong logins, to the Sentinels and to the servers; a failover by order, one by accident, and nobody is left."""
+    with SentinelServers(users={LOGIN: PASSWORD}, sentinel_password=f"{PASSWORD}-of-sentinels") as group:
+        options = OPTIONS.replace("?", "&")
+        factory = redis.factory(group.url + options, timings=True)
+        strict, mild = watch.manager(factory), watch.manager(factory, strict=False)
+        await watch.calls(strict)
+        for wrong in (group.url_for(LOGIN, f"{PASSWORD}-2"), group.url.replace("-of-sentinels", "-2")):
+            await watch.calls(watch.manager(redis.factory(wrong + options)))
+        await asyncio.to_thread(group.failover)
+        await watch.calls(strict, mild)
+        await eventually(lambda: _is_up(factory))
+        old = group.master
+        old.pause()
+        await watch.calls(strict, mild)
+        await asyncio.to_thread(group.wait_for_promotion, old)
+        await eventually(lambda: _is_up(factory))
+        await watch.calls(strict)
+        for member in group.members:
+            member.kill()
+        await watch.calls(strict, mild)
+    assert {"NotSent", "OutcomeUnknown", "SessionTakenError"} <= watch.outcomes
+
+
+@asynccontextmanager
+async def half_moved(cluster: ClusterServers, slot: int) -> AsyncIterator[None]:
+    """The slot is on its way to another node, which answers for what has arrived: ASK and TRYAGAIN."""
+    target = cluster.another_master(slot)
+    await asyncio.to_thread(cluster.migrate_begin, slot, target)
+    yield
+    await asyncio.to_thread(cluster.migrate_keys, slot, target)
+    await asyncio.to_thread(cluster.migrate_end, slot, target)  # from here on MOVED
+
+
+@asynccontextmanager
+async def unserved(cluster: ClusterServers, slot: int) -> AsyncIterator[None]:
+    """Nobody has the slot: CLUSTERDOWN."""
+    owner = cluster.owner_of(slot)
+    owner.command("CLUSTER", "DELSLOTS", str(slot))
+    yield
+    owner.command("CLUSTER", "ADDSLOTS", str(slot))
+
+
+@asynccontextmanager
+async def frozen_owner(cluster: ClusterServers, slot: int) -> AsyncIterator[None]:
+    async with paused(cluster.owner_of(slot)):
+        yield
+
+
+@asynccontextmanager
+async def killed_owner(cluster: ClusterServers, slot: int) -> AsyncIterator[None]:
+    async with killed(cluster.owner_of(slot)):
+        yield
+
+
+@pytest.mark.slow
+@pytest.mark.redis
+async def test_on_a_cluster(watch: Watch) -> None:
+    """A slot that moves, that nobody has, and whose node is frozen, or dead; and a wrong login."""
+    slot = slot_of(session_key("box", ID))
+    with ClusterServers(users={LOGIN: PASSWORD}, replicas=0) as cluster:
+        factory = redis.factory(cluster.url + OPTIONS, timings=True)
+        strict, mild = watch.manager(factory), watch.manager(factory, strict=False)
+        await watch.calls(strict)
+        await watch.calls(watch.manager(redis.factory(cluster.url_for(LOGIN, f"{PASSWORD}-2") + OPTIONS)))
+        for fault in (half_moved, unserved, frozen_owner, killed_owner):
+            async with fault(cluster, slot):
+                await watch.calls(strict, mild)
+            await asyncio.to_thread(cluster.wait_until_ok)
+            await eventually(lambda: _is_up(factory))
+        await watch.calls(strict)
+        assert factory.stats()["redirects"] > 0
+    assert {"NotSent", "OutcomeUnknown", "SessionTakenError"} <= watch.outcomes
+    told = "".join(watch.told())
+    assert all(f"last it said: {code} " in told for code in ("TRYAGAIN", "CLUSTERDOWN"))
+
+
+@pytest.mark.redis
+async def test_with_a_near_cache(watch: Watch, server: RedisServer) -> None:
+    """That serves, is told of changes, and loses its server."""
+    factory = redis.factory(server.url_for(LOGIN, PASSWORD) + OPTIONS)
+    manager = watch.manager(factory, near_cache=1, touch_interval=60)
+
+    async def serves() -> bool:
+        with suppress(SessionError):
+            hits = factory.stats()["near_hits"]
+            if not await manager.validate_session(ID):
+                await manager.allocate_session(ID, USER, custom_metadata=METADATA)
+            return factory.stats()["near_hits"] > hits
+        return False
+
+    for fault in (paused, killed, forbidden):
+        await eventually(serves)
+        await watch.calls(manager)
+        async with fault(server):
+            await watch.calls(manager)
+    assert factory.stats()["near_state"] == 0
 
 
 def _is_up(factory: Any) -> bool:

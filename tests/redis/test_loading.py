@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 
 import pytest
 
@@ -15,47 +14,18 @@ from chuk_sessions.providers import redis
 from chuk_sessions.redis_client.client import Client
 from chuk_sessions.redis_client.link import MAX_PAUSE
 from tests.support.helpers import eventually
-from tests.support.servers import RedisServer, ReplyError
+from tests.support.loading import KEYS, LOAD_SECONDS, SIZE, answers_loading, fill, loading, slowly
+from tests.support.servers import RedisServer
 
 pytestmark = pytest.mark.redis
-
-# Over 2 MB, after each of which a server that loads answers; and a millisecond for each key, a second in all.
-KEYS, SIZE = 1000, 10_000
-LOAD_SECONDS = 1
-FILL = "for i = 1, ARGV[1] do redis.call('SET', 'k' .. i, string.rep('x', ARGV[2])) end"
 
 
 @pytest.fixture
 def full_server() -> Iterator[RedisServer]:
     """A server with a lot to load."""
     with RedisServer("rdbcompression no", "repl-diskless-sync-delay 0") as server:
-        server.command("EVAL", FILL, "0", str(KEYS), str(SIZE))
-        server.command("SAVE")
+        fill(server)
         yield server
-
-
-def slowly(seconds: float) -> str:
-    """The setting of a server that takes so long to load what that server has."""
-    return f"key-load-delay {seconds * 1_000_000 / KEYS:.0f}"
-
-
-@asynccontextmanager
-async def loading(server: RedisServer, seconds: float = LOAD_SECONDS) -> AsyncIterator[None]:
-    """Restarts the server; inside, it loads; at the end it has loaded."""
-    server.kill()
-    restarting = asyncio.create_task(asyncio.to_thread(server.restart, slowly(seconds)))
-    try:
-        yield
-    finally:
-        await restarting
-
-
-def answers_loading(server: RedisServer) -> bool:
-    try:
-        server.command("PING")
-    except (OSError, ReplyError) as error:
-        return "LOADING" in str(error)
-    return False
 
 
 def is_loading(error: BaseException) -> bool:
