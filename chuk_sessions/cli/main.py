@@ -239,8 +239,9 @@ def _add_top(commands: Any) -> None:
     parser = commands.add_parser(
         "top",
         help="watch what is going on",
-        description="Show sessions per sandbox, counted every minute; memory, commands and round trip of each server;"
-        " with --metrics also what the application does. Ctrl-C ends it.",
+        description="Show sessions per sandbox, counted every minute; memory and round trip of each server, and what it"
+        " counts, a second: commands, and keys created, read, removed and expired; with --metrics also what the"
+        " application does. Ctrl-C ends it.",
     )
     parser.add_argument("url", metavar="URL", help=URL_HELP)
     parser.add_argument("--metrics", metavar="URL", help="http:// URL of the application's metrics for Prometheus")

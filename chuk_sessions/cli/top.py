@@ -1,7 +1,8 @@
 """A look at what is going on: sessions per sandbox, memory, commands and the slowest server, now and a second.
 
-The server's own counters tell of commands, expired keys and memory. What sessions were created, ended and validated
-only the application knows: ``metrics`` is the URL of its metrics for Prometheus.
+The server counts commands, also those that scripts run, and keys. It does not know which of them were logins. So its
+numbers are named after what they count, and some are bounds: see ``CALLS``. How many sessions were created, ended and
+validated only the application knows: ``metrics`` is the URL of its metrics for Prometheus.
 """
 
 from __future__ import annotations
@@ -42,15 +43,31 @@ APPLICATION = {
     ("touch", "found"): "validated",
     ("open", "found"): "validated",
 }
-SO_FAR = {"commands": "total_commands_processed", "expired": "expired_keys", "evicted": "evicted_keys"}  # in INFO
+INFO = {"commands": "total_commands_processed", "expired": "expired_keys", "evicted": "evicted_keys"}  # names there
+# Commands whose calls count as one of these. A validation reads once: an HMGET of its script. A deletion removes once.
+# To create a session takes one EXISTS, and one PEXPIREAT for the session. Scripts run an EXISTS also for what is not
+# there, and a PEXPIREAT also for the index of a user: no more sessions were created than the smaller number says.
+CALLS = {
+    "scripts": ("evalsha", "eval"),
+    "read": ("hmget", "hgetall"),
+    "written": ("hset", "hincrby"),
+    "removed": ("unlink", "del"),
+    "exists": ("exists",),
+    "deadlines": ("pexpireat",),
+}
+CALLED = re.compile(r"cmdstat_(\w+):calls=(\d+)")
+KEYS = re.compile(r"db\d+:keys=(\d+)")
+USE = ("commands", "scripts", "growth")  # the figures of a server, a second, by the table that has them
+SESSIONS = ("created_at_most", "read", "written", "removed", "expired", "evicted")
 
 
 @dataclass
 class Server:
-    """One server: bytes of memory and their bound (0: none), milliseconds of a round trip, and numbers so far."""
+    """One server: bytes of memory and their bound (0: none), keys, milliseconds of a round trip, and numbers so far."""
 
     memory: int | None = None  # None if the server does not tell
     bound: int = 0
+    keys: int | None = None
     round_trip: float = 0.0
     so_far: dict[str, int] = field(default_factory=dict)
 
@@ -68,7 +85,10 @@ class Look:
 
 @dataclass
 class View:
-    """Two looks, compared: numbers ``per_second``, by server and of the application."""
+    """Two looks, compared: numbers ``per_second``, by server and of the application.
+
+    A number that the server does not tell is missing.
+    """
 
     sandboxes: dict[str, int]
     servers: dict[str, Server]
@@ -80,20 +100,28 @@ class View:
         """The server with the longest round trip."""
         return max(self.servers, key=lambda name: self.servers[name].round_trip)
 
+    @property
+    def together(self) -> dict[str, float]:
+        """The numbers of all servers, added up; those that each of them tells."""
+        several = list(self.per_second.values())
+        names = (name for name in (*USE, *SESSIONS) if several and all(name in each for each in several))
+        return {name: round(sum(each[name] for each in several), 1) for name in names}
+
 
 async def look(client: Client, metrics: str | None = None, before: Look | None = None) -> Look:
     """Look once. Sessions are counted again only if ``before`` is old, since that goes through all keys.
 
     Raises ProviderError if a server cannot be reached, ValueError if the metrics cannot be read.
     """
-    masters = await client.masters()
-    servers = dict(zip([each.address for each in masters], await asyncio.gather(*map(_server, masters)), strict=True))
     if before is None or time.monotonic() - before.counted_at >= COUNT_EVERY:
         sandboxes, counted_at = await _sandboxes(client), time.monotonic()
     else:
         sandboxes, counted_at = before.sandboxes, before.counted_at
+    at = time.monotonic()  # not before the walk over all keys, which may take seconds: rates are of what comes now
+    masters = await client.masters()
+    servers = dict(zip([each.address for each in masters], await asyncio.gather(*map(_server, masters)), strict=True))
     application = None if metrics is None else await asyncio.to_thread(_application, metrics)
-    return Look(time.monotonic(), servers, sandboxes, counted_at, application)
+    return Look(at, servers, sandboxes, counted_at, application)
 
 
 async def once(client: Client, metrics: str | None, interval: float) -> View:
@@ -124,12 +152,21 @@ def compare(before: Look, now: Look) -> View:
     seconds = max(now.at - before.at, 0.001)
     rates: dict[str, dict[str, float]] = {}
     for name, server in now.servers.items():
-        known = before.servers.get(name, Server()).so_far
-        rates[name] = _rates(known, server.so_far, seconds) if known else dict.fromkeys(server.so_far, 0.0)
+        rates[name] = _of_server(before.servers.get(name, server), server, seconds)
     told = None
     if now.application is not None:
         told = _rates(before.application or now.application, now.application, seconds)
     return View(now.sandboxes, now.servers, rates, told)
+
+
+def _of_server(before: Server, now: Server, seconds: float) -> dict[str, float]:
+    """Return the numbers of a server a second; one that has just come has none, and its rates are 0."""
+    rates = _rates(before.so_far, now.so_far, seconds)
+    if "exists" in rates:
+        rates["created_at_most"] = min(rates.pop("exists"), rates.pop("deadlines"))
+    if now.keys is not None and before.keys is not None:
+        rates["growth"] = round((now.keys - before.keys) / seconds, 1)
+    return rates
 
 
 def _rates(before: Any, now: Any, seconds: float) -> dict[str, float]:
@@ -140,11 +177,8 @@ def _rates(before: Any, now: Any, seconds: float) -> dict[str, float]:
 async def _server(master: Master) -> Server:
     found = Server()
     try:
-        text: bytes = await master.call(b"INFO", replay=Replay.READ)
-        pairs = (line.split(":", 1) for line in text.decode("utf-8", "replace").splitlines() if ":" in line)
-        info = {name: int(value) for name, value in pairs if value.isdecimal()}
-        found.memory, found.bound = info.get("used_memory"), info.get("maxmemory", 0)
-        found.so_far = {name: info.get(told, 0) for name, told in SO_FAR.items()}
+        reply: bytes = await master.call(b"INFO", b"all", replay=Replay.READ)
+        _read(reply.decode("utf-8", "replace"), found)
     except NoPermissionError:
         pass
     times = []
@@ -154,6 +188,18 @@ async def _server(master: Master) -> Server:
         times.append(time.perf_counter() - begun)
     found.round_trip = round(min(times) * 1000, 3)
     return found
+
+
+def _read(text: str, found: Server) -> None:
+    """Fill in what INFO says. A server that counts no commands by name, as some services do, says less."""
+    pairs = (line.split(":", 1) for line in text.splitlines() if ":" in line)
+    info = {name: int(value) for name, value in pairs if value.isdecimal()}
+    found.memory, found.bound = info.get("used_memory"), info.get("maxmemory", 0)
+    found.so_far = {name: info[told] for name, told in INFO.items() if told in info}
+    if "# Keyspace" in text:
+        found.keys = sum(map(int, KEYS.findall(text)))
+    if calls := {name: int(number) for name, number in CALLED.findall(text)}:
+        found.so_far |= {name: sum(calls.get(each, 0) for each in several) for name, several in CALLS.items()}
 
 
 async def _sandboxes(client: Client) -> dict[str, int]:
@@ -194,46 +240,63 @@ def as_json(view: View) -> dict[str, Any]:
             name: {
                 "memory": server.memory,
                 "maxmemory": server.bound,
+                "keys": server.keys,
                 "round_trip_ms": server.round_trip,
                 "per_second": view.per_second[name],
             }
             for name, server in view.servers.items()
         },
         "slowest": view.slowest,
+        "per_second": view.together,
         "application_per_second": view.application,
     }
 
 
-def rows(view: View) -> tuple[list[tuple[str, ...]], list[tuple[str, ...]], str]:
-    """Return a row for each server, a row for each sandbox, and a line about the application."""
-    servers = [
-        (
-            name + (" (slowest)" if len(view.servers) > 1 and name == view.slowest else ""),
-            f"{server.round_trip:.2f}",
-            "?" if server.memory is None else f"{server.memory / 1e6:,.1f}",
-            f"{server.bound / 1e6:,.1f}" if server.bound else "-",
-            *(f"{view.per_second[name].get(each, 0):,.1f}" for each in SO_FAR),
-        )
-        for name, server in view.servers.items()
-    ]
-    sandboxes: list[tuple[str, ...]] = [(name, f"{number:,}") for name, number in view.sandboxes.items()]
-    told = view.application
-    line = "" if told is None else "  ".join(f"{name} {number:,.1f}/s" for name, number in told.items())
-    return servers, sandboxes, line
-
-
-SERVER_HEAD = ("server", "ms", "MB", "of MB", *(f"{name}/s" for name in SO_FAR))
+Table = list[tuple[str, ...]]
+SERVER_HEAD = ("server", "ms", "MB", "of MB", "keys", *(f"{name}/s" for name in USE))
+COUNTED_HEAD = ("counted by", "created/s <=", *(f"{name}/s" for name in SESSIONS[1:]))
 SANDBOX_HEAD = ("sandbox", "sessions")
+
+
+def tables(view: View) -> tuple[list[Table], str]:
+    """Return tables, each with its head, of the servers, of what they count, and of the sandboxes; and a last line.
+
+    The line tells of the application; it is empty if that was not asked.
+    """
+    is_one = len(view.servers) == 1
+    servers: Table = [SERVER_HEAD]
+    for name, server in view.servers.items():
+        servers.append(
+            (
+                name + ("" if is_one or name != view.slowest else " (slowest)"),
+                f"{server.round_trip:.2f}",
+                "?" if server.memory is None else f"{server.memory / 1e6:,.1f}",
+                f"{server.bound / 1e6:,.1f}" if server.bound else "-",
+                "?" if server.keys is None else f"{server.keys:,}",
+                *_cells(view.per_second[name], USE),
+            )
+        )
+    counted: Table = [COUNTED_HEAD, *((name, *_cells(rates, SESSIONS)) for name, rates in view.per_second.items())]
+    if not is_one:
+        counted.append(("all", *_cells(view.together, SESSIONS)))
+    sandboxes: Table = [SANDBOX_HEAD, *((name, f"{number:,}") for name, number in view.sandboxes.items())]
+    told = view.application or {}
+    line = "  ".join(f"{name} {number:,.1f}/s" for name, number in told.items())
+    return [servers, counted, sandboxes], line and f"application: {line}"
+
+
+def _cells(rates: dict[str, float], names: tuple[str, ...]) -> list[str]:
+    return [f"{rates[name]:,.1f}" if name in rates else "?" for name in names]
 
 
 def as_text(view: View) -> str:
     """Return the view as lines."""
-    servers, sandboxes, line = rows(view)
-    parts = [_aligned([SERVER_HEAD, *servers]), _aligned([SANDBOX_HEAD, *sandboxes])]
+    several, line = tables(view)
+    parts = [_aligned(table) for table in several]
     return "\n\n".join([*parts, line] if line else parts)
 
 
-def _aligned(table: list[tuple[str, ...]]) -> str:
+def _aligned(table: Table) -> str:
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     first, *others = widths
     return "\n".join(
@@ -245,15 +308,15 @@ def _aligned(table: list[tuple[str, ...]]) -> str:
 def as_table(view: View) -> Any:
     """Return the view for rich. Raises ImportError if that is not installed."""
     from rich.console import Group
-    from rich.table import Table
+    from rich.table import Table as Drawn
 
-    servers, sandboxes, line = rows(view)
-    tables: list[Any] = []
-    for head, body in ((SERVER_HEAD, servers), (SANDBOX_HEAD, sandboxes)):
-        table = Table(box=None, pad_edge=False)
+    several, line = tables(view)
+    drawn: list[Any] = []
+    for head, *body in several:
+        table = Drawn(box=None, pad_edge=False)
         for number, name in enumerate(head):
             table.add_column(name, justify="right" if number else "left")
         for row in body:
             table.add_row(*row)
-        tables.append(table)
-    return Group(*tables, line)
+        drawn += [table, ""]
+    return Group(*drawn, line)

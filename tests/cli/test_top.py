@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,33 +19,41 @@ from chuk_sessions.cli import top
 from chuk_sessions.instrumentation import SessionMetrics
 from chuk_sessions.providers import redis
 from chuk_sessions.redis_client.client import Client
-from tests.support.helpers import wait_until
+from tests.support.helpers import eventually, wait_until
 
 if TYPE_CHECKING:
     from tests.support.cluster_servers import ClusterServers
-    from tests.support.servers import Server
+    from tests.support.servers import RedisServer, Server
+    from tests.support.wire import Wire
 
+RATES = {"commands": 1500.0, "scripts": 40.0, "growth": -2.5, "read": 30.0, "written": 4.0, "removed": 1.0}
 VIEW = top.View(
     {"shop": 1234, "docs": 5},
-    {"a:1": top.Server(2_500_000, 10_000_000, 0.25, {}), "b:1": top.Server(None, 0, 1.5, {})},
-    {"a:1": {"commands": 1500.0, "expired": 2.0, "evicted": 0.0}, "b:1": {}},
+    {"a:1": top.Server(2_500_000, 10_000_000, 1240, 0.25, {}), "b:1": top.Server(None, 0, None, 1.5, {})},
+    {"a:1": {**RATES, "created_at_most": 3.0, "expired": 2.0, "evicted": 0.0}, "b:1": {"commands": 10.0}},
     {"created": 1.5, "ended": 0.0, "validated": 20.0},
 )
 TEXT = """\
-server           ms   MB  of MB  commands/s  expired/s  evicted/s
-a:1            0.25  2.5   10.0     1,500.0        2.0        0.0
-b:1 (slowest)  1.50    ?      -         0.0        0.0        0.0
+server           ms   MB  of MB   keys  commands/s  scripts/s  growth/s
+a:1            0.25  2.5   10.0  1,240     1,500.0       40.0      -2.5
+b:1 (slowest)  1.50    ?      -      ?        10.0          ?         ?
+
+counted by  created/s <=  read/s  written/s  removed/s  expired/s  evicted/s
+a:1                  3.0    30.0        4.0        1.0        2.0        0.0
+b:1                    ?       ?          ?          ?          ?          ?
+all                    ?       ?          ?          ?          ?          ?
 
 sandbox  sessions
 shop        1,234
 docs            5
 
-created 1.5/s  ended 0.0/s  validated 20.0/s"""
+application: created 1.5/s  ended 0.0/s  validated 20.0/s"""
 
 
 def test_as_text() -> None:
     assert top.as_text(VIEW) == TEXT
-    assert top.as_text(top.View({}, {"a:1": top.Server()}, {"a:1": {}}, None)).count("\n") == 3
+    assert VIEW.together == {"commands": 1510.0}
+    assert top.as_text(top.View({}, {"a:1": top.Server()}, {"a:1": {}}, None)).count("\n") == 6
 
 
 def test_a_counter_that_went_back() -> None:
@@ -58,6 +67,47 @@ def test_a_counter_that_went_back() -> None:
     view = top.compare(before, now)
     assert view.per_second == {"a": {"commands": 15.0}, "b": {"commands": 0.0}}
     assert view.application == {"created": 5.0}
+
+
+@pytest.mark.redis
+async def test_what_the_server_counts(own_server: RedisServer) -> None:
+    """It cannot tell what a script was for: but what scripts do to keys it counts, and nobody else is there."""
+    manager, client = SessionManager("shop", redis.factory(own_server.url), strict=True), Client(own_server.url)
+    await manager.validate_session(await manager.allocate_session())  # the server knows the scripts from now on
+    before = await top.look(client)
+    created = [await manager.allocate_session() for _ in range(7)]
+    created += [await manager.allocate_session(user_id="alice") for _ in range(3)]
+    await manager.allocate_session(ttl_hours=0.1 / 3600)
+    assert [await manager.validate_session(each) for each in [*created[:5], "nobody", "nothing"]].count(True) == 5
+    assert [await manager.delete_session(each) for each in created[:2]] == [True, True]
+    await eventually(lambda: own_server.info("stats")["expired_keys"] == "1")
+    now = await top.look(client, None, before)
+    view = top.compare(before, replace(now, at=before.at + 1))
+    (found,) = view.per_second.values()
+    assert 11 <= found["created_at_most"] <= 11 + 2  # an EXISTS for each session that is missing
+    counted = {name: found[name] for name in ("read", "removed", "expired", "evicted", "growth")}
+    # Alice's index is a key too. A deletion reads first.
+    assert counted == {"read": 7 + 2, "removed": 2, "expired": 1, "evicted": 0, "growth": 11 - 2 - 1 + 1}
+    assert found["written"] >= 11 + 5
+    assert found["scripts"] >= 11 + 7 + 2
+    assert view.together == found | {"created_at_most": found["created_at_most"]}
+    (server,) = view.servers.values()
+    assert server.keys == int(str(own_server.command("DBSIZE")))
+
+
+@pytest.mark.redis
+async def test_the_walk_is_not_in_the_rates(wire: Wire, redis_url: str) -> None:
+    """It may take longer than the time between two looks, and comes before the counters are read."""
+    await top.look(Client(redis_url))
+    assert wire.commands.index("SCAN") < wire.commands.index("INFO")
+
+
+def test_a_server_that_counts_no_commands() -> None:
+    """Some services leave that out: what is not told is not shown as 0."""
+    found = top.Server()
+    top._read("used_memory:7\r\nexpired_keys:3\r\n", found)
+    assert (found.memory, found.keys, found.so_far) == (7, None, {"expired": 3})
+    assert top._of_server(found, found, 1) == {"expired": 0}
 
 
 async def _allocate(url: str) -> None:
@@ -78,6 +128,8 @@ def test_once(redis_url: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert server["memory"] > 0
     assert server["round_trip_ms"] > 0
     assert server["per_second"]["commands"] > 0
+    assert server["keys"] == 6  # four sessions, and an index for each sandbox
+    assert found["per_second"] == server["per_second"]
     assert found["application_per_second"] is None
     assert cli.main(["top", redis_url, "--once", "--interval", "0.1"]) == 0
     assert "shop" in capsys.readouterr().out
@@ -123,6 +175,8 @@ async def test_a_cluster(cluster: ClusterServers) -> None:
     assert len(view.servers) == 3
     assert view.slowest in view.servers
     assert view.sandboxes == {"shop": 3, "a b": 1}
+    assert view.together["growth"] == 0
+    assert view.together["commands"] == pytest.approx(sum(each["commands"] for each in view.per_second.values()))
 
 
 @pytest.mark.redis
