@@ -59,9 +59,12 @@ def test_nothing_installs_a_published_version() -> None:
 
 
 def test_every_program_of_a_shell_block_is_known() -> None:
-    """So that a new one is either run here or listed with where it is: tests/django runs the command of manage.py."""
+    """So that a new one is either run here or listed with where it is.
+
+    tests/django runs the command of manage.py, tests/instrumentation a Prometheus and the example that it looks at.
+    """
     programs = {" ".join(words[: 1 + (words[0] == "python")]) for _, words in commands() if words}
-    assert programs == {"pip", PROGRAM, "uvicorn", "python manage.py"}
+    assert programs == {"pip", PROGRAM, "uvicorn", "python manage.py", "python -m", "prometheus"}
 
 
 def test_uvicorn_starts_an_application_of_its_page() -> None:

@@ -45,4 +45,7 @@ async def test_the_rate_limit_begins_anew_with_the_hour() -> None:
 
 def test_every_program_is_listed() -> None:
     listed = {link for link in page("examples/README.md").links() if link.endswith(".py")}
-    assert listed == {path.name for path in EXAMPLES.glob("*.py")} - {"__init__.py"} | {"shop/app.py"}
+    assert listed == {path.name for path in EXAMPLES.glob("*.py")} - {"__init__.py"} | {
+        "shop/app.py",
+        "observability/app.py",
+    }

@@ -1,41 +1,40 @@
 """The alert rules of examples/observability: each fires in a real Prometheus when that happens which it is for.
 
-Prometheus scrapes this process, whose sessions are on a real server behind a proxy. Windows of minutes become seconds.
+Prometheus scrapes the application of that folder, whose sessions are on a real server behind a proxy, or on a master
+behind Sentinels. Windows of minutes become seconds.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 import shutil
 import subprocess
-import urllib.request
-from contextlib import asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING, Any
+import sys
+from typing import TYPE_CHECKING
 
 import pytest
 
-from chuk_sessions import SessionManager
-from chuk_sessions.instrumentation import SessionMetrics
 from chuk_sessions.instrumentation.families import FAMILIES, PREFIX
-from chuk_sessions.providers import memory, redis
 from tests.support.helpers import eventually
 from tests.support.pages import REPOSITORY, page
+from tests.support.prometheus_server import RULES, WINDOW, Prometheus, shop
 from tests.support.proxy import Proxy
+from tests.support.sentinel_servers import SentinelServers
 from tests.support.servers import PORTS, RedisServer, _free_port
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
 FOLDER = REPOSITORY / "examples" / "observability"
-RULES = (FOLDER / "alerts.yml").read_text()
 ALERTS = re.findall(r"- alert: (\w+)", RULES)
 ENDS = ("_bucket", "_sum", "_count", "")
 SAMPLES = {PREFIX + family.name + end for family in FAMILIES for end in (ENDS if family.kind == "histogram" else ("",))}
 LOGIN, PASSWORD = "login", "pw"
-CALLERS = 1200  # more than the alert for queues allows
+CROWD = {"visitors": 1200, "pause": 0.5, "max_guests": 10}  # more than the alert for queues allows
+CREATED = "chuk_sessions_operations_total"
+PATIENCE = 30  # seconds
 
 
 def metrics_in(text: str) -> set[str]:
@@ -59,194 +58,166 @@ def test_every_alert_says_what_to_do() -> None:
     assert [name for name, *_ in page("docs/operate/observability.md").table("Alerts")] == ALERTS
 
 
-def test_the_dashboard() -> None:
-    """Every panel says what it shows; its queries use metrics that exist, and braces that close."""
-    dashboard = json.loads((FOLDER / "dashboard.json").read_text())
-    assert len(dashboard["panels"]) >= 10
-    queries = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
-    assert metrics_in(" ".join(queries)) <= SAMPLES
-    assert all(panel["description"] for panel in dashboard["panels"])
-    assert all(query.count(begin) == query.count(end) for query in queries for begin, end in ("()", "{}", "[]"))
-    places = {(panel["gridPos"]["x"], panel["gridPos"]["y"]) for panel in dashboard["panels"]}
-    assert len(places) == len(dashboard["panels"])
-
-
-@needs("promtool")
-def test_queries_of_the_dashboard_are_valid(tmp_path: Path) -> None:
-    """Prometheus reads each of them as a rule; Grafana puts in the two variables."""
-    dashboard = json.loads((FOLDER / "dashboard.json").read_text())
-    queries = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
-    known = [query.replace("$__rate_interval", "1m").replace("$job", ".*") for query in queries]
-    rules = [{"record": f"panel:{number}", "expr": query} for number, query in enumerate(known)]
-    (tmp_path / "rules.yml").write_text(json.dumps({"groups": [{"name": "panels", "rules": rules}]}))
-    subprocess.run(["promtool", "check", "rules", str(tmp_path / "rules.yml")], check=True, capture_output=True)
-
-
 @needs("promtool")
 def test_rules_are_valid() -> None:
     subprocess.run(["promtool", "check", "rules", str(FOLDER / "alerts.yml")], check=True, capture_output=True)
 
 
-class Prometheus:
-    """A real one, which scrapes one port and evaluates the rules, both many times a second."""
-
-    def __init__(self, folder: Path, target: int) -> None:
-        self._folder = folder
-        self._port = _free_port(PORTS, 0)
-        rules = re.sub(r"\[\d+m\]", "[4s]", RULES)
-        (folder / "alerts.yml").write_text(re.sub(r"for: \w+", "for: 0s", rules))
-        (folder / "prometheus.yml").write_text(
-            "global: {scrape_interval: 200ms, scrape_timeout: 200ms, evaluation_interval: 200ms}\n"
-            "rule_files: [alerts.yml]\n"
-            f"scrape_configs: [{{job_name: shop, static_configs: [{{targets: ['127.0.0.1:{target}']}}]}}]\n"
-        )
-
-    @contextmanager
-    def running(self) -> Iterator[None]:
-        options = {
-            "config.file": self._folder / "prometheus.yml",
-            "storage.tsdb.path": self._folder / "data",
-            "web.listen-address": f"127.0.0.1:{self._port}",
-            "log.level": "error",
-        }
-        command = ["prometheus", *(f"--{name}={value}" for name, value in options.items())]
-        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-            try:
-                yield
-            finally:
-                process.kill()
-
-    async def alerts(self) -> set[str]:
-        """The names of those that fire; none while it does not answer yet."""
-        found = (await self._ask("alerts") or {}).get("alerts", ())
-        return {alert["labels"]["alertname"] for alert in found if alert["state"] == "firing"}
-
-    async def value(self, metric: str) -> float:
-        """The sum of what it has scraped of a metric; 0 if that is nothing yet."""
-        found = (await self._ask(f"query?query=sum({metric})") or {}).get("result", ())
-        return float(found[0]["value"][1]) if found else 0.0
-
-    async def last_evaluation(self) -> str:
-        found = (await self._ask("rules") or {}).get("groups", ())
-        return str(found[0]["lastEvaluation"]) if found else ""
-
-    async def _ask(self, path: str) -> Any:
-        """None while it does not answer yet."""
-        url = f"http://127.0.0.1:{self._port}/api/v1/{path}"
-        try:
-            with await asyncio.to_thread(urllib.request.urlopen, url, timeout=5) as answer:
-                return json.load(answer)["data"]
-        except OSError:
-            return None
+@needs("promtool")
+def test_the_settings_of_the_example_are_valid() -> None:
+    """They find the rules; and the application, where it is unless told otherwise."""
+    settings = FOLDER / "prometheus.yml"
+    done = subprocess.run(["promtool", "check", "config", str(settings)], check=True, capture_output=True, text=True)
+    assert f"{len(ALERTS)} rules found" in done.stdout
+    usage = [sys.executable, "-m", "examples.observability", "--help"]
+    assert (
+        "of the metrics (8000)"
+        in subprocess.run(usage, cwd=REPOSITORY, check=True, capture_output=True, text=True).stdout
+    )
+    assert 'targets: ["localhost:8000"]' in settings.read_text()
 
 
-class Shop:
-    """An application with sessions on Redis and in memory, whose metrics are on a port."""
+class Pager:
+    """What an operator is told: the alerts that have fired so far, by application and name, and their last words."""
 
-    def __init__(self, url: str) -> None:
-        metrics, factory = SessionMetrics(), redis.factory(url)
-        few = memory.factory(memory.MemoryStore(max_items=10))
-        self.manager = SessionManager("shop", factory, metrics=metrics)
-        self.in_memory = SessionManager("shop", few, metrics=metrics)
-        self._sources = metrics, factory, few
+    def __init__(self, prometheus: Prometheus) -> None:
+        self._prometheus = prometheus
+        self.told: dict[tuple[str, str], dict[str, str]] = {}
 
-    @contextmanager
-    def serving(self) -> Iterator[int]:
-        import prometheus_client
+    async def fires(self, job: str, *names: str) -> None:
+        """Wait until each of them has fired for an application since this call."""
+        seen: set[str] = set()
 
-        from chuk_sessions.instrumentation.prometheus import SessionCollector
+        async def have() -> bool:
+            seen.update(await self.firing(job))
+            return seen.issuperset(names)
 
-        registry = prometheus_client.CollectorRegistry()
-        registry.register(SessionCollector(*self._sources))
-        server, thread = prometheus_client.start_http_server(0, "127.0.0.1", registry)
-        try:
-            yield server.server_port
-        finally:
-            server.shutdown()
-            server.server_close()
-            thread.join()
+        await eventually(have, PATIENCE)
 
-    @asynccontextmanager
-    async def in_use(self, callers: int = 5, pause: float = 0.02) -> AsyncIterator[None]:
-        """Callers log in and validate, whatever comes of it."""
-        tasks = [asyncio.create_task(self._use(pause)) for _ in range(callers)]
-        yield
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    async def firing(self, job: str) -> set[str]:
+        """Those that fire now for an application."""
+        alerts = await self._prometheus.alerts()
+        self.told |= {(alert["labels"]["job"], alert["labels"]["alertname"]): alert["annotations"] for alert in alerts}
+        return {alert["labels"]["alertname"] for alert in alerts if alert["labels"]["job"] == job}
 
-    async def _use(self, pause: float) -> None:
-        while True:
-            results = await self.manager.allocate_sessions([{"ttl_hours": 0.1}])
-            await self.manager.validate_session(str(results[0]))
-            await asyncio.sleep(pause)
+    async def is_quiet(self, *jobs: str) -> None:
+        """Wait until the applications are in use, and the rules were looked at a few times: then nothing may fire."""
+        looks: set[str] = set()
+
+        async def has_looked() -> bool:
+            assert [await self.firing(job) for job in jobs] == [set()] * len(jobs)
+            if all([await self._prometheus.value(f'{CREATED}{{job="{job}", outcome="created"}}') for job in jobs]):
+                looks.add(await self._prometheus.last_evaluation())
+            return len(looks) > 5
+
+        await eventually(has_looked, PATIENCE)
+
+    async def is_over(self, job: str) -> None:
+        """Wait until nothing fires any more for an application, and its users log in again."""
+
+        async def is_well() -> bool:
+            rate = await self._prometheus.value(f'rate({CREATED}{{job="{job}", outcome="created"}}[{WINDOW}])')
+            return rate > 0 and not await self.firing(job)
+
+        await eventually(is_well, PATIENCE)
+
+
+def says_what_to_do(told: dict[tuple[str, str], dict[str, str]]) -> bool:
+    """Whether each alert has told what happened, where, and the action of its rule."""
+    actions = dict(zip(ALERTS, re.findall(r'action: "(.+)"', RULES), strict=True))
+    return all(
+        notes["action"] == actions[name] and notes["summary"] and "{{" not in notes["summary"]
+        for (_, name), notes in told.items()
+    )
 
 
 @needs("prometheus")
-@pytest.mark.slow
 @pytest.mark.redis
+@pytest.mark.faults
 async def test_each_alert_fires(tmp_path: Path) -> None:
     """None while all is well; then one fault after the other."""
     pytest.importorskip("prometheus_client", reason="the extra prometheus is not installed")
+    ports = {"shop": _free_port(PORTS, 0), "crowd": _free_port(PORTS, 0)}
+    prometheus = Prometheus(tmp_path, ports)
+    pager = Pager(prometheus)
     with RedisServer("maxmemory-policy noeviction", users={LOGIN: PASSWORD}) as server:
         async with Proxy(server.host, server.port) as proxy:
-            address = proxy.url.removeprefix("redis://")
-            shop = Shop(f"redis://{LOGIN}:{PASSWORD}@{address}?socket_timeout=2&reconnect_grace=0.1")
-            with shop.serving() as port:
-                prometheus = Prometheus(tmp_path, port)
+            url = (
+                f"redis://{LOGIN}:{PASSWORD}@{proxy.url.removeprefix('redis://')}?socket_timeout=2&reconnect_grace=0.1"
+            )
+            async with shop(tmp_path, url, ports["shop"], visitors=5, pause=0.02):
                 with prometheus.running():
-                    await _all_alerts(server, proxy, shop, prometheus)
+                    await pager.is_quiet("shop")
+                    await _faults_of_a_server(server, proxy, pager)
+                    url = f"{server.url_for(LOGIN, PASSWORD)}?socket_timeout=3&reconnect_grace=0.1"
+                    await _faults_of_a_crowd(server, pager, shop(tmp_path, url, ports["crowd"], **CROWD))
+                    server.kill()
+                    await pager.fires("shop", "SessionServerDown")
+        assert f"{server.host}:{server.port}" in pager.told["crowd", "SessionCommandsQueue"]["summary"]
+    assert {name for _, name in pager.told} == set(ALERTS)
+    assert says_what_to_do(pager.told)
 
 
-async def _reaches(prometheus: Prometheus, metric: str, least: float) -> bool:
-    return await prometheus.value(metric) >= least
+async def _faults_of_a_server(server: RedisServer, proxy: Proxy, pager: Pager) -> None:
+    proxy.delay = 0.3
+    await pager.fires("shop", "SessionCallsSlow")
+    proxy.delay = 0.0
+    server.command("CONFIG", "SET", "maxmemory", "1")
+    await pager.fires("shop", "SessionServerFull", "SessionCallsFail")
+    server.command("CONFIG", "SET", "maxmemory", "0")
+    server.command("ACL", "SETUSER", LOGIN, "-evalsha")
+    await pager.fires("shop", "SessionServerRefuses")
+    server.command("ACL", "SETUSER", LOGIN, "+evalsha")
+    server.command("REPLICAOF", "127.0.0.1", "1")
+    await pager.fires("shop", "SessionServerReadOnly")
+    server.command("REPLICAOF", "NO", "ONE")
+    for number in range(proxy.accepted + 1, proxy.accepted + 13):
+        proxy.cut()
+        await eventually(lambda: proxy.accepted >= number)  # noqa: B023 - of this round
+    await pager.fires("shop", "SessionConnectionsBreak")
 
 
-async def _all_alerts(server: RedisServer, proxy: Proxy, shop: Shop, prometheus: Prometheus) -> None:
-    fired: set[str] = set()
-
-    async def fires(*names: str) -> None:
-        async def have() -> bool:
-            fired.update(now := await prometheus.alerts())
-            return now.issuperset(names)
-
-        await eventually(have, 30)
-
-    async with shop.in_use():
-        seen: set[str] = set()
-
-        async def has_looked() -> bool:
-            assert await prometheus.alerts() == set()
-            if await prometheus.value("chuk_sessions_operations_total"):
-                seen.add(await prometheus.last_evaluation())
-            return len(seen) > 5
-
-        await eventually(has_looked, 30)
-        proxy.delay = 0.3
-        await fires("SessionCallsSlow")
-        proxy.delay = 0.0
-        server.command("CONFIG", "SET", "maxmemory", "1")
-        await fires("SessionServerFull", "SessionCallsFail")
-        server.command("CONFIG", "SET", "maxmemory", "0")
-        server.command("ACL", "SETUSER", LOGIN, "-evalsha")
-        await fires("SessionServerRefuses")
-        server.command("ACL", "SETUSER", LOGIN, "+evalsha")
-        server.command("REPLICAOF", "127.0.0.1", "1")
-        await fires("SessionServerReadOnly")
-        server.command("REPLICAOF", "NO", "ONE")
-        stats = shop.manager.session_factory.stats
-        for number in range(int(stats()["reconnects"]) + 1, int(stats()["reconnects"]) + 13):
-            proxy.cut()
-            await eventually(lambda: stats()["reconnects"] >= number)  # noqa: B023 - of this round
-        await fires("SessionConnectionsBreak")
-        for number in (10, 30):  # an increase needs two scrapes
-            await shop.in_memory.allocate_sessions([{}] * 20)
-            await eventually(lambda: _reaches(prometheus, "chuk_sessions_memory_evicted_total", number))  # noqa: B023
-        await fires("SessionMemoryEvicts")
-    async with shop.in_use(CALLERS):
+async def _faults_of_a_crowd(server: RedisServer, pager: Pager, crowd: AbstractAsyncContextManager[None]) -> None:
+    """Memory is too small for so many guests, and then the server stops: more users wait than may."""
+    async with crowd:
+        await pager.fires("crowd", "SessionMemoryEvicts")
         server.pause()
-        await fires("SessionCommandsQueue", "SessionCommandsTimeOut", "SessionOutcomesUnknown")
+        await pager.fires("crowd", "SessionCommandsQueue", "SessionCommandsTimeOut", "SessionOutcomesUnknown")
         server.resume()
-    server.kill()
-    await fires("SessionServerDown")
-    assert fired == set(ALERTS)
+
+
+@needs("prometheus")
+@pytest.mark.redis
+@pytest.mark.faults
+async def test_a_failover(tmp_path: Path) -> None:
+    """The master is killed, and the Sentinels promote its replica; the old master comes back as the replica.
+
+    The application that asks the Sentinels is well again by itself. That whose URL names the old master is not.
+    """
+    pytest.importorskip("prometheus_client", reason="the extra prometheus is not installed")
+    options = "?socket_timeout=1&reconnect_grace=0.1"
+    with SentinelServers() as group:
+        ports = {"asking": _free_port(PORTS, 0), "pinned": _free_port(PORTS, 0)}
+        prometheus = Prometheus(tmp_path, ports)
+        pager = Pager(prometheus)
+        async with (
+            shop(tmp_path, group.url + options, ports["asking"], visitors=5, pause=0.02),
+            shop(tmp_path, group.master.url + options, ports["pinned"], visitors=5, pause=0.02),
+        ):
+            with prometheus.running():
+                await pager.is_quiet("asking", "pinned")
+                await _failover(group, pager)
+    assert says_what_to_do(pager.told)
+
+
+async def _failover(group: SentinelServers, pager: Pager) -> None:
+    old = group.master
+    old.kill()
+    await pager.fires("asking", "SessionServerDown", "SessionCallsFail")
+    assert "mymaster" in pager.told["asking", "SessionServerDown"]["summary"]
+    new = await asyncio.to_thread(group.wait_for_promotion, old)
+    old.restart(f"replicaof {new.host} {new.port}")  # as whoever repairs it does
+    await pager.fires("pinned", "SessionServerReadOnly", "SessionCallsFail")
+    assert "Sentinels" in pager.told["pinned", "SessionServerReadOnly"]["action"]
+    await pager.is_over("asking")
+    assert "SessionServerReadOnly" in await pager.firing("pinned")

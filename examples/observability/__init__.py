@@ -1,0 +1,1 @@
+"""An application to be observed, alert rules for Prometheus, and a dashboard for Grafana."""
