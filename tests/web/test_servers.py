@@ -85,11 +85,12 @@ def test_the_memory_of_one_process() -> None:
         assert len(visit_all(port)) == 1
 
 
-UWSGI = ["uwsgi", "--http-socket", "fd://FD", "--master", "--processes", "2", "--need-app", "--die-on-term"]
+UWSGI = [sys.executable, "-c", "import pyuwsgi; pyuwsgi.run()", "--http-socket", "fd://FD", "--master"]
+UWSGI += ["--processes", "2", "--need-app", "--die-on-term"]
 
 
 @pytest.mark.faults
-@pytest.mark.skipif(lacks("uwsgidecorators"), reason="uWSGI is not installed")
+@pytest.mark.skipif(lacks("pyuwsgi"), reason="uWSGI is not installed (its wheel: pip install pyuwsgi)")
 def test_uwsgi(redis_url: str) -> None:
     """With threads it works after a fork that calls no hooks of Python; without them it says so at the start."""
     variables = {"SESSION_PROVIDER": "redis", "SESSION_REDIS_URL": redis_url, "USE_IN_PARENT": "1"}
