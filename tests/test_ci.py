@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+from typing import TYPE_CHECKING
 
 import pytest
 
 from benchmarks.measure.processes import ROOT
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NOXFILE = (ROOT / "noxfile.py").read_text(encoding="utf-8")
 SESSION = re.compile(r"nox (?:--non-interactive )?-s ((?:[a-z]\w*(?:-\d\.\d+)? ?)+)")
 
 
 def sessions_of_the_noxfile() -> set[str]:
     """By the functions that it decorates; the test sessions have a name for each Python as well."""
-    text = (ROOT / "noxfile.py").read_text(encoding="utf-8")
-    named = set(re.findall(r"@nox\.session.*\ndef (\w+)\(", text))
+    named = set(re.findall(r"@nox\.session.*\ndef (\w+)\(", NOXFILE))
     return named | {f"tests-{python}" for python in pythons()}
 
 
@@ -56,3 +62,37 @@ def test_the_workflow_and_the_script_check_the_same() -> None:
     assert {pair.partition("@")[2] for pair in pairs} <= pythons()
     assert "cron:" in workflow()
     assert "git describe --tags" in workflow()
+
+
+def test_what_the_faults_need_is_installed_before_them() -> None:
+    """A Prometheus, whose tests would be skipped without a word of it; uWSGI comes with the packages of the tests."""
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    assert 0 < script.index("apt_install prometheus") < script.index("begin faults nox -s faults")
+    (job,) = [each for each in workflow().split("\n\n") if "-s faults" in each]
+    assert 0 < job.index("redis-server prometheus\n") < job.index("-s faults")
+    assert "pyuwsgi" in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert re.search(r"^def faults\(.*\n.*\n +session\.run\(install_dev\(session\)", NOXFILE, re.MULTILINE)
+
+
+APT_GET = """#!/bin/sh
+case "$1" in update | install) ;; *) exit 1 ;; esac
+status=0
+"$POLICY" || status=$?
+echo "$1 $status" >>"$TOLD"
+"""
+
+
+def test_an_installed_service_does_not_start(tmp_path: Path) -> None:
+    """Whenever the script calls apt-get, the policy for services is there and forbids it; lists are fetched once."""
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    (function,) = re.findall(r"^apt_install\(\) \{\n.*?^\}\n", script, re.MULTILINE | re.DOTALL)
+    assert re.findall(r"apt-get \w", script) == re.findall(r"apt-get \w", function)
+    program, told = tmp_path / "apt-get", tmp_path / "told"
+    program.write_text(APT_GET, encoding="utf-8")
+    program.chmod(0o755)
+    lines = (
+        f"set -eu; say() {{ :; }}; policy=$POLICY made_policy= updated=\n{function}apt_install one; apt_install two\n"
+    )
+    variables = {"PATH": f"{tmp_path}:{os.defpath}", "POLICY": str(tmp_path / "policy"), "TOLD": str(told)}
+    subprocess.run(["bash", "-c", lines], env=variables, check=True, timeout=30)
+    assert told.read_text(encoding="utf-8").splitlines() == ["update 101", "install 101", "install 101"]
