@@ -104,10 +104,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture(scope="session")
-def redis_server(request: pytest.FixtureRequest) -> Iterator[Server]:
+def started_server(request: pytest.FixtureRequest) -> Iterator[Server]:
     """The server of this run: the given one, else one of our own. A test that breaks it starts its own."""
     with make_server(request.config) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def redis_server(started_server: Server) -> Server:
+    """The server of this run, under the name that a test file may give to a cluster as well.
+
+    What starts it has another name: pytest gives a fixture the scope of a parametrized one of the same name.
+    """
+    return started_server
 
 
 @pytest.fixture

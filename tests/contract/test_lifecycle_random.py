@@ -75,9 +75,9 @@ def nodes(server: Server) -> list[Server]:
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_index_and_sessions_agree(redis_server: Server, seed: int) -> None:
+async def test_index_and_sessions_agree(redis_url: str, redis_server: Server, seed: int) -> None:
     """Each session of a user is in the index once, nothing else is, and every key has an end."""
-    calls = Calls(redis_server.url, seed)
+    calls = Calls(redis_url, seed)
     for _ in range(ROUNDS):
         await asyncio.gather(*[calls.any() for _ in range(AT_A_TIME)])
     await asyncio.gather(*map(calls.managers[-1].delete_session, calls.ids[::2]))  # a login at the limit would tidy up

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tests.support.servers import Server
 
 pytest.importorskip("cryptography", reason="the extra `encryption` is not installed")
-pytestmark = [pytest.mark.redis, pytest.mark.usefixtures("legacy_read")]
+pytestmark = [pytest.mark.redis, pytest.mark.usefixtures("legacy_read", "redis_url")]
 redis_server = server_or_cluster
 
 METADATA: dict[str, Any] = {"role": "admin", "n": [1, None], "big": 2**70}

@@ -97,6 +97,9 @@ def texts(server: Server, *command: str) -> list[str]:
 
 
 @pytest.fixture(params=PLACES)
-def server_or_cluster(request: pytest.FixtureRequest, redis_server: Server) -> Server:
+def server_or_cluster(request: pytest.FixtureRequest) -> Server:
     """In a test file, ``redis_server = server_or_cluster`` runs each of its tests on the server and on a cluster."""
-    return redis_server if request.param == "server" else ClusterPlace(request.getfixturevalue("calm_cluster"))
+    if request.param == "cluster":
+        return ClusterPlace(request.getfixturevalue("calm_cluster"))
+    server: Server = request.getfixturevalue("started_server")
+    return server
