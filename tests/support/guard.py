@@ -6,11 +6,14 @@ Goal: whatever ends the test run, SIGKILL included, the server is killed and its
   its parent; the end of the pipe means that the parent is gone. So at no moment could either be lost.
 * A forked child of the test run inherits the other end and would keep the pipe open, so the guard also looks,
   twice a second, whether its parent is still the same. For the same reason an orderly end is said aloud.
+* Three quarters of what starting a server costs is the start of its guard. So a guard whose server has ended stays,
+  without a server and without a folder, for the next `Guard` of this process.
 * `Guard` is the parent's side: one JSON line asks, one JSON line answers.
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import os
@@ -27,6 +30,10 @@ if TYPE_CHECKING:
 
 ORPHAN_CHECK_SECONDS = 0.5
 END_SECONDS = 5.0
+MOST_IDLE = 8  # as many as a cluster with its replicas, a server and another one need
+
+# With the process that started each: a forked child inherits the list, and its guards answer to its parent alone.
+_idle: list[tuple[int, subprocess.Popen[str]]] = []
 
 
 class GuardDied(Exception):
@@ -34,15 +41,17 @@ class GuardDied(Exception):
 
 
 class Guard:
-    """Starts a guard and talks to it; `close` ends it, and with it the server and the folder."""
+    """Takes a guard that has nothing to look after, or starts one, and talks to it; `close` ends server and folder."""
 
     def __init__(self) -> None:
-        # -I and -S: start fast, no coverage hook. Its own session: Ctrl-C is for the test run to handle.
-        command = [sys.executable, "-I", "-S", __file__, str(os.getpid())]
-        pipe = subprocess.PIPE
-        self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, start_new_session=True)
         self._owner = os.getpid()
-        self.folder = Path(self._answer())
+        self._process = _take_idle() or _start_process()
+        self.folder = Path(self._ask("begin"))
+
+    @property
+    def process_id(self) -> int:
+        """Of the guard itself."""
+        return self._process.pid
 
     @property
     def log(self) -> str:
@@ -63,19 +72,18 @@ class Guard:
         return code
 
     def close(self) -> None:
-        """Kill the server, remove the folder, end the guard."""
+        """Kill the server and remove the folder; the guard itself ends if enough others are idle."""
         if os.getpid() != self._owner:
             return  # an atexit handler that a forked child inherited: the server is not the child's to end
-        with self._process as process:
-            assert process.stdin is not None
-            with contextlib.suppress(BrokenPipeError):
-                process.stdin.write('["quit"]\n')
-                process.stdin.close()
-            try:
-                process.wait(2 * END_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                raise
+        try:
+            self._ask("end")
+        except GuardDied:
+            _end_process(self._process)
+            return
+        if len(_idle) < MOST_IDLE:
+            _idle.append((self._owner, self._process))
+        else:
+            _end_process(self._process)
 
     def _ask(self, *question: object) -> Any:
         assert self._process.stdin is not None
@@ -90,6 +98,44 @@ class Guard:
         if not line:
             raise GuardDied(f"guard process {self._process.pid} has ended without an answer")
         return json.loads(line)
+
+
+def _start_process() -> subprocess.Popen[str]:
+    # -I and -S: start fast, no coverage hook. Its own session: Ctrl-C is for the test run to handle.
+    command = [sys.executable, "-I", "-S", __file__, str(os.getpid())]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, start_new_session=True)
+
+
+def _take_idle() -> subprocess.Popen[str] | None:
+    """One of this very process, not of the one that it was forked from; one that was killed meanwhile is no guard."""
+    for entry in _idle[::-1]:
+        owner, process = entry
+        if owner == os.getpid():
+            _idle.remove(entry)
+            if process.poll() is None:
+                return process
+            _end_process(process)
+    return None
+
+
+def _end_process(process: subprocess.Popen[str]) -> None:
+    with process:
+        assert process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.write('["quit"]\n')
+            process.stdin.close()
+        try:
+            process.wait(2 * END_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+
+
+@atexit.register  # when this module is loaded, so that it runs after what ends servers
+def _end_idle() -> None:
+    while (process := _take_idle()) is not None:
+        _end_process(process)
 
 
 # From here on: what runs in the guard itself.
@@ -134,7 +180,8 @@ def _next_question(parent: int) -> Any:
     return json.loads(sys.stdin.readline() or '["quit"]')
 
 
-def _serve(folder: str, parent: int) -> None:
+def _serve(folder: str, parent: int) -> bool:
+    """Do what the parent asks until it says "end"; False if it is gone, or ends without a word."""
     server = _Server(folder)
     abilities: dict[str, Callable[..., object]] = {
         "start": server.start,
@@ -143,8 +190,9 @@ def _serve(folder: str, parent: int) -> None:
     }
     try:
         print(json.dumps(folder), flush=True)
-        while (question := _next_question(parent))[0] != "quit":
+        while (question := _next_question(parent))[0] in abilities:
             print(json.dumps(abilities[question[0]](*question[1:])), flush=True)
+        return bool(question[0] == "end")
     finally:
         server.signal(signal.SIGKILL)
         server.wait(END_SECONDS)
@@ -154,8 +202,12 @@ def _main(parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: sys.exit(1))
-    with tempfile.TemporaryDirectory(prefix="chuk-redis-", ignore_cleanup_errors=True) as folder:
-        _serve(folder, parent)
+    while _next_question(parent)[0] == "begin":
+        with tempfile.TemporaryDirectory(prefix="chuk-redis-", ignore_cleanup_errors=True) as folder:
+            goes_on = _serve(folder, parent)
+        if not goes_on:
+            return
+        print("true", flush=True)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import servers
+from tests.support.guard import MOST_IDLE, Guard, GuardDied
 from tests.support.helpers import is_gone, wait_until
 from tests.support.servers import ExternalServer, RedisServer, ReplyError, ServerError, find_binary
 
@@ -218,6 +219,49 @@ def test_given_server_that_is_away_is_named() -> None:
 def test_other_schemes_are_refused() -> None:
     with pytest.raises(ServerError, match="only redis://"):
         ExternalServer("http://localhost")
+
+
+# -- its guard -----------------------------------------------------------------------------------------------
+
+
+def test_a_guard_without_a_server_takes_the_next_one() -> None:
+    """In another folder, and the first one is gone."""
+    first = Guard()
+    folder, pid = first.folder, first.start("sleep", "60")
+    first.close()
+    assert is_gone(pid)
+    assert not folder.exists()
+    second = Guard()
+    try:
+        assert second.process_id == first.process_id
+        assert second.folder != folder
+        assert list(second.folder.iterdir()) == []
+    finally:
+        second.close()
+
+
+def test_a_guard_that_died_takes_no_server() -> None:
+    """With a server or without one."""
+    first = Guard()
+    os.kill(first.process_id, signal.SIGKILL)
+    with pytest.raises(GuardDied, match=str(first.process_id)):
+        first.wait(0)
+    first.close()
+    second = Guard()
+    second.close()
+    os.kill(second.process_id, signal.SIGKILL)
+    os.waitid(os.P_PID, second.process_id, os.WEXITED | os.WNOWAIT)
+    third = Guard()
+    third.close()
+    assert len({guard.process_id for guard in (first, second, third)}) == 3
+
+
+def test_only_so_many_guards_are_idle() -> None:
+    guards = [Guard() for _ in range(MOST_IDLE + 1)]
+    for guard in guards:
+        guard.close()
+    assert is_gone(guards[-1].process_id)
+    assert not any(is_gone(guard.process_id) for guard in guards[:-1])
 
 
 # -- crashes of the test run ---------------------------------------------------------------------------------
