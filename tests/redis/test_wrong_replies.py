@@ -14,6 +14,7 @@ from chuk_sessions.providers import redis
 from chuk_sessions.redis_client.client import Client
 from tests.support import published
 from tests.support.peer import peer
+from tests.support.places import texts
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -129,7 +130,8 @@ class Relay:
                 return answer
 
 
-async def prepare(url: str) -> None:
+async def prepare(server: Server, url: str) -> list[tuple[str, ...]]:
+    """Three sessions, and one as published versions store it; the commands that put them back."""
     manager = SessionManager("box", redis.factory(url), strict=True)
     await manager.allocate_sessions(
         [
@@ -139,6 +141,9 @@ async def prepare(url: str) -> None:
         ]
     )
     await manager.renew_session("alias", 60)
+    published.put(server, "old", user_id=None)
+    lives = [(key, str(max(0, int(str(server.command("PTTL", key)))))) for key in texts(server, "KEYS", "*")]
+    return [("FLUSHALL",), *(("RESTORE", key, left, str(server.command("DUMP", key))) for key, left in lives)]
 
 
 async def outcome_of(
@@ -162,11 +167,10 @@ async def outcome_of(
 
 async def try_all(server: Server, url: str, calls: Calls, name: str, touch_interval: float = 0) -> None:
     wrong = []
+    put_back = await prepare(server, url)
     for what, call in calls.items():
         for at in range(1, MOST):
-            server.flush()
-            await prepare(url)
-            published.put(server, "old", user_id=None)
+            server.commands(*put_back)
             relay = Relay(server, at, REPLIES[name])
             error = await outcome_of(call, relay, touch_interval)
             relay.close()
