@@ -25,13 +25,13 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from chuk_sessions.codec import SEALED, text_key
 from chuk_sessions.environment import KEYS_VARIABLE, variable
 from chuk_sessions.exceptions import EncryptionError, ProviderError
+from chuk_sessions.nonces import NONCE_BYTES, new_nonce
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCMSIV
 
 __all__ = [
     "NONCE_AT",
-    "NONCE_BYTES",
     "TEXT_AT",
     "Keyring",
     "key_id",
@@ -45,7 +45,7 @@ PLAINTEXT_VARIABLE = "SESSION_ENCRYPTION_PLAINTEXT"
 PLAIN_FIELDS_VARIABLE = "SESSION_ENCRYPTION_PLAIN_FIELDS"
 NOTHING = "none"  # WRITE_VARIABLE: seal nothing
 
-KEY_BYTES, ID_BYTES, NONCE_BYTES, TAG_BYTES = 32, 4, 12, 16
+KEY_BYTES, ID_BYTES, TAG_BYTES = 32, 4, 16
 NONCE_AT, TEXT_AT = 1 + ID_BYTES, 1 + ID_BYTES + NONCE_BYTES
 LEAST = TEXT_AT + 1 + TAG_BYTES  # bytes: the shortest JSON text is one digit
 NAME = re.compile(r"[A-Za-z0-9._-]{1,32}")  # shorter than a key in Base64: what fits is no key that went astray
@@ -163,7 +163,7 @@ class Keyring:
 
         Only if ``seals`` is true.
         """
-        nonce = urandom(NONCE_BYTES)
+        nonce = new_nonce()
         sealed: bytes = self.beginning + nonce + self.encrypt(nonce, text, bound_to)
         return sealed
 
@@ -191,7 +191,7 @@ class Keyring:
         text = self.open(value, bound_to)
         if self.seals:
             return self.seal(text, now_bound_to)
-        head, nonce = value[:NONCE_AT], urandom(NONCE_BYTES)
+        head, nonce = value[:NONCE_AT], new_nonce()
         return head + nonce + self._ciphers[head[1:]].encrypt(nonce, text, now_bound_to)
 
     def is_current(self, value: bytes) -> bool:

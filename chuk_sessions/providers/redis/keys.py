@@ -50,6 +50,7 @@ __all__ = [
     "CHECK_SANDBOX",
     "LEGACY_PREFIX",
     "MIGRATE_LOCK",
+    "TAG_IN_KEY",
     "arrival_key",
     "check_value_key",
     "id_in_key",

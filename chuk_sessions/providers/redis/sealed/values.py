@@ -7,14 +7,14 @@ changes it, so that the values are sealed anew (see ``binding``). Names of field
 
 from __future__ import annotations
 
-from os import urandom
 from typing import TYPE_CHECKING
 
 from chuk_sessions.codec import MAX_LEVELS, SEALED, Metadata
-from chuk_sessions.encryption import NONCE_AT, NONCE_BYTES, TEXT_AT
+from chuk_sessions.encryption import NONCE_AT, TEXT_AT
 from chuk_sessions.exceptions import EncryptionError
 from chuk_sessions.models import SessionRecord
-from chuk_sessions.providers.redis.keys import tag_in_key
+from chuk_sessions.nonces import new_nonce
+from chuk_sessions.providers.redis.keys import TAG_IN_KEY
 from chuk_sessions.providers.redis.record import (
     METADATA,
     VERSIONS,
@@ -42,8 +42,9 @@ class Seals:
 
     def __init__(self, keyring: Keyring, quoted_sandbox: str) -> None:
         self._keyring = keyring
-        self._begin = b"%b\0%b\0" % (SEALED, quoted_sandbox.encode())
+        self._begin = f"{SEALED.decode()}\0{quoted_sandbox}\0"
         names = keyring.plain_fields
+        self._seals_all = not names
         self._plain = frozenset(metadata_field(name) for name in names if not name.endswith("*"))
         self._plain_prefixes = tuple(metadata_field(name[:-1]) for name in names if name.endswith("*"))
 
@@ -63,32 +64,36 @@ class Seals:
 
     def sealed(self, items: Sequence[bytes], key: str) -> list[bytes]:
         """Return these fields, each followed by its value, with all values sealed that are to be."""
-        sealed, encrypt = list(items), self._keyring.encrypt
-        if encrypt is not None:
-            beginning, bound_to = self._keyring.beginning, self._place(key)
-            for i in range(0, len(sealed), 2):
-                field = sealed[i]
-                if field not in self._plain and not field.startswith(self._plain_prefixes):
-                    nonce = urandom(NONCE_BYTES)
-                    sealed[i + 1] = beginning + nonce + encrypt(nonce, sealed[i + 1], bound_to + field)
+        keyring = self._keyring
+        encrypt = keyring.encrypt
+        if encrypt is None:
+            return list(items)
+        sealed: list[bytes] = []
+        beginning, bound_to, seals_all, left = keyring.beginning, self._place(key), self._seals_all, iter(items)
+        for field in left:
+            value = next(left)
+            if seals_all or not self.is_plain(field):
+                nonce = new_nonce()
+                value = beginning + nonce + encrypt(nonce, value, bound_to + field)
+            sealed += field, value
         return sealed
 
     def opened(self, reply: Fields, key: str) -> Fields:
         """Return the fields of a record with all its values opened. Raises EncryptionError as ``open``."""
         opened = [part for pair in reply.items() for part in pair] if isinstance(reply, dict) else list(reply)
-        decrypt, bound_to = self._keyring.decrypt_by_beginning, self._place(key)
+        opens, bound_to = self._keyring.decrypt_by_beginning, self._place(key)
         refuses = self._keyring.refuses_plaintext
         for i in range(0, len(opened) - 1, 2):
             field = opened[i]
             if field.startswith(METADATA):
                 value = opened[i + 1]
-                if value.startswith(SEALED):
+                open_it = opens.get(value[:NONCE_AT])
+                if open_it is not None:
                     try:
-                        open_it = decrypt[value[:NONCE_AT]]
                         opened[i + 1] = open_it(value[NONCE_AT:TEXT_AT], value[TEXT_AT:], bound_to + field)
                     except self._keyring.refusals:
                         opened[i + 1] = self.open(field, value, key)  # which raises the error that says why
-                elif refuses:
+                elif refuses or value.startswith(SEALED):
                     self.open(field, value, key)
         return opened
 
@@ -122,7 +127,7 @@ class Seals:
         return field in self._plain or field.startswith(self._plain_prefixes)
 
     def _place(self, key: str) -> bytes:
-        return self._begin + tag_in_key(key).encode() + b"\0"
+        return f"{self._begin}{key[TAG_IN_KEY]}\0".encode()  # without a call of ``tag_in_key``: for every reply
 
 
 def remembered(encode: Encode) -> Encode:
