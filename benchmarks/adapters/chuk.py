@@ -12,9 +12,10 @@ from benchmarks.workloads.case import Kind, Layer
 
 SANDBOX = "my-app"
 SELDOM = 3600.0  # seconds: nothing is touched, and no lease is renewed, in the middle of a block
-OPTIONS: dict[Layer, dict[str, float]] = {
+OPTIONS: dict[Layer, dict[str, Any]] = {
     "seldom": {"touch_interval": SELDOM},
     "near": {"touch_interval": SELDOM, "near_cache": SELDOM},
+    "web": {"strict": True, "opaque_ids": True},
 }
 
 

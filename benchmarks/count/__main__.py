@@ -21,7 +21,7 @@ SCHEMA = 1
 # At scale it is places in memory that take the time, not instructions.
 HOT = [family for family in FAMILIES if not family.needs_server and family.pairs == 1]
 COUNTED = [name for family in HOT for name in family.scenarios]
-COUNTED += ["grid.artifact-key"]
+COUNTED += ["grid.artifact-key", "web.no-cookie", "web.read-only", "web.one-change"]
 Point = tuple[str, str]  # tree, workload
 
 

@@ -11,7 +11,8 @@ from typing import Any, Literal, Protocol
 
 from benchmarks.workloads.bodies import Body, Cycle, sample
 
-Layer = Literal["provider", "manager", "seldom", "near"]  # seldom: with a touch_interval; near: a near cache too
+# seldom: with a touch_interval; near: with a near cache too; web: strict and with opaque ids, as browsers need it
+Layer = Literal["provider", "manager", "seldom", "near", "web"]
 Kind = Literal[
     "memory",
     "memory-clock",

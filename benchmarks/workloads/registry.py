@@ -7,7 +7,7 @@ in memory; on Redis 2,000 with many callers and some hundreds with one.
 
 from __future__ import annotations
 
-from benchmarks.workloads import bodies, field_bodies, manager_bodies, near_bodies, scale_bodies
+from benchmarks.workloads import bodies, field_bodies, manager_bodies, near_bodies, scale_bodies, web_bodies
 from benchmarks.workloads.bodies import Body
 from benchmarks.workloads.case import Kind, Layer, Workload
 
@@ -246,6 +246,19 @@ def _fields() -> list[Workload]:
     ]
 
 
+def _requests() -> list[Workload]:
+    """Requests through the middleware for ASGI applications."""
+    calls: list[tuple[str, str, Body]] = [
+        ("no-cookie", "request without a cookie", web_bodies.WithoutCookie()),
+        ("read-only", "request that reads its session", web_bodies.Requests()),
+        ("one-change", "request that changes one key of its session", web_bodies.OneChange()),
+    ]
+    return [
+        Workload(f"web.{name}", text, body, "web", repeats=MEMORY_BLOCK // 1_000, unit="request")
+        for name, text, body in calls
+    ]
+
+
 def _paths() -> list[Workload]:
     """Grid paths, and what the text alone costs."""
     names = [("artifact-key", manager_bodies.ArtifactKey()), ("f-string", manager_bodies.BareFormat())]
@@ -320,6 +333,7 @@ def _registry() -> dict[str, Workload]:
         *_near("redis-far"),
         *_at_scale(),
         *_paths(),
+        *_requests(),
     ]
     return {workload.name: workload for workload in every}
 
