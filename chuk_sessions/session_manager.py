@@ -34,7 +34,7 @@ from chuk_sessions.grid_paths import GridPaths
 from chuk_sessions.ids import fingerprint, is_opaque, new_opaque_id, new_session_id, renewed_id
 from chuk_sessions.manager_settings import ManagerSettings
 from chuk_sessions.many_at_once import ManyAtOnce
-from chuk_sessions.models import SessionMetadata, session_info
+from chuk_sessions.models import SessionMetadata, SessionRecord, session_info
 from chuk_sessions.provider import Factory
 from chuk_sessions.provider_factory import factory_for_env
 from chuk_sessions.stores.contract import SessionStoreFactory, UserPaged, can
@@ -248,6 +248,13 @@ class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
         except ProviderError as exc:
             raise _storage_error("open", session_id, exc) from exc
         return None if record is None else session_info(session_id, self._sandbox_id, record)
+
+    async def _open_record(self, session_id: str) -> SessionRecord | None:
+        """Do what ``open_session`` does, for a str that is short enough; no texts of times are made."""
+        try:
+            return await self._store.open(session_id, self._touch_interval, None)
+        except ProviderError as exc:
+            raise _storage_error("open", session_id, exc) from exc
 
     async def get_session_info(self, session_id: str) -> dict[str, Any] | None:
         """Return the data of a session, without touching it.

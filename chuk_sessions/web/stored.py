@@ -11,21 +11,21 @@ Rules this file keeps:
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import ItemsView, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from chuk_sessions.arguments import check_count, check_user
 from chuk_sessions.exceptions import MetadataError, SessionTakenError
-from chuk_sessions.models import iso_timestamp
+from chuk_sessions.models import SessionRecord, iso_timestamp
 from chuk_sessions.session_manager import SessionManager
 from chuk_sessions.web.snapshot import Saved, are_same, changes, check_size, freeze_all, frozen
+from chuk_sessions.web.turn import Turn
 
 __all__ = ["StoredSession"]
 
 SECONDS_AN_HOUR = 3600
+NOTHING: Saved = {}  # never changed: what is stored replaces it
 
 
 class StoredSession:
@@ -33,7 +33,7 @@ class StoredSession:
 
     Attributes:
         session_id: The id of the session in the store; None while nothing is stored.
-        user_id, created_at, expires_at: As in ``get_session_info``; None while nothing is stored.
+        user_id: Whose session it is; None while nothing is stored.
         is_new: Whether this request did not find the session in the store.
         presented: Whether the request had an id of our form, of a live session or not.
         issued: Whether the client must get the id, because it is new.
@@ -43,30 +43,42 @@ class StoredSession:
         closed: Whether the response has begun, so that the client can be told nothing more.
     """
 
-    # Most requests change none of these, so they are set where they change, and not for each request.
-    session_id: str | None = None
-    user_id: str | None = None
-    created_at: str | None = None
-    expires_at: str | None = None
-    is_new = True
-    presented = issued = ended = gone = closed = False
-    unread: Sequence[str] = ()
-    _saved: Saved = {}  # noqa: RUF012 (replaced before it gets an item)
-    _turn: asyncio.Lock | None = None
+    __slots__ = (
+        *("_created", "_expires", "_manager", "_max_bytes", "_saved", "_turn", "closed", "ended", "gone", "is_new"),
+        *("issued", "presented", "session_id", "unread", "user_id"),
+    )
 
     def __init__(self, manager: SessionManager, max_bytes: int) -> None:
         self._manager = manager
         self._max_bytes = max_bytes
+        self.session_id: str | None = None
+        self.user_id: str | None = None
+        self._created = self._expires = 0.0  # seconds since the epoch
+        self.is_new = True
+        self.presented = self.issued = self.ended = self.gone = self.closed = False
+        self.unread: Sequence[str] = ()
+        self._saved: Saved = NOTHING
+        self._turn: Turn | None = None
 
-    def turn(self) -> asyncio.Lock:
-        """Return the lock that a task holds while it uses the store: two tasks of one request take turns."""
+    def turn(self) -> Turn:
+        """Return what a task holds while it uses the store: two tasks of one request take turns."""
         if self._turn is None:
-            self._turn = asyncio.Lock()
+            self._turn = Turn()
         return self._turn
 
     def is_in_use(self) -> bool:
         """Tell whether a task of the request is using the store right now."""
-        return self._turn is not None and self._turn.locked()
+        return self._turn is not None and self._turn.is_in_use
+
+    @property
+    def created_at(self) -> str | None:
+        """When the session was first stored, as in ``get_session_info``; None while nothing is stored."""
+        return None if self.session_id is None else iso_timestamp(self._created)
+
+    @property
+    def expires_at(self) -> str | None:
+        """When the session ends at the latest, as in ``get_session_info``; None while nothing is stored."""
+        return None if self.session_id is None else iso_timestamp(self._expires)
 
     async def load(self, ids: Sequence[str]) -> dict[str, Any] | None:
         """Become the first of these sessions that lives, and return its data; None if none lives.
@@ -75,23 +87,23 @@ class StoredSession:
         """
         self.presented = True
         for session_id in ids:
-            info = await self._manager.open_session(session_id)
-            if info is not None:
-                return self.found(info)
+            record = await self._manager._open_record(session_id)
+            if record is not None:
+                return self._found(session_id, record)
         return None
 
     def _forget(self) -> None:
-        self.session_id = self.user_id = self.created_at = self.expires_at = None
+        self.session_id = self.user_id = None
         self._saved = {}
         self.is_new = True
         self.issued = False
 
-    def found(self, info: dict[str, Any]) -> dict[str, Any]:
-        """Take over the result of ``open_session``. Return the metadata."""
-        self.session_id, self.user_id = info["session_id"], info["user_id"]
-        self.created_at, self.expires_at = info["created_at"], info["expires_at"]
+    def _found(self, session_id: str, record: SessionRecord) -> dict[str, Any]:
+        """Take over a record that was read under that id. Return the metadata."""
+        self.session_id, self.user_id = record.current_id or session_id, record.user_id
+        self._created, self._expires = record.created, record.expires
         self.is_new = False
-        data: dict[str, Any] = info["custom_metadata"]
+        data = record.metadata
         self._saved = freeze_all(data)
         return data
 
@@ -102,9 +114,7 @@ class StoredSession:
 
     def seconds_left(self) -> float:
         """Return how many seconds the session lives from now if it is not used; 0 if nothing is stored."""
-        if self.expires_at is None:
-            return 0.0
-        return max(0.0, (datetime.fromisoformat(self.expires_at) - datetime.now(UTC)).total_seconds())
+        return 0.0 if self.session_id is None else max(0.0, self._expires - time.time())
 
     def holds(self, items: ItemsView[str, Any]) -> bool:
         """Tell whether the store holds exactly these keys with these values, as far as this request knows."""
@@ -140,9 +150,8 @@ class StoredSession:
         check_size(data, self._max_bytes)
         saved = frozen(data)
         self.session_id = await self._manager.allocate_session(user_id=user_id, custom_metadata=data)
-        now = time.time()
-        self.user_id, self.created_at = user_id, iso_timestamp(now)
-        self.expires_at = iso_timestamp(now + self._manager.default_ttl_hours * SECONDS_AN_HOUR)
+        self.user_id, self._created = user_id, time.time()
+        self._expires = self._created + self._manager.default_ttl_hours * SECONDS_AN_HOUR
         self.issued, self.gone, self._saved = True, False, saved
 
     async def _write(self, data: dict[str, Any], changed: dict[str, Any], removed: Sequence[str]) -> bool:
@@ -164,7 +173,7 @@ class StoredSession:
         if self.session_id is None or self.is_new or self.gone:
             return
         if await self._manager.set_session_ttl(self.session_id, self._manager.default_ttl_hours):
-            self.expires_at = iso_timestamp(time.time() + self._manager.default_ttl_hours * SECONDS_AN_HOUR)
+            self._expires = time.time() + self._manager.default_ttl_hours * SECONDS_AN_HOUR
             if again:
                 await self.issue_again()
         else:
@@ -264,12 +273,12 @@ class StoredSession:
         """Read the data in the store; return an empty dict if nothing is stored or the session has ended."""
         if self.session_id is None or self.gone:
             return {}
-        info = await self._manager.open_session(self.session_id)
-        if info is None:
+        record = await self._manager._open_record(self.session_id)
+        if record is None:
             self.gone = True
             return {}
         is_new = self.is_new
-        data = self.found(info)
+        data = self._found(self.session_id, record)
         self.is_new = is_new
         return data
 

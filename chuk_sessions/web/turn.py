@@ -1,0 +1,59 @@
+"""``Turn``: the tasks of one request use the store one after another."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Generator
+from typing import Any, cast
+
+__all__ = ["Turn"]
+
+
+class Turn:
+    """Is held by ``async with``, by one task at a time: the others wait.
+
+    A turn that is free is taken without a coroutine, and made without a lock: most requests have one task.
+    """
+
+    __slots__ = ("_waiting", "is_in_use")
+
+    def __init__(self) -> None:
+        self.is_in_use = False
+        self._waiting: list[asyncio.Future[None]] | None = None
+
+    def __aenter__(self) -> Awaitable[None]:
+        if self.is_in_use:
+            return self._wait()
+        self.is_in_use = True
+        return AT_ONCE
+
+    def __aexit__(self, *exc_info: object) -> Awaitable[None]:
+        self.is_in_use = False
+        waiting, self._waiting = self._waiting, None
+        for waiter in waiting or ():
+            if not waiter.done():
+                waiter.set_result(None)
+        return AT_ONCE
+
+    async def _wait(self) -> None:
+        """Wait until the turn is free, and take it. All who wait are woken: one of them may have been cancelled."""
+        while self.is_in_use:
+            waiter = asyncio.get_running_loop().create_future()
+            if self._waiting is None:
+                self._waiting = []
+            self._waiting.append(waiter)
+            await waiter
+        self.is_in_use = True
+
+
+class _AtOnce:
+    """An awaitable that never suspends; one serves all."""
+
+    __slots__ = ()
+
+    def __await__(self) -> Generator[Any, None, None]:
+        return cast("Generator[Any, None, None]", NOTHING.__iter__())
+
+
+NOTHING: tuple[()] = ()
+AT_ONCE = _AtOnce()
