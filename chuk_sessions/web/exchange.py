@@ -13,12 +13,11 @@ Rules this file keeps:
 from __future__ import annotations
 
 import logging
-from asyncio import CancelledError
 from collections.abc import Awaitable
 from typing import Any
 
 from chuk_sessions.exceptions import StorageError
-from chuk_sessions.web.asgi import ASGIApp, Headers, Message, Receive, Scope, Send, lacks_cookie, respond
+from chuk_sessions.web.asgi import Headers, Message, Receive, Scope, Send, lacks_cookie, respond
 from chuk_sessions.web.late import write_late, write_later
 from chuk_sessions.web.reply import is_kept_for_a_time, told
 from chuk_sessions.web.session import Session
@@ -35,52 +34,48 @@ logger = logging.getLogger(__name__)
 class Exchange:
     """The ``send`` that the application of one request gets, and the end of that request."""
 
-    _started = False  # the response has begun
-    _idle = False  # the response has begun without a session, so that none can be stored any more
-    _left = False  # the client has left while the response was being sent
-    _muted = False  # we have answered: messages of the application are dropped
-    _spoiled = False  # nothing is written at the end, because the response reports an error
+    # _started: the response has begun
+    # _idle: the response has begun without a session, so that none can be stored any more
+    # _left: the client has left while the response was being sent
+    # _muted: we have answered: messages of the application are dropped
+    # _spoiled: nothing is written at the end, because the response reports an error
+    __slots__ = (
+        *("_idle", "_left", "_muted", "_receive", "_scope", "_send", "_settings", "_spoiled", "_started"),
+        "session",
+    )
 
     def __init__(self, settings: Settings, scope: Scope, receive: Receive, send: Send, session: Session) -> None:
-        self._settings = settings
-        self._scope, self._receive, self._send = scope, receive, send
+        self._settings, self._scope, self._receive, self._send = settings, scope, receive, send
         self.session = session
-        self._stored: StoredSession = session._stored
+        self._started = self._idle = self._left = self._muted = self._spoiled = False
 
-    async def run(self, app: ASGIApp) -> None:
-        """Serve the request: one commit when the response begins, and one at the end if something changed since."""
-        try:
-            await app(self._scope, self._receive, self.send)
-        except CancelledError:
-            self._write_later()
-            raise
-        except Exception as error:
-            if self._left and not self._spoiled:  # the client has left: no fault of the application
-                await self._late_commit()
-            elif await self._answer_failure(error):
-                return
-            raise
-        if self._started and not self._spoiled and not self._is_as_it_was():
-            await self._late_commit()
+    @property
+    def _stored(self) -> StoredSession:
+        return self.session._stored
 
     def send(self, message: Message) -> Awaitable[None]:
         """Pass a message on. For the first message of a response, write the session before, and add its headers.
 
         A message that is only passed on goes straight to the server, without a coroutine of ours around it.
         """
+        if self._idle:
+            return self._send(message)
         if self._muted:
             return _drop()
-        if not self._started:
-            if message["type"] != "http.response.start":
-                return self._send(message)
-            if self._is_idle():
-                self._started = self._idle = self._stored.closed = True
-                return self._send(self._with_headers(message) if self.session.accessed else message)
-            if not self._is_settled(message["status"]):
-                return self._begin_and_send(message)
-            self._started = self._stored.closed = True
-            return self._pass_on(self._with_headers(message))
-        return self._send(message) if self._idle else self._pass_on(message)
+        if self._started:
+            return self._pass_on(message)
+        if message["type"] != "http.response.start":
+            return self._send(message)
+        session = self.session
+        if session._is_nothing() and self._scope.get(self._settings.scope_key) is session:
+            self._started = self._idle = True
+            session._close()
+            return self._send(self._with_headers(message) if session._accessed else message)
+        if not self._is_settled(message["status"]):
+            return self._begin_and_send(message)
+        self._started = True
+        session._close()
+        return self._pass_on(self._with_headers(message))
 
     async def _begin_and_send(self, message: Message) -> None:
         message = await self.begin(message, message["status"])
@@ -94,30 +89,31 @@ class Exchange:
             self._left = True
             raise
 
+    def is_unfinished(self) -> bool:
+        """Tell whether the application has returned and something must be written now, or a warning is due."""
+        return self._started and not self._spoiled and not self._is_as_it_was()
+
+    async def is_answered_after(self, error: Exception) -> bool:
+        """End the request of an application that raised. Return whether the error need not be raised."""
+        if self._left and not self._spoiled:  # the client has left: no fault of the application
+            await self.late_commit()
+            return False
+        return await self._answer_failure(error)
+
     def _is_as_it_was(self) -> bool:
         """Tell whether nothing must be written at the end of the request, and no warning is due."""
         session = self.session
         if self._scope.get(self._settings.scope_key) is not session:
             return False
-        return not dict.__len__(session) if self._stored.session_id is None else session._is_stored()
-
-    def _is_idle(self) -> bool:
-        """Tell whether there is no session, and no data to store in a new one."""
-        stored, session = self._stored, self.session
-        return (
-            stored.session_id is None
-            and not stored.ended
-            and not stored.unread
-            and not dict.__len__(session)
-            and self._scope.get(self._settings.scope_key) is session
-        )
+        stored = session._known
+        return not dict.__len__(session) if stored is None or stored.session_id is None else session._is_stored()
 
     def _is_settled(self, status: int) -> bool:
         """Tell whether the store holds what the session holds, so that `begin` would write nothing."""
         session = self.session
         return (
             status < SERVER_ERROR
-            and not self._stored.is_in_use()
+            and not session._stored.is_in_use()
             and self._scope.get(self._settings.scope_key) is session
             and session._is_stored()
             and not session._is_rolling(self._settings.rolling)
@@ -137,7 +133,8 @@ class Exchange:
                 if not self._settings.outage.goes_on:
                     await self._answer_outage()
                     return message
-        self._started = self._stored.closed = True
+        self._started = True
+        self.session._close()
         return self._with_headers(message)
 
     async def _commit(self) -> None:
@@ -150,7 +147,7 @@ class Exchange:
             self.session._adopt(current)
         await self.session._commit()
 
-    async def _late_commit(self) -> None:
+    async def late_commit(self) -> None:
         """Write the changes since the response began, after the application has ended."""
         if self._stored.session_id is None and not self._stored.gone:
             if self._started and self._scope.get(self._settings.scope_key, self.session):
@@ -161,7 +158,7 @@ class Exchange:
             return
         await write_late(self._commit, self._settings.outage.log)
 
-    def _write_later(self) -> None:
+    def write_later(self) -> None:
         """Write the changes since the response began, although the server has cancelled the request."""
         if self._started and not self._spoiled and self._stored.session_id is not None and not self._is_as_it_was():
             write_later(self._commit, self._settings.outage.log)
@@ -171,7 +168,7 @@ class Exchange:
 
     def _with_headers(self, message: Message) -> Message:
         news = self._told()
-        varies = self._settings.transport.ambient and (news or self.session.accessed)
+        varies = self._settings.transport.ambient and (news or self.session._accessed)
         if not news and not varies:
             return message
         headers: Headers = [*message.get("headers", ()), *news]
@@ -227,7 +224,7 @@ async def _drop() -> None:
 def _vary_by_cookie(headers: list[tuple[Any, Any]]) -> None:
     """Add ``Cookie`` to the Vary header, unless it is there."""
     for place, (name, value) in enumerate(headers):
-        if name.lower() == b"vary":
+        if len(name) == 4 and name.lower() == b"vary":
             if lacks_cookie(value.decode("latin-1")):
                 headers[place] = (name, value + b", Cookie")
             return

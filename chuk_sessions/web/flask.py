@@ -59,7 +59,7 @@ class FlaskSession(TaggedSession):
 
     __slots__ = ("_guard", "_ready", "_was_modified")
 
-    def __init__(self, stored: StoredSession, data: dict[str, Any] | None = None, home: object = None) -> None:
+    def __init__(self, stored: StoredSession | None, data: dict[str, Any] | None = None, home: Any = None) -> None:
         super().__init__(stored, data, home)
         self._guard = threading.Lock()  # two threads of one request take turns
         self._ready: dict[str, Any] | None = None  # the data to store, between the comparison and the command

@@ -55,9 +55,9 @@ class LitestarSession(Session):
 
     __slots__ = ()
 
-    def __init__(self, stored: StoredSession, data: dict[str, Any] | None = None, home: object = None) -> None:
+    def __init__(self, stored: StoredSession | None, data: dict[str, Any] | None = None, home: Any = None) -> None:
         super().__init__(stored, data, home)
-        self._accessed = stored.session_id is not None
+        self._accessed = stored is not None and stored.session_id is not None
 
     def __bool__(self) -> bool:
         return len(self) > 0 or self.user_id is not None

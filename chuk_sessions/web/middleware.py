@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from asyncio import CancelledError
 from collections.abc import Iterable
 from typing import Any, Literal
 
@@ -129,8 +130,9 @@ class SessionMiddleware:
         if kind == "websocket" and settings.transport.ambient and not settings.origins.allow_socket(scope):
             await refuse_socket(scope, receive, send, FORBIDDEN, TEXT)
             return
-        stored, data = StoredSession(manager, settings.max_bytes), None
+        stored = data = None
         if ids := settings.transport.ids(scope):
+            stored = StoredSession(manager, settings.max_bytes)
             try:
                 data = await stored.load(ids)
             except StorageError as error:
@@ -139,9 +141,24 @@ class SessionMiddleware:
                     await settings.outage.answer(scope, receive, send, [])
                     return
                 stored.gone, stored.unread = True, ids
+        elif manager is not source:
+            stored = StoredSession(manager, settings.max_bytes)
         scope[settings.scope_key] = session = settings.session_class(stored, data, settings)
-        exchange = Exchange if kind == "http" else SocketExchange
-        await exchange(settings, scope, receive, send, session).run(self.app)
+        if kind == "websocket":
+            await SocketExchange(settings, scope, receive, send, session).run(self.app)
+            return
+        exchange = Exchange(settings, scope, receive, send, session)
+        try:
+            await self.app(scope, receive, exchange.send)
+        except CancelledError:
+            exchange.write_later()
+            raise
+        except Exception as error:
+            if await exchange.is_answered_after(error):
+                return
+            raise
+        if exchange.is_unfinished():
+            await exchange.late_commit()
 
     def _is_there(self, scope: Scope) -> bool:
         """Tell whether the scope has the same session already, from a middleware further out.

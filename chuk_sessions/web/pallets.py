@@ -35,7 +35,7 @@ class TaggedSession(Session):
 
     __slots__ = ("_refreshes", "_stayed", "_stays")
 
-    def __init__(self, stored: StoredSession, data: dict[str, Any] | None = None, home: object = None) -> None:
+    def __init__(self, stored: StoredSession | None, data: dict[str, Any] | None = None, home: Any = None) -> None:
         super().__init__(stored, _untagged(data) if data else None, home)
         self._refreshes = self._stays = False
         self._stayed = self._is_permanent()

@@ -41,7 +41,7 @@ class QuartSession(TaggedSession):
 
     __slots__ = ("_is_apart",)
 
-    def __init__(self, stored: StoredSession, data: dict[str, Any] | None = None, home: object = None) -> None:
+    def __init__(self, stored: StoredSession | None, data: dict[str, Any] | None = None, home: Any = None) -> None:
         super().__init__(stored, data, home)
         self._is_apart = False  # whether a test made it, without the middleware
 

@@ -12,7 +12,9 @@ __all__ = ["is_kept_for_a_time", "told"]
 def told(settings: Settings, session: Session, scope: Scope) -> Headers:
     """Make the headers that the client needs for its session."""
     headers: Headers = []
-    stored = session._stored
+    stored = session._known
+    if stored is None:
+        return headers
     if stored.issued and not stored.gone and stored.session_id is not None:
         session._transport(settings.transport).issue(headers, stored.session_id, stored.seconds_left())
         settings.warn_of_http(scope)

@@ -32,14 +32,22 @@ class Session(dict[str, Any]):
     The awaitable methods reach the store at once and raise StorageError if it fails.
     """
 
-    __slots__ = ("_accessed", "_cleared", "_home", "_stored")
+    __slots__ = ("_accessed", "_begun", "_cleared", "_home", "_known")
 
-    def __init__(self, stored: StoredSession, data: dict[str, Any] | None = None, home: object = None) -> None:
+    def __init__(self, stored: StoredSession | None, data: dict[str, Any] | None = None, home: Any = None) -> None:
         if data:
             dict.update(self, data)
-        self._stored = stored
+        self._known = stored  # None until something asks for it, for a request without an id
         self._home = home  # the settings of the middleware that made the session
-        self._accessed = self._cleared = False
+        self._accessed = self._cleared = self._begun = False
+
+    @property
+    def _stored(self) -> StoredSession:
+        """The stored form of the session. A request without an id that does not use its session needs none."""
+        if self._known is None:
+            self._known = StoredSession(self._home.source, self._home.max_bytes)
+            self._known.closed = self._begun
+        return self._known
 
     @property
     def id(self) -> str | None:
@@ -183,17 +191,18 @@ class Session(dict[str, Any]):
 
     async def _commit(self) -> None:
         """Write the changes. End a session that was cleared, if it is empty or was a user's."""
-        if not self._accessed and self._stored.session_id is not None:
+        stored = self._stored
+        if not self._accessed and stored.session_id is not None:
             return  # nothing can have changed
-        async with self._stored.turn():
+        async with stored.turn():
             cleared, self._cleared = self._cleared, False
             try:
-                reached = not self._stored.gone or self._stored.unread
-                if cleared and reached and (self._stored.user_id or not dict.__len__(self)):
-                    await self._stored.end()
-                    if self._stored.closed:
+                reached = not stored.gone or stored.unread
+                if cleared and reached and (stored.user_id or not dict.__len__(self)):
+                    await stored.end()
+                    if stored.closed:
                         return  # the client cannot get the id of another session
-                await self._stored.commit(self._as_stored())
+                await stored.commit(self._as_stored())
             except BaseException:
                 self._cleared |= cleared  # the session must still be ended
                 raise
@@ -205,9 +214,23 @@ class Session(dict[str, Any]):
 
     def _is_stored(self) -> bool:
         """Tell whether the store holds exactly this data. A session that was not accessed cannot have changed."""
-        return not self._cleared and (
-            (not self._accessed and self._stored.session_id is not None) or self._stored.holds(dict.items(self))
-        )
+        if self._cleared:
+            return False
+        stored = self._stored
+        return (not self._accessed and stored.session_id is not None) or stored.holds(dict.items(self))
+
+    def _is_nothing(self) -> bool:
+        """Tell whether there is no session, and no data to store in a new one."""
+        stored = self._known
+        if stored is not None and (stored.session_id is not None or stored.ended or stored.unread):
+            return False
+        return not dict.__len__(self)
+
+    def _close(self) -> None:
+        """Note that the response has begun, so that the client can be told nothing more."""
+        self._begun = True
+        if self._known is not None:
+            self._known.closed = True
 
     def _as_stored(self) -> dict[str, Any]:
         """Return the data to store, not to be changed: the session itself, unless a subclass stores other values."""

@@ -41,19 +41,19 @@ class SocketExchange(Exchange):
         try:
             await app(self._scope, self.receive, self.send)
         except asyncio.CancelledError:
-            self._write_later()
+            self.write_later()
             raise
         except Exception as error:
             if self._muted:
                 return
             if self._disconnected and self._started:  # frameworks end the handler so if its client left
-                await self._late_commit()
+                await self.late_commit()
             elif await self._answer_failure(error):
                 return
             raise
         else:
             if not self._spoiled:
-                await self._late_commit()
+                await self.late_commit()
         finally:
             for task in (self._watcher, self._pending):
                 if task is not None:
