@@ -45,6 +45,7 @@ RANDOM_BYTES = 16
 TAG_BYTES = 3
 TAG_DIGITS = 2 * TAG_BYTES
 MOST_REMEMBERED = 4096  # users of all sandboxes, with user part and tag; and sandboxes, with a hash
+RENEW_REMEMBERED = 8 * MOST_REMEMBERED
 LONGEST_REMEMBERED = 256  # characters of a user: 4096 of the longest users would take a quarter of a gigabyte
 MAX_ID_BYTES = 1024  # of UTF-8
 MAX_USER_BYTES = 65_536
@@ -54,9 +55,9 @@ SURELY_SMALL = MAX_ID_BYTES // 4  # characters; no character takes more than fou
 # The second of the last new id: its begin, its end, and its text. Replaced whole, because threads may share it.
 _last_second = [(0.0, 0.0, "")]
 # User part and tag by sandbox and user. Two plain dicts take half the time of functools.lru_cache. If there are too
-# many users, all are dropped.
+# many users, further ones are not remembered; once there were many of these, all are dropped.
 _parts: dict[str, dict[str, tuple[str, str]]] = {}
-_remembered = [0]  # about how many users are in ``_parts``
+_remembered = [0]  # about how many users were not found in ``_parts`` since it was empty
 _of_sandboxes: dict[str, blake2b] = {}  # the hash that tags of users begin with: to copy it takes half the time
 
 
@@ -131,10 +132,12 @@ def _user_parts(sandbox_id: str, user_id: str) -> tuple[str, str]:
     parts = (f"{letters}-" if letters else ""), tag.hexdigest()
     if len(user_id) > LONGEST_REMEMBERED:
         return parts
-    if _remembered[0] >= MOST_REMEMBERED:
-        _parts.clear()
-        _remembered[0] = 0
-    _remembered[0] += 1
+    _remembered[0] = number = _remembered[0] + 1
+    if number > MOST_REMEMBERED:  # to remember a user takes longer than what it may save, if there are that many
+        if number >= RENEW_REMEMBERED:
+            _parts.clear()
+            _remembered[0] = 0
+        return parts
     try:
         _parts[sandbox_id][user_id] = parts
     except KeyError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
-from functools import lru_cache
+from math import floor
 from time import gmtime, strftime, time
 from typing import Any
 
@@ -16,11 +16,14 @@ __all__ = ["ACTIVE", "SessionMetadata", "SessionRecord", "iso_timestamp"]
 
 ACTIVE = SessionStatus.ACTIVE.value
 MICROSECONDS = 1_000_000
-MINUTE = 60 * MICROSECONDS
-TEN_DIGITS = 1_000_000_000
-MOST_DATES = 4096  # eleven years of days
-_dates: dict[int, str] = {}
-_minutes: list[str] = []  # the minutes of a day, as text; made together with the first date
+HOUR = 3_600  # seconds
+MOST_HOURS = 8_192  # eleven months
+MOST_TEXTS = 4_096
+RENEW_TEXTS = 8 * MOST_TEXTS  # after so many new times all texts are forgotten, and the next times are remembered
+_texts: dict[float, str] = {}
+_new_texts = [0]  # about how many texts were made since all were forgotten: threads may share it
+_hours: dict[int, str] = {}
+_seconds: list[str] = []  # minute and second of an hour, as text; made together with the text of the first hour
 
 
 @dataclass(slots=True)
@@ -40,14 +43,15 @@ class SessionRecord:
 
 def session_info(session_id: str, sandbox_id: str, record: SessionRecord) -> dict[str, Any]:
     """Make the info dict of a record that was read under ``session_id``."""
+    created, expires, accessed = record.created, record.expires, record.accessed
     info = {
         "session_id": record.current_id or session_id,
         "sandbox_id": sandbox_id,
         "user_id": record.user_id,
-        "created_at": iso_timestamp(record.created),
-        "expires_at": iso_timestamp(record.expires),
+        "created_at": _texts.get(created) or _text_of(created),  # as in ``iso_timestamp``
+        "expires_at": _texts.get(expires) or _text_of(expires),
         "status": record.status,
-        "last_accessed": iso_timestamp(record.accessed),
+        "last_accessed": _texts.get(accessed) or _text_of(accessed),
         "custom_metadata": record.metadata,
     }
     if record.idle_expires is not None:
@@ -55,32 +59,44 @@ def session_info(session_id: str, sandbox_id: str, record: SessionRecord) -> dic
     return info
 
 
-@lru_cache(maxsize=4096)
 def iso_timestamp(unix_time: float) -> str:
     """Return the time as ISO-8601 in UTC with six decimals and ``Z``: ``2026-01-31T12:00:00.000000Z``.
 
-    The last texts are remembered, for sessions that are asked for again and again. For all others the text of the day
-    is remembered, so that a new time takes as long wherever it lies.
+    Some texts are remembered, for sessions that are asked for again and again. While there are many other times, most
+    of these are not remembered: that would take as long as to make their texts. Then the text of the hour is, so that a
+    new time takes as long wherever it lies.
     """
-    microseconds = round(unix_time * MICROSECONDS)
-    minute = microseconds // MINUTE
-    rest = str(microseconds - minute * MINUTE + TEN_DIGITS)  # 1, 0, two digits of the second, six of its fraction
-    day = minute // 1440
+    return _texts.get(unix_time) or _text_of(unix_time)
+
+
+def _text_of(unix_time: float) -> str:
+    second = floor(unix_time)
+    microseconds = floor((unix_time - second) * MICROSECONDS + 0.5)
+    if microseconds == MICROSECONDS:  # rounded up to the next second
+        second, microseconds = second + 1, 0
+    hour = second // HOUR
     try:
-        date = _dates[day]
+        begin = _hours[hour]
     except KeyError:
-        date = _date(day)
-    return f"{date}{_minutes[minute - day * 1440]}{rest[2:4]}.{rest[4:]}Z"
+        begin = _begin_of(hour)
+    text = f"{begin}{_seconds[second - hour * HOUR]}{microseconds:06d}Z"
+    _new_texts[0] = number = _new_texts[0] + 1
+    if number <= MOST_TEXTS:
+        _texts[unix_time] = text
+    elif number >= RENEW_TEXTS:
+        _texts.clear()
+        _new_texts[0] = 0
+    return text
 
 
-def _date(day: int) -> str:
-    """Make the date of a day since the epoch, and remember it."""
-    if not _minutes:
-        _minutes.extend([f"{minute // 60:02d}:{minute % 60:02d}:" for minute in range(1440)])
-    if len(_dates) >= MOST_DATES:
-        _dates.clear()
-    _dates[day] = date = strftime("%Y-%m-%dT", gmtime(day * 86_400))
-    return date
+def _begin_of(hour: int) -> str:
+    """Make the text of an hour since the epoch, and remember it."""
+    if not _seconds:
+        _seconds.extend([f"{second // 60:02d}:{second % 60:02d}." for second in range(HOUR)])
+    if len(_hours) >= MOST_HOURS:
+        _hours.clear()
+    _hours[hour] = begin = strftime("%Y-%m-%dT%H:", gmtime(hour * HOUR))
+    return begin
 
 
 def _now() -> str:

@@ -47,6 +47,17 @@ def test_format() -> None:
     assert session_id == f"sess-aliceexa-1700000000-{bytes(range(16)).hex()}{tag}"
 
 
+def test_users_that_are_remembered_have_a_bound_and_are_renewed() -> None:
+    """Whatever users came before, a user with session after session is remembered after some others."""
+    expected = new_session_id("bound", "alice", 0)[-6:]
+    for number in range(2 * session_ids.RENEW_REMEMBERED):
+        new_session_id("bound", f"user-{number}", 0)
+        assert new_session_id("bound", "alice", 0)[-6:] == expected
+        assert len(session_ids._parts["bound"]) <= session_ids.MOST_REMEMBERED
+    new_session_id("bound", "alice", 0)  # once more: all may have been forgotten just now
+    assert "alice" in session_ids._parts["bound"]
+
+
 def test_format_without_a_user() -> None:
     """The user part is left out, and the tag is random too."""
     assert new_session_id("box", None, 1700000000.9, counting_bytes) == f"sess-1700000000-{bytes(range(19)).hex()}"

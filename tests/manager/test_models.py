@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chuk_sessions import SessionManager, SessionMetadata
+from chuk_sessions import SessionManager, SessionMetadata, models
 from chuk_sessions.models import iso_timestamp
 
 CREATED = "2026-01-31T12:00:00.000000Z"
@@ -35,6 +35,17 @@ def test_timestamps(seconds: float, text: str) -> None:
 @given(st.floats(0, 4e9))
 def test_timestamps_can_be_read_back(seconds: float) -> None:
     assert datetime.fromisoformat(iso_timestamp(seconds)).timestamp() == pytest.approx(seconds, abs=1e-6)
+
+
+def test_texts_that_are_remembered_have_a_bound_and_are_renewed() -> None:
+    """Whatever times there were before, a time that is asked for again and again is remembered after some others."""
+    for number in range(2 * models.RENEW_TEXTS):
+        seconds = 2e9 + number / 8
+        assert iso_timestamp(seconds).endswith("Z")
+        assert iso_timestamp(1.5e9) == "2017-07-14T02:40:00.000000Z"
+        assert len(models._texts) <= models.MOST_TEXTS
+    iso_timestamp(1.5e9)  # once more: all may have been forgotten just now
+    assert 1.5e9 in models._texts
 
 
 def test_defaults() -> None:
