@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 from concurrent.futures import ThreadPoolExecutor
 
@@ -32,11 +33,15 @@ def test_threads_share_none() -> None:
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")  # of the tests before it
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-def test_a_forked_process_has_none_of_its_parent() -> None:
-    """Those that were made and not used yet would otherwise seal a value in each of the two."""
+@pytest.mark.parametrize("of_c", [False, True], ids=["fork of Python", "fork of C"])
+def test_a_forked_process_has_none_of_its_parent(of_c: bool) -> None:
+    """Those that were made and not used yet would otherwise seal a value in each of the two.
+
+    A server written in C, such as uWSGI, runs no hooks of Python when it forks.
+    """
     new_nonce()
     reader, writer = os.pipe()
-    pid = os.fork()
+    pid = ctypes.PyDLL(None).fork() if of_c else os.fork()
     if pid == 0:
         try:
             os.write(writer, b"".join(taken(MANY)))
