@@ -90,7 +90,8 @@ class RenewalTests(StoreFixtures):
         assert await store.extend(old_id, HOUR, from_now=True) is True
         after = await read(store, new_id)
         assert after.metadata == {"a": 1, "n": 2}
-        assert after.expires == pytest.approx(after.accessed + HOUR, abs=0.01 + self.clock_skew)
+        # A store may find the session in one step and extend it in another, between which a machine may be busy.
+        assert after.expires == pytest.approx(after.accessed + HOUR, abs=1 + self.clock_skew)
         assert await read(store, old_id) == dataclasses.replace(after, current_id=new_id)
         assert await renewed(store, old_id, 60) == new_id
         await check_is_listed(store, kind[1], new_id)
