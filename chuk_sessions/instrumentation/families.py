@@ -74,7 +74,7 @@ FAMILIES = (
     _of_server("commands_total", "counter", "commands", "Commands written."),
     _of_server("writes_total", "counter", "writes", "Writes to the socket."),
     _of_server("reconnects_total", "counter", "reconnects", "Connections made after the first one."),
-    _of_server("timeouts_total", "counter", "timeouts", "Commands given up."),
+    _of_server("timeouts_total", "counter", "timeouts", "Commands without a reply in time."),
     _of_server("redirects_total", "counter", "redirects", "Commands that the server sent to another one."),
     _of_server("login_renewals_total", "counter", "login_renewals", "Logins renewed over a connection in use."),
     _of_server("scripts_total", "counter", "scripts", "Scripts with a key for each of several callers."),

@@ -437,6 +437,8 @@ class Node(Numbers):
             return
         silent = self._watchdog.age(self._heard)
         if silent >= TICKS and not self._link.is_comparing:
+            sent, _ = connection.overdue(self._watchdog.tick)  # settled, or sent again, when the connection has ended
+            self._timeouts += len(sent)
             connection.abort(f"not a byte within {self._config.timeout:g} s")
         elif silent >= TICKS // 2 and doubt is not None:
             doubt.begin()

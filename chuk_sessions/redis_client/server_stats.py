@@ -30,7 +30,7 @@ class ServerStats:
         commands: Commands written.
         writes: Writes to the socket.
         reconnects: Connections made after the first one.
-        timeouts: Commands given up.
+        timeouts: Commands without a reply in time.
         redirects: Commands that the server, one of a cluster, sent to another one.
         login_renewals: Logins that were renewed over a connection in use.
         scripts: Scripts with a key for each of several callers: validations, and sessions opened.

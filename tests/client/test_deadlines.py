@@ -127,6 +127,20 @@ async def test_a_peer_that_is_gone_without_a_word_is_given_up(proxy: Proxy) -> N
     assert await client.call(b"PING") == b"PONG"
 
 
+async def test_commands_of_a_server_that_hangs_are_timeouts(own_server: RedisServer) -> None:
+    """Each of them, once: also those that are younger than the silence for which their connection is ended."""
+    client = Client(f"{own_server.url}?socket_timeout=1&reconnect_grace=0.1")
+    await client.call(b"PING")
+    own_server.pause()
+    first = client.call(b"SET", "k", "v")
+    await time_passes(0.3)
+    others = [client.call(b"SET", key, "v") for key in KEYS]
+    outcomes = await asyncio.gather(first, *others, return_exceptions=True)
+    own_server.resume()
+    assert {type(outcome) for outcome in outcomes} == {OutcomeUnknown}
+    assert client.stats()["timeouts"] == 1 + len(KEYS)
+
+
 async def give_up_times(server: RedisServer, limit: float, calls: int) -> list[float]:
     """How long calls of a client take whose server hangs, one after the other; in timeouts."""
     client = Client(f"{server.url}?socket_timeout={limit:g}&reconnect_grace=30")
