@@ -92,7 +92,10 @@ class Pager:
             seen.update(await self.firing(job))
             return seen.issuperset(names)
 
-        await eventually(have, PATIENCE)
+        try:
+            await eventually(have, PATIENCE)
+        except AssertionError:
+            raise AssertionError(f"{job}: {set(names) - seen} did not fire within {PATIENCE} s; {seen} did") from None
 
     async def firing(self, job: str) -> set[str]:
         """Those that fire now for an application."""
@@ -149,7 +152,7 @@ async def test_each_alert_fires(tmp_path: Path) -> None:
                 with prometheus.running():
                     await pager.is_quiet("shop")
                     await _faults_of_a_server(server, proxy, pager)
-                    url = f"{server.url_for(LOGIN, PASSWORD)}?socket_timeout=3&reconnect_grace=0.1"
+                    url = f"{server.url_for(LOGIN, PASSWORD)}?socket_timeout=5&reconnect_grace=0.1"
                     await _faults_of_a_crowd(server, pager, shop(tmp_path, url, ports["crowd"], **CROWD))
                     server.kill()
                     await pager.fires("shop", "SessionServerDown")

@@ -36,7 +36,7 @@ class Prometheus:
         (folder / "alerts.yml").write_text(re.sub(r"for: \w+", "for: 0s", rules))
         targets = {job: [{"targets": [f"127.0.0.1:{port}"]}] for job, port in jobs.items()}
         settings = {
-            "global": {"scrape_interval": "200ms", "scrape_timeout": "200ms", "evaluation_interval": "200ms"},
+            "global": {"scrape_interval": "500ms", "scrape_timeout": "500ms", "evaluation_interval": "200ms"},
             "rule_files": ["alerts.yml"],
             "scrape_configs": [{"job_name": job, "static_configs": each} for job, each in targets.items()],
         }
