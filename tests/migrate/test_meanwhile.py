@@ -141,8 +141,7 @@ class TestWhileServing:
         """Updates through SESSION_LEGACY_READ at the same time: none is lost, nobody is logged out."""
         monkeypatch.setenv("SESSION_LEGACY_READ", "1")
         ids = [f"id-{number}" for number in range(200)]
-        for session_id in ids:
-            published.put(redis_server, session_id)
+        published.put_many(redis_server, ids)
         manager = manager_of(redis_url)
         updates = [manager.update_session_metadata(session_id, {"new": session_id}) for session_id in ids]
         done = await asyncio.gather(migrate(Client(redis_url), Client(redis_url), batch=10), *updates)
@@ -185,8 +184,7 @@ class TestInterrupted:
     ) -> None:
         """Asked to end, it ends after a batch and says so; killed, it loses nothing either."""
         ids = [f"id-{number}" for number in range(2000)]
-        for session_id in ids:
-            published.put(redis_server, session_id)
+        published.put_many(redis_server, ids)
         with self.start(redis_url, target.url) as process:
             await eventually(lambda: session_keys_in(target) > 0)
             process.send_signal(number)
@@ -223,8 +221,7 @@ class TestInterrupted:
 
     async def test_stopping(self, redis_server: Server, redis_url: str) -> None:
         """Asked after each batch; the lock is given back."""
-        for number in range(100):
-            published.put(redis_server, f"id-{number}")
+        published.put_many(redis_server, [f"id-{number}" for number in range(100)])
         counts = await migrate(Client(redis_url), Client(redis_url), batch=5, stop=lambda: True)
         assert 0 < counts.moved < 100
         assert redis_server.command("EXISTS", MIGRATE_LOCK.decode()) == 0
@@ -239,8 +236,7 @@ class TestInterrupted:
         assert await run(redis_url, target.url) == {"seen": 1, "moved": 1}
 
     async def test_one_at_a_time(self, redis_server: Server, redis_url: str, target: Server) -> None:
-        for number in range(50):
-            published.put(redis_server, f"id-{number}")
+        published.put_many(redis_server, [f"id-{number}" for number in range(50)])
         one, other = Client(redis_url), Client(redis_url)
         results = await asyncio.gather(
             *(migrate(client, Client(target.url), batch=1) for client in (one, other)), return_exceptions=True
@@ -348,8 +344,7 @@ class TestAtTheLastMoment:
 
 async def test_a_lock_that_was_lost(redis_server: Server, redis_url: str) -> None:
     """A run that stood still for so long that another may have begun gives up, and leaves the other's lock alone."""
-    for number in range(50):
-        published.put(redis_server, f"id-{number}")
+    published.put_many(redis_server, [f"id-{number}" for number in range(50)])
 
     def steal(_: Counts) -> None:
         redis_server.command("SET", MIGRATE_LOCK.decode(), "another's")

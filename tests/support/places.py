@@ -15,7 +15,7 @@ from tests.support.cluster_servers import SLOTS, ClusterServers, slot_of
 from tests.support.servers import Reply, Server, as_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from tests.support.cluster_servers import ClusterNode
 
@@ -49,6 +49,13 @@ class ClusterPlace(Server):
             return self._owners[binascii.crc_hqx(b"session:\xff", 0) % SLOTS].command(*parts)
         return self._owners[slot_of(parts[2] if parts[0] == "MEMORY" else parts[1])].command(*parts, timeout=timeout)
 
+    def commands(self, *lines: Sequence[str], timeout: float = 5.0) -> list[Reply]:
+        """Each by its key, which is its second part; one connection for each master."""
+        owners = [self._owners[slot_of(line[1])] for line in lines]
+        mine = {node: [line for line, owner in zip(lines, owners, strict=True) if owner is node] for node in owners}
+        replies = {node: iter(node.commands(*some, timeout=timeout)) for node, some in mine.items()}
+        return [next(replies[owner]) for owner in owners]
+
     def flush(self) -> None:
         """Empty all."""
         for node in self.nodes:
@@ -68,26 +75,39 @@ def sessions_in(server: Server) -> int:
     """How many sessions it has, in both layouts; of ours, those that have a user must be just what the index lists."""
     sessions, owned, listed = 0, list[tuple[str, bytes]](), list[tuple[str, bytes]]()
     for node in getattr(server, "nodes", [server]):
-        for key in texts(node, "KEYS", "session:*"):
-            sessions += 1
-            user = node.command("HGET", key, "user") if node.command("TYPE", key) == "hash" else None
-            if user is not None:
-                owned.append(entry_of(node, key))
-        for index in texts(node, "KEYS", "user:*"):
-            if node.command("TYPE", index) == "zset":
+        keys = texts(node, "KEYS", "session:*")
+        sessions += len(keys)
+        owned += entries_of(node, [key for key, kind in zip(keys, types_of(node, keys), strict=True) if kind == "hash"])
+        indexes = texts(node, "KEYS", "user:*")
+        for index, kind in zip(indexes, types_of(node, indexes), strict=True):
+            if kind == "zset":
                 listed += ((index, as_bytes(member)) for member in texts(node, "ZRANGE", index, "0", "-1"))
     assert sorted(listed) == sorted(owned)
     return sessions
 
 
+def types_of(server: Server, keys: Sequence[str]) -> Sequence[Reply]:
+    """What TYPE says of each, all on one connection: there may be thousands."""
+    return server.commands(*(("TYPE", key) for key in keys)) if keys else []
+
+
+def entries_of(server: Server, keys: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+    """Of those sessions that have a user, the key of the index that each must be in, and its entry there."""
+    found = server.commands(*(("HMGET", key, "user", "created", "inc") for key in keys)) if keys else []
+    for key, fields in zip(keys, found, strict=True):
+        names = names_in_key(key.encode())
+        assert names is not None
+        assert isinstance(fields, list)
+        if fields[0] is not None:
+            user, incarnation = as_bytes(str(fields[0])), fields[2] or f"{fields[1]}."
+            index = index_key(quote_part(names[0]), user_tag(names[0], to_text(user)))
+            yield index, raw_member(index, key, user, str(incarnation).encode())
+
+
 def entry_of(server: Server, key: str) -> tuple[str, bytes]:
     """The key of the index that a session with a user must be in, and its entry there."""
-    names, fields = names_in_key(key.encode()), server.command("HMGET", key, "user", "created", "inc")
-    assert names is not None
-    assert isinstance(fields, list)
-    user, incarnation = as_bytes(str(fields[0])), fields[2] or f"{fields[1]}."
-    index = index_key(quote_part(names[0]), user_tag(names[0], to_text(user)))
-    return index, raw_member(index, key, user, str(incarnation).encode())
+    (entry,) = entries_of(server, [key])
+    return entry
 
 
 def texts(server: Server, *command: str) -> list[str]:

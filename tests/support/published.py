@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from chuk_sessions.models import iso_timestamp
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tests.support.servers import Server
 
 HOUR = 3600.0
@@ -36,6 +38,11 @@ def put(server: Server, session_id: str, sandbox_id: str = "box", ttl: int = 720
     server.command("SETEX", f"session:{session_id}", str(ttl), text)
     fields: dict[str, Any] = json.loads(text)
     return fields
+
+
+def put_many(server: Server, session_ids: Sequence[str], ttl: int = 7200) -> None:
+    """Store all of them, for ``ttl`` seconds, on one connection."""
+    server.commands(*(("SETEX", f"session:{each}", str(ttl), document(each)) for each in session_ids))
 
 
 def is_there(server: Server, session_id: str) -> bool:
