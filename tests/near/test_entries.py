@@ -12,7 +12,7 @@ from chuk_sessions.models import SessionRecord
 from chuk_sessions.providers import redis
 from chuk_sessions.providers.redis.near import NearSessionStore
 from chuk_sessions.providers.redis.record import encode_record
-from chuk_sessions.providers.redis.snapshot import Snapshot
+from chuk_sessions.providers.redis.snapshot import WORTH_IT, Snapshot
 from chuk_sessions.redis_client.entries import MAX_ENTRY_BYTES, MAX_LARGE, Entries
 from tests.near.scripted import FIELDS
 
@@ -139,8 +139,8 @@ def reply(number: int) -> dict[bytes, bytes]:
     return dict(zip(parts[::2], parts[1::2], strict=True))
 
 
-@pytest.mark.parametrize("is_settled", [False, True], ids=["replies", "snapshots"])
-def test_the_count_of_bytes_is_no_less_than_the_memory(is_settled: bool) -> None:
+@pytest.mark.parametrize("copies", [None, 0, WORTH_IT], ids=["replies", "snapshots", "copied snapshots"])
+def test_the_count_of_bytes_is_no_less_than_the_memory(copies: int | None) -> None:
     """And no more than three times that: the bound is one of memory."""
     entries = Entries()
     tracemalloc.start()
@@ -150,9 +150,11 @@ def test_the_count_of_bytes_is_no_less_than_the_memory(is_settled: bool) -> None
             key = f"session:{{0c7a3f}}:box:sess-alice-1767225600-{number:032x}0c7a3f"
             entries.put(key, reply(number))
             entry = entries.get(key)
-            if is_settled and entry is not None:
+            if copies is not None and entry is not None:
                 snapshot = Snapshot(entry.reply or {})
                 entries.settle(entry, snapshot, snapshot.size)
+                for _ in range(copies):
+                    snapshot.record()
         taken = tracemalloc.get_traced_memory()[0] - before
     finally:
         tracemalloc.stop()

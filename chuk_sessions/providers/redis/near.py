@@ -60,8 +60,11 @@ class NearSessionStore(RedisSessionStore):
         if type(node) is not TrackingNode:
             node = track(node)
         found = self._find(node.tracking, session_id)
-        if found is not None and (record := self._copied(node.tracking, session_id, found)) is not None:
-            return record
+        if found is not None:
+            try:
+                return found.record()
+            except ValueError:
+                self._forget(node.tracking, session_id)
         return await self._read((node.reads, node.tick if call is None else call[1]), session_id, True)
 
     async def touch(self, session_id: str, interval: float, call: Call | None = None) -> bool:
@@ -82,8 +85,11 @@ class NearSessionStore(RedisSessionStore):
             node = track(node)
         if interval > 0:
             found = self._find(node.tracking, session_id, interval, owner)
-            if found is not None and (record := self._copied(node.tracking, session_id, found)) is not None:
-                return record
+            if found is not None:
+                try:
+                    return found.record()
+                except ValueError:
+                    self._forget(node.tracking, session_id)
             call = node.reads, node.tick if call is None else call[1]
         return await super().open(session_id, interval, owner, call)
 
@@ -154,14 +160,10 @@ class NearSessionStore(RedisSessionStore):
         tracking.reject()
         return None
 
-    def _copied(self, tracking: Tracking, session_id: str, found: Snapshot) -> SessionRecord | None:
-        """Return a copy of the session; None, and forget it, if the metadata cannot be decoded."""
-        try:
-            return found.record()
-        except ValueError:
-            tracking.evict((self._key(session_id),))
-            tracking.reject()
-            return None
+    def _forget(self, tracking: Tracking, session_id: str) -> None:
+        """Forget a session that was found but whose metadata cannot be decoded."""
+        tracking.evict((self._key(session_id),))
+        tracking.reject()
 
     def _first_look(self, tracking: Tracking, entry: Entry, key: str) -> Snapshot | None:
         """Make the snapshot of an entry. It takes the place of the reply."""
