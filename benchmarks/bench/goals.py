@@ -71,7 +71,7 @@ class Speed(Goal):
         theirs = sides.get(self.side, {}).get("workloads", {}).get(self.beside or self.workload)
         if not ours or not theirs:
             return None
-        # A launch is a process of each side, one after the other; their blocks are paired in the order they ran in.
+        # A launch is a process of each side, whose blocks took turns: those of one round are a pair.
         launches = [list(zip(*sides, strict=False)) for sides in zip(ours, theirs, strict=False)]
         if self.at_most:
             launches = [[(base, head) for head, base in launch] for launch in launches]

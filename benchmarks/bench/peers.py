@@ -1,7 +1,8 @@
-"""This library beside its peers: the same workloads, in fresh processes that take turns.
+"""This library beside its peers: the same workloads, in fresh processes whose blocks take turns.
 
-A match is a set of sides on one kind of loop. Every launch starts one process per side, in turned order every other
-time, so that a slow minute of the machine hits all of them. A side that fails has its error in the results.
+A match is a set of sides on one kind of loop. Every launch starts one process per side. What is compared with one
+another runs block by block in turns, so that a slow second of the machine hits all of it. A side that fails has its
+error in the results.
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from benchmarks.bench.goals import GOALS, Speed
+from benchmarks.bench.players import Player, launched
 from benchmarks.measure.placement import Placement
-from benchmarks.measure.processes import WorkerFailed, ask_for_blocks, turns
+from benchmarks.measure.processes import WorkerFailed
 from benchmarks.measure.scale import Scale
 from benchmarks.program import say
 from benchmarks.workloads.registry import WORKLOADS
@@ -125,41 +128,61 @@ def play(
     sides = [side for side in match.workloads if side != "0.2" or old_python]
     found: dict[str, Any] = {side: {"versions": {}, "workloads": {}} for side in sides}
     launches = scale.slow_launches if match.slow else scale.launches
-    for launch, _, side in turns(launches, sides):
-        say(f"{match.name}, launch {launch} of {launches}: {TITLES[side]}")
-        python = old_python if side == "0.2" else None
-        _launch(match, side, python, scale, urls, placement, found[side])
+    for launch in range(1, launches + 1):
+        say(f"{match.name}, launch {launch} of {launches}: {', '.join(TITLES[side] for side in sides)}")
+        _launch(match, sides, scale, urls, placement, old_python, found)
     return found
 
 
 def _launch(
     match: Match,
-    side: SideName,
-    python: str | None,
+    sides: list[SideName],
     scale: Scale,
     urls: Mapping[str, str],
     placement: Placement,
+    old_python: str | None,
     found: dict[str, Any],
 ) -> None:
-    try:
-        reply = ask_for_blocks(
-            scale,
-            python,
+    questions = {
+        side: Player(
             library=LIBRARIES[side],
-            workloads=[
-                name for name in match.workloads[side] if WORKLOADS[name].in_memory or WORKLOADS[name].kind in urls
-            ],
             loop=match.loop,
-            urls=dict(urls),
+            urls=urls,
             placement=placement if match.redis else "free",
+            python=old_python if side == "0.2" else None,
         )
-    except WorkerFailed as error:
+        for side in sides
+    }
+    with launched(questions) as play:
+        for side, versions in play.versions.items():
+            if (versions.get("chuk-sessions") == "0.2") != (side == "0.2"):
+                raise WorkerFailed(f"{side} ran with {versions}: the wrong environment")
+            found[side]["versions"] = versions
+        for group in groups(match):
+            members = [
+                (side, name)
+                for side, name in group
+                if side in sides and (WORKLOADS[name].in_memory or WORKLOADS[name].kind in urls)
+            ]
+            for (side, name), blocks in play.in_turns(members, scale).items():
+                found[side]["workloads"].setdefault(name, []).append(blocks)
+    for side, error in play.errors.items():
         if side == "ours":
-            raise
-        found["error"] = str(error)
-        return
-    if (reply["versions"].get("chuk-sessions") == "0.2") != (side == "0.2"):
-        raise WorkerFailed(f"{side} ran with {reply['versions']}: the wrong environment")
-    found["versions"] = reply["versions"]
-    for workload, blocks in reply["answer"].items():
-        found["workloads"].setdefault(workload, []).append(blocks)
+            raise WorkerFailed(f"{LIBRARIES[side]}: {error}") from error
+        found[side]["error"] = str(error)
+
+
+def groups(match: Match) -> list[list[tuple[SideName, str]]]:
+    """The workloads of the sides of a match: those that a goal compares, directly or by a third one, are together."""
+    found: list[list[tuple[SideName, str]]] = [
+        [(side, name)] for side, names in match.workloads.items() for name in names
+    ]
+    for goal in GOALS:
+        if isinstance(goal, Speed) and goal.match == match.name:
+            compared = {(goal.of, goal.workload), (goal.side, goal.beside or goal.workload)}
+            together = [group for group in found if not compared.isdisjoint(group)]
+            if len(together) > 1:
+                place = found.index(together[0])
+                found = [group for group in found if group not in together]
+                found.insert(place, [member for group in together for member in group])
+    return found

@@ -7,10 +7,22 @@ from benchmarks.measure import placement
 from benchmarks.pages.markdown import Table, grid
 from benchmarks.pages.units import NOTHING, times
 
+# Results from before blocks took turns have no field ``turns``.
+IN_TURNS = {
+    "blocks": (
+        "Ratios within one run: a launch is a fresh process of each side on the same machine, with the same keys, "
+        "values, metadata and kind of loop. Their blocks take turns, and one of each is a pair. A ratio is the median "
+        "of all pairs of all launches; *interval* is where it lies in 95 of 100 draws of launches, as in the gate. "
+    ),
+    "processes": (
+        "Ratios within one run: fresh processes of each side take turns on the same machine, with the same keys, "
+        "values, metadata and kind of loop. A ratio is the median of all pairs of a block of each side, of processes "
+        "that ran one after the other; *interval* is where it lies in 95 of 100 draws of such processes, as in the "
+        "gate. "
+    ),
+}
 METHOD = (
-    "Ratios within one run: fresh processes of each side take turns on the same machine, with the same keys, values, "
-    "metadata and kind of loop. A ratio is the median of all pairs of a block of each side, of processes that ran one "
-    "after the other; *interval* is where it lies in 95 of 100 draws of such processes, as in the gate. A row is "
+    "A row is "
     "*short* only if all of the interval is; otherwise the machine was too noisy: *inconclusive*. A time is the median "
     "over processes of their median blocks; *spread* is how far the processes' medians lie apart. *At least* compares "
     "speed, *at most* time or size. Sessions are allocated for user "
@@ -33,7 +45,8 @@ PEER_LIBRARIES = {"0.2": ("chuk-sessions", "redis", "hiredis"), "redis-py": ("re
 def speed(results: Results) -> Table:
     """What is needed beside what was measured."""
     rows = [_goal_row(goal, goal.measure(results), results) for goal in GOALS]
-    caption = f"{METHOD} {_churn(results)} {placement.TEXT[results['placement']]} {_versions(results)}"
+    in_turns = IN_TURNS[results.get("turns", "processes")]
+    caption = f"{in_turns}{METHOD} {_churn(results)} {placement.TEXT[results['placement']]} {_versions(results)}"
     header = ("Work", "Beside", "Needed", "Measured", "Interval", "", "Ours", "Theirs", "Spread")
     return Table("Speed to reach", caption, header, rows)
 

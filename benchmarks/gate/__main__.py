@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from benchmarks.against_base import exit_code_of, on_trees, parser_of, write
 from benchmarks.gate.decision import exit_code
 from benchmarks.gate.gate import Gate, as_json, servers_for, urls_by_side
-from benchmarks.gate.pairs import PAIRS, BaseLacks, SideFailed
+from benchmarks.gate.pairs import PAIRS, BaseLacks
 from benchmarks.gate.scenarios import Family, chosen
 from benchmarks.gate.verdicts import summary, tables
 from benchmarks.measure import servers
+from benchmarks.measure.told import SideFailed
 from benchmarks.measure.trees import NoBase, Trees, commit_of
 from benchmarks.program import run_program, say
 from tests.support.servers import ServerError

@@ -4,25 +4,18 @@ from __future__ import annotations
 
 import json
 import random
-import subprocess
-import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from benchmarks.gate.decision import Launch, Pair
-from benchmarks.measure.processes import ROOT, command_of, environment_on
+from benchmarks.measure.processes import command_of, environment_on
+from benchmarks.measure.told import SideFailed, Told
 
 PAIRS = 25
-END_SECONDS = 10.0
 # Of a whole launch, whose blocks are milliseconds: only a worker that hangs needs as long.
 LAUNCH_SECONDS = 300.0
-
-
-class SideFailed(Exception):
-    """A worker ended; the message holds its last words."""
 
 
 class BaseLacks(Exception):
@@ -40,70 +33,28 @@ class Question:
     clock: str = "wall"
 
 
-class Side:
+class Side(Told):
     """One worker; killed if it has not been closed in time."""
 
     def __init__(
         self, name: str, tree: Path, question: Question, hash_seed: int, seconds: float = LAUNCH_SECONDS
     ) -> None:
+        super().__init__(command_of("benchmarks.gate.driven"), environment_on(tree, hash_seed), seconds)
         self.name = name
         self.tree = tree
-        self._process = subprocess.Popen(
-            command_of("benchmarks.gate.driven"),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=environment_on(tree, hash_seed),
-            cwd=ROOT,
-        )
-        self._too_late = threading.Timer(seconds, self._process.kill)
-        self._too_late.daemon = True
-        self._too_late.start()
-        self._tell(json.dumps(asdict(question) | {"urls": dict(question.urls.get(name, {}))}))
+        self.tell(json.dumps(asdict(question) | {"urls": dict(question.urls.get(name, {}))}))
 
     def wait_until_ready(self) -> None:
         """SideFailed if it cannot run the workload, or runs it on another package than its tree's."""
-        found = self._reply()["ready"]
+        found = self.reply()["ready"]
         if Path(found).resolve() != self.tree.resolve():
             raise SideFailed(f"its tree has no package: it found that of {found}")
 
     def block(self) -> float:
         """Nanoseconds of one block."""
-        self._tell("block")
-        ns: float = self._reply()["ns"]
+        self.tell("block")
+        ns: float = self.reply()["ns"]
         return ns
-
-    def close(self) -> None:
-        """End it, in order if it can."""
-        try:
-            self._process.communicate(timeout=END_SECONDS)
-        except (subprocess.TimeoutExpired, BrokenPipeError):
-            self._process.kill()
-            self._process.communicate()
-        finally:
-            self._too_late.cancel()
-
-    def _tell(self, line: str) -> None:
-        assert self._process.stdin is not None
-        try:
-            self._process.stdin.write(line + "\n")
-            self._process.stdin.flush()
-        except BrokenPipeError:
-            pass  # it has ended: its reply says why
-
-    def _reply(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            _, complaint = self._process.communicate()
-            code = self._process.returncode
-            raise SideFailed((complaint.strip().splitlines() or [f"it ended without a word, with {code}"])[-1])
-        try:
-            reply: dict[str, Any] = json.loads(line)
-        except ValueError as error:
-            raise SideFailed(f"instead of an answer it printed {line[:80]!r}") from error
-        return reply
 
 
 def launch(base: Path, head: Path, question: Question, pairs: int = PAIRS) -> Launch:

@@ -17,12 +17,13 @@ from benchmarks.gate import pairs as pairs_of_processes
 from benchmarks.gate.__main__ import main
 from benchmarks.gate.decision import Launch, Verdict
 from benchmarks.gate.gate import Gate, Say, urls_by_side
-from benchmarks.gate.pairs import BaseLacks, Question, Side, SideFailed, launch, launches
+from benchmarks.gate.pairs import BaseLacks, Question, Side, launch, launches
 from benchmarks.gate.scenarios import FAMILIES, chosen
 from benchmarks.gate.verdicts import summary, tables
 from benchmarks.measure import trees
 from benchmarks.measure.processes import ROOT
 from benchmarks.measure.servers import Running
+from benchmarks.measure.told import SideFailed
 from benchmarks.measure.trees import NothingBefore, Trees, copy_package
 from benchmarks.workloads.registry import WORKLOADS
 from tests.support.servers import Server

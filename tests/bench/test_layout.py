@@ -60,7 +60,7 @@ def test_a_worker_reports_the_version_of_every_library_that_is_compared() -> Non
 
 @pytest.mark.parametrize(
     "module",
-    ["worker", "gate.driven", "count.counted", "compare.sides", "report"],
+    ["worker", "gate.driven", "bench.driven", "count.counted", "compare.sides", "report"],
 )
 def test_the_standard_library_is_enough(module: str) -> None:
     """A worker starts in an environment that holds only the library under test, on any version of the package.
