@@ -9,6 +9,7 @@ threads share its connections.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping
 from typing import Any, Self, TypeVar
 
@@ -16,12 +17,13 @@ from chuk_sessions.exceptions import ProviderError
 from chuk_sessions.providers.memory.store import MemorySessionStore
 from chuk_sessions.redis_client.config import TIMEOUT
 from chuk_sessions.session_manager import NO_KEYS, SessionManager, SessionMetadata
-from chuk_sessions.web.loop_thread import check_threads, run
+from chuk_sessions.web.loop_thread import check_threads, run, run_here
 
 __all__ = ["SyncSessionManager", "call_timeout", "check_threads", "run", "run_for"]
 
 T = TypeVar("T")
 
+REDIS_STORES = "chuk_sessions.providers.redis.store"  # the module, which is imported if a store is on Redis
 MARGIN = 1.0  # seconds, beside twice the time of a call
 
 
@@ -45,9 +47,15 @@ def run_for(manager: SessionManager, call: Coroutine[Any, Any, T], timeout: floa
     store. On any other store, and for a manager with metrics or events, this is ``run``, by default with the time of
     ``call_timeout``.
     """
-    if isinstance(manager._store, MemorySessionStore):
+    store = manager._store
+    if isinstance(store, MemorySessionStore):
         return _drive(call)
-    return run(call, call_timeout(manager) if timeout is None else timeout)
+    if timeout is None:
+        timeout = call_timeout(manager)
+    on_redis: Any = sys.modules.get(REDIS_STORES)
+    if on_redis is not None and isinstance(store, on_redis.RedisSessionStore) and not manager._near:
+        return run_here(call, timeout)
+    return run(call, timeout)
 
 
 def _drive(call: Coroutine[Any, Any, T]) -> T:

@@ -1,8 +1,11 @@
-"""The event loop of synchronous callers: a daemon thread in each process, in which all their calls run.
+"""The event loops of synchronous callers: a daemon thread in each process, and a loop that a lone caller runs itself.
 
 Rules this file keeps:
 
-* The thread starts with the first call, so that a program that makes no call has none.
+* The thread starts with the first call that needs it, so that a program that makes no call has none.
+* ``run_here`` spares a caller the way to the thread and back: it runs the call in a loop of its own; see
+  ``caller_loop``. It goes to the thread all the same while another caller has that loop, inside an event loop of the
+  application, beside greenlets, and where Python has no epoll.
 * A forked child starts a thread of its own. It leaves the loop of its parent alone, even unclosed: to close it would
   change the epoll set that both processes share. The process id is compared too, because a server written in C may fork
   without the hooks of Python.
@@ -22,11 +25,13 @@ import threading
 from asyncio.events import _get_running_loop
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from functools import cache
 from typing import Any, Generic, TypeVar
 
 from chuk_sessions.exceptions import OutcomeUnknown, StorageError
+from chuk_sessions.web.caller_loop import CallerLoop, can_be_run, hold_back_signals, undisturbed
 
-__all__ = ["check_threads", "run"]
+__all__ = ["check_threads", "run", "run_here"]
 
 T = TypeVar("T")
 
@@ -79,6 +84,28 @@ def run(call: Coroutine[Any, Any, T], timeout: float | None = None) -> T:
         raise _no_answer(timeout)
     result: T = job.outcome()
     return result
+
+
+def run_here(call: Coroutine[Any, Any, T], timeout: float) -> T:
+    """Run a coroutine in this thread, if nobody else does so at the moment; else as ``run`` does.
+
+    The coroutine must not start tasks that go on after its end at full speed: they go on with the next call, or
+    after some hundredths of a second without one. Arguments, result and errors are those of ``run``.
+    """
+    if _get_running_loop() is None and (own := _caller_loop()) is not None:
+        job = LedJob(call)
+        try:
+            has_ended = own.lead(job, timeout)
+        except BaseException:
+            if not job.has_begun:
+                call.close()
+            raise
+        if has_ended is not None:
+            if not has_ended:
+                raise _no_answer(timeout)
+            result: T = job.outcome()
+            return result
+    return run(call, timeout)
 
 
 def check_threads() -> None:
@@ -168,6 +195,22 @@ class Job(Generic[T]):
             del error
 
 
+class LedJob(Job[T]):
+    """A job that its caller runs."""
+
+    has_begun = has_ended = False
+
+    def __init__(self, call: Coroutine[Any, Any, T]) -> None:
+        self._call = call
+
+    def begin(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.has_begun = True
+        super().begin(loop)
+
+    def wake(self) -> None:
+        self.has_ended = True
+
+
 class GreenletJob(Job[T]):
     """A job whose caller is a greenlet: the other greenlets of its thread go on meanwhile."""
 
@@ -221,6 +264,7 @@ class LoopThread:
             raise RuntimeError(f"the thread for sessions did not run within {LONGEST_START:g} s: do threads run here?")
 
     def _serve(self) -> None:
+        hold_back_signals()
         try:
             with asyncio.Runner(loop_factory=_loop_factory()) as runner:
                 self.loop = runner.get_loop()
@@ -276,6 +320,7 @@ def _cancel(thread: LoopThread, job: Job[Any]) -> None:
 
 
 _current: LoopThread | None = None
+_own: CallerLoop | None = None
 _starting = threading.Lock()
 _inherited: list[object] = []
 _closes_at_exit = False
@@ -296,17 +341,46 @@ def _start() -> LoopThread:
         return _current
 
 
+def _caller_loop() -> CallerLoop | None:
+    """Return the loop that callers of this process run, and make it if need be. None: they cannot run one."""
+    own = _own
+    if own is not None and not own.has_ended and own.pid == os.getpid():
+        return own
+    return undisturbed(_make_caller_loop) if _can_lead() else None
+
+
+def _make_caller_loop(taken: object) -> CallerLoop:
+    """Make it, unless another caller has done so meanwhile."""
+    global _own, _closes_at_exit
+    with _starting:
+        if _own is None or _own.has_ended or _own.pid != os.getpid():
+            check_threads()
+            if _own is not None and _own.pid != os.getpid():
+                _inherited.append(_own)
+            _own = CallerLoop()
+            if not _closes_at_exit:
+                _closes_at_exit = True
+                atexit.register(_close_at_exit)
+        return _own
+
+
+@cache
+def _can_lead() -> bool:
+    return not _has_greenlets() and can_be_run()
+
+
 def _close_at_exit() -> None:
-    global _current
-    thread, _current = _current, None
-    if thread is not None and thread.pid == os.getpid():
-        thread.close(LONGEST_END)
+    global _current, _own
+    (own, _own), (thread, _current) = (_own, None), (_current, None)
+    for each in (own, thread):
+        if each is not None and each.pid == os.getpid():
+            each.close(LONGEST_END)
 
 
 def _after_fork_in_child() -> None:
-    global _current, _starting
-    _inherited.append(_current)
-    _current, _starting = None, threading.Lock()
+    global _current, _own, _starting
+    _inherited.extend((_current, _own))
+    _current, _own, _starting = None, None, threading.Lock()
 
 
 if hasattr(os, "register_at_fork"):
