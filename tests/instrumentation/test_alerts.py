@@ -18,7 +18,7 @@ import pytest
 from chuk_sessions.instrumentation.families import FAMILIES, PREFIX
 from tests.support.helpers import eventually
 from tests.support.pages import REPOSITORY, page
-from tests.support.prometheus_server import RULES, WINDOW, Prometheus, shop
+from tests.support.prometheus_server import RULES, WINDOW, Prometheus, read_metrics, shop
 from tests.support.proxy import Proxy
 from tests.support.sentinel_servers import SentinelServers
 from tests.support.servers import PORTS, RedisServer, _free_port
@@ -33,7 +33,7 @@ ENDS = ("_bucket", "_sum", "_count", "")
 SAMPLES = {PREFIX + family.name + end for family in FAMILIES for end in (ENDS if family.kind == "histogram" else ("",))}
 LOGIN, PASSWORD = "login", "pw"
 CROWD = {"visitors": 1200, "pause": 0.5, "max_guests": 10}  # more than the alert for queues allows
-CREATED = "chuk_sessions_operations_total"
+OPERATIONS = "chuk_sessions_operations_total"
 PATIENCE = 30  # seconds
 
 
@@ -77,6 +77,19 @@ def test_the_settings_of_the_example_are_valid() -> None:
     assert 'targets: ["localhost:8000"]' in settings.read_text()
 
 
+@pytest.mark.redis
+async def test_the_application_runs_by_itself(redis_url: str, tmp_path: Path) -> None:
+    """Its visitors come and go, in memory and on Redis, and its metrics are where it says."""
+    pytest.importorskip("prometheus_client", reason="the extra prometheus is not installed")
+    port = _free_port(PORTS, 0)
+    async with shop(tmp_path, redis_url, port, visitors=5, pause=0.02):
+        page_of_metrics = await asyncio.to_thread(read_metrics, port)
+    for operation, outcome in (("create", "created"), ("touch", "found"), ("read", "found"), ("delete", "found")):
+        assert re.search(rf'{OPERATIONS}{{operation="{operation}",outcome="{outcome}"}} [1-9]', page_of_metrics)
+    assert re.search(r"chuk_sessions_redis_round_trip_seconds_count{.+} [1-9]", page_of_metrics)
+    assert f"http://localhost:{port}/metrics" in (tmp_path / f"shop-{port}.log").read_text()
+
+
 class Pager:
     """What an operator is told: the alerts that have fired so far, by application and name, and their last words."""
 
@@ -109,17 +122,25 @@ class Pager:
 
         async def has_looked() -> bool:
             assert [await self.firing(job) for job in jobs] == [set()] * len(jobs)
-            if all([await self._prometheus.value(f'{CREATED}{{job="{job}", outcome="created"}}') for job in jobs]):
+            if all([await self._prometheus.value(f'{OPERATIONS}{{job="{job}", outcome="created"}}') for job in jobs]):
                 looks.add(await self._prometheus.last_evaluation())
             return len(looks) > 5
 
         await eventually(has_looked, PATIENCE)
 
+    async def stops(self, job: str, name: str) -> None:
+        """Wait until it does not fire any more for an application."""
+
+        async def is_over() -> bool:
+            return name not in await self.firing(job)
+
+        await eventually(is_over, PATIENCE)
+
     async def is_over(self, job: str) -> None:
         """Wait until nothing fires any more for an application, and its users log in again."""
 
         async def is_well() -> bool:
-            rate = await self._prometheus.value(f'rate({CREATED}{{job="{job}", outcome="created"}}[{WINDOW}])')
+            rate = await self._prometheus.value(f'rate({OPERATIONS}{{job="{job}", outcome="created"}}[{WINDOW}])')
             return rate > 0 and not await self.firing(job)
 
         await eventually(is_well, PATIENCE)
@@ -152,8 +173,9 @@ async def test_each_alert_fires(tmp_path: Path) -> None:
                 with prometheus.running():
                     await pager.is_quiet("shop")
                     await _faults_of_a_server(server, proxy, pager)
-                    url = f"{server.url_for(LOGIN, PASSWORD)}?socket_timeout=5&reconnect_grace=0.1"
+                    url = f"{server.url_for(LOGIN, PASSWORD)}?socket_timeout=4&reconnect_grace=0.1"
                     await _faults_of_a_crowd(server, pager, shop(tmp_path, url, ports["crowd"], **CROWD))
+                    await pager.stops("shop", "SessionServerDown")  # the server is back
                     server.kill()
                     await pager.fires("shop", "SessionServerDown")
         assert f"{server.host}:{server.port}" in pager.told["crowd", "SessionCommandsQueue"]["summary"]
@@ -174,10 +196,18 @@ async def _faults_of_a_server(server: RedisServer, proxy: Proxy, pager: Pager) -
     server.command("REPLICAOF", "127.0.0.1", "1")
     await pager.fires("shop", "SessionServerReadOnly")
     server.command("REPLICAOF", "NO", "ONE")
-    for number in range(proxy.accepted + 1, proxy.accepted + 13):
-        proxy.cut()
-        await eventually(lambda: proxy.accepted >= number)  # noqa: B023 - of this round
+    cutting = asyncio.create_task(_cut_again_and_again(proxy))
     await pager.fires("shop", "SessionConnectionsBreak")
+    cutting.cancel()
+    await asyncio.gather(cutting, return_exceptions=True)
+
+
+async def _cut_again_and_again(proxy: Proxy) -> None:
+    """Each time that a new connection is in use."""
+    while True:
+        accepted, size = proxy.accepted, len(proxy.requests)
+        proxy.cut()
+        await eventually(lambda: proxy.accepted > accepted and len(proxy.requests) > size + 1000)  # noqa: B023
 
 
 async def _faults_of_a_crowd(server: RedisServer, pager: Pager, crowd: AbstractAsyncContextManager[None]) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
     from pathlib import Path
 
-__all__ = ["RULES", "WINDOW", "Prometheus", "shop"]
+__all__ = ["RULES", "WINDOW", "Prometheus", "read_metrics", "shop"]
 
 RULES = (REPOSITORY / "examples" / "observability" / "alerts.yml").read_text()
 WINDOW = "4s"  # in the place of minutes
@@ -120,10 +120,16 @@ async def shop(folder: Path, url: str, port: int, **options: float) -> AsyncIter
             await process.wait()
 
 
+def read_metrics(port: int) -> str:
+    """What an application shows to Prometheus. Blocks."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+        page: bytes = answer.read()
+        return page.decode()
+
+
 def _is_in_use(port: int) -> bool:
     """Whether visitors have logged in, and have left again."""
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
-            return re.search(rb'operation="delete",outcome="found"} \d\d', answer.read()) is not None
+        return re.search(r'operation="delete",outcome="found"} \d\d', read_metrics(port)) is not None
     except OSError:
         return False
