@@ -17,6 +17,7 @@ __all__ = [
     "BESIDE_A_VALUE",
     "LARGE",
     "MANY",
+    "MAY_BE_LARGE",
     "NO_SLOT",
     "Argument",
     "Asking",
@@ -134,6 +135,9 @@ def clear_given_up(commands: deque[Command]) -> int:
         else:
             commands.rotate(-1)
     return max(MANY, 2 * len(commands))
+
+
+MAY_BE_LARGE = (Large, Asking)  # the types for which ``is_large`` can be true
 
 
 def is_large(packed: Packed) -> bool:

@@ -33,6 +33,7 @@ from chuk_sessions.exceptions import ServerError
 from chuk_sessions.redis_client.backlog import WORTH_A_LOOK, backlog
 from chuk_sessions.redis_client.commands import (
     MANY,
+    MAY_BE_LARGE,
     NO_SLOT,
     Argument,
     Command,
@@ -293,7 +294,7 @@ class Connection(asyncio.BufferedProtocol):
             if not command[0].done():
                 packed = command[1]
                 if not isinstance(packed, bytes):
-                    if self.divert is not None and is_large(packed):
+                    if type(packed) in MAY_BE_LARGE and self.divert is not None and is_large(packed):
                         large.append(command)
                         continue
                     if isinstance(packed, Preceded):

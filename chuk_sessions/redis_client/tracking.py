@@ -65,7 +65,7 @@ from chuk_sessions.redis_client.connection import Connection
 from chuk_sessions.redis_client.entries import Entries, Entry
 from chuk_sessions.redis_client.replies import SHAPES
 
-__all__ = ["PAUSE", "Server", "State", "Tracking"]
+__all__ = ["CACHED_READ", "HGETALL", "PAUSE", "Server", "State", "Tracking"]
 
 logger = logging.getLogger(__name__)
 
@@ -75,6 +75,9 @@ LONG_AGO = (-math.inf, -math.inf)
 HELLO_3, HELLO, TIME = pack((b"HELLO", 3)), pack((b"HELLO",)), pack((b"TIME",))
 TRACKING_ON = pack((b"CLIENT", b"TRACKING", b"ON", b"OPTIN"))
 CACHING = pack((b"CLIENT", b"CACHING", b"YES"))
+HGETALL = b"HGETALL"
+CACHED_READ = CACHING + b"*2\r\n$7\r\nHGETALL\r\n$%d\r\n%b\r\n"  # both as ``pack`` makes them, in half its steps
+READ = Replay.READ  # to look up a member of an enum takes longer than a name
 
 
 class State(Enum):
@@ -123,7 +126,7 @@ class Tracking:
         self.entries = Entries() if entries is None else entries
         self._get = self.entries.get
         self._clock, self._wall_clock = clock, wall_clock
-        self._pending: dict[str, CachedRead] = {}
+        self.pending_reads: dict[str, CachedRead] = {}
         self._connection: Connection | None = None
         self._asked: Arming | Fence | None = None  # the question that is under way
         self._id: object = None  # of the connection, by the server
@@ -139,7 +142,7 @@ class Tracking:
         self.invalidations = self.poisoned = self.flushes = self.fences = 0
 
     def __repr__(self) -> str:
-        return f"<Tracking {self.state.value} entries={len(self.entries)} pending={len(self._pending)}>"
+        return f"<Tracking {self.state.value} entries={len(self.entries)} pending={len(self.pending_reads)}>"
 
     @property
     def rank(self) -> int:
@@ -158,7 +161,7 @@ class Tracking:
     @property
     def pending(self) -> int:
         """Reads under way whose replies may be kept."""
-        return len(self._pending)
+        return len(self.pending_reads)
 
     # Lookups
 
@@ -196,15 +199,15 @@ class Tracking:
         """Tell whether it is of use to ``ask`` for the whole of a key: its reply would be kept, as far as is known."""
         return self.state is State.ON and self.entries.takes(key)
 
-    def ask(self, key: str, packed: bytes, born: int) -> asyncio.Future[Reply]:
-        """Send the read of ``key``, packed, and keep its reply if that is possible. Return a future of the reply."""
+    def ask(self, key: str, born: int) -> asyncio.Future[Reply]:
+        """Send the read of ``key``, and keep its reply if that is possible. Return a future of the reply."""
         future: asyncio.Future[Reply] = self._loop.create_future()
-        pending = self._pending.get(key)
+        pending = self.pending_reads.get(key)
         if self.state is State.ON and key not in self.entries and (pending is None or pending.future.done()):
-            read = self._pending[key] = CachedRead(self, key, packed, future)
-            self._server.send(read, read, Replay.READ, 0, born)
+            read = self.pending_reads[key] = CachedRead(self, key, future)
+            self._server.send(read, read, READ, 0, born)
         else:
-            self._server.send(future, packed, Replay.READ, 0, born)
+            self._server.send(future, pack((HGETALL, key)), READ, 0, born)
         return future
 
     # Forgetting
@@ -257,8 +260,8 @@ class Tracking:
         self._flush()
 
     def _flush(self) -> None:
-        self.poisoned += len(self._pending)
-        self._pending.clear()
+        self.poisoned += len(self.pending_reads)
+        self.pending_reads.clear()
         self.flushes += self.entries.clear()
 
     def _forget(self, key: object) -> bool:
@@ -267,7 +270,7 @@ class Tracking:
             key = key.decode("utf-8", "replace")  # a key that is no UTF-8 was never asked for
         if not isinstance(key, str):
             return False
-        poisoned = self._pending.pop(key, None) is not None
+        poisoned = self.pending_reads.pop(key, None) is not None
         self.poisoned += poisoned
         return self.entries.drop(key) or poisoned
 
@@ -334,19 +337,12 @@ class Tracking:
             self._told = False
             logger.warning("The near cache of Redis at %s is on again", self._server.address)
 
-    # Replies to cacheable reads
-
-    def store(self, read: CachedRead, reply: Reply) -> None:
-        """Keep the reply of a read, unless the read was poisoned meanwhile or the server does not track its key."""
-        if self._pending.get(read.key) is read:
-            del self._pending[read.key]
-            if self.is_permitted:
-                self.entries.put(read.key, reply)
+    # Cacheable reads
 
     def give_up(self, read: CachedRead) -> None:
         """Forget a read that will not be stored."""
-        if self._pending.get(read.key) is read:
-            del self._pending[read.key]
+        if self.pending_reads.get(read.key) is read:
+            del self.pending_reads[read.key]
 
     def clocks(self) -> tuple[float, float]:
         """Return the time now, by the two clocks."""
@@ -358,15 +354,16 @@ class CachedRead(Preceded):
 
     __slots__ = ("_packed", "_tracking", "before", "future", "key")
 
-    def __init__(self, tracking: Tracking, key: str, packed: bytes, future: asyncio.Future[Reply]) -> None:
+    def __init__(self, tracking: Tracking, key: str, future: asyncio.Future[Reply]) -> None:
+        text = key.encode()
+        self._packed = CACHED_READ % (len(text), text)
         self._tracking = tracking
-        self._packed = packed
         self.key = key
         self.future = future
         self.before = tracking.permission
 
     def __call__(self) -> bytes:
-        return CACHING + self._packed
+        return self._packed
 
     def done(self) -> bool:
         """See ``Waiter``; a read that its caller gave up is not stored."""
@@ -377,7 +374,12 @@ class CachedRead(Preceded):
 
     def set_result(self, reply: Reply) -> None:
         """Keep the reply if that is possible, here inside the reader, and give it to the caller."""
-        self._tracking.store(self, reply)
+        tracking, key = self._tracking, self.key
+        pending = tracking.pending_reads
+        if pending.get(key) is self:  # else it was poisoned meanwhile
+            del pending[key]
+            if tracking.is_permitted:  # else the server does not track the key
+                tracking.entries.put(key, reply)
         self.future.set_result(reply)
 
     def set_exception(self, exception: Exception) -> None:

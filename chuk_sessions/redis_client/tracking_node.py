@@ -15,7 +15,7 @@ from chuk_sessions.redis_client.connection import Connection
 from chuk_sessions.redis_client.node import Node
 from chuk_sessions.redis_client.open_batches import Tally
 from chuk_sessions.redis_client.server_clock import ServerClock
-from chuk_sessions.redis_client.tracking import Tracking
+from chuk_sessions.redis_client.tracking import HGETALL, Tracking
 from chuk_sessions.redis_client.watchdog import TICKS
 
 __all__ = ["CachingReads", "TrackingNode", "track"]
@@ -153,8 +153,8 @@ class CachingReads:
         bounded: bool = True,
     ) -> asyncio.Future[Reply]:
         """Send one command; see ``Node.call``. The reply to HGETALL is kept if that is possible."""
-        if args[0] == b"HGETALL" and isinstance(args[1], str):
-            return self._ask(args[1], pack(args), self._node.tick if born is None else born)
+        if args[0] == HGETALL and isinstance(args[1], str):
+            return self._ask(args[1], self._node.tick if born is None else born)
         return self._node.call(args, replay, born, bounded)
 
     def send(self, waiter: Waiter, packed: Packed, replay: Replay, slot: int, born: int | None = None) -> None:

@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from chuk_sessions.exceptions import ServerError
-from chuk_sessions.redis_client.commands import Replay
+from chuk_sessions.redis_client.commands import Replay, pack
 from chuk_sessions.redis_client.node import Node
-from chuk_sessions.redis_client.tracking import PAUSE
+from chuk_sessions.redis_client.tracking import CACHED_READ, PAUSE
 from tests.near.scripted import (
     ALL_KEYS,
     BOUND,
@@ -36,6 +36,13 @@ NO_TRACKING = b"-NOPERM this user has no permissions to run the 'client|tracking
 
 async def turn() -> None:
     await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("key", ["", KEY, "x" * 10_000, "é😀", "a\r\nb"])
+def test_a_cacheable_read_is_the_bytes_of_its_two_commands(key: str) -> None:
+    """They are not made by ``pack``, which takes longer; the length is that of the bytes."""
+    text = key.encode()
+    assert CACHED_READ % (len(text), text) == pack(tuple(CACHING)) + pack((b"HGETALL", key))
 
 
 # The connection
