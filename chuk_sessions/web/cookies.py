@@ -19,6 +19,7 @@ from chuk_sessions.web.transports import own_id
 __all__ = ["Cookie"]
 
 MOST_IDS = 2
+OPAQUE_ID = rb"(sess-[0-9a-f]{38})"  # as managers for the web make it; see ``ids``
 NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 UNSAFE = re.compile(r"[^\x21-\x7e]|[;,]")
 HOST, SECURE = "__Host-", "__Secure-"
@@ -56,6 +57,8 @@ class Cookie:
     wire_name: str = field(default="", init=False, compare=False)
     _pattern: re.Pattern[bytes] = field(init=False, repr=False, compare=False)
     _needle: bytes = field(init=False, repr=False, compare=False)
+    _usual: re.Pattern[bytes] = field(init=False, repr=False, compare=False)
+    _expires_at_once: bool = field(init=False, repr=False, compare=False)
     _flags: str = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -70,6 +73,8 @@ class Cookie:
             ("wire_name", name),
             ("_needle", name.encode() + b"="),
             ("_pattern", pattern),
+            ("_usual", re.compile(needle + OPAQUE_ID + rb"(?:;|\Z)")),
+            ("_expires_at_once", isinstance(self.max_age, int) and self.max_age <= 0),
             ("_flags", self._flags_text()),
         ):
             object.__setattr__(self, key, value)
@@ -108,30 +113,25 @@ class Cookie:
             flags += f"; domain={self.domain}"
         return f"{flags}; partitioned" if self.partitioned else flags
 
-    @property
-    def _expires_at_once(self) -> bool:
-        return isinstance(self.max_age, int) and self.max_age <= 0
-
     def ids(self, scope: Scope) -> Sequence[str]:
         """Return the ids in the cookies of our name, at most two: another path or domain may have set one too."""
         found: Sequence[str] = ()
         for name, value in scope["headers"]:
-            if name == b"cookie" and self._needle in value:
-                found = [*found, *self._ids_in(value)] if found else self._ids_in(value)
+            if name == b"cookie" and (at := value.find(self._needle)) >= 0:
+                found = [*found, *self._ids_in(value, at)] if found else self._ids_in(value, at)
         if len(found) < MOST_IDS:
             return found
         return list(dict.fromkeys(found))[:MOST_IDS]
 
-    def _ids_in(self, value: bytes) -> Sequence[str]:
-        """Return the first two ids in one header, which contains the name; further ids are of no use."""
+    def _ids_in(self, value: bytes, at: int) -> Sequence[str]:
+        """Return the first two ids in one header, which has the name at that place; further ids are of no use."""
         if self._expires_at_once:
             return ()
-        first = self._pattern.search(value)
-        if first is None:
-            return ()
-        if value.find(self._needle, first.end()) < 0:  # the usual case
-            found = own_id(first[1])
-            return () if found is None else (found,)
+        usual = self._usual.match(value, at)
+        if usual is not None and (not at or value[at - 2 : at] == b"; "):
+            end = usual.end()
+            if end == len(value) or value.find(self._needle, end) < 0:
+                return (usual[1].decode(),)
         several: dict[str, None] = {}
         for match in self._pattern.finditer(value):
             if (found := own_id(match[1])) is not None:

@@ -20,13 +20,14 @@ from chuk_sessions.exceptions import StorageError
 from chuk_sessions.web.asgi import Headers, Message, Receive, Scope, Send, lacks_cookie, respond
 from chuk_sessions.web.late import write_late, write_later
 from chuk_sessions.web.reply import is_kept_for_a_time, told
-from chuk_sessions.web.session import Session
+from chuk_sessions.web.session import LENGTH, Session
 from chuk_sessions.web.settings import Settings
 from chuk_sessions.web.stored import StoredSession
 
 __all__ = ["Exchange"]
 
 SERVER_ERROR = 500
+NO_HEADERS: Headers = []  # never changed
 
 logger = logging.getLogger(__name__)
 
@@ -67,9 +68,15 @@ class Exchange:
         if message["type"] != "http.response.start":
             return self._send(message)
         session = self.session
-        if session._is_nothing() and self._scope.get(self._settings.scope_key) is session:
-            self._started = self._idle = True
-            session._close()
+        stored = session._known
+        if (
+            (stored is None or stored.is_nothing())
+            and not LENGTH(session)
+            and self._scope.get(self._settings.scope_key) is session
+        ):
+            self._started = self._idle = session._begun = True
+            if stored is not None:
+                stored.closed = True
             return self._send(self._with_headers(message) if session._accessed else message)
         if not self._is_settled(message["status"]):
             return self._begin_and_send(message)
@@ -90,8 +97,13 @@ class Exchange:
             raise
 
     def is_unfinished(self) -> bool:
-        """Tell whether the application has returned and something must be written now, or a warning is due."""
-        return self._started and not self._spoiled and not self._is_as_it_was()
+        """Tell whether something must be written now that the application has returned, or a warning is due."""
+        if not self._started or self._spoiled:
+            return False
+        session = self.session
+        if self._idle:
+            return LENGTH(session) > 0 or self._scope.get(self._settings.scope_key) is not session
+        return not self._is_as_it_was()
 
     async def is_answered_after(self, error: Exception) -> bool:
         """End the request of an application that raised. Return whether the error need not be raised."""
@@ -106,7 +118,7 @@ class Exchange:
         if self._scope.get(self._settings.scope_key) is not session:
             return False
         stored = session._known
-        return not dict.__len__(session) if stored is None or stored.session_id is None else session._is_stored()
+        return not LENGTH(session) if stored is None or stored.session_id is None else session._is_stored()
 
     def _is_settled(self, status: int) -> bool:
         """Tell whether the store holds what the session holds, so that `begin` would write nothing."""
@@ -167,7 +179,8 @@ class Exchange:
         return told(self._settings, self.session, self._scope)
 
     def _with_headers(self, message: Message) -> Message:
-        news = self._told()
+        stored = self.session._known
+        news = self._told() if stored is not None and (stored.issued or stored.ended) else NO_HEADERS
         varies = self._settings.transport.ambient and (news or self.session._accessed)
         if not news and not varies:
             return message

@@ -111,24 +111,21 @@ class Paths:
     Raises TypeError for a str, and ValueError for a path that does not begin with a slash.
     """
 
-    __slots__ = ("_any", "_below", "_exact")
+    __slots__ = ("_below", "_exact")
 
     def __init__(self, paths: Iterable[str]) -> None:
         if isinstance(paths, str):
             raise TypeError("exclude must be a list of paths, not one str")
-        self._exact = frozenset(paths)
-        for path in self._exact:
+        given = frozenset(paths)
+        for path in given:
             if not path.startswith("/"):
                 raise ValueError(f"a path to exclude must begin with /, got {path!r}")
-        self._below = tuple(path for path in self._exact if path.endswith("/"))
-        self._any = bool(self._exact)
+        self._below = tuple(path for path in given if path.endswith("/"))
+        self._exact = given.difference(self._below)
 
     def has(self, scope: Scope) -> bool:
         """Tell whether this request is left out."""
-        if not self._any:
-            return False
         path: str = scope["path"]
-        root = scope.get("root_path")
-        if root and path.startswith(f"{root}/"):
+        if (root := scope.get("root_path")) and path.startswith(f"{root}/"):
             path = path[len(root) :]
-        return path in self._exact or path.startswith(self._below)
+        return path.startswith(self._below) or path in self._exact

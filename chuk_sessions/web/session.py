@@ -13,6 +13,7 @@ from chuk_sessions.web.transports import Transport
 __all__ = ["Flash", "Session"]
 
 FLASH_PREFIX = "_flash."
+LENGTH = dict.__len__  # does not mark the session as accessed
 
 
 class Flash(NamedTuple):
@@ -218,13 +219,6 @@ class Session(dict[str, Any]):
             return False
         stored = self._stored
         return (not self._accessed and stored.session_id is not None) or stored.holds(dict.items(self))
-
-    def _is_nothing(self) -> bool:
-        """Tell whether there is no session, and no data to store in a new one."""
-        stored = self._known
-        if stored is not None and (stored.session_id is not None or stored.ended or stored.unread):
-            return False
-        return not dict.__len__(self)
 
     def _close(self) -> None:
         """Note that the response has begun, so that the client can be told nothing more."""

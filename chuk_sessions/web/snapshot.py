@@ -33,17 +33,24 @@ def freeze(value: Any) -> Any:
 
 
 def _json(value: Any) -> bytes:
-    """Encode as `encode_value`, fast in the usual case. Raises TypeError or ValueError if it cannot be stored."""
+    """Encode as `encode_value`, fast in the usual case. Raises TypeError or ValueError if it cannot be stored.
+
+    What orjson may not write as we do begins with a newline, so that no text of orjson alone equals it.
+    """
     try:
         text = dumps(value, None, FAITHFUL)
     except TypeError:  # orjson does not write this value
-        return encode_value(value).encode()
-    return encode_value(value).encode() if b"null" in text else text  # null may stand for NaN
+        return b"\n" + encode_value(value).encode()
+    return b"\n" + encode_value(value).encode() if b"null" in text else text  # null may stand for NaN
 
 
 def freeze_all(data: dict[str, Any]) -> Saved:
     """Freeze each value of the data that was read from a store."""
-    return {key: value if type(value) in SCALARS else _json(value) for key, value in data.items()}
+    saved = data.copy()
+    for key, value in data.items():
+        if type(value) not in SCALARS:
+            saved[key] = _json(value)
+    return saved
 
 
 def frozen(data: dict[str, Any]) -> Saved:
@@ -59,12 +66,31 @@ def frozen(data: dict[str, Any]) -> Saved:
 
 
 def are_same(saved: Saved, items: ItemsView[Any, Any]) -> bool:
-    """Tell whether nothing differs. The answer is that of `changes`, but it is fast enough for every request."""
+    """Tell whether nothing differs. The answer is that of `changes`, but it is fast enough for every request.
+
+    Lists and dicts are encoded only if all scalars are as they were.
+    """
     if len(items) != len(saved):
         return False
-    for key, value in items:
-        old = saved.get(key, MISSING)
-        if old is not value and not _same(old, value):
+    nested: list[tuple[Any, Any]] = []
+    try:
+        for key, value in items:
+            old = saved[key]
+            if old is not value:
+                kind = type(value)
+                if kind not in SCALARS:
+                    nested.append((old, value))
+                elif type(old) is not kind or old != value:
+                    return False
+    except KeyError:
+        return False
+    for old, value in nested:
+        try:
+            if type(old) is bytes and dumps(value, None, FAITHFUL) == old:
+                continue
+        except TypeError:  # orjson does not write this value
+            pass
+        if not _same(old, value):
             return False
     return True
 

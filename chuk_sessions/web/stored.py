@@ -116,6 +116,10 @@ class StoredSession:
         """Return how many seconds the session lives from now if it is not used; 0 if nothing is stored."""
         return 0.0 if self.session_id is None else max(0.0, self._expires - time.time())
 
+    def is_nothing(self) -> bool:
+        """Tell whether nothing is stored, and nothing else must be done or told."""
+        return self.session_id is None and not self.ended and not self.unread
+
     def holds(self, items: ItemsView[str, Any]) -> bool:
         """Tell whether the store holds exactly these keys with these values, as far as this request knows."""
         return self.session_id is not None and are_same(self._saved, items)
