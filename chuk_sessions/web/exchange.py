@@ -149,7 +149,7 @@ class Exchange:
         self.session._close()
         return self._with_headers(message)
 
-    async def _commit(self) -> None:
+    def _commit(self) -> Awaitable[None]:
         """Write the session, or the dict that the application put in its place."""
         current = self._scope.get(self._settings.scope_key, self.session)
         if current is not self.session:
@@ -157,7 +157,7 @@ class Exchange:
                 key, kind = self._settings.scope_key, type(current).__name__
                 raise TypeError(f"the application put a {kind} into scope[{key!r}]: a session must be a dict")
             self.session._adopt(current)
-        await self.session._commit()
+        return self.session._commit()
 
     async def late_commit(self) -> None:
         """Write the changes since the response began, after the application has ended."""
