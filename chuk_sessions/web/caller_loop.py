@@ -29,6 +29,7 @@ import threading
 from asyncio.events import _set_running_loop
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cache
 from importlib import import_module
 from time import monotonic
 from typing import Any, Protocol, TypeVar
@@ -37,7 +38,7 @@ __all__ = ["CallerLoop", "Led", "can_be_run", "hold_back_signals", "undisturbed"
 
 NAME = "chuk-sessions-keeper"
 IDLE = 0.05  # seconds without a call, after which the keeper serves the loop
-FRESH = 0.001  # seconds since the last call, in which the next one does not look for what has come meanwhile
+FRESH = 0.001  # seconds since the last look at the sockets, in which a call does not begin with another
 MOST_HANDLES = 100  # callbacks in a row without a look at the sockets
 MOST_EVENTS = 64  # of sockets, taken at once
 LONGEST_POLL = 1.0  # seconds: Python finds out after a wait about a signal that came right before it
@@ -207,7 +208,7 @@ class _Loop(asyncio.SelectorEventLoop):
         super().__init__(self._epoll)
         own: Any = self._epoll
         self._poll: Poll = own._selector.poll
-        self._left = 0.0  # when the last call ended
+        self._looked = 0.0  # when the sockets were looked at
 
     def fileno(self) -> int:
         """Return the file descriptor that is readable while a socket of the loop has something to do."""
@@ -241,20 +242,18 @@ class _Loop(asyncio.SelectorEventLoop):
 
         ``taken`` is the mask of signals while it waits; None: that is not changed.
         """
-        own: Any = self
         poll = self._poll if taken is None else self._poll_with(taken)
         hooks = sys.get_asyncgen_hooks()
         try:
             self._enter()
             now = monotonic()
-            if now - self._left > FRESH:
-                own._process_events(self._epoll.select(0))
+            if now - self._looked > FRESH:
+                self._look(now)
             job.begin(self)
             has_ended = self._spin(job, now + timeout, poll)
             if not has_ended:
                 job.cancel()
                 self._spin(job, now, poll)
-            self._left = monotonic()
             return has_ended
         finally:
             self._leave(hooks)
@@ -320,11 +319,20 @@ class _Loop(asyncio.SelectorEventLoop):
             if ready or (scheduled and due <= now):
                 own._run_once()  # which waits for nothing then
             elif now < deadline:
+                self._looked = now
                 for fd, event in poll(min(due - now, deadline - now, LONGEST_POLL), MOST_EVENTS):
                     self._take(keys.get(fd), event)
             if deadline <= now:
                 return job.has_ended
             handles = 0
+
+    def _look(self, now: float) -> None:
+        """Take what has come, and run the timers that are due. Calls that never wait must not keep these waiting."""
+        own: Any = self
+        self._looked = now
+        own._process_events(self._epoll.select(0))
+        if own._scheduled and own._scheduled[0]._when <= now:
+            own._run_once()
 
     def _take(self, key: Any, event: int) -> None:
         """Read from a socket, or do else what has happened to it."""
@@ -361,6 +369,7 @@ def hold_back_signals() -> None:
         sigmask(signal.SIG_BLOCK, HELD_BACK)
 
 
+@cache
 def can_be_run() -> bool:
     """Tell whether callers can run a loop of this Python: it needs epoll, and some of what asyncio keeps to itself."""
     if not hasattr(selectors, "EpollSelector"):

@@ -25,7 +25,6 @@ import threading
 from asyncio.events import _get_running_loop
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from functools import cache
 from typing import Any, Generic, TypeVar
 
 from chuk_sessions.exceptions import OutcomeUnknown, StorageError
@@ -346,7 +345,7 @@ def _caller_loop() -> CallerLoop | None:
     own = _own
     if own is not None and not own.has_ended and own.pid == os.getpid():
         return own
-    return undisturbed(_make_caller_loop) if _can_lead() else None
+    return undisturbed(_make_caller_loop) if can_be_run() and not _has_greenlets() else None
 
 
 def _make_caller_loop(taken: object) -> CallerLoop:
@@ -362,11 +361,6 @@ def _make_caller_loop(taken: object) -> CallerLoop:
                 _closes_at_exit = True
                 atexit.register(_close_at_exit)
         return _own
-
-
-@cache
-def _can_lead() -> bool:
-    return not _has_greenlets() and can_be_run()
 
 
 def _close_at_exit() -> None:

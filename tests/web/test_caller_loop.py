@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -192,6 +194,33 @@ def sent_when_begun(watched: Watched) -> Iterator[None]:
 def assert_nothing_is_left() -> None:
     assert (asyncio._get_running_loop(), signal.pthread_sigmask(signal.SIG_BLOCK, ())) == (None, set())
     assert sys.get_asyncgen_hooks() == (None, None)
+
+
+def test_calls_that_never_wait() -> None:
+    """Do not keep the timers and the sockets of the loop waiting, however fast they come."""
+    served = threading.Event()
+
+    async def leave() -> None:
+        loop, (near, far) = asyncio.get_running_loop(), socket.socketpair()
+        near.setblocking(False)
+
+        def read() -> None:
+            loop.remove_reader(near)
+            near.close()
+            far.close()
+            served.set()
+
+        loop.add_reader(near, read)
+        loop.call_later(0.01, far.send, b"x")
+
+    async def nothing() -> None:
+        pass
+
+    run_here(leave(), LONG)
+    deadline = time.monotonic() + 10
+    while not served.is_set():
+        run_here(nothing(), LONG)
+        assert time.monotonic() < deadline
 
 
 def test_what_a_signal_handler_raises(signals: Signals) -> None:
