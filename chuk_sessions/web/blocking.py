@@ -3,8 +3,8 @@
     sessions = SyncSessionManager(SessionManager("shop", strict=True))
     session_id = sessions.allocate_session(user_id="alice")
 
-The calls run in one event loop per process, which has a thread of its own; see ``loop_thread``. Calls of several
-threads share its connections.
+A lone call for one session on Redis runs in the thread of its caller; see ``caller_loop``. The others run in one event
+loop per process, which has a thread of its own, and share its connections; see ``loop_thread``.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ def run_for(manager: SessionManager, call: Coroutine[Any, Any, T], timeout: floa
     """Run a coroutine that awaits calls of that manager, and of nothing else, and wait for its result.
 
     On memory it runs in the thread of the caller, because no call on memory ever waits, and threads may share the
-    store. On any other store, and for a manager with metrics or events, this is ``run``, by default with the time of
-    ``call_timeout``.
+    store. On Redis it does so if no other thread does at the moment; see ``run_here``. On any other store, and for a
+    manager with metrics, events or a near cache, this is ``run``. The time is by default that of ``call_timeout``.
     """
     store = manager._store
     if isinstance(store, MemorySessionStore):
