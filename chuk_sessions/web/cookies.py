@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 from chuk_sessions.arguments import check_flag
 from chuk_sessions.web.asgi import Headers, Scope
@@ -60,6 +60,7 @@ class Cookie:
     _usual: re.Pattern[bytes] = field(init=False, repr=False, compare=False)
     _expires_at_once: bool = field(init=False, repr=False, compare=False)
     _flags: str = field(init=False, repr=False, compare=False)
+    _same_sites: ClassVar[tuple[str | None, ...]] = SAME_SITE
 
     def __post_init__(self) -> None:
         self._check()
@@ -84,7 +85,7 @@ class Cookie:
         check_flag("partitioned", self.partitioned)
         if not NAME.fullmatch(self.name):
             raise ValueError(f"{self.name!r} is no name of a cookie")
-        if self.same_site not in SAME_SITE:
+        if self.same_site not in self._same_sites:
             raise ValueError(f"same_site must be one of {', '.join(SAME_SITE)}, got {self.same_site!r}")
         if not self.path.startswith("/") or UNSAFE.search(self.path):
             raise ValueError(
@@ -106,12 +107,20 @@ class Cookie:
             raise ValueError("partitioned and same_site='none' need secure=True: browsers refuse the cookie otherwise")
 
     def _flags_text(self) -> str:
-        flags = f"httponly; samesite={self.same_site}"
+        flags = self._limits()
         if self.secure:
             flags += "; secure"
         if self.domain is not None:
             flags += f"; domain={self.domain}"
         return f"{flags}; partitioned" if self.partitioned else flags
+
+    def _limits(self) -> str:
+        """Return the flags that say who may read the cookie, and which requests carry it."""
+        return f"; httponly; samesite={self.same_site}"
+
+    def _kept_for(self, seconds: int) -> str:
+        """Return the flags that make the browser keep the cookie."""
+        return f"; Max-Age={seconds}"
 
     def ids(self, scope: Scope) -> Sequence[str]:
         """Return the ids in the cookies of our name, at most two: another path or domain may have set one too."""
@@ -143,11 +152,11 @@ class Cookie:
     def issue(self, headers: Headers, session_id: str, seconds_left: float) -> None:
         """Add a Set-Cookie with the id."""
         age = max(1, int(seconds_left)) if self.max_age == "lifetime" else self.max_age  # 0 would delete it
-        kept = f"Max-Age={age}; " if isinstance(age, int) else ""
-        text = f"{self.wire_name}={session_id}; path={self.path}; {kept}{self._flags}"
+        kept = self._kept_for(age) if isinstance(age, int) else ""
+        text = f"{self.wire_name}={session_id}; path={self.path}{kept}{self._flags}"
         headers.append((b"set-cookie", text.encode("latin-1")))
 
     def clear(self, headers: Headers) -> None:
         """Add a Set-Cookie that ends the cookie. A browser identifies a cookie by name, path, domain and partition."""
-        text = f"{self.wire_name}=; path={self.path}; Max-Age=0; {LONG_AGO}; {self._flags}"
+        text = f"{self.wire_name}=; path={self.path}; Max-Age=0; {LONG_AGO}{self._flags}"
         headers.append((b"set-cookie", text.encode("latin-1")))

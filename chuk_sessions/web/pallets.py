@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 from flask.json.tag import TaggedJSONSerializer
 from flask.sansio.app import App
 from flask.sessions import NullSession
+from werkzeug.http import http_date
 
 from chuk_sessions.provider_factory import factory_for_env
 from chuk_sessions.session_manager import SessionManager
-from chuk_sessions.web.cookies import Cookie
+from chuk_sessions.web.cookies import SAME_SITE, Cookie
 from chuk_sessions.web.session import Session
 from chuk_sessions.web.snapshot import SCALARS
 from chuk_sessions.web.stored import StoredSession
 from chuk_sessions.web.transports import Transport
 
-__all__ = ["NoSession", "TaggedSession", "cookie_of", "manager_of"]
+__all__ = ["ConfiguredCookie", "NoSession", "TaggedSession", "cookie_of", "manager_of"]
 
 PERMANENT = "_permanent"
 SECONDS_AN_HOUR = 3600
@@ -130,22 +132,42 @@ class NoSession(NullSession):
     __setitem__ = __delitem__ = clear = pop = popitem = update = setdefault = _refuse
 
 
-def cookie_of(app: App) -> Cookie:
-    """Make the cookie of ``SESSION_COOKIE_NAME``, ``_SECURE``, ``_SAMESITE`` and so on.
+@dataclass(frozen=True)
+class ConfiguredCookie(Cookie):
+    """The cookie that the configuration of an application asks for, also where it is less strict than a ``Cookie``.
 
-    Raises ValueError for a cookie that browsers would refuse, and for ``SESSION_COOKIE_HTTPONLY=False``.
+    Attributes:
+        same_site: None too: the cookie does not say with which requests from other sites it is sent.
+        http_only: False: scripts of the page can read the id of the session.
+    """
+
+    same_site: Any = "lax"
+    http_only: bool = True
+    _same_sites: ClassVar[tuple[str | None, ...]] = (*SAME_SITE, None)
+
+    def _limits(self) -> str:
+        http_only = "; httponly" if self.http_only else ""
+        return http_only if self.same_site is None else f"{http_only}; samesite={self.same_site}"
+
+    def _kept_for(self, seconds: int) -> str:
+        return f"{super()._kept_for(seconds)}; Expires={http_date(time.time() + seconds)}"
+
+
+def cookie_of(app: App) -> Cookie:
+    """Make the cookie of ``SESSION_COOKIE_NAME``, ``_SECURE``, ``_HTTPONLY``, ``_SAMESITE`` and so on.
+
+    Raises ValueError for a cookie that browsers would refuse.
     """
     config = app.config
-    if not config["SESSION_COOKIE_HTTPONLY"]:
-        raise ValueError("SESSION_COOKIE_HTTPONLY is False: scripts must not read the id of a session")
-    same_site: Any = (config["SESSION_COOKIE_SAMESITE"] or "lax").lower()
-    return Cookie(
+    same_site = config["SESSION_COOKIE_SAMESITE"]
+    return ConfiguredCookie(
         config["SESSION_COOKIE_NAME"],
         secure=bool(config["SESSION_COOKIE_SECURE"]),
-        same_site=same_site,
+        same_site=same_site if same_site is None else str(same_site).lower(),
         path=config["SESSION_COOKIE_PATH"] or config["APPLICATION_ROOT"],
         domain=config["SESSION_COOKIE_DOMAIN"] or None,
         partitioned=bool(config.get("SESSION_COOKIE_PARTITIONED")),
+        http_only=bool(config["SESSION_COOKIE_HTTPONLY"]),
     )
 
 

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from threading import Event
 from typing import Any
 
@@ -23,8 +24,9 @@ from werkzeug.exceptions import ServiceUnavailable
 from chuk_sessions import SessionManager
 from chuk_sessions.exceptions import NotSent, OutcomeUnknown, StorageError
 from chuk_sessions.providers import redis
-from chuk_sessions.web import Bearer, Cookie, Header, McpHeader
+from chuk_sessions.web import Bearer, Header, McpHeader
 from chuk_sessions.web.flask import ChukSessions, FlaskSession, SessionsUnavailable, cookie_of, session
+from chuk_sessions.web.pallets import ConfiguredCookie
 from examples.flask_login import create_app
 from tests.support.failing_provider import failing_factory
 from tests.support.wire import Wire
@@ -582,15 +584,43 @@ def test_programs_instead_of_browsers(manager: SessionManager, transport: Header
 def test_the_configuration() -> None:
     """Says what the cookie is like; a transport is instead of it."""
     app = Flask(__name__)
-    assert cookie_of(app) == Cookie(secure=False)
+    assert cookie_of(app) == ConfiguredCookie(secure=False, same_site=None)
     app.config.update(SESSION_COOKIE_NAME="shop", SESSION_COOKIE_SAMESITE="Strict", SESSION_COOKIE_PATH="/a")
     app.config.update(SESSION_COOKIE_SECURE=True, SESSION_COOKIE_DOMAIN="shop.example", SESSION_COOKIE_PARTITIONED=True)
-    expected = Cookie("shop", same_site="strict", path="/a", domain="shop.example", partitioned=True)
+    expected = ConfiguredCookie("shop", same_site="strict", path="/a", domain="shop.example", partitioned=True)
     assert cookie_of(app) == expected
-    app.config["SESSION_COOKIE_HTTPONLY"] = False
-    with pytest.raises(ValueError, match="HTTPONLY"):
+    app.config["SESSION_COOKIE_SAMESITE"] = "nonsense"
+    with pytest.raises(ValueError, match="same_site"):
         ChukSessions(app, on_memory())
     ChukSessions(app, on_memory(), transport=Header())
+
+
+@pytest.mark.parametrize(
+    ("settings", "flags"),
+    [
+        ({}, {"secure", "httponly"}),
+        ({"SESSION_COOKIE_SAMESITE": "Lax"}, {"secure", "httponly", "samesite=lax"}),
+        ({"SESSION_COOKIE_HTTPONLY": False, "SESSION_COOKIE_SAMESITE": "Strict"}, {"secure", "samesite=strict"}),
+        ({"SESSION_COOKIE_HTTPONLY": False, "SESSION_COOKIE_SECURE": False}, set()),
+    ],
+    ids=["default", "lax", "readable", "nothing"],
+)
+def test_the_flags_of_the_configuration(manager: SessionManager, settings: dict[str, Any], flags: set[str]) -> None:
+    """Are those of the cookie, also where it ends."""
+    client = app_of(manager, SECURE | settings).test_client()
+    _, *found = client.post("/put/a").headers["set-cookie"].split("; ")
+    assert {*found} == {"path=/", *flags}
+    _, *found = client.post("/logout").headers["set-cookie"].split("; ")
+    assert {*found} == {"path=/", "Max-Age=0", "expires=Thu, 01 Jan 1970 00:00:00 GMT", *flags}
+
+
+def test_when_a_permanent_cookie_expires(manager: SessionManager) -> None:
+    """Is said in both ways, for clients that know one of them."""
+    client = app_of(manager).test_client()
+    before = datetime.now(UTC).replace(microsecond=0)
+    cookie = dict(part.split("=") for part in client.post("/stay/1").headers["set-cookie"].split("; ") if "=" in part)
+    left = parsedate_to_datetime(cookie["Expires"]) - before
+    assert timedelta(0) <= left - timedelta(seconds=int(cookie["Max-Age"])) < timedelta(minutes=1)
 
 
 def test_a_manager_of_the_configuration() -> None:

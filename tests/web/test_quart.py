@@ -17,7 +17,8 @@ from quart import session as their_session
 
 from chuk_sessions import SessionManager
 from chuk_sessions.exceptions import NotSent
-from chuk_sessions.web import Cookie, Header
+from chuk_sessions.web import Header
+from chuk_sessions.web.pallets import ConfiguredCookie
 from chuk_sessions.web.quart import ChukSessions, QuartSession, cookie_of, session
 from examples.quart_login import create_app
 from tests.support.failing_provider import failing_factory
@@ -261,13 +262,13 @@ async def test_what_cannot_be_stored_reaches_the_error_handlers(manager: Session
 def test_the_configuration() -> None:
     """Says what the cookie is like; a transport is instead of it."""
     app = Quart(__name__)
-    assert cookie_of(app) == Cookie(secure=False)
+    assert cookie_of(app) == ConfiguredCookie(secure=False, same_site=None)
     app.config.update(SESSION_COOKIE_NAME="shop", SESSION_COOKIE_SAMESITE="Strict", SESSION_COOKIE_PATH="/a")
     app.config.update(SESSION_COOKIE_SECURE=True, SESSION_COOKIE_DOMAIN="shop.example", SESSION_COOKIE_PARTITIONED=True)
-    expected = Cookie("shop", same_site="strict", path="/a", domain="shop.example", partitioned=True)
+    expected = ConfiguredCookie("shop", same_site="strict", path="/a", domain="shop.example", partitioned=True)
     assert cookie_of(app) == expected
-    app.config["SESSION_COOKIE_HTTPONLY"] = False
-    with pytest.raises(ValueError, match="HTTPONLY"):
+    app.config["SESSION_COOKIE_SAMESITE"] = "nonsense"
+    with pytest.raises(ValueError, match="same_site"):
         ChukSessions(app, on_memory())
     ChukSessions(app, on_memory(), transport=Header())
 
