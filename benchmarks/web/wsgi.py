@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from asyncio.events import _get_running_loop, _set_running_loop
 from collections.abc import Callable
 from io import BytesIO
 from typing import Any
@@ -15,9 +16,14 @@ def bridged(application: Callable[..., Any]) -> Application:
 
     async def call(scope: Any, receive: Any, send: Any) -> None:
         begun: list[tuple[str, list[tuple[str, str]]]] = []
-        answer = application(_environ(scope), lambda status, headers, error=None: begun.append((status, headers)))
-        body = b"".join(answer)
-        answer.close()
+        loop = _get_running_loop()
+        _set_running_loop(None)  # servers of WSGI call in threads that have none
+        try:
+            answer = application(_environ(scope), lambda status, headers, error=None: begun.append((status, headers)))
+            body = b"".join(answer)
+            answer.close()
+        finally:
+            _set_running_loop(loop)
         ((status, headers),) = begun
         encoded = [(name.lower().encode(), value.encode("latin-1")) for name, value in headers]
         await send({"type": "http.response.start", "status": int(status[:3]), "headers": encoded})
