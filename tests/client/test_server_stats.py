@@ -19,7 +19,6 @@ from chuk_sessions.redis_client.url import parse_url
 from tests.support.helpers import eventually
 
 if TYPE_CHECKING:
-    from tests.support.cluster_servers import ClusterServers
     from tests.support.servers import RedisServer
 
 
@@ -95,9 +94,9 @@ async def _ask(client: Client) -> None:
 
 
 @pytest.mark.redis
-async def test_a_cluster(cluster: ClusterServers) -> None:
+async def test_a_cluster(cluster_url: str) -> None:
     """Each server by its address, redirections where they came from, and the scripts of the cluster as a whole."""
-    factory = redis.factory(cluster.url)
+    factory = redis.factory(cluster_url)
     manager = SessionManager("box", factory, strict=True)
     ids = [await manager.allocate_session(user_id=f"user-{number}") for number in range(20)]
     assert await manager.validate_sessions(ids) == [True] * 20
