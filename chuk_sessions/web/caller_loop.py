@@ -34,7 +34,7 @@ from importlib import import_module
 from time import monotonic
 from typing import Any, Protocol, TypeVar
 
-__all__ = ["CallerLoop", "Led", "can_be_run", "hold_back_signals", "undisturbed"]
+__all__ = ["CallerLoop", "Led", "NoThreadError", "can_be_run", "hold_back_signals", "start_thread", "undisturbed"]
 
 NAME = "chuk-sessions-keeper"
 IDLE = 0.05  # seconds without a call, after which the keeper serves the loop
@@ -68,6 +68,10 @@ Poll = Callable[[float, int], list[tuple[int, int]]]  # of seconds, and of the m
 sigmask: Callable[[int, Any], Any] = getattr(import_module("_signal"), "pthread_sigmask", signal.signal)
 
 
+class NoThreadError(RuntimeError):
+    """No thread can be started: there are too many, or the interpreter is exiting."""
+
+
 class Led(Protocol):
     """A call on its way through the loop."""
 
@@ -83,21 +87,26 @@ class Led(Protocol):
 class CallerLoop:
     """An event loop of the process ``pid`` that callers run, until ``close`` or until an exception breaks out of it.
 
-    Raises OSError if the process has too many open files.
+    Raises OSError if the process has too many open files, and NoThreadError.
     """
 
     def __init__(self) -> None:
         self.pid = os.getpid()
         self.has_ended = False  # callers need another loop
-        self._loop = _Loop()
         self._turn = threading.Lock()
         self._is_amiss = self._is_kept = self._is_asleep = False
         self._calls = 0
         self._job: Led | None = None
         self._bell, self._rope = socket.socketpair()
         self._rope.setblocking(False)
-        self._keeper = threading.Thread(target=self._keep, name=NAME, daemon=True)
-        self._keeper.start()
+        self._loop = _Loop()
+        try:
+            self._keeper = start_thread(self._keep, NAME)
+        except NoThreadError:
+            self._loop.close()
+            self._rope.close()
+            self._bell.close()
+            raise
 
     def lead(self, job: Led, timeout: float) -> bool | None:
         """Run a call to its end, in this thread.
@@ -346,6 +355,16 @@ class _Loop(asyncio.SelectorEventLoop):
         read = selectors.EVENT_READ if event & ~select.EPOLLOUT else 0
         write = selectors.EVENT_WRITE if event & ~select.EPOLLIN else 0
         own._process_events([(key, (read | write) & key.events)])
+
+
+def start_thread(target: Callable[[], object], name: str) -> threading.Thread:
+    """Start a daemon thread. Raises NoThreadError."""
+    thread = threading.Thread(target=target, name=name, daemon=True)
+    try:
+        thread.start()
+    except RuntimeError as exc:
+        raise NoThreadError(str(exc)) from exc
+    return thread
 
 
 def undisturbed(call: Callable[..., T], *args: Any) -> T:

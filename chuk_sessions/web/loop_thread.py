@@ -11,6 +11,7 @@ Rules this file keeps:
   without the hooks of Python.
 * A caller waits for a lock, which a signal can interrupt. Then, or after its timeout, its call is cancelled.
 * When the interpreter exits, the loop closes its connections and ends. If it does not end soon, it is left behind.
+* Where no thread can be started, as Python 3.12 refuses while it exits, a call has a loop of its own.
 * Where gevent has replaced threads by greenlets, the thread is a real one all the same. A loop in a greenlet would be
   the running loop of every greenlet, so that nobody else could use asyncio. A caller there waits as greenlets wait.
 """
@@ -28,7 +29,14 @@ from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
 from chuk_sessions.exceptions import OutcomeUnknown, StorageError
-from chuk_sessions.web.caller_loop import CallerLoop, can_be_run, hold_back_signals, undisturbed
+from chuk_sessions.web.caller_loop import (
+    CallerLoop,
+    NoThreadError,
+    can_be_run,
+    hold_back_signals,
+    start_thread,
+    undisturbed,
+)
 
 __all__ = ["check_threads", "run", "run_here"]
 
@@ -61,6 +69,8 @@ def run(call: Coroutine[Any, Any, T], timeout: float | None = None) -> T:
     if thread is None or thread.pid != os.getpid():
         try:
             thread = _start()
+        except NoThreadError:
+            return _run_alone(call, timeout)
         except BaseException:
             call.close()
             raise
@@ -258,7 +268,7 @@ class LoopThread:
         if has_greenlets:
             _native("_thread", "start_new_thread")(self._serve, ())
         else:
-            threading.Thread(target=self._serve, name=NAME, daemon=True).start()
+            start_thread(self._serve, NAME)
         if not self._begun.acquire(timeout=LONGEST_START):
             raise RuntimeError(f"the thread for sessions did not run within {LONGEST_START:g} s: do threads run here?")
 
@@ -313,6 +323,23 @@ def _no_answer(timeout: float | None) -> StorageError:
     return error
 
 
+def _run_alone(call: Coroutine[Any, Any, T], timeout: float | None) -> T:
+    """Run a coroutine in a loop of its own, with connections of its own, as no thread can be started any more."""
+
+    async def limited() -> T:
+        async with asyncio.timeout(None if timeout is None else min(timeout, LONGEST_WAIT)):
+            return await call
+
+    if _get_running_loop() is not None:
+        call.close()
+        raise RuntimeError("no thread can be started for a blocking call, and an event loop runs in this one")
+    try:
+        with asyncio.Runner() as runner:
+            return runner.run(limited())
+    except TimeoutError as exc:
+        raise _no_answer(timeout) from exc
+
+
 def _cancel(thread: LoopThread, job: Job[Any]) -> None:
     with suppress(RuntimeError):  # the loop has ended, and all its tasks
         thread.loop.call_soon_threadsafe(job.cancel)
@@ -345,7 +372,12 @@ def _caller_loop() -> CallerLoop | None:
     own = _own
     if own is not None and not own.has_ended and own.pid == os.getpid():
         return own
-    return undisturbed(_make_caller_loop) if can_be_run() and not _has_greenlets() else None
+    if not can_be_run() or _has_greenlets():
+        return None
+    try:
+        return undisturbed(_make_caller_loop)
+    except NoThreadError:
+        return None
 
 
 def _make_caller_loop(taken: object) -> CallerLoop:

@@ -223,6 +223,21 @@ def test_calls_that_never_wait() -> None:
         assert time.monotonic() < deadline
 
 
+def test_where_no_thread_can_be_started(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As while Python 3.12 exits: each call has a loop of its own, and the same answers."""
+    session_id = SyncSessionManager(SessionManager("shop", redis.factory(redis_url), strict=True)).allocate_session()
+    loop_thread._close_at_exit()
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    sessions = SyncSessionManager(SessionManager("shop", redis.factory(redis_url), strict=True))
+    assert (sessions.validate_session(session_id), sessions.count_sessions()) == (True, 1)
+    with pytest.raises(StorageError, match=r"0\.01 s"):
+        run(asyncio.sleep(LONG), 0.01)
+
+
 def test_what_a_signal_handler_raises(signals: Signals) -> None:
     """Comes to the caller at once, its call is cancelled, and the next one begins anew."""
     run_here(thread_of_call(), LONG)
