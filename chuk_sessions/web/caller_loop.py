@@ -34,7 +34,9 @@ from importlib import import_module
 from time import monotonic
 from typing import Any, Protocol, TypeVar
 
-__all__ = ["CallerLoop", "Led", "NoThreadError", "can_be_run", "hold_back_signals", "start_thread", "undisturbed"]
+from chuk_sessions.web.threads import NoThreadError, start_thread
+
+__all__ = ["CallerLoop", "Led", "can_be_run", "hold_back_signals", "undisturbed"]
 
 NAME = "chuk-sessions-keeper"
 IDLE = 0.05  # seconds without a call, after which the keeper serves the loop
@@ -66,10 +68,6 @@ Poll = Callable[[float, int], list[tuple[int, int]]]  # of seconds, and of the m
 
 # Without the wrapper of ``signal``, which takes long to make enums.
 sigmask: Callable[[int, Any], Any] = getattr(import_module("_signal"), "pthread_sigmask", signal.signal)
-
-
-class NoThreadError(RuntimeError):
-    """No thread can be started: there are too many, or the interpreter is exiting."""
 
 
 class Led(Protocol):
@@ -355,16 +353,6 @@ class _Loop(asyncio.SelectorEventLoop):
         read = selectors.EVENT_READ if event & ~select.EPOLLOUT else 0
         write = selectors.EVENT_WRITE if event & ~select.EPOLLIN else 0
         own._process_events([(key, (read | write) & key.events)])
-
-
-def start_thread(target: Callable[[], object], name: str) -> threading.Thread:
-    """Start a daemon thread. Raises NoThreadError."""
-    thread = threading.Thread(target=target, name=name, daemon=True)
-    try:
-        thread.start()
-    except RuntimeError as exc:
-        raise NoThreadError(str(exc)) from exc
-    return thread
 
 
 def undisturbed(call: Callable[..., T], *args: Any) -> T:

@@ -29,14 +29,8 @@ from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
 from chuk_sessions.exceptions import OutcomeUnknown, StorageError
-from chuk_sessions.web.caller_loop import (
-    CallerLoop,
-    NoThreadError,
-    can_be_run,
-    hold_back_signals,
-    start_thread,
-    undisturbed,
-)
+from chuk_sessions.web.caller_loop import CallerLoop, can_be_run, hold_back_signals, undisturbed
+from chuk_sessions.web.threads import NoThreadError, check_threads, start_thread
 
 __all__ = ["check_threads", "run", "run_here"]
 
@@ -47,7 +41,6 @@ LONGEST_WAIT = 365 * 24 * 3600.0  # seconds; a lock has a limit too, and raises 
 LONGEST_START = 10.0  # seconds until a thread that does not run is an error
 LONGEST_END = 2.0  # seconds that the end of the interpreter waits for connections to close
 AT_ONCE: dict[str, Any] = {"eager_start": True} if sys.version_info >= (3, 12) else {}  # saves a turn of the loop
-NO = ("", "0", "false", "no", "off", "none")
 
 
 def run(call: Coroutine[Any, Any, T], timeout: float | None = None) -> T:
@@ -115,37 +108,6 @@ def run_here(call: Coroutine[Any, Any, T], timeout: float) -> T:
             result: T = job.outcome()
             return result
     return run(call, timeout)
-
-
-def check_threads() -> None:
-    """Raise RuntimeError, which says what to do, where the thread of the loop cannot run.
-
-    That is in uWSGI without threads, and where eventlet has replaced threads.
-    """
-    uwsgi: Any = sys.modules.get("uwsgi")
-    if uwsgi is not None and not _has_threads(uwsgi.opt):
-        raise RuntimeError("uWSGI runs no threads of Python, which sessions need: start it with --enable-threads")
-    patcher: Any = sys.modules.get("eventlet.patcher")
-    if patcher is not None and patcher.is_monkey_patched("thread"):
-        raise RuntimeError(
-            "eventlet has replaced threads, which sessions need: use gevent or threads (gunicorn: --worker-class"
-            " gevent or gthread), or eventlet.monkey_patch(thread=False)"
-        )
-
-
-def _has_threads(options: dict[str, Any]) -> bool:
-    """Tell whether uWSGI runs threads of Python by these options. One thread of its own per worker needs none."""
-    if _text_of(options.get("enable-threads")).lower() not in NO:
-        return True
-    threads = _text_of(options.get("threads"))
-    return threads.isdecimal() and int(threads) > 1
-
-
-def _text_of(option: Any) -> str:
-    """Return an option of uWSGI, which is bytes, True, None, or a list of these if it is given several times."""
-    if isinstance(option, list):
-        option = option[-1]
-    return option.decode() if isinstance(option, bytes) else str(option or "")
 
 
 class Job(Generic[T]):
