@@ -4,7 +4,7 @@ Rules this file keeps:
 
 * The thread starts with the first call that needs it, so that a program that makes no call has none.
 * ``run_here`` spares a caller the way to the thread and back: it runs the call in a loop of its own; see
-  ``caller_loop``. It goes to the thread all the same while another caller has that loop, inside an event loop of the
+  ``caller_loop``. It goes to the thread all the same while another call is under way, inside an event loop of the
   application, beside greenlets, and where Python has no epoll.
 * A forked child starts a thread of its own. It leaves the loop of its parent alone, even unclosed: to close it would
   change the epoll set that both processes share. The process id is compared too, because a server written in C may fork
@@ -77,10 +77,13 @@ def run(call: Coroutine[Any, Any, T], timeout: float | None = None) -> T:
         call.close()
         raise RuntimeError("the interpreter is exiting: sessions cannot be reached any more") from exc
     try:
+        thread.jobs.add(job)
         ended = job.wait(timeout)
     except BaseException:  # KeyboardInterrupt, or what another signal handler raises
         _cancel(thread, job)
         raise
+    finally:
+        thread.jobs.discard(job)
     if not ended:
         _cancel(thread, job)
         raise _no_answer(timeout)
@@ -89,12 +92,16 @@ def run(call: Coroutine[Any, Any, T], timeout: float | None = None) -> T:
 
 
 def run_here(call: Coroutine[Any, Any, T], timeout: float) -> T:
-    """Run a coroutine in this thread, if nobody else does so at the moment; else as ``run`` does.
+    """Run a coroutine in this thread, if no other call is under way in this process; else as ``run`` does.
+
+    Calls of several threads cost less together, in one loop, than one of them beside the others.
 
     The coroutine must not start tasks that go on after its end at full speed: they go on with the next call, or
     after some hundredths of a second without one. Arguments, result and errors are those of ``run``.
     """
-    if _get_running_loop() is None and (own := _caller_loop()) is not None:
+    thread = _current
+    is_lone = thread is None or not thread.jobs or thread.pid != os.getpid()
+    if is_lone and _get_running_loop() is None and (own := _caller_loop()) is not None:
         job = LedJob(call)
         try:
             has_ended = own.lead(job, timeout)
@@ -221,6 +228,7 @@ class LoopThread:
 
     def __init__(self) -> None:
         self.pid = os.getpid()
+        self.jobs: set[Job[Any]] = set()  # whose callers wait
         has_greenlets = _has_greenlets()
         self.job_class: type[Job[Any]] = GreenletJob if has_greenlets else Job
         make_lock = _native_lock()

@@ -115,6 +115,19 @@ def test_a_second_caller_meanwhile() -> None:
     assert run_here(thread_of_call(), LONG) == threading.get_ident()
 
 
+def test_a_caller_while_calls_are_in_the_thread() -> None:
+    """Goes there too: their commands leave together."""
+    watched = Watched()
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(run, watched.wait(), 0.3)
+        assert watched.begun.wait(10)
+        while not (thread := loop_thread._current) or not thread.jobs:
+            assert not first.done()
+        assert run_here(thread_of_call(), LONG) != threading.get_ident()
+        assert isinstance(first.exception(), StorageError)
+    assert run_here(thread_of_call(), LONG) == threading.get_ident()
+
+
 async def test_a_caller_in_an_event_loop() -> None:
     """Cannot run another in it."""
     assert run_here(thread_of_call(), LONG) != threading.get_ident()
