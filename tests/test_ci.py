@@ -56,6 +56,11 @@ def test_the_workflow_and_the_script_check_the_same() -> None:
         assert session in script
     pairs = re.findall(r"[a-z]+-server@\d\.\d+", workflow())
     assert f"nox -s newest -- {' '.join(pairs)} " in script  # of the suite, what touches the server or the Python
+    touching = re.search(r'-m "not alone and not repeated" ((?:tests/\w+[ \\\n]*)+)', script)
+    assert touching is not None
+    folders = re.findall(r"tests/\w+", touching[1])
+    assert {"tests/redis", "tests/client", "tests/near", "tests/sealed"} <= set(folders)
+    assert all((ROOT / folder).is_dir() for folder in folders)
     # What the script leaves to the default Python the workflow runs on each of them.
     assert script.count("and not repeated") == 2
     assert "repeated" not in workflow()
