@@ -81,3 +81,20 @@ def test_a_given_server_has_one_database_for_all_tests() -> None:
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert done.returncode == pytest.ExitCode.USAGE_ERROR
     assert "leave -n out" in done.stderr
+
+
+@pytest.mark.slow
+def test_what_says_nothing_of_coverage_is_not_traced(tmp_path: Path) -> None:
+    """Random examples, and tests marked `repeated`; other tests are, and without --cov there is no such mark."""
+    for options, expected in ((["--cov=chuk_sessions", "--cov-report=", "--cov-fail-under=0"], True), ([], False)):
+        command = [sys.executable, "-m", "pytest", "--collect-only", "-q", *options, "-m", "no_cover"]
+        done = subprocess.run(
+            [*command, "tests/stores/test_wrapper.py", "tests/manager/test_codec.py"],
+            cwd=REPOSITORY,
+            env=os.environ | {"COVERAGE_FILE": str(tmp_path / "data")},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert ("test_codec.py::test_round_trip" in done.stdout) is expected, done.stdout + done.stderr
+        assert "test_codec.py::test_samples" not in done.stdout
