@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +23,7 @@ from tests.support.servers import ExternalServer, RedisServer, Server, ServerErr
 from tests.support.wire import Wire, hear
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
     from chuk_sessions.provider import Factory
 
@@ -86,6 +87,20 @@ def pytest_report_header(config: pytest.Config) -> str:
     if not wants_redis(config):
         return "redis: not used; pytest --redis runs those tests too"
     return f"redis: {'the given server' if config.getoption('--redis-url') else find_binary()}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Keep the garbage collector away from 15,000 tests: it would look at all of them again and again.
+
+    What there is after collecting stays to the end, so that later collections leave it out too.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest applies -m, so that `-m redis` finds what is marked here
