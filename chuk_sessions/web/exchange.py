@@ -35,11 +35,9 @@ logger = logging.getLogger(__name__)
 class Exchange:
     """The ``send`` that the application of one request gets, and the end of that request."""
 
-    # _started: the response has begun
-    # _idle: the response has begun without a session, so that none can be stored any more
-    # _left: the client has left while the response was being sent
-    # _muted: we have answered: messages of the application are dropped
-    # _spoiled: nothing is written at the end, because the response reports an error
+    # ``_started``: the response has begun. ``_idle``: it has begun without a session, so that none can be stored any
+    # more. ``_left``: the client has left while it was being sent. ``_muted``: we have answered, and messages of the
+    # application are dropped. ``_spoiled``: nothing is written at the end, because the response reports an error.
     __slots__ = (
         *("_idle", "_left", "_muted", "_receive", "_scope", "_send", "_settings", "_spoiled", "_started"),
         "session",

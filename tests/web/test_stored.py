@@ -97,6 +97,26 @@ async def test_streaming_and_background_writes_are_kept(web_manager: SessionMana
     assert (await browser.get()).body == b"{'before': 1, 'during': 2, 'after': 3}"
 
 
+async def test_a_session_that_is_used_first_after_the_response_began_is_none(
+    web_manager: SessionManager, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The response went out without a look at the session, and the client cannot get an id any more."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        session = scope["session"]
+        await reply(send)
+        session["late"] = 1
+        for act in (session.login("alice"), session.save(), session.increment("late")):
+            with pytest.raises(RuntimeError, match="response has begun"):
+                await act
+        assert (session.id, session.created_at, session.expires_at, session.is_new) == (None, None, None, True)
+
+    answer = await Browser(SessionMiddleware(app, web_manager)).get()
+    assert answer.set_cookie is None
+    assert "filled after the response had begun" in caplog.text
+    assert await web_manager.count_sessions() == 0
+
+
 async def test_a_new_session_after_the_response_began_is_dropped_with_a_warning(
     web_manager: SessionManager, caplog: pytest.LogCaptureFixture
 ) -> None:
