@@ -29,22 +29,22 @@ def main() -> None:
     serve(**json.loads(sys.stdin.readline()))
 
 
-def serve(*, library: str, loop: str, urls: Mapping[str, str], placement: Placement) -> None:
+def serve(*, library: str, loop: str, urls: Mapping[str, str], placement: Placement, prefix: str) -> None:
     """The same, with a library on that loop."""
     opener = adapter(library, urls)
     _answer(versions=versions(LIBRARIES), python=platform.python_version())
     with placed(placement), asyncio.Runner(loop_factory=loop_factory(loop)) as runner:
-        runner.run(_serve(opener))
+        runner.run(_serve(opener, prefix))
 
 
-async def _serve(opener: Adapter) -> None:
+async def _serve(opener: Adapter, prefix: str) -> None:
     cases: dict[str, Case] = {}
     async with AsyncExitStack() as stack:
         while line := sys.stdin.readline():
             word, *rest = json.loads(line)
             if word == "open":
                 for name in rest[0]:
-                    cases[name] = await stack.enter_async_context(opened(WORKLOADS[name], opener))
+                    cases[name] = await stack.enter_async_context(opened(WORKLOADS[name], opener, prefix))
                     await _warm_up(cases[name])
                 _answer(open=len(cases))
             elif word == "block":

@@ -94,8 +94,8 @@ def launched(players: Mapping[Any, Player]) -> Iterator[Launch]:
     """A process for each side, until the end of the block."""
     with ExitStack() as stack:
         workers: dict[Any, Told] = {}
-        for side, player in players.items():
-            question = asdict(player)
+        for number, (side, player) in enumerate(players.items()):
+            question = asdict(player) | {"prefix": f"side{number}"}  # as long as that of others
             command = command_of("benchmarks.bench.driven", python=question.pop("python"))
             workers[side] = Told(command, environment_without_ours(), SECONDS)
             stack.callback(workers[side].close)

@@ -10,9 +10,10 @@ from benchmarks.pages.units import NOTHING, times
 # Results from before blocks took turns have no field ``turns``.
 IN_TURNS = {
     "blocks": (
-        "Ratios within one run: a launch is a fresh process of each side on the same machine, with the same keys, "
-        "values, metadata and kind of loop. Their blocks take turns, and one of each is a pair. A ratio is the median "
-        "of all pairs of all launches; *interval* is where it lies in 95 of 100 draws of launches, as in the gate. "
+        "Ratios within one run: a launch is a fresh process of each side on the same machine, with keys of the same "
+        "form, the same values, metadata and kind of loop. Their blocks take turns, and one of each is a pair. A ratio "
+        "is the median of all pairs of all launches; *interval* is where it lies in 95 of 100 draws of launches, as in "
+        "the gate. "
     ),
     "processes": (
         "Ratios within one run: fresh processes of each side take turns on the same machine, with the same keys, "

@@ -80,11 +80,12 @@ class Workload:
 class Case:
     """A workload on a store that is open."""
 
-    def __init__(self, workload: Workload, store: Any) -> None:
+    def __init__(self, workload: Workload, store: Any, prefix: str = "bench") -> None:
         self.workload = workload
         self.store = store
         self._items = [
-            [f"bench:{caller:03d}:{item:06d}" for item in range(workload.items)] for caller in range(workload.callers)
+            [f"{prefix}:{caller:03d}:{item:06d}" for item in range(workload.items)]
+            for caller in range(workload.callers)
         ]
         if workload.shuffled:
             for items in self._items:
@@ -140,10 +141,10 @@ class Case:
 
 
 @asynccontextmanager
-async def opened(workload: Workload, adapter: Adapter) -> AsyncIterator[Case]:
-    """The workload, ready to run."""
+async def opened(workload: Workload, adapter: Adapter, prefix: str = "bench") -> AsyncIterator[Case]:
+    """The workload, ready to run. Processes that use one server at the same time need prefixes of their own."""
     async with adapter.open(workload.layer, workload.kind) as store:
-        case = Case(workload, store)
+        case = Case(workload, store, prefix)
         await case.prepare()
         try:
             yield case

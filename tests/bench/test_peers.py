@@ -99,6 +99,20 @@ def test_processes_run_blocks_until_they_are_closed() -> None:
     assert launch.errors == {}
 
 
+@pytest.mark.redis
+@pytest.mark.slow
+def test_sides_on_one_server_have_keys_of_their_own(redis_url: str) -> None:
+    """A side that ends removes its keys, while another still reads: here the floor of one side is our library too."""
+    urls = {"redis": redis_url}
+    players = {side: Player("chuk", "asyncio", urls, "free") for side in ("ours", "floor")}
+    with launched(players) as launch:
+        launch.in_turns([("ours", "redis.get"), ("floor", "redis.get")], QUICK)
+        launch._open([("ours", "redis.get"), ("floor", "redis.get")])
+        launch._ask("floor", "close")
+        assert launch._ask("ours", "block", "redis.get")
+    assert launch.errors == {}
+
+
 @pytest.mark.slow
 def test_this_version_may_not_fail_and_a_peer_may() -> None:
     """The words of the peer are in the results; those of this version end the run."""
