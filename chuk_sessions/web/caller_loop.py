@@ -271,7 +271,7 @@ class _Loop(asyncio.SelectorEventLoop):
         hooks = sys.get_asyncgen_hooks()
         try:
             self._enter()
-            self.call_soon(int)  # so that the first turn waits for no socket
+            self._run_due()
             for _ in range(MOST_HANDLES):
                 if not own._ready:
                     break
@@ -311,7 +311,7 @@ class _Loop(asyncio.SelectorEventLoop):
         An exception in a callback goes to the caller: it may be that of a signal handler.
         """
         own: Any = self
-        ready, scheduled, keys = own._ready, own._scheduled, own._epoll._fd_to_key
+        ready, keys = own._ready, own._epoll._fd_to_key
         handles = 0
         while True:
             while ready and handles < MOST_HANDLES:
@@ -322,9 +322,10 @@ class _Loop(asyncio.SelectorEventLoop):
             if job.has_ended:
                 return True
             now = monotonic()
+            scheduled = own._scheduled  # another list, once many of its timers were cancelled
             due = scheduled[0]._when if scheduled else deadline
             if ready or (scheduled and due <= now):
-                own._run_once()  # which waits for nothing then
+                self._run_due()
             elif now < deadline:
                 self._looked = now
                 for fd, event in poll(min(due - now, deadline - now, LONGEST_POLL), MOST_EVENTS):
@@ -339,7 +340,13 @@ class _Loop(asyncio.SelectorEventLoop):
         self._looked = now
         own._process_events(self._epoll.select(0))
         if own._scheduled and own._scheduled[0]._when <= now:
-            own._run_once()
+            self._run_due()
+
+    def _run_due(self) -> None:
+        """Do what is due, and wait for nothing: not even if all that was due are timers that were cancelled."""
+        own: Any = self
+        self.call_soon(int)
+        own._run_once()
 
     def _take(self, key: Any, event: int) -> None:
         """Read from a socket, or do else what has happened to it."""

@@ -236,6 +236,34 @@ def test_calls_that_never_wait() -> None:
         assert time.monotonic() < deadline
 
 
+@pytest.mark.parametrize("number", [1, 200])
+def test_timers_that_were_cancelled(number: int) -> None:
+    """Are not waited for, neither before a call nor in one. Of many, asyncio makes a new list without them."""
+    ended = threading.Event()
+
+    async def leave() -> None:
+        loop = asyncio.get_running_loop()
+        for handle in [loop.call_later(0.01, int) for _ in range(number)]:
+            handle.cancel()
+
+    async def leave_and_wait() -> None:
+        await leave()
+        await asyncio.sleep(0.001)
+        await asyncio.Event().wait()
+
+    def call() -> None:
+        run_here(leave(), LONG)
+        deadline = time.monotonic() + 0.02  # without a pause in which the keeper would remove the timers
+        while time.monotonic() < deadline:
+            run_here(thread_of_call(), LONG)
+        with pytest.raises(StorageError, match=r"0\.05 s"):
+            run_here(leave_and_wait(), 0.05)
+        ended.set()
+
+    threading.Thread(target=call, daemon=True).start()
+    assert ended.wait(10)
+
+
 def test_where_no_thread_can_be_started(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """As while Python 3.12 exits: each call has a loop of its own, and the same answers."""
     session_id = SyncSessionManager(SessionManager("shop", redis.factory(redis_url), strict=True)).allocate_session()
