@@ -117,8 +117,8 @@ class StoredSession:
         return 0.0 if self.session_id is None else max(0.0, self._expires - time.time())
 
     def is_nothing(self) -> bool:
-        """Tell whether nothing is stored, and nothing else must be done or told."""
-        return self.session_id is None and not self.ended and not self.unread
+        """Tell whether nothing is stored or being stored, and nothing else must be done or told."""
+        return self.session_id is None and not self.ended and not self.unread and not self.is_in_use()
 
     def holds(self, items: ItemsView[str, Any]) -> bool:
         """Tell whether the store holds exactly these keys with these values, as far as this request knows."""

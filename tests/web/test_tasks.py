@@ -51,6 +51,19 @@ async def test_one_task_logs_in_and_one_counts(open_browser: Open, web_manager: 
     assert len(await web_manager.list_user_sessions("alice")) == 1
 
 
+async def test_a_response_that_begins_while_a_task_makes_the_session(web_manager: SessionManager) -> None:
+    """The response waits for the id, and brings it to the client."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        task = asyncio.ensure_future(scope["session"].login("alice"))
+        await asyncio.sleep(0)
+        await reply(send)
+        await task
+
+    assert (await Browser(SessionMiddleware(app, web_manager)).get()).set_cookie is not None
+    assert await web_manager.count_sessions() == 1
+
+
 @pytest.mark.parametrize("way", ["save", "renew", "login"])
 @pytest.mark.parametrize("stored", [True, False])
 async def test_a_list_that_grows_while_it_is_written(open_browser: Open, way: str, stored: bool) -> None:
