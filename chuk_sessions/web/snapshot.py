@@ -81,7 +81,7 @@ def are_same(saved: Saved, items: ItemsView[Any, Any]) -> bool:
                 kind = type(value)
                 if kind not in SCALARS:
                     nested.append((old, value))
-                elif type(old) is not kind or old != value:
+                elif type(old) is not kind or old != value or not (value or _same_zero(old, value)):
                     return False
     except KeyError:
         return False
@@ -117,8 +117,13 @@ def _same(saved: Any, value: Any) -> bool:
     """Tell whether a value equals a frozen one. One that cannot be stored does not: so the store raises its error."""
     kind = type(value)
     if kind in SCALARS:
-        return saved is value or (type(saved) is kind and saved == value)
+        return saved is value or (type(saved) is kind and saved == value and (bool(value) or _same_zero(saved, value)))
     return _same_when_encoded(saved, value)
+
+
+def _same_zero(saved: Any, value: Any) -> bool:
+    """Tell whether equal values that count as false are written alike: 0.0 and -0.0 are not."""
+    return repr(saved) == repr(value)
 
 
 def _same_when_encoded(saved: Any, value: Any) -> bool:

@@ -96,20 +96,20 @@ async def test_a_nested_change_is_stored_and_an_equal_value_is_not(
 
 
 async def test_a_value_of_another_type_is_a_change(open_browser: Open) -> None:
-    """1, 1.0 and True are equal in Python and not in JSON."""
-    values: list[Any] = [1, 1.0, True, [1], [True], "1"]
+    """1, 1.0 and True are equal in Python and not in JSON; so are 0.0 and -0.0."""
+    values: list[Any] = [1, 1.0, True, [1], [True], "1", 0.0, -0.0, [0.0], [-0.0]]
     todo = list(values)
 
     async def step(session: Session, scope: Scope) -> Any:
         before = session.get("x")
         if todo:
             session["x"] = todo.pop(0)
-        return [type(before).__name__, before]
+        return repr(before)
 
     browser = open_browser(index=step)
     await browser.get()
     for value in values:
-        assert (await browser.get()).json() == [type(value).__name__, value]
+        assert (await browser.get()).json() == repr(value)
 
 
 async def test_a_key_deleted_by_one_request_while_another_adds_one(open_browser: Open) -> None:
