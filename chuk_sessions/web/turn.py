@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Generator
+from contextlib import suppress
 from typing import Any, cast
 
 __all__ = ["Turn"]
@@ -31,19 +32,29 @@ class Turn:
         self.is_in_use = False
         waiting, self._waiting = self._waiting, None
         for waiter in waiting or ():
-            if not waiter.done():
-                waiter.set_result(None)
+            with suppress(RuntimeError):  # its loop is closed
+                waiter.get_loop().call_soon_threadsafe(_go_on, waiter)
         return AT_ONCE
 
     async def _wait(self) -> None:
-        """Wait until the turn is free, and take it. All who wait are woken: one of them may have been cancelled."""
+        """Wait until the turn is free, and take it. All who wait are woken: one of them may have been cancelled.
+
+        A blocking call that was given up has its end in another thread: the turn may become free at any step here.
+        """
         while self.is_in_use:
             waiter = asyncio.get_running_loop().create_future()
-            if self._waiting is None:
-                self._waiting = []
-            self._waiting.append(waiter)
-            await waiter
+            waiting = self._waiting
+            if waiting is None:
+                waiting = self._waiting = []
+            waiting.append(waiter)
+            if self.is_in_use:
+                await waiter
         self.is_in_use = True
+
+
+def _go_on(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
 
 
 class _AtOnce:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
 
 import pytest
 
@@ -82,3 +84,20 @@ def test_a_free_turn_never_suspends() -> None:
     turn = Turn()
     run_without_suspending(_take(turn))
     assert not turn.is_in_use
+
+
+def test_tasks_of_two_threads() -> None:
+    """A blocking call that was given up ends in another thread than the next call for the same session runs in."""
+    turn, ended = Turn(), threading.Event()
+
+    async def wait() -> None:
+        await _take(turn)
+        ended.set()
+
+    _ = turn.__aenter__()
+    threading.Thread(target=lambda: asyncio.run(wait()), daemon=True).start()
+    while turn._waiting is None:
+        time.sleep(0.01)
+    time.sleep(0.05)  # by now the loop there waits for a wake-up
+    _ = turn.__aexit__()
+    assert ended.wait(5)
