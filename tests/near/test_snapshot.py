@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+import inspect
+import sys
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -10,7 +13,11 @@ from chuk_sessions.models import SessionRecord
 from chuk_sessions.providers.redis.record import decode_record, encode_record
 from chuk_sessions.providers.redis.snapshot import WORTH_IT, Snapshot
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 COPIES = WORTH_IT + 2
+LEFT = 60  # frames
 DEEP: list[Any] = []
 for _ in range(190):
     DEEP = [DEEP]
@@ -21,6 +28,7 @@ METADATA: dict[str, dict[str, Any]] = {
     "no JSON": {"a": float("nan"), "b": float("-inf"), "c": 2**70},
     "nested": {"a": {"b": [{"c": []}, "d"]}, "b": [[1, 2], {"a": {}}]},
     "deep": {"a": DEEP},
+    "control characters": {"\x01" * 1000: "\x01"},
     "surrogates": {"\ud800": 1, "b": "x"},
     "commas": {"a,": "b,", ",": [",", "]"], "]": "}", '"': '","'},
 }
@@ -38,6 +46,28 @@ def test_each_copy_is_the_record(metadata: dict[str, Any]) -> None:
     fields = reply(metadata)
     snapshot, wanted = Snapshot(fields), repr(decode_record(fields))
     assert [repr(snapshot.record()) for _ in range(COPIES)] == [wanted] * COPIES
+
+
+def test_a_copy_deep_in_the_stack_of_its_caller() -> None:
+    """It takes no more of the stack than a record that was read from the server."""
+
+    def at(depth: int, call: Callable[[], SessionRecord]) -> SessionRecord:
+        return at(depth - 1, call) if depth else call()
+
+    fields = reply(METADATA["deep"])
+    snapshot, frames = Snapshot(fields), len(inspect.stack(0))
+    depth = sys.getrecursionlimit() - frames - LEFT
+    wanted = repr(at(depth, partial(decode_record, fields)))
+    assert [repr(at(depth, snapshot.record)) for _ in range(COPIES)] == [wanted] * COPIES
+
+
+@pytest.mark.parametrize("name", ["a", "\x01", '"', "\\", "é", "😀"])
+def test_what_is_kept_is_no_larger_than_its_size(name: str) -> None:
+    """Which the bound in bytes counts; however a name is written in JSON."""
+    snapshot = Snapshot(reply({name * 20_000: 1}))
+    for _ in range(COPIES):
+        snapshot.record()
+        assert sum(sys.getsizeof(getattr(snapshot, slot)) for slot in ("_object", "_json", "_names")) <= snapshot.size
 
 
 def test_copies_share_nothing() -> None:

@@ -98,8 +98,10 @@ class Snapshot:
         metadata = dict(zip(self._names, loads(self._json), strict=True))
         self._copies += 1
         if self._copies == WORTH_IT:
-            with suppress(TypeError):  # a name with surrogates, or more levels than the encoder takes
+            # A name with surrogates, or more levels than the encoder takes, or than the caller's stack has left.
+            with suppress(TypeError, RecursionError):
                 text = dumps(metadata).decode().encode()  # not the bytes of orjson: a shortened buffer of 1 KB
-                if loads(text) == metadata:
+                # Names full of control characters take more than was counted for them.
+                if len(text) <= self.size - OBJECTS and loads(text) == metadata:
                     self._object, self._names, self._json = text, (), ""
         return metadata
