@@ -35,7 +35,7 @@ from chuk_sessions.redis_client.commands import (
 from chuk_sessions.redis_client.config import Address, RedisConfig
 from chuk_sessions.redis_client.node import Node
 from chuk_sessions.redis_client.open_batches import SlotBatches, Tally
-from chuk_sessions.redis_client.outcomes import LoggedInAgain, hand_on, settle, settle_with_error
+from chuk_sessions.redis_client.outcomes import LoggedInAgain, hand_on, not_counted, settle, settle_with_error
 from chuk_sessions.redis_client.replies import redirected_to
 from chuk_sessions.redis_client.server_clock import ServerClock
 from chuk_sessions.redis_client.server_stats import CLUSTER, ServerStats, of_cluster
@@ -238,7 +238,7 @@ class Cluster:
         """Give up commands that are too old; the watchdog calls this."""
         for command in self._waiting:
             if command[2] <= tick - TICKS - 1 and not command[0].done():
-                self._timeouts += 1
+                self._timeouts += not_counted((command,))
                 seconds = f"{self._config.timeout:g} s"
                 settle(command, NotSent(f"{self._config.address} took no command within {seconds}"))
         if self._waiting:

@@ -99,6 +99,7 @@ class Connection(asyncio.BufferedProtocol):
         self.writes = 0
         self._backlog = self._bytes_then = 0  # when the owner last asked whether bytes moved
         self.heard = False  # bytes came since the owner last set this to False
+        self.was_silent = False  # the owner has ended it for that
         self.login_since = 0.0  # by the clock of the loop
         self.renew_in: float | None = None  # seconds from then on, if the login must be renewed
         self.reason = HUNG_UP

@@ -47,7 +47,7 @@ from chuk_sessions.redis_client.lane import Lane
 from chuk_sessions.redis_client.link import Connect, Link
 from chuk_sessions.redis_client.numbers import Numbers
 from chuk_sessions.redis_client.open_batches import OneBatch, Tally
-from chuk_sessions.redis_client.outcomes import INTERRUPTED, LoggedInAgain, SecondTry, hand_on, settle
+from chuk_sessions.redis_client.outcomes import INTERRUPTED, LoggedInAgain, SecondTry, hand_on, not_counted, settle
 from chuk_sessions.redis_client.replies import REPLICA_CODES
 from chuk_sessions.redis_client.server_clock import ServerClock
 from chuk_sessions.redis_client.server_stats import ServerStats, of_node
@@ -351,7 +351,8 @@ class Node(Numbers):
                 settle(command, OutcomeUnknown(f"{reason}, before the reply came"))
             elif not command[0].done():
                 waiter, packed, born, replay, slot = command
-                again.append((SecondTry(waiter, replay, reason), packed, born, Replay.NEVER, slot))
+                second = SecondTry(waiter, replay, reason, is_counted=connection.was_silent)
+                again.append((second, packed, born, Replay.NEVER, slot))
         again.extend(command for command in unsent if not command[0].done())
         again.extend(self._waiting)  # these commands are younger
         # No call from here on: an exception leaves the state either all as it was or all as it must be.
@@ -413,11 +414,12 @@ class Node(Numbers):
         if self._connection is not None:
             sent, queued = self._connection.overdue(born)
             unsent += queued
+            if not self._connection.was_silent:  # else it is about to give them back
+                self._timeouts += not_counted(sent)
             for command in sent:
-                self._timeouts += 1
                 settle(command, OutcomeUnknown(f"no reply from Redis at {self._config.address} within {seconds}"))
+        self._timeouts += not_counted(unsent)
         for command in unsent:
-            self._timeouts += 1
             settle(command, NotSent(f"could not send to Redis at {self._config.address} within {seconds}"))
         if self._waiting:
             self._many = clear_given_up(self._waiting)
@@ -437,8 +439,10 @@ class Node(Numbers):
             return
         silent = self._watchdog.age(self._heard)
         if silent >= TICKS and not self._link.is_comparing:
-            sent, _ = connection.overdue(self._watchdog.tick)  # settled, or sent again, when the connection has ended
-            self._timeouts += len(sent)
+            if not connection.was_silent:
+                sent, _ = connection.overdue(self._watchdog.tick)  # settled or sent again when the connection has ended
+                self._timeouts += not_counted(sent)
+                connection.was_silent = True
             connection.abort(f"not a byte within {self._config.timeout:g} s")
         elif silent >= TICKS // 2 and doubt is not None:
             doubt.begin()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from chuk_sessions.exceptions import NotSent, OutcomeUnknown, ProviderError, ServerError
 from chuk_sessions.redis_client.commands import Command, Replay, Reply, Waiter
 from chuk_sessions.redis_client.replies import MissingScriptError
 
-__all__ = ["INTERRUPTED", "LoggedInAgain", "SecondTry", "hand_on", "settle", "settle_with_error"]
+__all__ = ["INTERRUPTED", "LoggedInAgain", "SecondTry", "hand_on", "not_counted", "settle", "settle_with_error"]
 
 INTERRUPTED = "an exception came amid the sending"
 
@@ -42,15 +42,21 @@ def hand_on(commands: deque[Command], send: Callable[[Command], None]) -> None:
         raise
 
 
+def not_counted(commands: Iterable[Command]) -> int:
+    """Return how many of these commands have not been counted as timeouts before."""
+    return sum(not (isinstance(command[0], SecondTry) and command[0].is_counted) for command in commands)
+
+
 class SecondTry:
     """Waits in the place of a caller whose command was sent and will be sent once more."""
 
-    __slots__ = ("_reason", "_replay", "_waiter")
+    __slots__ = ("_reason", "_replay", "_waiter", "is_counted")
 
-    def __init__(self, waiter: Waiter, replay: Replay, reason: str) -> None:
+    def __init__(self, waiter: Waiter, replay: Replay, reason: str, *, is_counted: bool = False) -> None:
         self._waiter = waiter
         self._replay = replay
         self._reason = reason
+        self.is_counted = is_counted  # among the timeouts, when its first connection ended for silence
 
     def done(self) -> bool:
         """Tell whether the caller has given up."""

@@ -127,14 +127,20 @@ async def test_a_peer_that_is_gone_without_a_word_is_given_up(proxy: Proxy) -> N
     assert await client.call(b"PING") == b"PONG"
 
 
-async def test_commands_of_a_server_that_hangs_are_timeouts(own_server: RedisServer) -> None:
-    """Each of them, once: also those that are younger than the silence for which their connection is ended."""
-    client = Client(f"{own_server.url}?socket_timeout=1&reconnect_grace=0.1")
+@pytest.mark.parametrize(("grace", "replay"), [(0.1, Replay.NEVER), (10, Replay.READ)], ids=["sent once", "sent again"])
+async def test_commands_of_a_server_that_hangs_are_timeouts(
+    own_server: RedisServer, grace: float, replay: Replay
+) -> None:
+    """Each of them, once: also those that are younger than the silence for which their connection is ended.
+
+    What may be sent again waits for the next connection, and is given up there.
+    """
+    client = Client(f"{own_server.url}?socket_timeout=1&reconnect_grace={grace}")
     await client.call(b"PING")
     own_server.pause()
     first = client.call(b"SET", "k", "v")
     await time_passes(0.3)
-    others = [client.call(b"SET", key, "v") for key in KEYS]
+    others = [client.call(b"GET", key, replay=replay) for key in KEYS]
     outcomes = await asyncio.gather(first, *others, return_exceptions=True)
     own_server.resume()
     assert {type(outcome) for outcome in outcomes} == {OutcomeUnknown}
