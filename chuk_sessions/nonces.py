@@ -1,12 +1,14 @@
 """Random nonces of 12 bytes, made many at a time: to ask the operating system for each takes as long as to seal a bit.
 
 No nonce is handed out twice. A forked process makes its own ones. It knows by its process id that it is one, because a
-server written in C may fork without the hooks of Python. Nonces are no secret, so that those that wait in memory do no
-harm.
+server written in C may fork without the hooks of Python; and by a hook, because it may get the id that another process
+had: in a container of its own, or once that process has ended. Only a machine that is copied while it runs repeats the
+nonces that wait in memory: AES-GCM-SIV then shows whether two texts are equal, and no more. They are no secret.
 """
 
 from __future__ import annotations
 
+import os
 from os import getpid, urandom
 from struct import Struct
 
@@ -17,6 +19,8 @@ MANY = 64  # made at once: a call then takes some microseconds longer
 _cut = Struct(f"{NONCE_BYTES}s" * MANY).unpack
 _ready: list[bytes] = []  # each is taken out in one step, so that threads may share it
 _owner = [getpid()]
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_ready.clear)
 
 
 def new_nonce() -> bytes:

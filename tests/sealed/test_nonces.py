@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from chuk_sessions import nonces
 from chuk_sessions.nonces import MANY, NONCE_BYTES, new_nonce
 
 SEVERAL = 3 * MANY + 1  # so that they are made anew several times
@@ -33,12 +34,17 @@ def test_threads_share_none() -> None:
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")  # of the tests before it
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-@pytest.mark.parametrize("of_c", [False, True], ids=["fork of Python", "fork of C"])
-def test_a_forked_process_has_none_of_its_parent(of_c: bool) -> None:
+@pytest.mark.parametrize(
+    ("of_c", "same_id"), [(False, False), (True, False), (False, True)], ids=["fork of Python", "fork of C", "same id"]
+)
+def test_a_forked_process_has_none_of_its_parent(of_c: bool, same_id: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those that were made and not used yet would otherwise seal a value in each of the two.
 
-    A server written in C, such as uWSGI, runs no hooks of Python when it forks.
+    A server written in C, such as uWSGI, runs no hooks of Python when it forks. A process in a container of its own may
+    have the id of its parent, and a grandchild that of a process which has ended.
     """
+    if same_id:
+        monkeypatch.setattr(nonces, "getpid", lambda: nonces._owner[0])
     new_nonce()
     reader, writer = os.pipe()
     pid = ctypes.PyDLL(None).fork() if of_c else os.fork()
