@@ -63,13 +63,17 @@ SESSIONS = ("created_at_most", "read", "written", "removed", "expired", "evicted
 
 @dataclass
 class Server:
-    """One server: bytes of memory and their bound (0: none), keys, milliseconds of a round trip, and numbers so far."""
+    """One server: bytes of memory and their bound (0: none), keys, milliseconds of a round trip, and numbers so far.
+
+    ``run`` is the name that the server gave itself when it was started.
+    """
 
     memory: int | None = None  # None if the server does not tell
     bound: int = 0
     keys: int | None = None
     round_trip: float = 0.0
     so_far: dict[str, int] = field(default_factory=dict)
+    run: str = ""
 
 
 @dataclass
@@ -160,8 +164,16 @@ def compare(before: Look, now: Look) -> View:
 
 
 def _of_server(before: Server, now: Server, seconds: float) -> dict[str, float]:
-    """Return the numbers of a server a second; one that has just come has none, and its rates are 0."""
-    rates = _rates(before.so_far, now.so_far, seconds)
+    """Return the numbers of a server a second; one that has just come has none, and its rates are 0.
+
+    So has one that was started anew, and another one that has got the address: its numbers began at another time.
+    """
+    if before.run != now.run:
+        before = now
+    known = {name: before.so_far.get(name, number) for name, number in now.so_far.items()}
+    if any(number < known[name] for name, number in now.so_far.items()):
+        known = {}  # CONFIG RESETSTAT: all of them began at 0
+    rates = _rates(known, now.so_far, seconds)
     if "exists" in rates:
         rates["created_at_most"] = min(rates.pop("exists"), rates.pop("deadlines"))
     if now.keys is not None and before.keys is not None:
@@ -192,10 +204,11 @@ async def _server(master: Master) -> Server:
 
 def _read(text: str, found: Server) -> None:
     """Fill in what INFO says. A server that counts no commands by name, as some services do, says less."""
-    pairs = (line.split(":", 1) for line in text.splitlines() if ":" in line)
-    info = {name: int(value) for name, value in pairs if value.isdecimal()}
+    told = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+    info = {name: int(value) for name, value in told.items() if value.isdecimal()}
+    found.run = told.get("run_id", "")
     found.memory, found.bound = info.get("used_memory"), info.get("maxmemory", 0)
-    found.so_far = {name: info[told] for name, told in INFO.items() if told in info}
+    found.so_far = {name: info[each] for name, each in INFO.items() if each in info}
     if "# Keyspace" in text:
         found.keys = sum(map(int, KEYS.findall(text)))
     if calls := {name: int(number) for name, number in CALLED.findall(text)}:

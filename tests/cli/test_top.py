@@ -57,7 +57,7 @@ def test_as_text() -> None:
 
 
 def test_a_counter_that_went_back() -> None:
-    """A server that was restarted counts from 0, and a server that has just come has no rate yet."""
+    """The server or the application counts from 0 again, and a server that has just come has no rate yet."""
 
     def seen(at: float, so_far: dict[str, dict[str, int]], created: float) -> top.Look:
         servers = {name: top.Server(so_far=numbers) for name, numbers in so_far.items()}
@@ -67,6 +67,32 @@ def test_a_counter_that_went_back() -> None:
     view = top.compare(before, now)
     assert view.per_second == {"a": {"commands": 15.0}, "b": {"commands": 0.0}}
     assert view.application == {"created": 5.0}
+
+
+def per_second(before: top.Server, now: top.Server) -> dict[str, float]:
+    view = top.compare(top.Look(1, {"a": before}, {}, 0.0, None), top.Look(2, {"a": now}, {}, 0.0, None))
+    return view.per_second["a"]
+
+
+def test_statistics_that_were_reset() -> None:
+    """All of them, also those that are past by now what they were before."""
+    before = top.Server(so_far={"commands": 100, "exists": 3, "deadlines": 3}, run="x")
+    now = top.Server(so_far={"commands": 40, "exists": 5, "deadlines": 5}, run="x")
+    assert per_second(before, now) == {"commands": 40.0, "created_at_most": 5.0}
+
+
+def test_another_server_at_the_same_address() -> None:
+    """After a failover of a hosted server: what the new one counted before is nothing that happened just now."""
+    before = top.Server(keys=10, so_far={"commands": 100, "expired": 5}, run="x")
+    now = top.Server(keys=10, so_far={"commands": 1_000_000, "expired": 0}, run="y")
+    assert per_second(before, now) == {"commands": 0.0, "expired": 0.0, "growth": 0.0}
+
+
+def test_numbers_that_were_refused_before() -> None:
+    """A right that came meanwhile: what was counted since the start of the server is no rate."""
+    before = top.Server(so_far={"commands": 5_000}, run="x")
+    assert per_second(top.Server(), before) == {"commands": 0}
+    assert per_second(before, replace(before, so_far={"commands": 5_010, "read": 300})) == {"commands": 10.0, "read": 0}
 
 
 @pytest.mark.redis
@@ -93,6 +119,7 @@ async def test_what_the_server_counts(own_server: RedisServer) -> None:
     assert view.together == found | {"created_at_most": found["created_at_most"]}
     (server,) = view.servers.values()
     assert server.keys == int(str(own_server.command("DBSIZE")))
+    assert server.run == own_server.info("server")["run_id"]
 
 
 @pytest.mark.redis
