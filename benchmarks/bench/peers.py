@@ -130,11 +130,12 @@ def play(
     launches = scale.slow_launches if match.slow else scale.launches
     for launch in range(1, launches + 1):
         say(f"{match.name}, launch {launch} of {launches}: {', '.join(TITLES[side] for side in sides)}")
-        _launch(match, sides, scale, urls, placement, old_python, found)
+        _launch(launch, match, sides, scale, urls, placement, old_python, found)
     return found
 
 
 def _launch(
+    launch: int,
     match: Match,
     sides: list[SideName],
     scale: Scale,
@@ -164,7 +165,7 @@ def _launch(
                 for side, name in group
                 if side in sides and (WORKLOADS[name].in_memory or WORKLOADS[name].kind in urls)
             ]
-            for (side, name), blocks in play.in_turns(members, scale).items():
+            for (side, name), blocks in play.in_turns(members, scale, launch).items():
                 found[side]["workloads"].setdefault(name, []).append(blocks)
     for side, error in play.errors.items():
         if side == "ours":

@@ -46,15 +46,18 @@ class Launch:
                     raise WorkerFailed(text)
                 self.versions[side] = reply["versions"]
 
-    def in_turns(self, members: Sequence[Member], scale: Scale) -> Blocks:
-        """Blocks of all of these, one of each in a round, every other round backwards."""
+    def in_turns(self, members: Sequence[Member], scale: Scale, launch: int = 0) -> Blocks:
+        """Blocks of all of these, one of each in a round, every other round backwards.
+
+        The first one is if the number of the launch is even: of what takes seconds, a launch may have one round only.
+        """
         blocks: Blocks = {member: [] for member in members}
         self._open(members)
         shuffled = any(WORKLOADS[name].shuffled for _, name in members)
         least, seconds = 1 if shuffled else scale.least_blocks, scale.seconds * len(members)
         rounds, start = 0, time.monotonic()
         while rounds < least or (rounds < scale.most_blocks and time.monotonic() - start < seconds):
-            for side, name in members if rounds % 2 else reversed(members):
+            for side, name in members if (rounds + launch) % 2 else reversed(members):
                 reply = self._ask(side, "block", name)
                 if reply is not None:
                     blocks[side, name].append(reply["ns"])

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import platform
+from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from benchmarks.bench import peers
 from benchmarks.bench.goals import GOALS, Speed
 from benchmarks.bench.peers import MATCHES, Match, groups, play
 from benchmarks.bench.players import Launch, Player, launched
@@ -18,6 +20,9 @@ from benchmarks.measure.scale import QUICK
 from benchmarks.measure.told import SideFailed
 from benchmarks.workloads.registry import WORKLOADS
 from tests.bench.samples import bench_results
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 OPENED = {"versions": {}, "python": platform.python_version()}
 SIDES = {"ours": "chuk", "floor": "plain_dict"}
@@ -74,6 +79,20 @@ def test_blocks_take_turns() -> None:
     backwards = members[::-1]
     assert asked == [*backwards, *members, *backwards]
     assert blocks == {("ours", "memory.get"): [2.0, 3.0, 6.0], ("floor", "memory.get"): [1.0, 4.0, 5.0]}
+
+
+def test_each_side_goes_first_if_a_launch_has_one_round_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A block with a million keys takes as long as a launch may: its rounds cannot take turns, so launches do."""
+    asked: list[tuple[str, str]] = []
+
+    @contextmanager
+    def scripted(players: dict[Any, Player]) -> Iterator[Launch]:
+        yield Launch({side: Scripted(side, asked) for side in players})  # type: ignore[misc]
+
+    monkeypatch.setattr(peers, "launched", scripted)
+    match = Match("memory", "asyncio", {"ours": ["memory.get"], "floor": ["memory.get"]})
+    play(match, replace(QUICK, launches=2, least_blocks=1, most_blocks=1), {}, "free", None)
+    assert [side for side, _ in asked] in (["ours", "floor", "floor", "ours"], ["floor", "ours", "ours", "floor"])
 
 
 def test_a_side_that_fails_is_left_out_and_the_others_go_on() -> None:
