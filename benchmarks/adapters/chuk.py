@@ -49,7 +49,15 @@ class Library(library.Library):
         options = dict(OPTIONS.get(layer, {}))
         if kind == "memory-counted":
             options["metrics"] = import_module("chuk_sessions.instrumentation").SessionMetrics()
-        return nullcontext(manager(sandbox_id=SANDBOX, session_factory=self._factory(kind), **options))
+        return nullcontext(manager(sandbox_id=SANDBOX, session_factory=self._of(layer, kind), **options))
+
+    def _of(self, layer: Layer, kind: Kind) -> Any:
+        """A near cache has a client of its own: for those who share one, the server tracks what they read."""
+        if layer != "near":
+            return self._factory(kind)
+        url = self.urls[kind]
+        named = f"{url}{'&' if '?' in url else '?'}client_name=near"
+        return import_module("chuk_sessions.providers.redis").factory(named)
 
     def _factory(self, kind: Kind) -> Any:
         if kind in ("memory", "memory-counted"):

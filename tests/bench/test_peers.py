@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from benchmarks.adapters import adapter
 from benchmarks.bench import peers
 from benchmarks.bench.goals import GOALS, Speed
 from benchmarks.bench.peers import MATCHES, Match, groups, play
@@ -18,7 +19,10 @@ from benchmarks.bench.speed_table import speed
 from benchmarks.measure.processes import WorkerFailed
 from benchmarks.measure.scale import QUICK
 from benchmarks.measure.told import SideFailed
+from benchmarks.workloads.case import opened
 from benchmarks.workloads.registry import WORKLOADS
+from chuk_sessions.redis_client.node import Node
+from chuk_sessions.redis_client.tracking_node import TrackingNode
 from tests.bench.samples import bench_results
 
 if TYPE_CHECKING:
@@ -130,6 +134,21 @@ def test_sides_on_one_server_have_keys_of_their_own(redis_url: str) -> None:
         launch._ask("floor", "close")
         assert launch._ask("ours", "block", "redis.get")
     assert launch.errors == {}
+
+
+@pytest.mark.redis
+async def test_what_has_no_near_cache_shares_no_connection_with_what_has_one(redis_url: str) -> None:
+    """They are open at the same time: else the server would track what is read without a near cache, too."""
+    opener = adapter("chuk", {"redis": redis_url})
+    async with (
+        opened(WORKLOADS["near.server"], opener, "side0") as plain,
+        opened(WORKLOADS["near.hit"], opener, "side1") as near,
+    ):
+        for case in (near, plain):
+            await case.reset()
+            await case.run()
+        nodes = [type(case.store.session_factory._client.deployment()) for case in (plain, near)]
+    assert nodes == [Node, TrackingNode]
 
 
 @pytest.mark.slow
