@@ -131,6 +131,8 @@ def play(
     for launch in range(1, launches + 1):
         say(f"{match.name}, launch {launch} of {launches}: {', '.join(TITLES[side] for side in sides)}")
         _launch(launch, match, sides, scale, urls, placement, old_python, found)
+        # Else blocks of this version would be paired with those of a later launch.
+        sides = [side for side in sides if "error" not in found[side]]
     return found
 
 

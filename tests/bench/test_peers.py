@@ -99,6 +99,25 @@ def test_each_side_goes_first_if_a_launch_has_one_round_only(monkeypatch: pytest
     assert [side for side, _ in asked] in (["ours", "floor", "floor", "ours"], ["floor", "ours", "ours", "floor"])
 
 
+def test_a_side_that_failed_is_not_launched_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lists of blocks are paired by their places: one that is missing would pair those of different launches."""
+    asked: list[tuple[str, str]] = []
+    ends = iter([1_000, 0, 1_000, 1_000])  # the floor of the second launch ends at once
+
+    @contextmanager
+    def scripted(players: dict[Any, Player]) -> Iterator[Launch]:
+        sides = {side: Scripted(side, asked) for side in players}
+        if "floor" in sides:
+            sides["floor"].ends = next(ends)
+        yield Launch(sides)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(peers, "launched", scripted)
+    match = Match("memory", "asyncio", {"ours": ["memory.get"], "floor": ["memory.get"]})
+    found = play(match, replace(QUICK, launches=4, least_blocks=1, most_blocks=1), {}, "free", None)
+    assert found["floor"]["error"] == "it has ended"
+    assert len(found["floor"]["workloads"]["memory.get"]) == 1
+
+
 def test_a_side_that_fails_is_left_out_and_the_others_go_on() -> None:
     """Its blocks have no partners any more, so none of that group is kept."""
     asked: list[tuple[str, str]] = []
