@@ -3,13 +3,12 @@
     sessions = SyncSessionManager(SessionManager("shop", strict=True))
     session_id = sessions.allocate_session(user_id="alice")
 
-A lone call for one session on Redis runs in the thread of its caller; see ``caller_loop``. The others run in one event
-loop per process, which has a thread of its own, and share its connections; see ``loop_thread``.
+The calls run in one event loop per process, which has a thread of its own; see ``loop_thread``. Calls of several
+threads share its connections.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping
 from typing import Any, Self, TypeVar
 
@@ -17,13 +16,12 @@ from chuk_sessions.exceptions import ProviderError
 from chuk_sessions.providers.memory.store import MemorySessionStore
 from chuk_sessions.redis_client.config import TIMEOUT
 from chuk_sessions.session_manager import NO_KEYS, SessionManager, SessionMetadata
-from chuk_sessions.web.loop_thread import check_threads, run, run_here
+from chuk_sessions.web.loop_thread import check_threads, run
 
 __all__ = ["SyncSessionManager", "call_timeout", "check_threads", "run", "run_for"]
 
 T = TypeVar("T")
 
-REDIS_STORES = "chuk_sessions.providers.redis.store"  # the module, which is imported if a store is on Redis
 MARGIN = 1.0  # seconds, beside twice the time of a call
 
 
@@ -44,18 +42,12 @@ def run_for(manager: SessionManager, call: Coroutine[Any, Any, T], timeout: floa
     """Run a coroutine that awaits calls of that manager, and of nothing else, and wait for its result.
 
     On memory it runs in the thread of the caller, because no call on memory ever waits, and threads may share the
-    store. On Redis it does so if no other thread does at the moment; see ``run_here``. On any other store, and for a
-    manager with metrics, events or a near cache, this is ``run``. The time is by default that of ``call_timeout``.
+    store. On any other store, and for a manager with metrics or events, this is ``run``, by default with the time of
+    ``call_timeout``.
     """
-    store = manager._store
-    if isinstance(store, MemorySessionStore):
+    if isinstance(manager._store, MemorySessionStore):
         return _drive(call)
-    if timeout is None:
-        timeout = call_timeout(manager)
-    on_redis: Any = sys.modules.get(REDIS_STORES)
-    if on_redis is not None and isinstance(store, on_redis.RedisSessionStore) and not manager._near:
-        return run_here(call, timeout)
-    return run(call, timeout)
+    return run(call, call_timeout(manager) if timeout is None else timeout)
 
 
 def _drive(call: Coroutine[Any, Any, T]) -> T:

@@ -1,17 +1,16 @@
-"""The event loops of synchronous callers: a daemon thread in each process, and a loop that a lone caller runs itself.
+"""The event loop of synchronous callers: a daemon thread in each process, in which all their calls run.
 
 Rules this file keeps:
 
-* The thread starts with the first call that needs it, so that a program that makes no call has none.
-* ``run_here`` spares a caller the way to the thread and back: it runs the call in a loop of its own; see
-  ``caller_loop``. It goes to the thread all the same while another call is under way, inside an event loop of the
-  application, beside greenlets, and where Python has no epoll.
+* The thread starts with the first call, so that a program that makes no call has none.
 * A forked child starts a thread of its own. It leaves the loop of its parent alone, even unclosed: to close it would
   change the epoll set that both processes share. The process id is compared too, because a server written in C may fork
   without the hooks of Python.
 * A caller waits for a lock, which a signal can interrupt. Then, or after its timeout, its call is cancelled.
 * When the interpreter exits, the loop closes its connections and ends. If it does not end soon, it is left behind.
 * Where no thread can be started, as Python 3.12 refuses while it exits, a call has a loop of its own.
+* A signal handler may call while the thread starts. It starts another one then, as it must not wait for what it
+  interrupted; the one that is not needed ends.
 * Where gevent has replaced threads by greenlets, the thread is a real one all the same. A loop in a greenlet would be
   the running loop of every greenlet, so that nobody else could use asyncio. A caller there waits as greenlets wait.
 """
@@ -29,10 +28,9 @@ from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
 from chuk_sessions.exceptions import OutcomeUnknown, StorageError
-from chuk_sessions.web.caller_loop import CallerLoop, can_be_run, hold_back_signals, undisturbed
-from chuk_sessions.web.threads import NoThreadError, check_threads, start_thread
+from chuk_sessions.web.threads import NoThreadError, check_threads, has_greenlets, native, native_lock, start_thread
 
-__all__ = ["check_threads", "run", "run_here"]
+__all__ = ["check_threads", "run"]
 
 T = TypeVar("T")
 
@@ -55,7 +53,7 @@ def run(call: Coroutine[Any, Any, T], timeout: float | None = None) -> T:
 
     Raises:
         RuntimeError: The caller is in that loop itself, or threads do not run here; see ``check_threads``.
-        StorageError: The time is up, with OutcomeUnknown as its cause.
+        StorageError: The time is up, with OutcomeUnknown as its cause; or the process has too many open files.
         Exception: What the coroutine raises.
     """
     thread = _current
@@ -77,44 +75,15 @@ def run(call: Coroutine[Any, Any, T], timeout: float | None = None) -> T:
         call.close()
         raise RuntimeError("the interpreter is exiting: sessions cannot be reached any more") from exc
     try:
-        thread.jobs.add(job)
         ended = job.wait(timeout)
     except BaseException:  # KeyboardInterrupt, or what another signal handler raises
         _cancel(thread, job)
         raise
-    finally:
-        thread.jobs.discard(job)
     if not ended:
         _cancel(thread, job)
         raise _no_answer(timeout)
     result: T = job.outcome()
     return result
-
-
-def run_here(call: Coroutine[Any, Any, T], timeout: float) -> T:
-    """Run a coroutine in this thread, if no other call is under way in this process; else as ``run`` does.
-
-    Calls of several threads cost less together, in one loop, than one of them beside the others.
-
-    The coroutine must not start tasks that go on after its end at full speed: they go on with the next call, or
-    after some hundredths of a second without one. Arguments, result and errors are those of ``run``.
-    """
-    thread = _current
-    is_lone = thread is None or not thread.jobs or thread.pid != os.getpid()
-    if is_lone and _get_running_loop() is None and (own := _caller_loop()) is not None:
-        job = LedJob(call)
-        try:
-            has_ended = own.lead(job, timeout)
-        except BaseException:
-            if not job.has_begun:
-                call.close()
-            raise
-        if has_ended is not None:
-            if not has_ended:
-                raise _no_answer(timeout)
-            result: T = job.outcome()
-            return result
-    return run(call, timeout)
 
 
 class Job(Generic[T]):
@@ -173,22 +142,6 @@ class Job(Generic[T]):
             del error
 
 
-class LedJob(Job[T]):
-    """A job that its caller runs."""
-
-    has_begun = has_ended = False
-
-    def __init__(self, call: Coroutine[Any, Any, T]) -> None:
-        self._call = call
-
-    def begin(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.has_begun = True
-        super().begin(loop)
-
-    def wake(self) -> None:
-        self.has_ended = True
-
-
 class GreenletJob(Job[T]):
     """A job whose caller is a greenlet: the other greenlets of its thread go on meanwhile."""
 
@@ -196,7 +149,7 @@ class GreenletJob(Job[T]):
         from gevent.hub import Waiter, get_hub
 
         self._call = call
-        self._guard = _native_lock()()  # of the watcher, which nobody may touch when it is closed
+        self._guard = native_lock()()  # of the watcher, which nobody may touch when it is closed
         hub = get_hub()
         self._waiter = Waiter(hub)
         self._watcher = hub.loop.async_()
@@ -228,27 +181,31 @@ class LoopThread:
 
     def __init__(self) -> None:
         self.pid = os.getpid()
-        self.jobs: set[Job[Any]] = set()  # whose callers wait
-        has_greenlets = _has_greenlets()
-        self.job_class: type[Job[Any]] = GreenletJob if has_greenlets else Job
-        make_lock = _native_lock()
+        greenlets = has_greenlets()
+        self.job_class: type[Job[Any]] = GreenletJob if greenlets else Job
+        make_lock = native_lock()
         self._begun, self._ended = make_lock(), make_lock()
         self._begun.acquire()
         self._ended.acquire()
-        if has_greenlets:
-            _native("_thread", "start_new_thread")(self._serve, ())
+        self._failure: OSError | None = None
+        if greenlets:
+            native("_thread", "start_new_thread")(self._serve, ())
         else:
             start_thread(self._serve, NAME)
         if not self._begun.acquire(timeout=LONGEST_START):
             raise RuntimeError(f"the thread for sessions did not run within {LONGEST_START:g} s: do threads run here?")
+        if self._failure is not None:
+            raise self._failure
 
     def _serve(self) -> None:
-        hold_back_signals()
         try:
             with asyncio.Runner(loop_factory=_loop_factory()) as runner:
                 self.loop = runner.get_loop()
                 self.loop.call_soon(self._begun.release)
                 self.loop.run_forever()
+        except OSError as exc:  # too many open files
+            self._failure = exc
+            self._begun.release()
         finally:
             self._ended.release()
 
@@ -259,31 +216,15 @@ class LoopThread:
             self._ended.acquire(timeout=timeout)
 
 
-def _has_greenlets() -> bool:
-    monkey: Any = sys.modules.get("gevent.monkey")
-    return monkey is not None and bool(monkey.is_module_patched("threading"))
-
-
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     """Return uvloop's, with which a call costs a third less, if it is installed. Greenlets would not run beside it."""
-    if _has_greenlets():
+    if has_greenlets():
         return None
     try:
         from uvloop import new_event_loop
     except ImportError:
         return None
     return new_event_loop
-
-
-def _native(module: str, name: str) -> Any:
-    """Return what gevent has replaced."""
-    from gevent.monkey import get_original
-
-    return get_original(module, name)
-
-
-def _native_lock() -> Callable[[], Any]:
-    return _native("_thread", "allocate_lock") if _has_greenlets() else threading.Lock
 
 
 def _no_answer(timeout: float | None) -> StorageError:
@@ -316,8 +257,7 @@ def _cancel(thread: LoopThread, job: Job[Any]) -> None:
 
 
 _current: LoopThread | None = None
-_own: CallerLoop | None = None
-_starting = threading.Lock()
+_starting = threading.RLock()
 _inherited: list[object] = []
 _closes_at_exit = False
 
@@ -329,54 +269,33 @@ def _start() -> LoopThread:
         if _current is not None and _current.pid == os.getpid():
             return _current
         check_threads()
-        _inherited.append(_current)
-        _current = LoopThread()
+        before = _current
+        _inherited.append(before)
+        try:
+            made = LoopThread()
+        except OSError as exc:
+            raise StorageError(f"the call was not made, as no event loop can be made for it: {exc.strerror}") from exc
+        if _current is before:
+            _current = made
+        else:  # the call of a signal handler was quicker
+            made.close(LONGEST_END)
         if not _closes_at_exit:
             _closes_at_exit = True
             atexit.register(_close_at_exit)
-        return _current
-
-
-def _caller_loop() -> CallerLoop | None:
-    """Return the loop that callers of this process run, and make it if need be. None: they cannot run one."""
-    own = _own
-    if own is not None and not own.has_ended and own.pid == os.getpid():
-        return own
-    if not can_be_run() or _has_greenlets():
-        return None
-    try:
-        return undisturbed(_make_caller_loop)
-    except NoThreadError:
-        return None
-
-
-def _make_caller_loop(taken: object) -> CallerLoop:
-    """Make it, unless another caller has done so meanwhile."""
-    global _own, _closes_at_exit
-    with _starting:
-        if _own is None or _own.has_ended or _own.pid != os.getpid():
-            check_threads()
-            if _own is not None and _own.pid != os.getpid():
-                _inherited.append(_own)
-            _own = CallerLoop()
-            if not _closes_at_exit:
-                _closes_at_exit = True
-                atexit.register(_close_at_exit)
-        return _own
+        return _current or made
 
 
 def _close_at_exit() -> None:
-    global _current, _own
-    (own, _own), (thread, _current) = (_own, None), (_current, None)
-    for each in (own, thread):
-        if each is not None and each.pid == os.getpid():
-            each.close(LONGEST_END)
+    global _current
+    thread, _current = _current, None
+    if thread is not None and thread.pid == os.getpid():
+        thread.close(LONGEST_END)
 
 
 def _after_fork_in_child() -> None:
-    global _current, _own, _starting
-    _inherited.extend((_current, _own))
-    _current, _own, _starting = None, None, threading.Lock()
+    global _current, _starting
+    _inherited.append(_current)
+    _current, _starting = None, threading.RLock()
 
 
 if hasattr(os, "register_at_fork"):

@@ -1,4 +1,4 @@
-"""Threads of Python: where none can run, and where none can be started any more."""
+"""Threads of Python: where none can run, where greenlets are in their place, and where none can be started any more."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["NoThreadError", "check_threads", "start_thread"]
+__all__ = ["NoThreadError", "check_threads", "has_greenlets", "native", "native_lock", "start_thread"]
 
 NO = ("", "0", "false", "no", "off", "none")
 
@@ -45,6 +45,24 @@ def _text_of(option: Any) -> str:
     if isinstance(option, list):
         option = option[-1]
     return option.decode() if isinstance(option, bytes) else str(option or "")
+
+
+def has_greenlets() -> bool:
+    """Tell whether gevent has replaced threads by greenlets."""
+    monkey: Any = sys.modules.get("gevent.monkey")
+    return monkey is not None and bool(monkey.is_module_patched("threading"))
+
+
+def native(module: str, name: str) -> Any:
+    """Return what gevent has replaced."""
+    from gevent.monkey import get_original
+
+    return get_original(module, name)
+
+
+def native_lock() -> Callable[[], Any]:
+    """Return what makes locks for threads, also where gevent has replaced them."""
+    return native("_thread", "allocate_lock") if has_greenlets() else threading.Lock
 
 
 def start_thread(target: Callable[[], object], name: str) -> threading.Thread:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import inspect
 import math
 import os
@@ -376,3 +377,57 @@ from chuk_sessions.web.blocking import SyncSessionManager
 sessions = SyncSessionManager(SessionManager("shop", redis.factory(sys.argv[1]), strict=True))
 """
     assert run_program(begin + PROGRAMS[name], redis_url) == "0\n"
+
+
+def test_where_no_thread_can_be_started(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As while Python 3.12 exits: each call has a loop of its own, and the same answers."""
+    session_id = SyncSessionManager(SessionManager("shop", redis.factory(redis_url), strict=True)).allocate_session()
+    loop_thread._close_at_exit()
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    sessions = SyncSessionManager(SessionManager("shop", redis.factory(redis_url), strict=True))
+    assert (sessions.validate_session(session_id), sessions.count_sessions()) == (True, 1)
+    with pytest.raises(StorageError, match=r"0\.01 s"):
+        run(asyncio.sleep(60), 0.01)
+
+
+def test_too_many_open_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Are a failure of the storage, as in asynchronous programs, and no hang; the next call may begin."""
+
+    def refuse() -> Any:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    loop_thread._close_at_exit()
+    call = asyncio.sleep(0)
+    with monkeypatch.context() as refusing:
+        refusing.setattr(loop_thread, "_loop_factory", lambda: refuse)
+        with pytest.raises(StorageError, match="Too many open files"):
+            run(call, 5)
+    assert inspect.getcoroutinestate(call) == inspect.CORO_CLOSED
+    run(asyncio.sleep(0), 5)
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no such timer")
+def test_a_handler_while_the_thread_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own call does not wait for the one that it interrupted."""
+    loop_thread._close_at_exit()
+    make, answers = loop_thread.LoopThread, []
+
+    def interrupted() -> loop_thread.LoopThread:
+        monkeypatch.setattr(loop_thread, "LoopThread", make)
+        signal.raise_signal(signal.SIGUSR1)
+        return make()
+
+    def handle(number: int, frame: object) -> None:
+        answers.append(run(asyncio.sleep(0, "handler"), 5))
+
+    monkeypatch.setattr(loop_thread, "LoopThread", interrupted)
+    before = signal.signal(signal.SIGUSR1, handle)
+    try:
+        answers.append(run(asyncio.sleep(0, "caller"), 5))
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert answers == ["handler", "caller"]
