@@ -111,7 +111,7 @@ class FlaskSession(TaggedSession):
         stored = self._stored
         if stored.session_id is None and not dict.__len__(self):
             self._was_modified = self._cleared
-            return not stored.ended and not stored.unread
+            return stored.is_nothing()
         if self._accessed:
             data = self._plain()
             if self._cleared or not stored.holds(data.items()):

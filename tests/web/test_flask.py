@@ -24,7 +24,9 @@ from werkzeug.exceptions import ServiceUnavailable
 from chuk_sessions import SessionManager
 from chuk_sessions.exceptions import NotSent, OutcomeUnknown, StorageError
 from chuk_sessions.providers import redis
+from chuk_sessions.redis_client.client import Client
 from chuk_sessions.web import Bearer, Header, McpHeader
+from chuk_sessions.web.blocking import run
 from chuk_sessions.web.flask import ChukSessions, FlaskSession, SessionsUnavailable, cookie_of, session
 from chuk_sessions.web.pallets import ConfiguredCookie
 from examples.flask_login import create_app
@@ -742,6 +744,29 @@ def test_two_threads_of_one_request(web_manager: SessionManager) -> None:
     client = app.test_client()
     client.post("/put/a")
     assert client.post("/both").get_json() == [*range(1, 41)]
+
+
+def test_a_response_while_another_thread_makes_the_session(redis_url: str) -> None:
+    """Waits for the id, and brings it to the client."""
+    app = app_of(SessionManager("shop", redis.factory(redis_url), strict=True, opaque_ids=True))
+    pool = ThreadPoolExecutor(1)
+
+    @app.post("/apart")
+    def apart() -> str:
+        mine: Any = their_session
+        found = mine._get_current_object()
+        run(_pause_writes(redis_url))
+        logging_in = pool.submit(found.login, "alice")
+        while not found._stored.is_in_use():
+            assert not logging_in.done()
+        return "done"
+
+    with pool:
+        assert app.test_client().post("/apart").headers.get("set-cookie") is not None
+
+
+async def _pause_writes(url: str) -> None:
+    await Client(url).call("CLIENT", "PAUSE", "200", "WRITE")
 
 
 def test_the_example(web_manager: SessionManager) -> None:
