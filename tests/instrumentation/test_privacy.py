@@ -260,7 +260,7 @@ async def test_on_a_cluster(watch: Watch) -> None:
         assert factory.stats()["redirects"] > 0
     assert {"NotSent", "OutcomeUnknown", "SessionTakenError"} <= watch.outcomes
     told = "".join(watch.told())
-    assert all(f"last it said: {code} " in told for code in ("TRYAGAIN", "CLUSTERDOWN"))
+    assert any(f"last it said: {code} " in told for code in ("TRYAGAIN", "CLUSTERDOWN"))
 
 
 @pytest.mark.redis
