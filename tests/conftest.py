@@ -105,12 +105,7 @@ def pytest_collection() -> Generator[None, object, object]:
 
 @pytest.hookimpl(tryfirst=True)  # before pytest applies -m, so that `-m redis` finds what is marked here
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    # Coverage is of what is called on purpose: random examples, and the same calls on one more store, are not traced.
-    traces = bool(config.getoption("cov_source", None))
     for item in items:
-        random = hypothesis.is_hypothesis_test(getattr(item, "obj", None))
-        if traces and (random or item.get_closest_marker("repeated")):
-            item.add_marker("no_cover")
         if item.path.is_relative_to(HERE) and item.path.relative_to(HERE).parts[0] in TOOLS:
             item.add_marker("tools")
         if SERVERS & set(getattr(item, "fixturenames", ())):

@@ -55,14 +55,16 @@ def test_both_parts_run_whatever_the_first_finds(tmp_path: Path, failing: str) -
     assert all(worker.startswith("gw") for _, worker in diary[3:])
 
 
-def test_the_coverage_at_the_end_is_of_all_but_the_tools() -> None:
-    """The first part only collects, and so cannot fail the gate; what tests the tools is not traced."""
-    first, tools, last = parts(["--redis", "--cov"])
+def test_the_coverage_at_the_end_is_of_what_is_traced() -> None:
+    """The first part only collects, and so cannot fail the gate; tools and repeated tests are not traced."""
+    first, tools, repeated, last = parts(["--redis", "--cov"])
     assert {"--cov-report=", "--cov-fail-under=0"} <= set(first)
     assert tools[:3] == ["--redis", "-m", "not alone and tools"]
-    assert last[:4] == ["--redis", "--cov", "-m", "not alone and not tools"]
+    assert repeated[:3] == ["--redis", "-m", "not alone and not tools and repeated"]
+    assert last[:4] == ["--redis", "--cov", "-m", "not alone and not tools and not repeated"]
     assert "--cov-append" in last
-    assert not any(argument.startswith("--cov") for part in (*parts(["--redis"]), tools) for argument in part)
+    untraced = (*parts(["--redis"]), tools, repeated)
+    assert not any(argument.startswith("--cov") for part in untraced for argument in part)
 
 
 def test_a_choice_is_made_among_the_tests_of_both_parts() -> None:
@@ -81,20 +83,3 @@ def test_a_given_server_has_one_database_for_all_tests() -> None:
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert done.returncode == pytest.ExitCode.USAGE_ERROR
     assert "leave -n out" in done.stderr
-
-
-@pytest.mark.slow
-def test_what_says_nothing_of_coverage_is_not_traced(tmp_path: Path) -> None:
-    """Random examples, and tests marked `repeated`; other tests are, and without --cov there is no such mark."""
-    for options, expected in ((["--cov=chuk_sessions", "--cov-report=", "--cov-fail-under=0"], True), ([], False)):
-        command = [sys.executable, "-m", "pytest", "--collect-only", "-q", *options, "-m", "no_cover"]
-        done = subprocess.run(
-            [*command, "tests/stores/test_wrapper.py", "tests/manager/test_codec.py"],
-            cwd=REPOSITORY,
-            env=os.environ | {"COVERAGE_FILE": str(tmp_path / "data")},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert ("test_codec.py::test_round_trip" in done.stdout) is expected, done.stdout + done.stderr
-        assert "test_codec.py::test_samples" not in done.stdout
