@@ -91,16 +91,15 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
-    """Keep the garbage collector away from 15,000 tests: it would look at all of them again and again.
+    """Keep the garbage collector away while 15,000 tests are made: it would look at all of them again and again.
 
-    What there is after collecting stays to the end, so that later collections leave it out too.
+    They are not frozen afterwards: Hypothesis looks for what refers to an object, and would not find it.
     """
     gc.disable()
     try:
         return (yield)
     finally:
         gc.enable()
-        gc.freeze()
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest applies -m, so that `-m redis` finds what is marked here
