@@ -11,14 +11,8 @@ from chuk_sessions.stores.contract import counted
 __all__ = ["StoredSession", "record_of"]
 
 
-class _Touched:
-    """What every touch reads and writes: the slots of a base come first, so that both are on one line of the cache."""
-
-    __slots__ = ("accessed", "idle")
-
-
 @dataclass(slots=True, eq=False)
-class StoredSession(_Touched):
+class StoredSession:
     """A session in the map of sessions: changed in place, never handed out, and equal to itself alone."""
 
     session_id: str

@@ -195,13 +195,9 @@ class MemorySessionStore:
 
     async def delete(self, session_id: str) -> bool:
         """See ``SessionStore``."""
-        entry = self._entries.get(session_id)
-        if entry is None or (entry[1] <= (clock := self._clock()) and entry[2] <= clock):
-            entry = self._live_as_alias(session_id)
-        while entry is not None:
+        while (entry := self._live(session_id)) is not None:
             if self._end(entry[0]):
                 return True
-            entry = self._live(session_id)  # another thread ended the session or gave it another id
         return False
 
     async def renew(
