@@ -47,7 +47,7 @@ class Turn:
             if waiting is None:
                 waiting = self._waiting = []
             waiting.append(waiter)
-            if self.is_in_use:
+            if self._waiting is waiting and self.is_in_use:
                 await waiter
         self.is_in_use = True
 

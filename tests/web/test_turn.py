@@ -101,3 +101,28 @@ def test_tasks_of_two_threads() -> None:
     time.sleep(0.05)  # by now the loop there waits for a wake-up
     _ = turn.__aexit__()
     assert ended.wait(5)
+
+
+class Late(list["asyncio.Future[None]"]):
+    """Those who wait, of a turn that goes from one thread to another while somebody comes to wait."""
+
+    def __init__(self, turn: Turn) -> None:
+        super().__init__()
+        self._turn = turn
+
+    def append(self, waiter: asyncio.Future[None]) -> None:
+        _ = self._turn.__aexit__(), self._turn.__aenter__()
+        super().append(waiter)
+
+
+async def test_a_turn_that_changes_hands_while_a_task_comes_to_wait() -> None:
+    """The task waits for the one who has the turn now."""
+    turn = Turn()
+    await turn.__aenter__()
+    turn._waiting = Late(turn)
+    waiting = asyncio.create_task(Turn._wait(turn))
+    await settle()
+    assert not waiting.done()
+    await turn.__aexit__()
+    await asyncio.wait_for(waiting, 10)
+    assert turn.is_in_use
