@@ -156,11 +156,13 @@ class GreenletJob(Job[T]):
         self._watcher.start(self._waiter.switch, True)
 
     def wake(self) -> None:
+        """See ``Job``; from the thread of the loop."""
         with self._guard:
             if self._watcher is not None:
                 self._watcher.send()
 
     def wait(self, timeout: float | None) -> bool:
+        """See ``Job``."""
         from gevent import Timeout
 
         try:
