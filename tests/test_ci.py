@@ -88,16 +88,20 @@ echo "$1 $status" >>"$TOLD"
 
 
 def test_an_installed_service_does_not_start(tmp_path: Path) -> None:
-    """Whenever the script calls apt-get, the policy for services is there and forbids it; lists are fetched once."""
+    """Whenever the script calls apt-get, the policy for services is there and forbids it; lists are fetched once.
+
+    The end removes a policy that was made in the background too.
+    """
     script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    (ending,) = re.findall(r"^remove_policy\(\) .*\n", script, re.MULTILINE)
     (function,) = re.findall(r"^apt_install\(\) \{\n.*?^\}\n", script, re.MULTILINE | re.DOTALL)
     assert re.findall(r"apt-get \w", script) == re.findall(r"apt-get \w", function)
     program, told = tmp_path / "apt-get", tmp_path / "told"
     program.write_text(APT_GET, encoding="utf-8")
     program.chmod(0o755)
-    lines = (
-        f"set -eu; say() {{ :; }}; policy=$POLICY made_policy= updated=\n{function}apt_install one; apt_install two\n"
-    )
+    begin = "set -eu; say() { :; }; policy=$POLICY made_policy=$POLICY.made updated=\n"
+    lines = f"{begin}{function}{ending}(apt_install one; apt_install two)\nremove_policy\n"
     variables = {"PATH": f"{tmp_path}:{os.defpath}", "POLICY": str(tmp_path / "policy"), "TOLD": str(told)}
     subprocess.run(["bash", "-c", lines], env=variables, check=True, timeout=30)
     assert told.read_text(encoding="utf-8").splitlines() == ["update 101", "install 101", "install 101"]
+    assert not list(tmp_path.glob("policy*"))
