@@ -98,29 +98,31 @@ class Watch:
             self.factories.append(factory)
         return manager
 
-    async def calls(self, *managers: SessionManager) -> None:
-        """All calls at once: a fault that lasts a timeout is over after one."""
+    async def calls(self, *managers: SessionManager) -> set[str]:
+        """All calls at once: a fault that lasts a timeout is over after one. What came of these, as in `outcomes`."""
         with self.tracer.start_as_current_span("request"):
-            running = (self._call(name, call, manager) for manager in managers for name, call in CALLS.items())
-            await asyncio.gather(*running)
+            running = (self._call(call, manager) for manager in managers for call in CALLS.values())
+            outcomes = set().union(*await asyncio.gather(*running))
+        self.outcomes |= outcomes
+        return outcomes
 
-    async def _call(self, name: str, call: Call, manager: SessionManager) -> None:
+    async def _call(self, call: Call, manager: SessionManager) -> set[str]:
         try:
             result = await call(manager)
         except Exception as error:
-            self._fail(name, error)
-        else:
-            for each in result if isinstance(result, list) else ():
-                if isinstance(each, Exception):
-                    self._fail(name, each)
+            return self._failed(error)
+        errors = [each for each in result if isinstance(each, Exception)] if isinstance(result, list) else []
+        return set().union(*map(self._failed, errors))
 
-    def _fail(self, name: str, error: Exception) -> None:
-        each: BaseException | None = error
-        while each is not None:
-            self.outcomes |= {type(each).__name__, getattr(each, "code", "")}
-            each = each.__cause__
+    def _failed(self, error: Exception) -> set[str]:
         if not (isinstance(error, MetadataError) and FIELD in str(error) and VALUE not in str(error)):
             self.errors.append(error)
+        outcomes: set[str] = set()
+        each: BaseException | None = error
+        while each is not None:
+            outcomes |= {type(each).__name__, getattr(each, "code", "")}
+            each = each.__cause__
+        return outcomes
 
     def told(self) -> Iterator[str]:
         """All of it as text."""
