@@ -307,12 +307,18 @@ async def test_with_a_near_cache(watch: Watch, server: RedisServer) -> None:
             return factory.stats()["near_hits"] > hits
         return False
 
-    for fault in (paused, killed, forbidden):
+    async def is_off() -> bool:
+        await watch.calls(manager)
+        return factory.stats()["near_state"] == 0
+
+    for fault in (paused, killed):
         await eventually(serves)
         await watch.calls(manager)
         async with fault(server):
             await watch.calls(manager)
-    assert factory.stats()["near_state"] == 0
+    await eventually(serves)
+    async with forbidden(server):
+        await eventually(is_off)
 
 
 def _is_up(factory: Any) -> bool:
