@@ -39,14 +39,21 @@ class Exchange:
     # more. ``_left``: the client has left while it was being sent. ``_muted``: we have answered, and messages of the
     # application are dropped. ``_spoiled``: nothing is written at the end, because the response reports an error.
     __slots__ = (
-        *("_idle", "_left", "_muted", "_receive", "_scope", "_send", "_settings", "_spoiled", "_started"),
+        *("_idle", "_left", "_muted", "_receive", "_scope", "_send", "_spoiled", "_started"),
         "session",
     )
 
-    def __init__(self, settings: Settings, scope: Scope, receive: Receive, send: Send, session: Session) -> None:
-        self._settings, self._scope, self._receive, self._send = settings, scope, receive, send
+    def __init__(self, session: Session, scope: Scope, receive: Receive, send: Send) -> None:
         self.session = session
+        self._scope = scope
+        self._receive = receive
+        self._send = send
         self._started = self._idle = self._left = self._muted = self._spoiled = False
+
+    @property
+    def _settings(self) -> Settings:
+        home: Settings = self.session._home
+        return home
 
     @property
     def _stored(self) -> StoredSession:
@@ -69,8 +76,8 @@ class Exchange:
         stored = session._known
         if (
             (stored is None or stored.is_nothing())
-            and not LENGTH(session)
-            and self._scope.get(self._settings.scope_key) is session
+            and not (session._accessed and LENGTH(session))
+            and self._scope.get(session._home.scope_key) is session
         ):
             self._started = self._idle = session._begun = True
             if stored is not None:
@@ -100,7 +107,8 @@ class Exchange:
             return False
         session = self.session
         if self._idle:
-            return LENGTH(session) > 0 or self._scope.get(self._settings.scope_key) is not session
+            is_used = session._accessed and LENGTH(session) > 0
+            return is_used or self._scope.get(session._home.scope_key) is not session
         return not self._is_as_it_was()
 
     async def is_answered_after(self, error: Exception) -> bool:
@@ -113,7 +121,7 @@ class Exchange:
     def _is_as_it_was(self) -> bool:
         """Tell whether nothing must be written at the end of the request, and no warning is due."""
         session = self.session
-        if self._scope.get(self._settings.scope_key) is not session:
+        if self._scope.get(session._home.scope_key) is not session:
             return False
         stored = session._known
         return not LENGTH(session) if stored is None or stored.session_id is None else session._is_stored()
@@ -124,9 +132,9 @@ class Exchange:
         return (
             status < SERVER_ERROR
             and not session._stored.is_in_use()
-            and self._scope.get(self._settings.scope_key) is session
+            and self._scope.get(session._home.scope_key) is session
             and session._is_stored()
-            and not session._is_rolling(self._settings.rolling)
+            and not session._is_rolling(session._home.rolling)
         )
 
     async def begin(self, message: Message, status: int = 0) -> Message:
@@ -177,9 +185,10 @@ class Exchange:
         return told(self._settings, self.session, self._scope)
 
     def _with_headers(self, message: Message) -> Message:
-        stored = self.session._known
+        session = self.session
+        stored = session._known
         news = self._told() if stored is not None and (stored.issued or stored.ended) else NO_HEADERS
-        varies = self._settings.transport.ambient and (news or self.session._accessed)
+        varies = session._home.transport.ambient and (news or session._accessed)
         if not news and not varies:
             return message
         headers: Headers = [*message.get("headers", ()), *news]

@@ -145,9 +145,9 @@ class SessionMiddleware:
             stored = StoredSession(manager, settings.max_bytes)
         scope[settings.scope_key] = session = settings.session_class(stored, data, settings)
         if kind == "websocket":
-            await SocketExchange(settings, scope, receive, send, session).run(self.app)
+            await SocketExchange(session, scope, receive, send).run(self.app)
             return
-        exchange = Exchange(settings, scope, receive, send, session)
+        exchange = Exchange(session, scope, receive, send)
         try:
             await self.app(scope, receive, exchange.send)
         except CancelledError:

@@ -9,7 +9,6 @@ from chuk_sessions.exceptions import StorageError
 from chuk_sessions.web.asgi import ASGIApp, Headers, Message, Receive, Scope, Send, refuse_socket
 from chuk_sessions.web.exchange import SERVER_ERROR, Exchange
 from chuk_sessions.web.session import Session
-from chuk_sessions.web.settings import Settings
 
 __all__ = ["ENDED_CODE", "SocketClosed", "SocketExchange"]
 
@@ -29,8 +28,8 @@ class SocketExchange(Exchange):
     application gets a ``websocket.disconnect`` with that code, and a ``SocketClosed`` if it goes on sending.
     """
 
-    def __init__(self, settings: Settings, scope: Scope, receive: Receive, send: Send, session: Session) -> None:
-        super().__init__(settings, scope, receive, send, session)
+    def __init__(self, session: Session, scope: Scope, receive: Receive, send: Send) -> None:
+        super().__init__(session, scope, receive, send)
         self._over: asyncio.Future[None] | None = None
         self._pending: asyncio.Future[Message] | None = None
         self._watcher: asyncio.Task[None] | None = None
