@@ -43,7 +43,8 @@ class Exchange:
         "session",
     )
 
-    def __init__(self, session: Session, scope: Scope, receive: Receive, send: Send) -> None:
+    def take(self, session: Session, scope: Scope, receive: Receive, send: Send) -> None:
+        """Take over a request. It is no constructor, because Python 3.11 calls those much slower than methods."""
         self.session = session
         self._scope = scope
         self._receive = receive

@@ -178,7 +178,8 @@ class SessionBackend(BaseSessionBackend[SessionConfig]):
             session.clear()
         else:
             session._adopt(_as_dict(scope_session))
-        exchange = Exchange(session, scope, _no_message, _discard)
+        exchange = Exchange()
+        exchange.take(session, scope, _no_message, _discard)
         headers = MutableScopeHeaders.from_message(message).headers
         begun = await exchange.begin({"type": "http.response.start", "headers": list(headers)})
         headers[:] = begun["headers"]

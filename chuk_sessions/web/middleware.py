@@ -24,7 +24,6 @@ __all__ = ["SessionMiddleware"]
 
 DEFAULT_MAX_BYTES = 256 * 1024
 DEFAULT_RECHECK = 60.0
-KINDS = frozenset(("http", "websocket"))
 UNSET: Any = object()
 
 
@@ -111,22 +110,28 @@ class SessionMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request or WebSocket."""
-        kind, settings = scope["type"], self.settings
-        if kind not in KINDS or settings.exclude.has(scope) or (settings.scope_key in scope and self._is_there(scope)):
+        kind = scope["type"]
+        settings = self.settings
+        if (
+            (kind != "http" and kind != "websocket")
+            or (settings.exclude.part in scope["path"] and settings.exclude.has(scope))
+            or (settings.scope_key in scope and self._is_there(scope))
+        ):
             await self.app(scope, receive, send)
             return
-        source = settings.source
-        try:
-            manager = source if isinstance(source, SessionManager) else await self.choose(scope)
-        except StorageError as error:
-            settings.outage.log(error)
-            if settings.outage.goes_on:
-                raise
-            await settings.outage.answer(scope, receive, send, [])
-            return
+        manager = settings.manager
         if manager is None:
-            await self.app(scope, receive, send)
-            return
+            try:
+                manager = await self.choose(scope)
+            except StorageError as error:
+                settings.outage.log(error)
+                if settings.outage.goes_on:
+                    raise
+                await settings.outage.answer(scope, receive, send, [])
+                return
+            if manager is None:
+                await self.app(scope, receive, send)
+                return
         if kind == "websocket" and settings.transport.ambient and not settings.origins.allow_socket(scope):
             await refuse_socket(scope, receive, send, FORBIDDEN, TEXT)
             return
@@ -141,13 +146,16 @@ class SessionMiddleware:
                     await settings.outage.answer(scope, receive, send, [])
                     return
                 stored.gone, stored.unread = True, ids
-        elif manager is not source:
+        elif settings.manager is None:
             stored = StoredSession(manager, settings.max_bytes)
         scope[settings.scope_key] = session = settings.session_class(stored, data, settings)
         if kind == "websocket":
-            await SocketExchange(session, scope, receive, send).run(self.app)
+            socket = SocketExchange()
+            socket.take(session, scope, receive, send)
+            await socket.run(self.app)
             return
-        exchange = Exchange(session, scope, receive, send)
+        exchange = Exchange()
+        exchange.take(session, scope, receive, send)
         try:
             await self.app(scope, receive, exchange.send)
         except CancelledError:
@@ -157,7 +165,7 @@ class SessionMiddleware:
             if await exchange.is_answered_after(error):
                 return
             raise
-        if exchange.is_unfinished():
+        if (session._accessed or scope.get(settings.scope_key) is not session) and exchange.is_unfinished():
             await exchange.late_commit()
 
     def _is_there(self, scope: Scope) -> bool:
@@ -178,9 +186,9 @@ class SessionMiddleware:
 
         Raises TypeError and ValueError for a manager that does not fit.
         """
+        if self.settings.manager is not None:
+            return self.settings.manager
         source: Any = self.settings.source
-        if isinstance(source, SessionManager):
-            return source
         found = source(scope)
         if inspect.isawaitable(found):
             found = await found

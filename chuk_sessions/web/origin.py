@@ -108,10 +108,12 @@ class CrossOriginGuard:
 class Paths:
     """Paths to leave out, by a request's path within its application. A path that ends in ``/`` stands for all below.
 
+    ``part`` is in each path that is left out: most requests are told by that alone.
+
     Raises TypeError for a str, and ValueError for a path that does not begin with a slash.
     """
 
-    __slots__ = ("_below", "_exact", "_part")
+    __slots__ = ("_below", "_exact", "part")
 
     def __init__(self, paths: Iterable[str]) -> None:
         if isinstance(paths, str):
@@ -122,13 +124,11 @@ class Paths:
                 raise ValueError(f"a path to exclude must begin with /, got {path!r}")
         self._below = tuple(path for path in given if path.endswith("/"))
         self._exact = given.difference(self._below)
-        self._part = next(iter(given)) if len(given) == 1 else ""  # is in each path that is left out
+        self.part = next(iter(given)) if len(given) == 1 else ""
 
     def has(self, scope: Scope) -> bool:
         """Tell whether this request is left out."""
         path: str = scope["path"]
-        if self._part not in path:  # so nearly all requests are told, with the default
-            return False
         if (root := scope.get("root_path")) and path.startswith(f"{root}/"):
             path = path[len(root) :]
         return path.startswith(self._below) or path in self._exact

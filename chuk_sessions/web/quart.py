@@ -135,7 +135,8 @@ class _Interface(SessionInterface):
     async def _save_apart(self, session: QuartSession, response: Any) -> None:
         """Write a session that a test opened, and add its cookie."""
         scope: Scope = {"type": "http", "scheme": "https", self._settings.scope_key: session}
-        exchange = Exchange(session, scope, _no_message, _discard)
+        exchange = Exchange()
+        exchange.take(session, scope, _no_message, _discard)
         begun = await exchange.begin({"type": "http.response.start", "headers": []})
         for name, value in begun["headers"]:
             response.headers.add(name.decode(), value.decode("latin-1"))

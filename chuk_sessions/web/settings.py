@@ -25,7 +25,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Settings:
-    """The arguments of a middleware, checked. ``SessionMiddleware`` describes them."""
+    """The arguments of a middleware, checked. ``SessionMiddleware`` describes them.
+
+    ``manager`` is the manager of all requests, or None if ``source`` is a function that gives one.
+    """
 
     source: ManagerSource
     transport: Transport
@@ -38,7 +41,11 @@ class Settings:
     max_bytes: int
     origins: Origins
     session_class: type[Session] = Session
+    manager: SessionManager | None = field(init=False)
     _warned: bool = field(default=False, init=False)
+
+    def __post_init__(self) -> None:
+        self.manager = self.source if isinstance(self.source, SessionManager) else None
 
     def warn_of_http(self, scope: Scope) -> None:
         """Log once, if it is so, that a browser will not send a secure cookie back."""

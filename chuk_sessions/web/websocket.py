@@ -28,8 +28,9 @@ class SocketExchange(Exchange):
     application gets a ``websocket.disconnect`` with that code, and a ``SocketClosed`` if it goes on sending.
     """
 
-    def __init__(self, session: Session, scope: Scope, receive: Receive, send: Send) -> None:
-        super().__init__(session, scope, receive, send)
+    def take(self, session: Session, scope: Scope, receive: Receive, send: Send) -> None:
+        """Take over a WebSocket."""
+        super().take(session, scope, receive, send)
         self._over: asyncio.Future[None] | None = None
         self._pending: asyncio.Future[Message] | None = None
         self._watcher: asyncio.Task[None] | None = None
