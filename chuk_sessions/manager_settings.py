@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from chuk_sessions import grid
 from chuk_sessions.arguments import seconds_of
@@ -15,6 +15,9 @@ from chuk_sessions.codec import Metadata
 from chuk_sessions.many_at_once import Together, as_it_is
 from chuk_sessions.stores.contract import CompleteStore, Existing, InProcess, can
 from chuk_sessions.stores.wrapper import open_store
+
+if TYPE_CHECKING:
+    from chuk_sessions.stores.near import Reads
 
 __all__ = ["ManagerSettings"]
 
@@ -32,6 +35,7 @@ class ManagerSettings:
     _options: dict[str, Any]  # of sessions that are created
     _near: float  # seconds, 0 without a near cache
     _store: CompleteStore
+    _reads: Reads  # the store, or what reads more quickly and makes info dicts only
     _create: Create
     _in_process: InProcess | None
     _together: Together
@@ -67,16 +71,18 @@ class ManagerSettings:
 
     def _open(self, session_factory: Any, sandbox_id: str) -> None:
         if self._near:
-            from chuk_sessions.stores.near import open_near_store
+            from chuk_sessions.stores.near import open_near_store, reads_of
 
             store = open_near_store(session_factory, sandbox_id, self._near)
+            reads = reads_of(store)
         else:
-            store = open_store(session_factory, sandbox_id)
+            store = reads = open_store(session_factory, sandbox_id)
         here = store if can(store, InProcess) else None
         for wrap in self._layers:
-            store = wrap(store, sandbox_id)
+            store = reads = wrap(store, sandbox_id)
         self._create = partial(store.create, **self._options) if self._options else store.create
         self._in_process = here
         self._together = getattr(store, "together", as_it_is) if self._layers else as_it_is
-        self._store, self._session_factory, self._sandbox_id = store, session_factory, sandbox_id
+        self._store, self._reads = store, reads
+        self._session_factory, self._sandbox_id = session_factory, sandbox_id
         self._prefixes: dict[str, str] = {}

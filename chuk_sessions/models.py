@@ -40,23 +40,22 @@ class SessionRecord:
     idle_expires: float | None = None  # when the session ends unless it is touched before
     current_id: str | None = None  # the id of the session, if it was read under an alias
 
-
-def session_info(session_id: str, sandbox_id: str, record: SessionRecord) -> dict[str, Any]:
-    """Make the info dict of a record that was read under ``session_id``."""
-    created, expires, accessed = record.created, record.expires, record.accessed
-    info = {
-        "session_id": record.current_id or session_id,
-        "sandbox_id": sandbox_id,
-        "user_id": record.user_id,
-        "created_at": _texts.get(created) or _text_of(created),  # as in ``iso_timestamp``
-        "expires_at": _texts.get(expires) or _text_of(expires),
-        "status": record.status,
-        "last_accessed": _texts.get(accessed) or _text_of(accessed),
-        "custom_metadata": record.metadata,
-    }
-    if record.idle_expires is not None:
-        info["idle_expires_at"] = iso_timestamp(record.idle_expires)
-    return info
+    def info(self, session_id: str, sandbox_id: str) -> dict[str, Any]:
+        """Make the info dict of the session, which was read under ``session_id``."""
+        created, expires, accessed = self.created, self.expires, self.accessed
+        info = {
+            "session_id": self.current_id or session_id,
+            "sandbox_id": sandbox_id,
+            "user_id": self.user_id,
+            "created_at": _texts.get(created) or _text_of(created),  # as in ``iso_timestamp``
+            "expires_at": _texts.get(expires) or _text_of(expires),
+            "status": self.status,
+            "last_accessed": _texts.get(accessed) or _text_of(accessed),
+            "custom_metadata": self.metadata,
+        }
+        if self.idle_expires is not None:
+            info["idle_expires_at"] = iso_timestamp(self.idle_expires)
+        return info
 
 
 def iso_timestamp(unix_time: float) -> str:

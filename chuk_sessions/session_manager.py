@@ -34,7 +34,7 @@ from chuk_sessions.grid_paths import GridPaths
 from chuk_sessions.ids import fingerprint, is_opaque, new_opaque_id, new_session_id, renewed_id
 from chuk_sessions.manager_settings import ManagerSettings
 from chuk_sessions.many_at_once import ManyAtOnce
-from chuk_sessions.models import SessionMetadata, SessionRecord, session_info
+from chuk_sessions.models import SessionMetadata, SessionRecord
 from chuk_sessions.provider import Factory
 from chuk_sessions.provider_factory import factory_for_env
 from chuk_sessions.stores.contract import SessionStoreFactory, UserPaged, can
@@ -244,10 +244,10 @@ class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
         if owner is not None:
             owner = check_user("owner", owner, " or None")
         try:
-            record = await self._store.open(session_id, self._touch_interval, owner)
+            record = await self._reads.open(session_id, self._touch_interval, owner)
         except ProviderError as exc:
             raise _storage_error("open", session_id, exc) from exc
-        return None if record is None else session_info(session_id, self._sandbox_id, record)
+        return None if record is None else record.info(session_id, self._sandbox_id)
 
     async def _open_record(self, session_id: str) -> SessionRecord | None:
         """Do what ``open_session`` does, for a str that is short enough; no texts of times are made."""
@@ -274,13 +274,13 @@ class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
         if type(session_id) is not str:
             session_id = grid.plain(session_id)
         try:
-            record = await self._store.read(session_id)
+            record = await self._reads.read(session_id)
         except ProviderError as exc:
             return self._failed(exc, "read", session_id, None)
         if record is None:
             not_found(session_id)
             return None
-        return session_info(session_id, self._sandbox_id, record)
+        return record.info(session_id, self._sandbox_id)
 
     async def get_session_metadata(self, session_id: str) -> SessionMetadata | None:
         """Return the data of ``get_session_info`` as an object, without touching the session.
@@ -298,13 +298,13 @@ class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
         if type(session_id) is not str:
             session_id = grid.plain(session_id)
         try:
-            record = await self._store.read(session_id)
+            record = await self._reads.read(session_id)
         except ProviderError as exc:
             raise _storage_error("read", session_id, exc) from exc
         if record is None:
             not_found(session_id)
             return None
-        return SessionMetadata.from_dict(session_info(session_id, self._sandbox_id, record))
+        return SessionMetadata.from_dict(record.info(session_id, self._sandbox_id))
 
     async def update_session_metadata(
         self, session_id: str, custom_metadata: dict[str, Any], merge: bool = True, remove: Iterable[str] = NO_KEYS
@@ -517,7 +517,7 @@ class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
         for some in slices(found, SLICE):
             if infos:
                 await asyncio.sleep(0)
-            infos += [session_info(session_id, self._sandbox_id, record) for session_id, record in some]
+            infos += [record.info(session_id, self._sandbox_id) for session_id, record in some]
         return infos
 
     async def iter_user_sessions(self, user_id: str, batch: int = 500) -> AsyncIterator[dict[str, Any]]:
@@ -545,7 +545,7 @@ class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
         try:
             async for page in store.user_pages(user_id, batch):
                 for session_id, record in page:
-                    yield session_info(session_id, self._sandbox_id, record)
+                    yield record.info(session_id, self._sandbox_id)
         except ProviderError as exc:
             raise _storage_error("list the sessions of a user", None, exc) from exc
 
@@ -606,7 +606,7 @@ class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
         try:
             async for page in self._store.pages(check_batch(batch)):
                 for session_id, record in page:
-                    yield session_info(session_id, self._sandbox_id, record)
+                    yield record.info(session_id, self._sandbox_id)
         except ProviderError as exc:
             raise _storage_error("go through the sessions", None, exc) from exc
 

@@ -139,8 +139,12 @@ def reply(number: int) -> dict[bytes, bytes]:
     return dict(zip(parts[::2], parts[1::2], strict=True))
 
 
-@pytest.mark.parametrize("copies", [None, 0, WORTH_IT], ids=["replies", "snapshots", "copied snapshots"])
-def test_the_count_of_bytes_is_no_less_than_the_memory(copies: int | None) -> None:
+@pytest.mark.parametrize(
+    ("copies", "info"),
+    [(None, False), (0, False), (WORTH_IT, False), (WORTH_IT, True)],
+    ids=["replies", "snapshots", "copied snapshots", "infos"],
+)
+def test_the_count_of_bytes_is_no_less_than_the_memory(copies: int | None, info: bool) -> None:
     """And no more than three times that: the bound is one of memory."""
     entries = Entries()
     tracemalloc.start()
@@ -155,6 +159,8 @@ def test_the_count_of_bytes_is_no_less_than_the_memory(copies: int | None) -> No
                 entries.settle(entry, snapshot, snapshot.size)
                 for _ in range(copies):
                     snapshot.record()
+                if info:
+                    snapshot.info("sess-alice", "box")
         taken = tracemalloc.get_traced_memory()[0] - before
     finally:
         tracemalloc.stop()

@@ -63,7 +63,8 @@ class Near:
 
     async def begin(self, **options: Any) -> Near:
         """Allocate the session, and read it until it is in the cache."""
-        self.id = await self.manager.allocate_session(user_id="alice", custom_metadata=METADATA, **options)
+        options = {"user_id": "alice", "custom_metadata": METADATA} | options
+        self.id = await self.manager.allocate_session(**options)
         await self.warm()
         return self
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from chuk_sessions.models import SessionRecord
-from chuk_sessions.providers.redis.record import decode_record, encode_record
+from chuk_sessions.providers.redis.record import VERSION, decode_record, encode_record
 from chuk_sessions.providers.redis.snapshot import WORTH_IT, Snapshot
 
 if TYPE_CHECKING:
@@ -34,10 +34,22 @@ METADATA: dict[str, dict[str, Any]] = {
 }
 
 
-def reply(metadata: dict[str, Any]) -> dict[bytes, bytes]:
+IDLE = {b"v": VERSION + b"+", b"idle": b"500000", b"end": b"9000000"}
+
+
+def reply(metadata: dict[str, Any], user_id: str | None = "alice") -> dict[bytes, bytes]:
     """The hash of a session."""
-    parts = encode_record(SessionRecord("alice", 1.0, 3.0, 2.0, metadata))
+    parts = encode_record(SessionRecord(user_id, 1.0, 3.0, 2.0, metadata))
     return dict(zip(parts[::2], parts[1::2], strict=True)) | {b"created": b"1000000", b"expires": b"3000000"}
+
+
+def with_document(fields: dict[bytes, bytes]) -> Snapshot:
+    """A snapshot that has been copied so often that it can make infos."""
+    snapshot = Snapshot(fields)
+    for _ in range(WORTH_IT):
+        snapshot.record()
+    assert snapshot.document
+    return snapshot
 
 
 @pytest.mark.parametrize("metadata", METADATA.values(), ids=METADATA)
@@ -67,7 +79,7 @@ def test_what_is_kept_is_no_larger_than_its_size(name: str) -> None:
     snapshot = Snapshot(reply({name * 20_000: 1}))
     for _ in range(COPIES):
         snapshot.record()
-        assert sum(sys.getsizeof(getattr(snapshot, slot)) for slot in ("_object", "_json", "_names")) <= snapshot.size
+        assert sum(sys.getsizeof(getattr(snapshot, slot)) for slot in ("document", "_json", "_names")) <= snapshot.size
 
 
 def test_copies_share_nothing() -> None:
@@ -79,6 +91,31 @@ def test_copies_share_nothing() -> None:
         metadata["a"]["b"][0]["c"].append(1)
         metadata["b"][1]["a"]["z"] = 2
         metadata["c"] = 3
+
+
+@pytest.mark.parametrize("name", ["nothing", "texts", "numbers", "nested"])
+@pytest.mark.parametrize("more", [{}, IDLE, {b"status": b"expired"}], ids=["usual", "idle", "status"])
+@pytest.mark.parametrize("user_id", ["alice", None])
+def test_each_info_is_that_of_the_record(name: str, more: dict[bytes, bytes], user_id: str | None) -> None:
+    """By types too, and in the same order, for each id and sandbox that it is asked for."""
+    fields = reply(METADATA[name], user_id) | more
+    snapshot = with_document(fields)
+    for session_id, sandbox_id in (("one", "box"), ("one", "box"), ("two", "shop")):
+        assert repr(snapshot.info(session_id, sandbox_id)) == repr(decode_record(fields).info(session_id, sandbox_id))
+
+
+def test_infos_share_nothing() -> None:
+    """What a caller does with one, at any depth, is seen neither in another nor in a record."""
+    fields = reply(METADATA["nested"]) | IDLE
+    snapshot, wanted = with_document(fields), decode_record(fields)
+    for _ in range(COPIES):
+        info = snapshot.info("one", "box")
+        assert info == wanted.info("one", "box")
+        assert snapshot.record() == wanted
+        info["custom_metadata"]["a"]["b"][0]["c"].append(1)
+        info["custom_metadata"]["c"] = info["more"] = 3
+        info["status"] = info["user_id"] = "the caller's own"
+        del info["last_accessed"]
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b"1,2", b'1,"b":2', b'"x', b"1}", b"[1", b"NaN"])

@@ -10,9 +10,11 @@ import pytest
 from chuk_sessions import NotSupportedError, SessionManager, StorageError
 from chuk_sessions.providers import redis
 from chuk_sessions.providers.redis.near import NearSessionStore
+from chuk_sessions.providers.redis.snapshot import WORTH_IT, Snapshot
 from tests.near.test_manager import Near
 from tests.sealed.places import keyring, manager_of, put_value, sealed_with
 from tests.support.helpers import eventually
+from tests.support.wire import run_without_suspending
 
 pytest.importorskip("cryptography", reason="the extra `encryption` is not installed")
 pytestmark = pytest.mark.redis
@@ -116,6 +118,23 @@ async def test_keys_of_one_manager_open_nothing_for_another(near: NearSealed, re
                 await getattr(second, call)(near.id)
             assert str(found.value) == str(told.value)
         assert await second.validate_session(near.id) is True
+
+
+async def test_infos_made_of_opened_values(near: NearSealed, redis_url: str) -> None:
+    """For the manager with these keys, and for no other one: neither with other keys nor without."""
+    near.id = await near.manager.allocate_session(user_id="alice", custom_metadata={"role": "canary-7f3a", "visits": 1})
+    await near.warm()
+    for _ in range(WORTH_IT):
+        info = near.from_cache(lambda: near.manager.get_session_info(near.id))
+    assert type(run_without_suspending(near.manager._reads.read(near.id))) is Snapshot
+    for call in (near.manager.get_session_info, near.manager.open_session):
+        assert near.from_cache(lambda call=call: call(near.id)) == info  # type: ignore[misc]
+    for keys in (None, keyring("k2", ["k2"])):
+        factory = redis.factory(f"{redis_url}?client_name=near-sealed", encryption=keys)
+        other = SessionManager("box", factory, touch_interval=60, near_cache=60, strict=True)
+        for call in (other.get_session_info, other.open_session):
+            with pytest.raises(StorageError):
+                await call(near.id)
 
 
 async def test_a_manager_with_keys_takes_nothing_from_one_without(redis_url: str) -> None:

@@ -31,6 +31,7 @@ from chuk_sessions.redis_client.tracking_node import TrackingNode, track
 if TYPE_CHECKING:
     from chuk_sessions.redis_client.client import Call, Client
     from chuk_sessions.redis_client.tracking import Tracking
+    from chuk_sessions.stores.near import Reads
 
 __all__ = ["NearSessionStore"]
 
@@ -43,6 +44,8 @@ class NearSessionStore(RedisSessionStore):
     An answer from the cache is at most ``bound`` seconds old.
     """
 
+    _for_infos = False  # whether a hit gives the snapshot itself, which has ``info``, and no record
+
     def __init__(self, client: Client, sandbox_id: str, bound: float) -> None:
         if client.is_cluster:
             raise NotSupportedError(
@@ -54,6 +57,16 @@ class NearSessionStore(RedisSessionStore):
         self._opens_by: object = None  # the keys that open what is sealed
         self._known_key = partial(_known_key, self._sandbox)
 
+    def for_infos(self) -> Reads:
+        """Return a store like this one, to read and open sessions of which only the info dict is needed."""
+        reads = self._again()
+        reads._for_infos = True
+        reads._found, reads._unreadable = self._found, self._unreadable  # type: ignore[method-assign]  # one log line
+        return reads
+
+    def _again(self) -> NearSessionStore:
+        return NearSessionStore(self._client, self._sandbox_id, self._bound)
+
     async def read(self, session_id: str, call: Call | None = None) -> SessionRecord | None:
         """See ``SessionStore``."""
         node: Any = self._client.deployment()
@@ -61,6 +74,8 @@ class NearSessionStore(RedisSessionStore):
             node = track(node)
         found = self._find(node.tracking, session_id)
         if found is not None:
+            if self._for_infos and found.document:
+                return found  # type: ignore[return-value]  # see ``for_infos``
             try:
                 return found.record()
             except ValueError:
@@ -86,6 +101,8 @@ class NearSessionStore(RedisSessionStore):
         if interval > 0:
             found = self._find(node.tracking, session_id, interval, owner)
             if found is not None:
+                if self._for_infos and found.document:
+                    return found  # type: ignore[return-value]  # see ``for_infos``
                 try:
                     return found.record()
                 except ValueError:

@@ -6,7 +6,7 @@ This is ``decode_record`` in two steps: what every look needs is decoded once, t
 from __future__ import annotations
 
 from contextlib import suppress
-from sys import intern
+from sys import getsizeof, intern
 from typing import Any
 
 from orjson import dumps, loads
@@ -17,7 +17,8 @@ from chuk_sessions.providers.redis.record import DEADLINE_DIGITS, METADATA, VERS
 
 __all__ = ["WORTH_IT", "Snapshot"]
 
-OBJECTS, NAME = 500, 100  # bytes of a snapshot, and of one name more: measured on CPython 3.11
+OBJECTS, NAME = 1000, 100  # bytes of a snapshot with an info, and of one name more: measured on CPython 3.11
+OF_EACH: dict[str, Any] = dict.fromkeys(("session_id", "sandbox_id", "custom_metadata"))  # what no two infos share
 WIDEST = 4  # bytes that a character may take
 WORTH_IT = 2  # the copy at which one text of names and values is made: most sessions with a second copy get many
 
@@ -26,19 +27,20 @@ class Snapshot:
     """A session as the server sent it; ``record`` makes a copy of it. Raises one of SHAPES for what is no session.
 
     The metadata stays JSON, joined to one text for one call of the decoder: at first the values that the server has,
-    and from the third copy on an object with their names, which takes half as long to decode. ``opened_by`` is
-    what has opened sealed values, and has refused plain ones if it does that; None if nothing has.
+    and from the third copy on the ``document``, an object with their names, which takes half as long to decode.
+    ``opened_by`` is what has opened sealed values, and has refused plain ones if it does that; None if nothing has.
     """
 
     __slots__ = (
         "_copies",
         "_created",
         "_fields",
+        "_info",
         "_json",
         "_names",
-        "_object",
         "_status",
         "accessed",
+        "document",
         "ends",
         "idle",
         "last",
@@ -69,18 +71,30 @@ class Snapshot:
         if b"idle" in fixed:
             self.idle, self.last = in_seconds(fixed[b"idle"]), in_seconds(fixed[b"end"], DEADLINE_DIGITS)
         self._names, self._json = tuple(names), f"[{joined}]"
-        self._object, self._copies = b"", 0
+        self.document, self._copies = b"", 0
+        self._info: dict[str, Any] | None = None
         self._fields = dict(zip(names, texts, strict=True)) if JSON_MARK in joined else None
-        size = OBJECTS + NAME * len(names) + WIDEST * (len(joined) + len(user or b"") + sum(map(len, names)))
+        text = max(getsizeof(self._json), len(joined.encode()))  # as it is kept at first, and then
+        size = OBJECTS + NAME * len(names) + WIDEST * (len(user or b"") + sum(map(len, names))) + text
         self.size = size if self._fields is None else 2 * size  # in bytes, rather too many
 
     def record(self) -> SessionRecord:
         """Return a copy of the session. Raises ValueError if the metadata cannot be decoded."""
-        metadata = loads(self._object) if self._object else self._metadata()
+        metadata = loads(self.document) if self.document else self._metadata()
         record = SessionRecord(self.user_id, self._created, self.last, self.accessed, metadata, self._status)
         if self.idle:
             record.idle, record.idle_expires = self.idle, self.ends
         return record
+
+    def info(self, session_id: str, sandbox_id: str) -> dict[str, Any]:
+        """Make the info dict, as the record of ``record`` does; only while there is a ``document``."""
+        if self._info is None:
+            self._info = self.record().info(session_id, sandbox_id) | OF_EACH
+        info = self._info.copy()
+        info["session_id"] = session_id
+        info["sandbox_id"] = sandbox_id
+        info["custom_metadata"] = loads(self.document)
+        return info
 
     def is_recent(self, interval: float, now: float) -> bool:
         """Tell whether no touch is due: by the rule of ``RedisSessionStore``, but never for a time in the future."""
@@ -103,5 +117,5 @@ class Snapshot:
                 text = dumps(metadata).decode().encode()  # not the bytes of orjson: a shortened buffer of 1 KB
                 # Names full of control characters take more than was counted for them.
                 if len(text) <= self.size - OBJECTS and loads(text) == metadata:
-                    self._object, self._names, self._json = text, (), ""
+                    self.document, self._names, self._json = text, (), ""
         return metadata

@@ -27,7 +27,10 @@ class NearSealedStore(NearSessionStore, Sealing):
     def __init__(self, client: Client, sandbox_id: str, bound: float, keyring: Keyring) -> None:
         super().__init__(client, sandbox_id, bound)
         self._seal_with(keyring)
-        self._opens_by = keyring
+        self._opens_by = self._keyring = keyring
+
+    def _again(self) -> NearSessionStore:
+        return NearSealedStore(self._client, self._sandbox_id, self._bound, self._keyring)
 
     def _snapshot(self, reply: dict[bytes, bytes], key: str) -> Snapshot:
         try:
