@@ -64,18 +64,18 @@ class Seals:
 
     def sealed(self, items: Sequence[bytes], key: str) -> list[bytes]:
         """Return these fields, each followed by its value, with all values sealed that are to be."""
-        keyring = self._keyring
-        encrypt = keyring.encrypt
+        sealed = [*items]
+        encrypt, beginning, seals_all = self._keyring.encrypt, self._keyring.beginning, self._seals_all
         if encrypt is None:
-            return list(items)
-        sealed: list[bytes] = []
-        beginning, bound_to, seals_all, left = keyring.beginning, self._place(key), self._seals_all, iter(items)
-        for field in left:
-            value = next(left)
+            return sealed
+        bound_to = f"{self._begin}{key[TAG_IN_KEY]}\0".encode()  # without a call of ``_place``: for every change
+        value_at = 1
+        while value_at < len(sealed):
+            field = sealed[value_at - 1]
             if seals_all or not self.is_plain(field):
                 nonce = new_nonce()
-                value = beginning + nonce + encrypt(nonce, value, bound_to + field)
-            sealed += field, value
+                sealed[value_at] = beginning + nonce + encrypt(nonce, sealed[value_at], bound_to + field)
+            value_at += 2
         return sealed
 
     def opened(self, reply: Fields, key: str) -> Fields:
