@@ -1,8 +1,9 @@
 """`python -m tests.newest SERVER@PYTHON ...`: the suite on each of these pairs, such as `valkey-server@3.15`.
 
-What is no pair is an argument for pytest. With `--after FILE` everything is installed, FILE.ready made, and no suite
-begun before FILE is there: what else the machine has to do can be done meanwhile. Where this cannot be done, the reason
-goes to the file `--why-not`, and the exit status is 0; else it is 0 if all suites pass.
+What stands before the first pair is for pytest on each of them, what follows a pair for pytest on that one. With
+`--after FILE` everything is installed, FILE.ready made, and no suite begun before FILE is there: what else the machine
+has to do can be done meanwhile. Where this cannot be done, the reason goes to the file `--why-not`, and the exit status
+is 0; else it is 0 if all suites pass.
 """
 
 from __future__ import annotations
@@ -14,46 +15,63 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from tests.newest.distribution import Distribution, Unavailable
 from tests.newest.machine import why_not
 from tests.newest.namespace import end_with_the_parent, run_in_namespaces
 
-__all__ = ["main", "split"]
+__all__ = ["Suite", "main", "split"]
 
 PAIRS = ("valkey-server@3.15", "redis-server@3.14")
 PAIR = re.compile(r"(?:valkey|redis)-server@3\.\d+")
 
 
-def split(arguments: Sequence[str]) -> tuple[list[tuple[str, str]], list[str]]:
-    """The pairs of server and Python, or those that CI takes, and what is for pytest."""
-    pairs = [argument for argument in arguments if PAIR.fullmatch(argument)]
-    others = [argument for argument in arguments if argument not in pairs]
-    return [split_pair(pair) for pair in pairs or PAIRS], others
+class Suite(NamedTuple):
+    """A server, which is the name of its package and of its program, the version of Python, and what pytest is told."""
+
+    server: str
+    python: str
+    arguments: Sequence[str]
+
+    @property
+    def pair(self) -> str:
+        """As it is written on the command line."""
+        return f"{self.server}@{self.python}"
 
 
-def split_pair(pair: str) -> tuple[str, str]:
-    """The package and program of the server, and the version of Python."""
+def split(arguments: Sequence[str]) -> list[Suite]:
+    """The suites that the arguments ask for; without a pair, those on the pairs that CI takes."""
+    places = [place for place, argument in enumerate(arguments) if PAIR.fullmatch(argument)]
+    if not places:
+        return [suite_on(pair, arguments) for pair in PAIRS]
+    for_all = arguments[: places[0]]
+    ends = [*places[1:], len(arguments)]
+    return [
+        suite_on(arguments[place], [*for_all, *arguments[place + 1 : end]])
+        for place, end in zip(places, ends, strict=True)
+    ]
+
+
+def suite_on(pair: str, arguments: Sequence[str]) -> Suite:
+    """The suite on that pair, with those arguments."""
     server, _, python = pair.partition("@")
-    return server, python
+    return Suite(server, python, list(arguments))
 
 
-def run_suites(
-    folder: Path, pairs: Sequence[tuple[str, str]], arguments: Sequence[str], after: Path | None = None
-) -> int:
+def run_suites(folder: Path, suites: Sequence[Suite], after: Path | None = None) -> int:
     """Install the distribution there and run the suites, all of them even if one fails."""
-    say("debootstrap unstable, with " + ", ".join(f"{server} and Python {python}" for server, python in pairs))
+    say("debootstrap unstable, with " + ", ".join(f"{suite.server} and Python {suite.python}" for suite in suites))
     distribution = Distribution(folder)
-    distribution.install([server for server, _ in pairs], [python for _, python in pairs])
-    failed = [f"{server}@{python}" for server, python in pairs if not distribution.prepare(python)]
+    distribution.install([suite.server for suite in suites], [suite.python for suite in suites])
+    failed = [suite.pair for suite in suites if not distribution.prepare(suite.python)]
     if after is not None:
         wait_for(after)
-    for server, python in pairs:
-        say(f"the suite on {server} and Python {python}")
-        distribution.run([server, "--version"])
-        pair = f"{server}@{python}"
-        if pair not in failed and distribution.run_suite(server, python, arguments):
-            failed.append(pair)
+    for suite in suites:
+        say(f"the suite on {suite.server} and Python {suite.python}")
+        distribution.run([suite.server, "--version"])
+        if suite.pair not in failed and distribution.run_suite(*suite):
+            failed.append(suite.pair)
     if failed:
         say(f"failed: {', '.join(failed)}")
     return bool(failed)
@@ -81,7 +99,7 @@ def main(arguments: Sequence[str]) -> int:
     reason = None
     if options.inside:
         try:
-            return run_suites(options.inside, *split(rest), options.after)
+            return run_suites(options.inside, split(rest), options.after)
         except Unavailable as exc:
             reason = f"Debian's unstable distribution cannot be installed now: {exc}"
     else:

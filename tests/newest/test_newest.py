@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.newest import machine
-from tests.newest.__main__ import main, split, wait_for
+from tests.newest.__main__ import Suite, main, split, wait_for
 from tests.newest.namespace import namespaces_are_allowed
 
 if TYPE_CHECKING:
@@ -51,13 +51,16 @@ def test_nothing_is_left_however_it_ends(tmp_path: Path, number: signal.Signals,
 
 
 def test_pairs_and_arguments_of_pytest() -> None:
-    """What is a pair is taken out, wherever it stands; without one, both that CI takes are run."""
-    assert split(["redis-server@3.14", "-k", "check", "valkey-server@3.16", "-x"]) == (
-        [("redis-server", "3.14"), ("valkey-server", "3.16")],
-        ["-k", "check", "-x"],
-    )
-    assert split([]) == ([("valkey-server", "3.15"), ("redis-server", "3.14")], [])
-    assert split(["tests/redis", "user@3.14"])[1] == ["tests/redis", "user@3.14"]
+    """What follows a pair is for that one, what stands before all of them for each; without one, CI's are run."""
+    assert split(["--strict", "redis-server@3.14", "-k", "check", "valkey-server@3.16", "-x"]) == [
+        Suite("redis-server", "3.14", ["--strict", "-k", "check"]),
+        Suite("valkey-server", "3.16", ["--strict", "-x"]),
+    ]
+    for arguments in ([], ["tests/redis", "user@3.14"]):
+        assert split(arguments) == [
+            Suite("valkey-server", "3.15", arguments),
+            Suite("redis-server", "3.14", arguments),
+        ]
 
 
 @pytest.fixture
