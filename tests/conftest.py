@@ -109,8 +109,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker("tools")
         if SERVERS & set(getattr(item, "fixturenames", ())):
             item.add_marker("redis")
-        if item.get_closest_marker("faults"):
-            item.add_marker("alone")
         if item.get_closest_marker("redis") and not wants_redis(config):
             item.add_marker(pytest.mark.skip(reason="needs a Redis server: pytest --redis"))
         elif item.get_closest_marker("faults") and not config.getoption("--faults"):

@@ -69,10 +69,14 @@ def test_the_workflow_and_the_script_check_the_same() -> None:
     assert "git describe --tags" in workflow()
 
 
-def test_what_the_faults_need_is_installed_before_them() -> None:
+def test_all_faults_are_run_and_what_they_need_is_installed_before_them() -> None:
     """A Prometheus, whose tests would be skipped without a word of it; uWSGI comes with the packages of the tests."""
     script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
-    assert 0 < script.index("apt_install prometheus") < script.index("begin faults nox -s faults")
+    assert 0 < script.index("apt_install prometheus") < script.index("nox -s faults -- ")
+    assert re.findall(r"^begin .* nox -s faults -- (.*)$", script, re.MULTILINE) == [
+        '-m "faults and not alone"',
+        '-m "faults and alone"',
+    ]
     (job,) = [each for each in workflow().split("\n\n") if "-s faults" in each]
     assert 0 < job.index("redis-server prometheus\n") < job.index("-s faults")
     assert "pyuwsgi" in (ROOT / "pyproject.toml").read_text(encoding="utf-8")

@@ -18,7 +18,7 @@ from tests.support.helpers import eventually
 if TYPE_CHECKING:
     from tests.support.servers import RedisServer
 
-pytestmark = [pytest.mark.redis, pytest.mark.faults]
+pytestmark = [pytest.mark.redis, pytest.mark.faults, pytest.mark.alone]
 
 KEYS = [f"key-{i}" for i in range(200)]
 CALLERS = 100

@@ -23,7 +23,7 @@ from chuk_sessions.redis_client.slots import slot_of
 from tests.support.cluster_servers import ClusterServers
 from tests.support.helpers import eventually
 
-pytestmark = [pytest.mark.redis, pytest.mark.faults]
+pytestmark = [pytest.mark.redis, pytest.mark.faults, pytest.mark.alone]
 
 BOTH = Script("return redis.call('MGET', KEYS[1], KEYS[2])")
 # Reads before it writes, as ours do: what one of its keys holds is put into the other.

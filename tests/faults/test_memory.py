@@ -20,6 +20,7 @@ from tests.support.servers import RedisServer
 pytestmark = [
     pytest.mark.redis,
     pytest.mark.faults,
+    pytest.mark.alone,
     pytest.mark.skipif(sys.platform != "linux", reason="how much memory a process has had is told in units of Linux"),
 ]
 

@@ -22,7 +22,7 @@ from tests.support.proxy import Proxy
 from tests.support.sentinel_servers import SentinelServers, is_master
 from tests.support.servers import RedisServer
 
-pytestmark = [pytest.mark.redis, pytest.mark.faults]
+pytestmark = [pytest.mark.redis, pytest.mark.faults, pytest.mark.alone]
 
 SESSIONS = 40
 SECONDS = 12.0

@@ -20,7 +20,7 @@ from tests.support.impostor import Impostor
 from tests.support.lateness import Lateness
 from tests.support.servers import RedisServer
 
-pytestmark = [pytest.mark.redis, pytest.mark.faults]
+pytestmark = [pytest.mark.redis, pytest.mark.faults, pytest.mark.alone]
 
 CALLERS = 50
 OUTAGE = 10.0  # seconds

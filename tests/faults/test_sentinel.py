@@ -18,7 +18,7 @@ from tests.support.helpers import eventually
 from tests.support.sentinel_servers import SentinelServers, is_master
 from tests.support.servers import RedisServer, ReplyError
 
-pytestmark = [pytest.mark.redis, pytest.mark.faults]
+pytestmark = [pytest.mark.redis, pytest.mark.faults, pytest.mark.alone]
 
 RESUMED_WITHIN = 2.0  # seconds after the promotion
 
