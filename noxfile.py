@@ -95,8 +95,14 @@ def quick(session: nox.Session) -> None:
 
 @nox.session(python=False)
 def tests(session: nox.Session) -> None:
-    """The whole suite with a real Redis, on the Python that runs nox; coverage must suffice, but for a part of it."""
-    run_tests(session, "--redis", "--cov", *(["--cov-fail-under=0"] if session.posargs else []))
+    """The whole suite with a real Redis, on the Python that runs nox; coverage must suffice, but for a part of it.
+
+    `-- --no-cov`: the whole suite without it, which before Python 3.14 saves a third of the time.
+    """
+    if session.posargs == ["--no-cov"]:
+        session.run(install_dev(session), "-m", "tests", "--redis", external=True)
+    else:
+        run_tests(session, "--redis", "--cov", *(["--cov-fail-under=0"] if session.posargs else []))
 
 
 for python in PYTHONS:

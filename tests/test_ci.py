@@ -55,18 +55,38 @@ def test_the_workflow_and_the_script_check_the_same() -> None:
         assert f"session: {session}" in workflow()
         assert session in script
     pairs = re.findall(r"[a-z]+-server@\d\.\d+", workflow())
-    assert re.search(r"nox -s newest -- .*\\\n.*\\\n {8}" + " ".join(pairs), script)
-    touching = re.search(r'-m "not alone and not repeated"[ \\\n]*((?:tests/\w+[ \\\n]*)+)', script)
-    assert touching is not None
+    assert re.findall(r"^ +(\w+-server@\d\.\d+)", script, re.MULTILINE) == pairs
+    touching = re.search(rf'{pairs[0]} -m "\$elsewhere"[ \\\n]*((?:tests/\w+[ \\\n]*)+)', script)
+    assert touching is not None  # of the suite, what touches the server or the Python
     folders = re.findall(r"tests/\w+", touching[1])
     assert {"tests/redis", "tests/client", "tests/near", "tests/sealed"} <= set(folders)
     assert all((ROOT / folder).is_dir() for folder in folders)
     # What the script leaves to the default Python the workflow runs on each of them.
-    assert script.count("and not repeated") == 2
+    assert script.count("and not repeated") == 1
     assert "repeated" not in workflow()
     assert {pair.partition("@")[2] for pair in pairs} <= pythons()
     assert "cron:" in workflow()
     assert "git describe --tags" in workflow()
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_coverage_is_taken_once(tmp_path: Path, installed: bool) -> None:
+    """By the whole suite on Python 3.14, where that was installed, else on the default one; then 3.13 runs all too."""
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    assert re.search(r'redis-server@3\.14 -m "\$elsewhere" --cov\n', script)
+    assert '--after "$work/go"' in script  # FILE.ready says that all is installed
+    (choice,) = re.findall(r"^elsewhere=.*\n", script, re.MULTILINE)
+    (ready,) = re.findall(r"^newest=\n(?:.*\n)+?nox -s tests .*\n", script, re.MULTILINE)
+    (newer,) = re.findall(r"on_newer -s tests-3\.13 -- .*\n", script)
+    if installed:
+        (tmp_path / "go.ready").touch()
+    print_arguments = 'say() { :; }; nox() { printf "%s|" "$@"; echo; }; on_newer() { nox "$@"; }\n'
+    lines = f"set -eu; work=$0\n{print_arguments}{choice}{ready}{newer}"
+    done = subprocess.run(["bash", "-c", lines, tmp_path], capture_output=True, text=True, check=True, timeout=30)
+    tests, others = done.stdout.splitlines()
+    assert tests == ("-s|tests|--|--no-cov|" if installed else "-s|tests|")
+    all_others = "-m|not alone and not tools and not repeated"
+    assert others.endswith(f"{all_others} and redis|" if installed else f"{all_others}|")
 
 
 def test_all_faults_are_run_and_what_they_need_is_installed_before_them() -> None:
