@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, NamedTuple, TypeVar
 
 from django.contrib.sessions.backends.base import CreateError, SessionBase, UpdateError
@@ -12,7 +12,7 @@ from django.contrib.sessions.serializers import JSONSerializer
 from chuk_sessions.django.settings import home
 from chuk_sessions.django.stored import StoredSession
 from chuk_sessions.exceptions import StorageError
-from chuk_sessions.web.blocking import run_for
+from chuk_sessions.web.blocking import run_commands, run_for
 
 __all__ = ["SessionStore", "user_in"]
 
@@ -56,7 +56,7 @@ class SessionStore(SessionBase):
 
     def load(self) -> dict[str, Any]:
         """Read the session; an empty dict, and no key any more, if it is not found. Raises StorageError."""
-        return self._taken(self._wait(self._stored.open(self.session_key)))
+        return self._taken(self._wait(self._stored.open(self.session_key), run_commands))
 
     async def aload(self) -> dict[str, Any]:
         """Read the session as ``load`` does."""
@@ -95,7 +95,7 @@ class SessionStore(SessionBase):
 
     def exists(self, session_key: str | None) -> bool:
         """Tell whether a session lives, without touching it."""
-        return self._wait(self._stored.exists(session_key))
+        return self._wait(self._stored.exists(session_key), run_commands)
 
     async def aexists(self, session_key: str | None) -> bool:
         """Tell whether a session lives, without touching it."""
@@ -231,10 +231,10 @@ class SessionStore(SessionBase):
         self.modified = True  # if the session has ended, the save will raise UpdateError
         return True
 
-    def _wait(self, call: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine in the loop of blocking calls, and note its outage."""
+    def _wait(self, call: Coroutine[Any, Any, T], run: Callable[..., T] = run_for) -> T:
+        """Run a coroutine as a blocking call, and note its outage."""
         try:
-            return run_for(self._manager, call, self._timeout)
+            return run(self._manager, call, self._timeout)
         except StorageError as error:
             self.outage = error
             raise

@@ -189,6 +189,19 @@ class Client:
         except KeyError:
             return self._open(loop)
 
+    def opened(self, loop: object) -> Deployment | None:
+        """Return the server or cluster as seen from that loop; None if it was not used there."""
+        return self._opened.get(cast(asyncio.AbstractEventLoop, loop))
+
+    def open_as(self, loop: object, deployment: Deployment) -> None:
+        """Use that deployment in that loop."""
+        self._opened[cast(asyncio.AbstractEventLoop, loop)] = deployment
+
+    @property
+    def config(self) -> RedisConfig:
+        """What the URL says. Raises ProviderError if the URL cannot be used."""
+        return self._parsed()
+
     @property
     def is_cluster(self) -> bool:
         """Whether the URL leads to a cluster. Raises ProviderError if the URL cannot be used."""

@@ -22,6 +22,7 @@ Rules this file keeps:
 from __future__ import annotations
 
 import asyncio
+import socket
 import sys
 from collections import deque
 from collections.abc import Callable
@@ -186,6 +187,14 @@ class Connection(asyncio.BufferedProtocol):
         self.reason = reason
         if not self._sent:
             self.abort(reason)
+
+    def hand_over(self) -> socket.socket:
+        """Return a socket of its own for the connection, which goes on, and end this object. Not for TLS."""
+        assert self._transport is not None
+        mine = self._transport.get_extra_info("socket")
+        copy = socket.fromfd(mine.fileno(), mine.family, mine.type)
+        self.abort("its socket was handed over")
+        return copy
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport; the loop calls this when the socket is connected."""

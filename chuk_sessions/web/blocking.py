@@ -4,11 +4,13 @@
     session_id = sessions.allocate_session(user_id="alice")
 
 The calls run in one event loop per process, which has a thread of its own; see ``loop_thread``. Calls of several
-threads share its connections.
+threads share its connections. A lone call of one command on a Redis server is made in the thread of the caller.
 """
 
 from __future__ import annotations
 
+import sys
+from asyncio.events import _get_running_loop
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping
 from typing import Any, Self, TypeVar
 
@@ -17,12 +19,14 @@ from chuk_sessions.providers.memory.store import MemorySessionStore
 from chuk_sessions.redis_client.config import TIMEOUT
 from chuk_sessions.session_manager import NO_KEYS, SessionManager, SessionMetadata
 from chuk_sessions.web.loop_thread import check_threads, run
+from chuk_sessions.web.threads import has_greenlets
 
-__all__ = ["SyncSessionManager", "call_timeout", "check_threads", "run", "run_for"]
+__all__ = ["SyncSessionManager", "call_timeout", "check_threads", "run", "run_commands", "run_for"]
 
 T = TypeVar("T")
 
 MARGIN = 1.0  # seconds, beside twice the time of a call
+REDIS_STORES = "chuk_sessions.providers.redis.store"  # the module, which is imported if a store is on Redis
 
 
 def call_timeout(manager: SessionManager) -> float:
@@ -48,6 +52,38 @@ def run_for(manager: SessionManager, call: Coroutine[Any, Any, T], timeout: floa
     if isinstance(manager._store, MemorySessionStore):
         return _drive(call)
     return run(call, call_timeout(manager) if timeout is None else timeout)
+
+
+def run_commands(manager: SessionManager, call: Coroutine[Any, Any, T], timeout: float | None = None) -> T:
+    """Run a coroutine that awaits only these calls of that manager, which send one command after another.
+
+    They are ``validate_session``, ``open_session``, ``get_session_info``, ``get_session_metadata``,
+    ``update_session_metadata`` and ``increment_session_metadata``.
+
+    On a lone Redis server without TLS they are made in the thread of the caller, if no other thread does so at the
+    moment; see ``chuk_sessions.redis_client.direct``. Else this is ``run_for``.
+    """
+    stores: Any = sys.modules.get(REDIS_STORES)
+    if stores is None or type(manager._store) is not stores.RedisSessionStore or has_greenlets():
+        return run_for(manager, call, timeout)
+    least = call_timeout(manager)
+    if (timeout is not None and timeout < least) or _get_running_loop() is not None:
+        return run_for(manager, call, timeout)
+    return _run_directly(manager._store, call, least if timeout is None else timeout)
+
+
+def _run_directly(store: Any, call: Coroutine[Any, Any, T], timeout: float) -> T:
+    from chuk_sessions.redis_client.direct import direct_of
+
+    try:
+        direct = direct_of(store._client)
+    except ProviderError:  # the URL cannot be used, as the call itself will say
+        direct = None
+
+    def run_in_loop(call: Coroutine[Any, Any, Any]) -> Any:
+        return run(call, timeout)
+
+    return run_in_loop(call) if direct is None else direct.run(call, run_in_loop)
 
 
 def _drive(call: Coroutine[Any, Any, T]) -> T:
@@ -128,29 +164,29 @@ class SyncSessionManager:
 
     def validate_session(self, session_id: str) -> bool:
         """See ``SessionManager``."""
-        return self._one(self._manager.validate_session(session_id))
+        return self._commands(self._manager.validate_session(session_id))
 
     def open_session(self, session_id: str, *, owner: str | None = None) -> dict[str, Any] | None:
         """See ``SessionManager``."""
-        return self._one(self._manager.open_session(session_id, owner=owner))
+        return self._commands(self._manager.open_session(session_id, owner=owner))
 
     def get_session_info(self, session_id: str) -> dict[str, Any] | None:
         """See ``SessionManager``."""
-        return self._one(self._manager.get_session_info(session_id))
+        return self._commands(self._manager.get_session_info(session_id))
 
     def get_session_metadata(self, session_id: str) -> SessionMetadata | None:
         """See ``SessionManager``."""
-        return self._one(self._manager.get_session_metadata(session_id))
+        return self._commands(self._manager.get_session_metadata(session_id))
 
     def update_session_metadata(
         self, session_id: str, custom_metadata: dict[str, Any], merge: bool = True, remove: Iterable[str] = NO_KEYS
     ) -> bool:
         """See ``SessionManager``."""
-        return self._one(self._manager.update_session_metadata(session_id, custom_metadata, merge, remove))
+        return self._commands(self._manager.update_session_metadata(session_id, custom_metadata, merge, remove))
 
     def increment_session_metadata(self, session_id: str, field: str, amount: int = 1) -> int | None:
         """See ``SessionManager``."""
-        return self._one(self._manager.increment_session_metadata(session_id, field, amount))
+        return self._commands(self._manager.increment_session_metadata(session_id, field, amount))
 
     def extend_session_ttl(self, session_id: str, additional_hours: float) -> bool:
         """See ``SessionManager``."""
@@ -247,6 +283,10 @@ class SyncSessionManager:
     def _one(self, call: Coroutine[Any, Any, T]) -> T:
         """Run a call for one session."""
         return run_for(self._manager, call, self._timeout)
+
+    def _commands(self, call: Coroutine[Any, Any, T]) -> T:
+        """Run a call that is one command, or one more for each alias."""
+        return run_commands(self._manager, call, self._timeout)
 
     def _login(self, call: Coroutine[Any, Any, T]) -> T:
         """Run a call that may end older sessions, page by page, if a user may have so many only."""

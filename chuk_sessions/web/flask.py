@@ -26,7 +26,7 @@ from chuk_sessions.arguments import check_flag
 from chuk_sessions.exceptions import StorageError
 from chuk_sessions.session_manager import SessionManager
 from chuk_sessions.web.asgi import Headers, lacks_cookie
-from chuk_sessions.web.blocking import call_timeout, check_threads, run_for
+from chuk_sessions.web.blocking import call_timeout, check_threads, run_commands, run_for
 from chuk_sessions.web.middleware import DEFAULT_MAX_BYTES
 from chuk_sessions.web.origin import Origins, Paths
 from chuk_sessions.web.outage import TEXT, Outage
@@ -105,6 +105,16 @@ class FlaskSession(TaggedSession):
         manager = self._stored.manager
         with self._guard:
             return run_for(manager, call, MOST_CALLS * call_timeout(manager))
+
+    def _wait_for_end(self, settings: Settings) -> None:
+        """Write what is to be written at the end of the request."""
+        stored = self._stored
+        is_update = stored.session_id is not None and not self._cleared and not self._is_rolling(settings.rolling)
+        with self._guard:
+            if is_update and not stored.is_in_use():
+                run_commands(stored.manager, self._store(settings))
+                return
+        self._wait_for(self._store(settings))
 
     def _is_settled(self, rolling: bool) -> bool:
         """Tell whether there is nothing to write at the end of the request."""
@@ -279,7 +289,7 @@ class _Interface:
                 return None
             stored = StoredSession(manager, settings.max_bytes)
             if ids:
-                data = run_for(manager, stored.load(ids))
+                data = run_commands(manager, stored.load(ids))
         except StorageError as error:
             settings.outage.log(error)
             if stored is None or not settings.outage.goes_on:  # without a manager there cannot even be an empty session
@@ -297,7 +307,7 @@ class _Interface:
         failed = False
         if not spoiled and not session._is_settled(settings.rolling):
             try:
-                session._wait_for(session._store(settings))
+                session._wait_for_end(settings)
             except StorageError as error:
                 settings.outage.log(error)
                 if not settings.outage.goes_on:

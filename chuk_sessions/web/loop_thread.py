@@ -1,4 +1,4 @@
-"""The event loop of synchronous callers: a daemon thread in each process, in which all their calls run.
+"""The event loop of synchronous callers: a daemon thread in each process, in which their calls run.
 
 Rules this file keeps:
 

@@ -26,6 +26,8 @@ __all__ = ["ConfiguredCookie", "NoSession", "TaggedSession", "cookie_of", "manag
 PERMANENT = "_permanent"
 SECONDS_AN_HOUR = 3600
 
+TAG = b'{" '  # how the JSON of a tagged value begins: the name of each tag begins with a space
+
 serializer = TaggedJSONSerializer()
 
 
@@ -38,7 +40,7 @@ class TaggedSession(Session):
     __slots__ = ("_refreshes", "_stayed", "_stays")
 
     def __init__(self, stored: StoredSession | None, data: dict[str, Any] | None = None, home: Any = None) -> None:
-        super().__init__(stored, _untagged(data) if data else None, home)
+        super().__init__(stored, _untagged(data, stored) if data and stored is not None else data, home)
         self._refreshes = self._stays = False
         self._stayed = self._is_permanent()
 
@@ -110,7 +112,7 @@ class TaggedSession(Session):
             self._stored.check(data)
 
     def _take(self, data: dict[str, Any]) -> None:
-        self._replace(_untagged(data))
+        self._replace(_untagged(data, self._stored))
 
     def _transport(self, usual: Transport) -> Transport:
         return _kept(usual) if isinstance(usual, Cookie) and self._is_permanent() else usual
@@ -217,13 +219,19 @@ def _tagged(value: Any) -> Any:
     return serializer.tag(value)
 
 
-def _untagged(value: Any) -> Any:
-    """Undo the tags of a value, item by item, as `TaggedJSONSerializer.loads` does with a text."""
+def _untagged(data: dict[str, Any], stored: StoredSession) -> dict[str, Any]:
+    """Undo the tags of data that was read from the store. Most data has none, which its JSON shows at once."""
+    keys = stored.keys_with(TAG)
+    return data | {key: _untag(data[key]) for key in keys} if keys else data
+
+
+def _without_tags(value: Any) -> Any:
+    """Undo the tags in a value, item by item, as `TaggedJSONSerializer.loads` does with a text."""
     if type(value) is dict:
         return {key: each if type(each) in SCALARS else _untag(each) for key, each in value.items()}
     return [each if type(each) in SCALARS else _untag(each) for each in value] if type(value) is list else value
 
 
 def _untag(value: Any) -> Any:
-    found = _untagged(value)
+    found = _without_tags(value)
     return serializer.untag(found) if type(found) is dict and len(found) == 1 else found

@@ -124,6 +124,10 @@ class StoredSession:
         """Tell whether the store holds exactly these keys with these values, as far as this request knows."""
         return self.session_id is not None and are_same(self._saved, items)
 
+    def keys_with(self, text: bytes) -> list[str]:
+        """Return the keys whose stored value is no scalar and has that text in its JSON."""
+        return [key for key, value in self._saved.items() if type(value) is bytes and text in value]
+
     def is_changed(self, data: dict[str, Any]) -> bool:
         """Tell whether ``data`` differs from the data in the store, as far as this request knows."""
         try:

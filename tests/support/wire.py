@@ -8,7 +8,10 @@ from typing import Any
 
 import pytest
 
-__all__ = ["Wire", "hear", "run_without_suspending", "take_command"]
+from chuk_sessions.redis_client import client
+from chuk_sessions.redis_client.direct import NO_LOOP, Direct
+
+__all__ = ["Wire", "forget_direct", "hear", "run_without_suspending", "take_command"]
 
 
 def run_without_suspending(operation: Coroutine[Any, Any, Any]) -> Any:
@@ -57,14 +60,22 @@ def take_command(data: bytes) -> tuple[list[bytes], bytes]:
 
 
 def hear(port: int, monkeypatch: pytest.MonkeyPatch) -> Wire:
-    """Every send of this process to that port: event loops of asyncio send by these two methods alone."""
+    """Every send of this process to that port: event loops of asyncio, and blocking calls, send by these methods alone.
+
+    Blocking calls make all their commands in an event loop meanwhile: when they would get a connection beside that
+    depends on the threads.
+    """
     found = Wire()
-    send, sendmsg = socket.socket.send, socket.socket.sendmsg
+    send, sendall, sendmsg = socket.socket.send, socket.socket.sendall, socket.socket.sendmsg
 
     def counted_send(sock: socket.socket, data: Any, *flags: int) -> int:
         sent = send(sock, data, *flags)
         _record(found, sock, port, bytes(data)[:sent])
         return sent
+
+    def counted_sendall(sock: socket.socket, data: Any, *flags: int) -> None:
+        sendall(sock, data, *flags)
+        _record(found, sock, port, bytes(data))
 
     def counted_sendmsg(sock: socket.socket, buffers: Any, *more: Any) -> int:
         data = b"".join(bytes(buffer) for buffer in buffers)
@@ -73,8 +84,17 @@ def hear(port: int, monkeypatch: pytest.MonkeyPatch) -> Wire:
         return sent
 
     monkeypatch.setattr(socket.socket, "send", counted_send)
+    monkeypatch.setattr(socket.socket, "sendall", counted_sendall)
     monkeypatch.setattr(socket.socket, "sendmsg", counted_sendmsg)
+    forget_direct()
+    monkeypatch.setattr(Direct, "_may_open", lambda self: False)
     return found
+
+
+def forget_direct() -> None:
+    """Close the connections that blocking calls use in the threads of their callers."""
+    for each in list(client._clients):
+        each._opened.pop(NO_LOOP, None)
 
 
 def _record(wire: Wire, sock: socket.socket, port: int, data: bytes) -> None:
