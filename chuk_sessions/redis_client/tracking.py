@@ -90,6 +90,9 @@ class State(Enum):
     REFUSED = "refused"
 
 
+ON = State.ON
+
+
 class Server(Protocol):
     """The node whose connection is tracked."""
 
@@ -203,7 +206,7 @@ class Tracking:
         """Send the read of ``key``, and keep its reply if that is possible. Return a future of the reply."""
         future: asyncio.Future[Reply] = self._loop.create_future()
         pending = self.pending_reads.get(key)
-        if self.state is State.ON and key not in self.entries and (pending is None or pending.future.done()):
+        if self.state is ON and self._get(key) is None and (pending is None or pending.future.done()):
             read = self.pending_reads[key] = CachedRead(self, key, future)
             self._server.send(read, read, READ, 0, born)
         else:

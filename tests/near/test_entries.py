@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from typing import Any
 
 import pytest
 
@@ -99,6 +100,14 @@ def test_what_replaces_the_replies_is_bounded_too() -> None:
     assert entries.bytes == sum(entry.size for entry in present if entry is not None) > 0
     assert 2 <= len(entries) <= 3
     assert entries.evictions == 10 - len(entries)
+
+
+@pytest.mark.parametrize("value", [None, 1, "text", [b"text"]], ids=["null", "integer", "str", "list"])
+def test_a_hash_of_other_values_is_not_kept(value: Any) -> None:
+    """No server sends one in the place of a session."""
+    entries = filled("")
+    assert not entries.put("a", FIELDS | {b"m:a": value})
+    assert (len(entries), entries.bytes) == (0, 0)
 
 
 @pytest.mark.parametrize(("size", "is_kept"), [(MAX_ENTRY_BYTES - 200, True), (MAX_ENTRY_BYTES, False)])

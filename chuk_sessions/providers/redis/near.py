@@ -56,6 +56,7 @@ class NearSessionStore(RedisSessionStore):
         self._bound = bound
         self._opens_by: object = None  # the keys that open what is sealed
         self._known_key = partial(_known_key, self._sandbox)
+        self._missed = "", self._known_key("")  # the id and the key of the last miss, whose read comes next
 
     def for_infos(self) -> Reads:
         """Return a store like this one, to read and open sessions of which only the info dict is needed."""
@@ -111,6 +112,9 @@ class NearSessionStore(RedisSessionStore):
         return await super().open(session_id, interval, owner, call)
 
     def _key(self, session_id: str) -> str:
+        missed, key = self._missed
+        if session_id is missed:
+            return key
         return self._known_key(session_id) if len(session_id) <= USUAL_ID else super()._key(session_id)
 
     async def _is_fresh(self, call: Call, key: str, interval: float) -> bool | None:
@@ -161,6 +165,7 @@ class NearSessionStore(RedisSessionStore):
         key = self._known_key(session_id) if len(session_id) <= USUAL_ID else super()._key(session_id)
         entry = tracking.lookup(key, self._bound)
         if entry is None:
+            self._missed = session_id, key
             return None
         found: Snapshot | None = entry.record
         if found is None:
