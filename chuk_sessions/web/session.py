@@ -195,18 +195,21 @@ class Session(dict[str, Any]):
         stored = self._stored
         if not self._accessed and stored.session_id is not None:
             return  # nothing can have changed
-        async with stored.turn():
-            cleared, self._cleared = self._cleared, False
-            try:
-                reached = not stored.gone or stored.unread
-                if cleared and reached and (stored.user_id or not dict.__len__(self)):
-                    await stored.end()
-                    if stored.closed:
-                        return  # the client cannot get the id of another session
-                await stored.commit(self._as_stored())
-            except BaseException:
-                self._cleared |= cleared  # the session must still be ended
-                raise
+        turn = stored.turn()
+        if not turn.take():
+            await turn.wait()
+        cleared, self._cleared = self._cleared, False
+        try:
+            if cleared and (not stored.gone or stored.unread) and (stored.user_id or not dict.__len__(self)):
+                await stored.end()
+                if stored.closed:
+                    return  # the client cannot get the id of another session
+            await stored.commit(self._as_stored())
+        except BaseException:
+            self._cleared |= cleared  # the session must still be ended
+            raise
+        finally:
+            turn.leave()
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         """Make copies and unpickled objects plain dicts: a request has one session."""

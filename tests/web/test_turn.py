@@ -120,7 +120,7 @@ async def test_a_turn_that_changes_hands_while_a_task_comes_to_wait() -> None:
     turn = Turn()
     await turn.__aenter__()
     turn._waiting = Late(turn)
-    waiting = asyncio.create_task(Turn._wait(turn))
+    waiting = asyncio.create_task(turn.wait())
     await settle()
     assert not waiting.done()
     await turn.__aexit__()
