@@ -74,6 +74,19 @@ class Time:
             await self.passes(PAUSE)
         return self.now() - begin
 
+    async def suffices(self, attempt: Callable[[float], Awaitable[float | None]], seconds: float) -> float:
+        """Call ``attempt(seconds)``, which must do something before a session ends that lives so long.
+
+        It returns None, or since when the session that it did not find was to live so long. That session may have ended
+        because the machine was busy: then it is called again, with four times as many seconds. AssertionError if the
+        session ended too early. Return the seconds that were enough.
+        """
+        while (since := await attempt(seconds)) is not None:
+            lived = self.now() - since
+            assert lived >= 0.9 * seconds, f"a session that was to live for {seconds} s ended after {lived} s at most"
+            seconds *= 4
+        return seconds
+
 
 class StoreFixtures:
     """The fixtures. ``open_store`` must be overridden; ``clock`` and ``make_unreadable`` may be."""

@@ -31,11 +31,15 @@ class DeadlineTests(StoreFixtures):
 
     async def test_a_session_ends_at_its_earlier_deadline(self, store: SessionStore, time: Time) -> None:
         """It is found until its new deadline and not afterwards, although its first deadline was later."""
-        await store.create("id", "alice", HOUR, {"a": 1})
-        assert await store.extend("id", 0.1, from_now=True) is True
-        assert await store.touch("id", 0) is True
-        assert await store.update("id", {"b": 2}, False) is True
-        await time.passes(0.11)
+
+        async def is_found(lifetime: float) -> float | None:
+            await store.create("id", "alice", HOUR, {"a": 1})
+            begin = time.now()
+            assert await store.extend("id", lifetime, from_now=True) is True
+            found = await store.touch("id", 0) and await store.update("id", {"b": 2}, False)
+            return None if found else begin
+
+        await time.passes(1.1 * await time.suffices(is_found, 0.1))
         await check_not_found(store)
         assert await store.create("id", "bob", HOUR, {}) is None
         await time.passes(0.11)
@@ -43,10 +47,14 @@ class DeadlineTests(StoreFixtures):
 
     async def test_a_session_lives_to_its_later_deadline(self, store: SessionStore, time: Time) -> None:
         """The storage keeps it past its earlier deadlines, also past one that was set before the first one."""
-        await store.create("id", "alice", 0.3, {})
-        await store.extend("id", 0.2, from_now=True)
-        await store.extend("id", HOUR, from_now=True)
-        await time.passes(0.35)
+
+        async def is_extended(lifetime: float) -> float | None:
+            begin = time.now()
+            await store.create("id", "alice", 1.5 * lifetime, {})
+            extended = await store.extend("id", lifetime, from_now=True)
+            return None if extended and await store.extend("id", HOUR, from_now=True) else begin
+
+        await time.passes(1.75 * await time.suffices(is_extended, 0.2))
         assert await store.touch("id", 0) is True
         assert await store.extend("id", 0.05, from_now=True) is True
         await time.passes(0.06)
@@ -106,19 +114,28 @@ class DeadlineTests(StoreFixtures):
 
     async def test_an_extended_session_lives_on(self, store: SessionStore, time: Time) -> None:
         """The storage keeps it past its first deadline; touches and updates do not undo the extension."""
-        await store.create("id", None, 0.2, {})
-        await store.extend("id", HOUR)
+
+        async def is_extended(lifetime: float) -> float | None:
+            begin = time.now()
+            await store.create("id", None, lifetime, {})
+            return None if await store.extend("id", HOUR) else begin
+
+        lifetime = await time.suffices(is_extended, 0.2)
         await store.touch("id", 0)
         await store.update("id", {"a": 1}, False)
-        await time.passes(0.25)
+        await time.passes(1.25 * lifetime)
         assert await store.touch("id", 0) is True
         assert (await read(store)).metadata == {"a": 1}
 
     async def test_an_extended_session_ends(self, store: SessionStore, time: Time) -> None:
         """It ends at its new deadline."""
-        await store.create("id", None, 0.05, {})
-        assert await store.extend("id", 0.05) is True
-        await time.passes(0.11)
+
+        async def is_extended(lifetime: float) -> float | None:
+            begin = time.now()
+            await store.create("id", None, lifetime, {})
+            return None if await store.extend("id", lifetime) else begin
+
+        await time.passes(2.2 * await time.suffices(is_extended, 0.05))
         assert await store.read("id") is None
         assert await store.touch("id", 0) is False
 

@@ -6,6 +6,7 @@ import pytest
 
 from chuk_sessions.stores import CompleteStore, Renewable, SessionRecord, SessionStore, complete
 from chuk_sessions.testing.contract.base import HOUR, OpenStore, StoreFixtures, Time, has, log_in, read
+from chuk_sessions.testing.contract.idle import kept
 from chuk_sessions.testing.contract.renewal import renewed
 
 __all__ = ["OpeningTests", "opened"]
@@ -84,20 +85,30 @@ class OpeningTests(StoreFixtures):
 
     async def test_opening_keeps_an_idle_session(self, store: SessionStore, time: Time) -> None:
         """The returned record has the moved idle deadline. A call with another owner moves no deadline."""
-        session_id = await log_in(store, "alice", idle=0.3)
-        end = time.now() + 0.4
-        while time.now() < end:
-            record = await opened(store, session_id, owner="alice")
-            assert record is not None
-            assert record == await read(store, session_id)
-            assert record.idle_expires == pytest.approx(record.accessed + 0.3, abs=0.01 + self.clock_skew)
-            await time.passes(0.02)
+        session_id = ""
+
+        async def is_kept(idle: float) -> float | None:
+            nonlocal session_id
+            begin = time.now()
+            session_id = await log_in(store, "alice", idle=idle)
+
+            async def touch() -> bool:
+                record, found = await opened(store, session_id, owner="alice"), await store.read(session_id)
+                if record is None or found is None:
+                    return False
+                assert record == found
+                assert record.idle_expires == pytest.approx(record.accessed + idle, abs=0.01 + self.clock_skew)
+                return True
+
+            return await kept(time, touch, begin, 1.3 * idle)
+
+        idle = await time.suffices(is_kept, 0.3)
 
         async def ended() -> bool:
             assert await opened(store, session_id, owner="bob") is None
             return await store.read(session_id) is None
 
-        await time.until(ended, 5)
+        await time.until(ended, idle + 5)
 
     async def test_opening_under_an_alias(self, open_sandbox: OpenStore, time: Time) -> None:
         """The record has the current id of the session."""
