@@ -45,6 +45,7 @@ class SocketWire:
         self._reader = hiredis.Reader(replyError=server_error, notEnoughData=INCOMPLETE)
         self._buffer = bytearray(READ_SIZE)
         self._seconds = -1.0  # the time limit of the socket
+        self._is_amiss = False
         self.used = clock()  # the time of the last byte from the server
 
     def close(self) -> None:
@@ -52,8 +53,8 @@ class SocketWire:
         self._socket.close()
 
     def is_amiss(self) -> bool:
-        """Tell whether the server has hung up, or has said something that nobody asked for."""
-        return bool(self._poll.poll(0))
+        """Tell whether the server has hung up, owes a reply, or has said something that nobody asked for."""
+        return self._is_amiss or bool(self._poll.poll(0))
 
     def exchange(self, command: bytes, seconds: float) -> Reply:
         """Send a command and return its reply, which may be a ServerError.
@@ -62,6 +63,7 @@ class SocketWire:
         connection cannot be used any more then, and neither after any other exception.
         """
         begun = clock()
+        self._is_amiss = True
         try:
             self._limit(seconds)
             self._socket.sendall(command)
@@ -78,6 +80,7 @@ class SocketWire:
         except hiredis.HiredisError as exc:
             raise WireError(NO_REPLY) from exc
         self.used = clock()
+        self._is_amiss = self._reader.has_data()  # else that would be the reply to the next command
         return reply
 
     def _limit(self, seconds: float, passed: float = 0.0) -> None:

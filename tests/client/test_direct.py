@@ -6,6 +6,7 @@ import asyncio
 import gc
 import os
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,7 @@ from chuk_sessions.redis_client import direct as direct_module
 from chuk_sessions.redis_client.client import Client
 from chuk_sessions.redis_client.commands import LARGE
 from chuk_sessions.redis_client.direct import Direct, direct_of
+from chuk_sessions.redis_client.socket_wire import SocketWire, WireError
 from chuk_sessions.web import loop_thread
 from chuk_sessions.web.blocking import SyncSessionManager, run, run_commands
 from tests.support.helpers import wait_until
@@ -156,6 +158,22 @@ def test_connections_that_the_server_has_closed(own_server: RedisServer) -> None
         opened(sessions)
         kill_connections(own_server)
         assert sessions.increment_session_metadata(ID, "n") == expected
+
+
+def test_a_reply_that_nobody_asked_for() -> None:
+    """Is not taken for the reply to the next command, and neither is one that came too late."""
+    for said, reply in ((b"+first\r\n+second\r\n", b"first"), (b"+first\r\n+sec", b"first"), (b"+fi", None)):
+        ours, theirs = socket.socketpair()
+        wire = SocketWire(ours)
+        theirs.sendall(said)
+        if reply is None:
+            with pytest.raises(WireError):
+                wire.exchange(b"", 0.001)
+        else:
+            assert wire.exchange(b"", 1) == reply
+        assert wire.is_amiss()
+        theirs.close()
+        wire.close()
 
 
 def test_a_server_that_dies_and_comes_back(sessions: SyncSessionManager, own_server: RedisServer) -> None:
