@@ -61,10 +61,13 @@ def run_commands(manager: SessionManager, call: Coroutine[Any, Any, T], timeout:
     ``update_session_metadata`` and ``increment_session_metadata``.
 
     On a lone Redis server without TLS they are made in the thread of the caller, if no other thread does so at the
-    moment; see ``chuk_sessions.redis_client.direct``. Else this is ``run_for``.
+    moment; see ``chuk_sessions.redis_client.direct``. Else this is ``run_for``; so it is for a subclass of the manager,
+    whose methods may await anything.
     """
     stores: Any = sys.modules.get(REDIS_STORES)
     if stores is None or type(manager._store) is not stores.RedisSessionStore or has_greenlets():
+        return run_for(manager, call, timeout)
+    if type(manager) is not SessionManager:
         return run_for(manager, call, timeout)
     least = call_timeout(manager)
     if (timeout is not None and timeout < least) or _get_running_loop() is not None:

@@ -419,6 +419,19 @@ async def test_calls_that_are_left_to_the_event_loop(sessions: SyncSessionManage
     assert server.written == written + 1
 
 
+def test_a_manager_with_methods_of_its_own(sessions: SyncSessionManager) -> None:
+    """May await anything in them."""
+
+    class Audited(SessionManager):
+        async def validate_session(self, session_id: str) -> bool:
+            await asyncio.sleep(0)
+            return await super().validate_session(session_id)
+
+    audited = SyncSessionManager(Audited("box", sessions.session_factory, strict=True))
+    opened(sessions)
+    assert audited.validate_session(ID)
+
+
 def test_a_coroutine_that_waits(sessions: SyncSessionManager) -> None:
     """Is refused, as nobody would wake it."""
     opened(sessions)
