@@ -26,7 +26,7 @@ import weakref
 from asyncio.events import _set_running_loop
 from collections.abc import Coroutine, Generator
 from contextlib import suppress
-from typing import Any, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, cast
 
 from chuk_sessions.exceptions import NotSent, OutcomeUnknown, ProviderError, ServerError
 from chuk_sessions.redis_client.client import Client
@@ -170,7 +170,7 @@ class Direct:
         Raises what the coroutine raises; RuntimeError if it waits for anything else.
         """
         if self._wire is None:
-            return run(self._beside(call) if self._may_open() else call)
+            return run(cast("Coroutine[Any, Any, T]", _Beside(self, call)) if self._may_open() else call)
         if not self._turn.acquire(blocking=False):
             return run(call)
         try:
@@ -194,17 +194,21 @@ class Direct:
         self._is_opening = True
         return True
 
-    async def _beside(self, call: Coroutine[Any, Any, T]) -> T:
+    async def beside(self, call: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine. If it succeeds, open a connection in the background."""
         try:
             result = await call
             task = asyncio.create_task(self._open(), context=contextvars.Context())
         except BaseException:
-            self._is_opening = False
+            self.give_up_opening()
             raise
         _opening.add(task)
         task.add_done_callback(_opening.discard)
         return result
+
+    def give_up_opening(self) -> None:
+        """Let the next call open the connection."""
+        self._is_opening = False
 
     async def _open(self) -> None:
         try:
@@ -372,6 +376,21 @@ class Direct:
         """Return the numbers of the server, by its name. The event loop tells its state."""
         numbers = {name: getattr(self, name) for name in ("writes", "timeouts", "scripts", "script_keys")}
         return {self._config.server: ServerStats(commands=self.written, **numbers)}
+
+
+class _Beside(Generic[T]):
+    """``Direct.beside`` in the place of a coroutine, to be awaited or closed: it may be closed before it has begun."""
+
+    def __init__(self, direct: Direct, call: Coroutine[Any, Any, T]) -> None:
+        self._direct, self._call = direct, call
+
+    def __await__(self) -> Generator[Any, None, T]:
+        return self._direct.beside(self._call).__await__()
+
+    def close(self) -> None:
+        """End what has not begun."""
+        self._call.close()
+        self._direct.give_up_opening()
 
 
 def _ignore(*args: object) -> None:

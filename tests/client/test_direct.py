@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -443,6 +443,19 @@ def test_a_coroutine_that_waits(sessions: SyncSessionManager) -> None:
         run_commands(sessions.manager, wait())
     assert seen(sessions) == DATA
     assert run(asyncio.sleep(0, "free")) == "free"
+
+
+def test_a_call_that_never_began(sessions: SyncSessionManager) -> None:
+    """Does not keep the next one from opening the connection."""
+    server = server_of(sessions)
+
+    def refuse(call: Coroutine[Any, Any, Any]) -> Any:
+        call.close()
+        raise StorageError("too many open files")
+
+    with pytest.raises(StorageError):
+        server.run(sessions.manager.validate_session(ID), refuse)
+    assert opened(sessions) is server
 
 
 def test_a_server_that_takes_no_more_clients(sessions: SyncSessionManager, own_server: RedisServer) -> None:
