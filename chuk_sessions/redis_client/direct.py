@@ -224,6 +224,7 @@ class Direct:
 
     def _drop(self) -> None:
         wire, self._wire = self._wire, None
+        self.clock.forget()  # another server may have another time
         self._next_attempt = clock() + self._pause
         if wire is not None:
             wire.close()
@@ -270,10 +271,8 @@ class Direct:
         """Send one command, and give the waiter its reply or its error."""
         if not isinstance(packed, bytes | Large):
             packed = packed()
-        born, timeout = self.tick if born is None else born, self._config.timeout
-        left = timeout - max(0.0, clock() - born / 1000)
-        if left < timeout - timeout / TICKS:
-            timeout = left
+        born, timeout, now = self.tick if born is None else born, self._config.timeout, clock()
+        left = timeout - max(0.0, now - born / 1000)
         if left <= 0:
             self.timeouts += 1
             waiter.set_exception(NotSent(f"could not send to Redis at {self._config.address} within {timeout:g} s"))
@@ -282,6 +281,10 @@ class Direct:
         if wire is None or isinstance(packed, Large):
             self._send_in_loop(waiter, packed, replay, born)
             return
+        if wire.used > now:  # it has answered a PING just now
+            left -= wire.used - now
+        if left < timeout - timeout / TICKS:
+            timeout = left
         self.written += 1
         try:
             reply = wire.exchange(packed, timeout if replay is Replay.NEVER else timeout / 2)

@@ -20,7 +20,7 @@ from chuk_sessions.instrumentation import SessionMetrics
 from chuk_sessions.providers import redis
 from chuk_sessions.redis_client import direct as direct_module
 from chuk_sessions.redis_client.client import Client
-from chuk_sessions.redis_client.commands import LARGE
+from chuk_sessions.redis_client.commands import LARGE, Reply
 from chuk_sessions.redis_client.direct import Direct, direct_of
 from chuk_sessions.redis_client.socket_wire import SocketWire, WireError
 from chuk_sessions.web import loop_thread
@@ -133,6 +133,9 @@ def test_a_touch_interval(own_server: RedisServer) -> None:
     calls = str(own_server.command("INFO", "commandstats"))
     assert "hmget" in calls.lower()
     assert "evalsha" not in calls.lower()
+    kill_connections(own_server)
+    assert sessions.get_session_info(ID) is not None
+    assert server.clock.now() is None  # the next server may have another time
 
 
 def test_a_server_that_was_flushed_of_its_scripts(sessions: SyncSessionManager, own_server: RedisServer) -> None:
@@ -254,6 +257,25 @@ def test_a_quiet_connection_that_is_well(sessions: SyncSessionManager, own_serve
     assert sessions.validate_session(ID)
     assert server._wire is wire
     assert "cmdstat_ping:calls=1" in str(own_server.command("INFO", "commandstats"))
+
+
+def test_the_time_that_a_ping_took(sessions: SyncSessionManager, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Is part of the time of the call."""
+    server, limits, exchange = opened(sessions), [], SocketWire.exchange
+
+    def slow_ping(wire: SocketWire, command: bytes, seconds: float) -> Reply:
+        reply = exchange(wire, command, seconds)
+        limits.append(seconds)
+        if command == direct_module.PING:
+            wire.used += 0.2
+        return reply
+
+    monkeypatch.setattr(SocketWire, "exchange", slow_ping)
+    assert server._wire is not None
+    server._wire.used -= 10
+    assert sessions.update_session_metadata(ID, {"n": 1})
+    assert limits[0] <= 0.25
+    assert limits[1] <= 0.8
 
 
 def test_a_server_that_became_a_replica(sessions: SyncSessionManager, own_server: RedisServer) -> None:
