@@ -180,9 +180,11 @@ class Direct:
         except StopIteration as end:
             return end.value  # type: ignore[no-any-return]
         finally:
-            _set_running_loop(None)
-            self._run = None
-            self._turn.release()
+            try:
+                _set_running_loop(None)
+            finally:  # also after an exception of a signal handler amid this
+                self._run = None
+                self._turn.release()
         call.close()
         raise RuntimeError("the call waits for something else than the server")
 
@@ -268,7 +270,17 @@ class Direct:
         return answer  # type: ignore[no-any-return]
 
     def send(self, waiter: Waiter, packed: Packed, replay: Replay, slot: int, born: int | None = None) -> None:
-        """Send one command, and give the waiter its reply or its error."""
+        """Send one command, and give the waiter its reply or its error.
+
+        Meanwhile there is no running loop: a signal handler, or another greenlet, may use one of its own.
+        """
+        _set_running_loop(None)
+        try:
+            self._send(waiter, packed, replay, born)
+        finally:
+            _set_running_loop(NO_LOOP)
+
+    def _send(self, waiter: Waiter, packed: Packed, replay: Replay, born: int | None) -> None:
         if not isinstance(packed, bytes | Large):
             packed = packed()
         born, timeout, now = self.tick if born is None else born, self._config.timeout, clock()
@@ -316,15 +328,12 @@ class Direct:
 
     def _send_in_loop(self, waiter: Waiter, packed: Packed, replay: Replay, born: int) -> None:
         assert self._run is not None
-        _set_running_loop(None)
         try:
             reply = self._run(self._sent_in_loop(packed, replay, clock() - born / 1000))
         except ProviderError as error:
             waiter.set_exception(error)
         else:
             waiter.set_result(reply)
-        finally:
-            _set_running_loop(NO_LOOP)
 
     async def _sent_in_loop(self, packed: Packed, replay: Replay, age: float) -> Reply:
         client = self._client()

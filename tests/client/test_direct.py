@@ -7,9 +7,11 @@ import gc
 import os
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -342,6 +344,55 @@ def test_an_interrupted_caller(sessions: SyncSessionManager, own_server: RedisSe
     assert server._wire is None
     assert asyncio.run(asyncio.sleep(0, "free")) == "free"
     assert seen(sessions) == DATA
+
+
+def test_a_signal_handler_with_an_event_loop(sessions: SyncSessionManager, own_server: RedisServer) -> None:
+    """May run it while a call waits, and may make calls."""
+    server = opened(sessions)
+    results: list[Any] = []
+
+    def handle(*_: object) -> None:
+        own_server.resume()
+        results.append(asyncio.run(asyncio.sleep(0, "free")))
+        results.append(sessions.validate_session("unknown"))
+
+    def interrupt() -> None:
+        wait_until(lambda: server._wire is not None and server._wire._is_amiss)  # it waits for a reply
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+
+    before = signal.signal(signal.SIGUSR1, handle)
+    thread = threading.Thread(target=interrupt)
+    own_server.pause()
+    try:
+        thread.start()
+        assert seen(sessions) == DATA
+    finally:
+        own_server.resume()
+        thread.join()
+        signal.signal(signal.SIGUSR1, before)
+    assert results == ["free", False]
+
+
+def test_an_exception_after_every_step_of_the_end(sessions: SyncSessionManager) -> None:
+    """Leaves no running loop, and lets other callers in: a signal handler raises when a function of C has returned."""
+    server = opened(sessions)
+
+    def raise_at_the_end(frame: FrameType, event: str, called: Any) -> None:
+        if event == "c_return" and called is asyncio.events._set_running_loop and frame.f_code is run_of_direct:
+            ended.append(asyncio.events._get_running_loop())
+            if ended[-1] is None:
+                raise KeyboardInterrupt
+
+    ended: list[Any] = []
+    run_of_direct = Direct.run.__code__
+    sys.setprofile(raise_at_the_end)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            sessions.validate_session(ID)
+    finally:
+        sys.setprofile(None)
+    assert not server._turn.locked()
+    assert asyncio.events._get_running_loop() is None
 
 
 def test_many_threads(sessions: SyncSessionManager) -> None:
