@@ -7,12 +7,12 @@ callers have given up are left out.
 from __future__ import annotations
 
 import asyncio
+from asyncio import get_running_loop
 from copy import copy
 
 from chuk_sessions.exceptions import ProviderError, ServerError
-from chuk_sessions.redis_client.client import Call, Client
+from chuk_sessions.redis_client.client import Call, Client, Deployment
 from chuk_sessions.redis_client.commands import Argument, Replay, Reply, pack
-from chuk_sessions.redis_client.open_batches import Tally
 from chuk_sessions.redis_client.replies import MissingScriptError
 from chuk_sessions.redis_client.scripts import Script
 
@@ -24,12 +24,18 @@ MAX_BATCH = 64  # keys: a script with so many runs some 0.1 ms, and the server s
 class BatchScript:
     """A script that gives one result for each of its keys: calls of one turn of the loop leave as one command.
 
+    For one key it may reply the result itself, if that is a whole number: a list costs the server half as much as the
+    key.
+
     To start a script costs the server far more than one more key. In a cluster only calls for keys of one slot share a
     command, in any order of the calls.
     """
 
     def __init__(self, source: str) -> None:
         self._script = Script(source)
+        # The arguments of the last command for one key, and its bytes before and after the key; in one tuple, as other
+        # threads have loops too.
+        self._last: tuple[tuple[Argument, ...] | None, bytes, bytes] = None, b"", b""
 
     async def run(
         self,
@@ -57,14 +63,13 @@ class BatchScript:
         """Run the script as one step of a call, with the deadline of that call."""
         deployment, born = call
         slot = deployment.slot_of(key)
-        batch = deployment.open_batches[slot]
-        if not isinstance(batch, Batch) or not batch.takes(self._script.sha, args, born, slot):
-            batch = Batch(self._script.sha, args, born, slot, deployment.tally)
-            future = batch.add(key, own)
-            deployment.send(batch, batch.pack, replay, slot, born)
-            deployment.open_batches[slot] = batch if deployment.is_up(slot) else None  # later calls may join it
+        future: asyncio.Future[Reply] = get_running_loop().create_future()
+        batch = deployment.open_batches.get(slot)
+        if batch is not None and batch.takes(self, args, born):
+            batch.calls.append((key, own, future))
         else:
-            future = batch.add(key, own)
+            batch = Batch(self, args, born, slot, deployment, [(key, own, future)])
+            deployment.send_open(batch, replay, slot, born)
         try:
             return await future
         except MissingScriptError as missing:
@@ -72,67 +77,96 @@ class BatchScript:
         if own is not None:
             args = (*args, own)
         results = await self._script.run_anew(deployment, (key,), args, replay, born, lost)
+        if type(results) is int:
+            return results
         if not isinstance(results, list) or len(results) != 1:
             raise ProviderError("the reply of the server is not one result for each key")
         if isinstance(results[0], ServerError):
             raise results[0]
         return results[0]
 
+    def pack(self, keys: list[str], args: tuple[Argument, ...], own: list[Argument]) -> bytes:
+        """Make the bytes of a command for these keys, with the arguments of all and those of each key."""
+        sha = self._script.sha
+        if len(keys) != 1 or own:
+            return pack((b"EVALSHA", sha, len(keys), *keys, *args, *own))
+        like, head, tail = self._last
+        if like != args:
+            head = b"*%d\r\n" % (4 + len(args)) + _without_count(pack((b"EVALSHA", sha, 1)))
+            tail = _without_count(pack(args))
+            self._last = args, head, tail
+        key = keys[0].encode()
+        return b"%b$%d\r\n%b\r\n%b" % (head, len(key), key, tail)
+
+
+def _without_count(packed: bytes) -> bytes:
+    """Return the arguments of a packed command, without their number."""
+    return packed.partition(b"\r\n")[2]
+
 
 class Batch:
     """The callers of one command with many keys; a ``Waiter``. It takes more callers until it is written."""
 
-    __slots__ = ("_args", "_calls", "_sha", "_slot", "_tally", "_tick", "written")
+    __slots__ = ("_args", "_deployment", "_script", "_slot", "_tick", "calls", "written")
 
-    def __init__(self, sha: bytes, args: tuple[Argument, ...], tick: int, slot: int, tally: Tally) -> None:
-        self._sha = sha
+    def __init__(
+        self,
+        script: BatchScript,
+        args: tuple[Argument, ...],
+        tick: int,
+        slot: int,
+        deployment: Deployment,
+        calls: list[tuple[str, Argument | None, asyncio.Future[Reply]]],
+    ) -> None:
+        self._script = script
         self._args = args
         self._tick = tick
         self._slot = slot
-        self._tally = tally
-        self._calls: list[tuple[str, Argument | None, asyncio.Future[Reply]]] = []  # key, own argument, the caller's
+        self._deployment = deployment
+        self.calls = calls  # for each caller: the key, the own argument of that key, a future of the result
         self.written = False
 
-    def takes(self, sha: bytes, args: tuple[Argument, ...], tick: int, slot: int) -> bool:
-        """Tell whether a call of this script, with these arguments and this tick, for a key of this slot, may join."""
+    def takes(self, script: BatchScript, args: tuple[Argument, ...], tick: int) -> bool:
+        """Tell whether a call of this script, with these arguments and this tick, may join."""
         return (
             not self.written
-            and len(self._calls) < MAX_BATCH
+            and len(self.calls) < MAX_BATCH
             and tick == self._tick
-            and slot == self._slot
-            and sha is self._sha
+            and script is self._script
             and args == self._args
         )
-
-    def add(self, key: str, own: Argument | None = None) -> asyncio.Future[Reply]:
-        """Add a call, with its own argument if the script takes one. Return a future of the result for ``key``."""
-        future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-        self._calls.append((key, own, future))
-        return future
 
     def pack(self) -> bytes:
         """Make the bytes of the command, without callers that gave up. Called at the write; no call joins after it."""
         self.written = True
-        self._calls = calls = [call for call in self._calls if not call[2].done()]
-        keys = [key for key, _, _ in calls]
-        own = [own for _, own, _ in calls if own is not None]
-        packed = pack((b"EVALSHA", self._sha, len(keys), *keys, *self._args, *own))
-        self._tally.scripts += 1
-        self._tally.keys += len(keys)
+        deployment, calls = self._deployment, self.calls
+        if deployment.open_batches.get(self._slot) is self:
+            del deployment.open_batches[self._slot]
+        if len(calls) == 1:  # whose caller waits: the connection has looked
+            key, own, _ = calls[0]
+            keys, each = [key], [] if own is None else [own]
+        else:
+            self.calls = calls = [call for call in calls if not call[2].done()]
+            keys = [key for key, _, _ in calls]
+            each = [own for _, own, _ in calls if own is not None]
+        packed = self._script.pack(keys, self._args, each)
+        tally = deployment.tally
+        tally.scripts += 1
+        tally.keys += len(keys)
         return packed
 
     def split(self) -> list[Batch]:
         """Return a batch for each key and its caller; no batch if there is only one key, which cannot be split."""
         parts = []
-        for call in self._calls if len(self._calls) > 1 else ():
-            part = Batch(self._sha, self._args, self._tick, self._slot, self._tally)
-            part._calls, part.written = [call], True
+        for call in self.calls if len(self.calls) > 1 else ():
+            part = Batch(self._script, self._args, self._tick, self._slot, self._deployment, [call])
+            part.written = True
             parts.append(part)
         return parts
 
     def done(self) -> bool:
         """Tell whether no caller waits any more. Then the batch may never be written, so no call may join it either."""
-        for _, _, future in self._calls:
+        for _, _, future in self.calls:
             if not future.done():
                 return False
         self.written = True
@@ -140,10 +174,16 @@ class Batch:
 
     def set_result(self, results: Reply) -> None:
         """Give each caller the result for its key."""
-        if not isinstance(results, list) or len(results) != len(self._calls):
+        calls = self.calls
+        if type(results) is int and len(calls) == 1:
+            future = calls[0][2]
+            if not future.done():
+                future.set_result(results)
+            return
+        if not isinstance(results, list) or len(results) != len(calls):
             self.set_exception(ProviderError("the reply of the server is not one result for each key"))
             return
-        for (_, _, future), result in zip(self._calls, results, strict=True):
+        for (_, _, future), result in zip(calls, results, strict=True):
             if future.done():
                 continue
             if isinstance(result, ServerError):
@@ -154,7 +194,7 @@ class Batch:
     def set_exception(self, exception: Exception) -> None:
         """Give each caller the error."""
         self.written = True
-        for _, _, future in self._calls:
+        for _, _, future in self.calls:
             if not future.done():
                 own = copy(exception)  # one exception in several tasks would collect the tracebacks of all
                 own.__cause__ = exception.__cause__

@@ -10,14 +10,14 @@ from asyncio import get_running_loop
 from collections.abc import AsyncGenerator
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 from chuk_sessions.redis_client.cluster import Cluster
-from chuk_sessions.redis_client.commands import Argument, Packed, Replay, Reply, Waiter, pack
+from chuk_sessions.redis_client.commands import Argument, Packed, Packing, Replay, Reply, Waiter, pack
 from chuk_sessions.redis_client.config import Credentials, RedisConfig
 from chuk_sessions.redis_client.master import Master
 from chuk_sessions.redis_client.node import Node
-from chuk_sessions.redis_client.open_batches import Tally
+from chuk_sessions.redis_client.open_batches import OpenBatches, Tally
 from chuk_sessions.redis_client.replies import SHAPES, unknown_shape
 from chuk_sessions.redis_client.sentinel import Sentinels, leave_a_replica
 from chuk_sessions.redis_client.server_clock import ServerClock
@@ -41,7 +41,7 @@ NEAR_SO_FAR = ("hits", "misses", "lapsed", "invalidations", "poisoned", "evictio
 class Deployment(Protocol):
     """One server (``Node``; with Sentinels whichever is the master) or a ``Cluster``, as seen from one event loop."""
 
-    open_batches: Any  # by slot: the batch of scripts that calls may join, or None
+    open_batches: OpenBatches  # those of scripts that calls may join
     tally: Tally
     guard: object
 
@@ -68,9 +68,6 @@ class Deployment(Protocol):
     def clock_of(self, key: Argument) -> ServerClock:
         """Return the clock of the server that has ``key``; those of a cluster may differ."""
 
-    def is_up(self, slot: int) -> bool:
-        """Tell whether commands for that slot go to a connection now."""
-
     def call(
         self, args: tuple[Argument, ...], replay: Replay, born: int | None = None, bounded: bool = True
     ) -> asyncio.Future[Reply]:
@@ -78,6 +75,9 @@ class Deployment(Protocol):
 
     def send(self, waiter: Waiter, packed: Packed, replay: Replay, slot: int, born: int | None = None) -> None:
         """See ``Node.send``."""
+
+    def send_open(self, batch: Packing, replay: Replay, slot: int, born: int) -> None:
+        """See ``Node.send_open``."""
 
     async def close(self) -> None:
         """End the connections and settle every command."""

@@ -26,6 +26,7 @@ from chuk_sessions.redis_client.commands import (
     Asking,
     Command,
     Packed,
+    Packing,
     Replay,
     Reply,
     Waiter,
@@ -34,7 +35,7 @@ from chuk_sessions.redis_client.commands import (
 )
 from chuk_sessions.redis_client.config import Address, RedisConfig
 from chuk_sessions.redis_client.node import Node
-from chuk_sessions.redis_client.open_batches import SlotBatches, Tally
+from chuk_sessions.redis_client.open_batches import OpenBatches, Tally
 from chuk_sessions.redis_client.outcomes import LoggedInAgain, hand_on, not_counted, settle, settle_with_error
 from chuk_sessions.redis_client.replies import redirected_to
 from chuk_sessions.redis_client.server_clock import ServerClock
@@ -70,7 +71,7 @@ class Cluster:
         self._context = contextvars.Context()
         self._timeouts = 0
         self.redirects = 0
-        self.open_batches = SlotBatches()
+        self.open_batches = OpenBatches()
         self.tally = Tally()
         self.guard: object = None  # closes the cluster at the end of the loop; must live as long as the connections
         watchdog.watched.append(self)
@@ -95,10 +96,7 @@ class Cluster:
     script_keys = property(lambda self: self.tally.keys, doc="Keys of these scripts.")
     refreshes = property(lambda self: self._map.refreshes, doc="How often the map of slots was read.")
 
-    def slot_of(self, key: Argument) -> int:
-        """Return the slot of a key: all keys of a command must have one slot."""
-        return slot_of(key)
-
+    slot_of = staticmethod(slot_of)
     is_cluster = True
 
     def servers(self) -> dict[str, ServerStats]:
@@ -118,11 +116,6 @@ class Cluster:
         """Return the clock of the master that has ``key``. Without a known master its time is unknown."""
         owner = self._owners[slot_of(key)]
         return ServerClock() if owner is None else owner.clock
-
-    def is_up(self, slot: int) -> bool:
-        """Tell whether commands for ``slot`` go to a connection now."""
-        owner = self._owners[slot]
-        return owner is not None and owner.is_up(slot)
 
     def call(
         self,
@@ -148,6 +141,20 @@ class Cluster:
         if self._watchdog.asleep:
             self._watchdog.wake()
         self._dispatch((waiter, packed, self._watchdog.tick if born is None else born, replay, slot))
+
+    def send_open(self, batch: Packing, replay: Replay, slot: int, born: int) -> None:
+        """Send a batch that later calls for keys of ``slot`` may join; see ``Node.send_open``."""
+        if self._watchdog.asleep:
+            self._watchdog.wake()
+        owner = self._owners[slot]
+        if owner is None:
+            self._dispatch((batch, batch.pack, born, replay, slot))
+        elif owner.submit((batch, batch.pack, born, replay, slot)):
+            self.open_batches[slot] = batch
+            if len(self.open_batches) > self.open_batches.many:
+                self.open_batches.clear_settled()
+        else:
+            self.open_batches.pop(slot, None)
 
     async def close(self, reason: str = "the event loop is shutting down") -> None:
         """End all connections and settle every command."""

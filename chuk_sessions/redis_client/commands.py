@@ -24,6 +24,7 @@ __all__ = [
     "Command",
     "Large",
     "Packed",
+    "Packing",
     "Preceded",
     "Replay",
     "Reply",
@@ -59,6 +60,13 @@ class Waiter(Protocol):
 
     def set_exception(self, exception: Exception, /) -> None:
         """Take the error, if there is no reply."""
+
+
+class Packing(Waiter, Protocol):
+    """A waiter that makes the bytes of its command when it is written."""
+
+    def pack(self) -> bytes:
+        """Return the bytes."""
 
 
 Argument = bytes | str | int

@@ -34,6 +34,7 @@ from chuk_sessions.redis_client.commands import (
     Argument,
     Command,
     Packed,
+    Packing,
     Replay,
     Reply,
     Waiter,
@@ -46,7 +47,7 @@ from chuk_sessions.redis_client.connection import Connection
 from chuk_sessions.redis_client.lane import Lane
 from chuk_sessions.redis_client.link import Connect, Link
 from chuk_sessions.redis_client.numbers import Numbers
-from chuk_sessions.redis_client.open_batches import OneBatch, Tally
+from chuk_sessions.redis_client.open_batches import OpenBatches, Tally
 from chuk_sessions.redis_client.outcomes import INTERRUPTED, LoggedInAgain, SecondTry, hand_on, not_counted, settle
 from chuk_sessions.redis_client.replies import REPLICA_CODES
 from chuk_sessions.redis_client.server_clock import ServerClock
@@ -108,7 +109,7 @@ class Node(Numbers):
         self._refused = False  # whether the server refused a command over this connection that another might do
         self._written = self._writes = 0  # over connections that are gone
         self.clock = ServerClock()
-        self.open_batches: OneBatch = [None]
+        self.open_batches = OpenBatches()
         self.tally = Tally()
         self._timeouts = 0
         self.redirects = 0
@@ -177,10 +178,6 @@ class Node(Numbers):
         """Return the clock of the server. Its time is known after a reply had it, until there is a new connection."""
         return self.clock
 
-    def is_up(self, slot: int) -> bool:
-        """Tell whether commands go to a connection now."""
-        return self._connection is not None
-
     def call(
         self,
         args: tuple[Argument, ...],
@@ -214,8 +211,16 @@ class Node(Numbers):
         else:
             self.submit(command)
 
-    def submit(self, command: Command) -> None:
-        """Send a command that may have waited elsewhere."""
+    def send_open(self, batch: Packing, replay: Replay, slot: int, born: int) -> None:
+        """Send a batch. Later calls may join it while there is a connection for it."""
+        self.send(batch, batch.pack, replay, slot, born)
+        if self._connection is not None:
+            self.open_batches[0] = batch
+        else:
+            self.open_batches.pop(0, None)
+
+    def submit(self, command: Command) -> bool:
+        """Send a command that may have waited elsewhere. Return whether there is a connection for it."""
         if self._trusted is not None:
             self._trusted.send(command)
         elif self._connection is not None:
@@ -226,6 +231,8 @@ class Node(Numbers):
                 settle(command, self._not_sent(self._link.reason))
             else:
                 self._wait(command)
+            return False
+        return True
 
     def _send_with_care(self, connection: Connection, command: Command) -> None:
         """Send a command over a connection that may have been quiet, or let it wait for proof."""

@@ -1,33 +1,27 @@
-"""The batches of scripts that calls may still join: one on a lone server, one for each slot in a cluster.
-
-A deployment makes its kind of container at construction, so that a lone server does not pay for the needs of a cluster.
-"""
+"""The batches of scripts that calls may still join: one on a lone server, one for each slot in a cluster."""
 
 from __future__ import annotations
 
-__all__ = ["OneBatch", "SlotBatches", "Tally"]
+from typing import Any
 
-MANY = 64  # batches: with more it is worth looking for batches that were written
+__all__ = ["OpenBatches", "Tally"]
 
-OneBatch = list[object]  # for a lone server, all of whose keys are in slot 0: the batch, or None
+MANY = 64  # batches: with more it is worth looking for batches that were settled before they were written
 
 
-class SlotBatches(dict[int, object]):
-    """Holds the batch of each slot, None where there is none. Once there are many, drops those that were written."""
+class OpenBatches(dict[int, Any]):
+    """Holds the batch of each slot. A batch removes itself when it is written.
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._many = MANY
+    One whose callers have all given up is never written. Once there are ``many`` batches, it is worth a look for those.
+    """
 
-    def __missing__(self, slot: int) -> None:
-        return None
+    many = MANY
 
-    def __setitem__(self, slot: int, batch: object) -> None:
-        super().__setitem__(slot, batch)
-        if len(self) > self._many:
-            for other in [other for other, each in self.items() if getattr(each, "written", True)]:
-                del self[other]
-            self._many = max(MANY, 2 * len(self))
+    def clear_settled(self) -> None:
+        """Remove the batches that no call may join."""
+        for slot in [slot for slot, batch in self.items() if batch.written]:
+            del self[slot]
+        self.many = max(MANY, 2 * len(self))
 
 
 class Tally:

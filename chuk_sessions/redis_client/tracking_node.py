@@ -130,8 +130,8 @@ class CachingReads:
         self._node = node
         self._ask = node.tracking.ask
         self.slot_of, self.node_of, self.clock_of = node.slot_of, node.node_of, node.clock_of
-        self.is_up, self.servers = node.is_up, node.servers
-        self.open_batches: Any = node.open_batches
+        self.send_open, self.servers = node.send_open, node.servers
+        self.open_batches = node.open_batches
         self.tally: Tally = node.tally
         self.guard: object = None
         self.clock: ServerClock = node.clock

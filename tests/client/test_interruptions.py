@@ -255,7 +255,9 @@ async def test_a_connection_that_comes(
             await go_on(client)
             cut(client)
             await asyncio.sleep(0)
-            assert not client.deployment().is_up(0)
+            node = client.deployment()
+            assert isinstance(node, Node)
+            assert not node.is_well
         with interrupted_once(monkeypatch, Link, "_use", interruption, raised):
             counting = Counting(client)
             counting.begin()

@@ -13,6 +13,7 @@ from chuk_sessions.exceptions import NotSent, OutcomeUnknown, ProviderError, Ser
 from chuk_sessions.providers import redis
 from chuk_sessions.redis_client.batch import BatchScript
 from chuk_sessions.redis_client.client import Client
+from chuk_sessions.redis_client.commands import Argument, pack
 from chuk_sessions.redis_client.scripts import Script
 from tests.support.helpers import eventually
 from tests.support.servers import RedisServer, Server
@@ -149,6 +150,28 @@ async def test_a_batch_gives_each_caller_the_result_for_its_key(redis_server: Se
     replies = await asyncio.gather(*(NAMES.run(client, name, ("!",)) for name in names))
     assert replies == [f"{name}!".encode() for name in names]
     assert calls_of(redis_server, "evalsha") - before == 4
+
+
+async def test_of_one_key_a_script_may_reply_the_number_itself(redis_url: str) -> None:
+    """By source and by its hash; with several keys each caller gets the number of its own."""
+    script = BatchScript(
+        "local found = {} for i, key in ipairs(KEYS) do found[i] = tonumber(string.sub(key, 2)) end"
+        " if #KEYS == 1 then return found[1] end return found"
+    )
+    client = Client(redis_url)
+    assert [await script.run(client, f"k{i}", ()) for i in range(3)] == [0, 1, 2]
+    assert await asyncio.gather(*(script.run(client, f"k{i}", ()) for i in range(30))) == list(range(30))
+
+
+@pytest.mark.parametrize("args", [(), ("",), (b"\r\n", 7, "ü"), tuple(range(200))], ids=len)
+def test_a_command_for_one_key_has_the_bytes_of_any_command(args: tuple[Argument, ...]) -> None:
+    """Though most of them are made once, for all keys; calls with other arguments come in between."""
+    sha = NAMES._script.sha
+    for key in ("", "key", "ключ", "k" * 1000):
+        for more in (args, (*args, "!")):
+            assert NAMES.pack([key], more, []) == pack((b"EVALSHA", sha, 1, key, *more))
+    assert NAMES.pack(["a", "b"], args, []) == pack((b"EVALSHA", sha, 2, "a", "b", *args))
+    assert NAMES.pack(["a"], args, ["own"]) == pack((b"EVALSHA", sha, 1, "a", *args, "own"))
 
 
 async def test_calls_with_other_arguments_do_not_share_a_batch(redis_url: str) -> None:

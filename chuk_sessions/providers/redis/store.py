@@ -195,7 +195,7 @@ class RedisSessionStore:
             else:
                 reply = await TOUCH.step(call, key, ALWAYS, Replay.READ)
             if type(reply) is int:
-                return self._found(reply)
+                return reply > 0 or self._found(reply)
             session_id = name_in(reply)
 
     async def open(

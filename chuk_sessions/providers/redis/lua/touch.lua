@@ -7,7 +7,8 @@
 --            end before its idle timeout has passed from now. A deadline that is written is later by the interval, but
 --            by no more than half of the idle timeout
 -- Reply      for each key: the time now in microseconds if the session is live; 0 if it does not exist or has expired;
---            -1 if this version cannot read the record; the name of the new id if the key is an alias; or an error
+--            -1 if this version cannot read the record; the name of the new id if the key is an alias; or an error.
+--            A list, but of one key a number comes without it: that costs the server much less
 
 -- include: says
 local version, interval, clock = ARGV[1], tonumber(ARGV[2]), redis.call('TIME')
@@ -39,4 +40,5 @@ for i = 1, #KEYS do
     found[i] = 0
   end
 end
+if #KEYS == 1 and type(found[1]) == 'number' then return found[1] end
 return found
