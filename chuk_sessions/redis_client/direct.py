@@ -36,6 +36,7 @@ from chuk_sessions.redis_client.commands import (
     Argument,
     Large,
     Packed,
+    Packing,
     Replay,
     Reply,
     Waiter,
@@ -45,7 +46,7 @@ from chuk_sessions.redis_client.commands import (
 from chuk_sessions.redis_client.config import RedisConfig
 from chuk_sessions.redis_client.dial import open_connection
 from chuk_sessions.redis_client.doubt import LATE, QUIET
-from chuk_sessions.redis_client.open_batches import OneBatch, Tally
+from chuk_sessions.redis_client.open_batches import OpenBatches, Tally
 from chuk_sessions.redis_client.outcomes import SecondTry
 from chuk_sessions.redis_client.replies import REPLICA_CODES
 from chuk_sessions.redis_client.server_clock import ServerClock
@@ -156,7 +157,7 @@ class Direct:
         self._pause, self._next_attempt = PAUSE, 0.0
         self._patience = LATE  # seconds for the answer to a PING
         self.pid = os.getpid()
-        self.open_batches: OneBatch = [None]
+        self.open_batches = OpenBatches()  # always empty: a command is gone when ``send`` returns
         self.tally = Tally()
         self.clock = ServerClock()
         self.written = self.timeouts = 0
@@ -280,6 +281,10 @@ class Direct:
         finally:
             _set_running_loop(NO_LOOP)
 
+    def send_open(self, batch: Packing, replay: Replay, slot: int, born: int) -> None:
+        """Send a batch, which no other call can join."""
+        self.send(batch, batch.pack, replay, slot, born)
+
     def _send(self, waiter: Waiter, packed: Packed, replay: Replay, born: int | None) -> None:
         if not isinstance(packed, bytes | Large):
             packed = packed()
@@ -356,10 +361,6 @@ class Direct:
     def clock_of(self, key: Argument) -> ServerClock:
         """Return the clock of the server."""
         return self.clock
-
-    def is_up(self, slot: int) -> bool:
-        """Return False: no call may join a command, which is gone already."""
-        return False
 
     async def masters(self) -> list[Any]:
         """Raise RuntimeError: who asks for servers uses them in an event loop."""
