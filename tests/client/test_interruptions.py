@@ -37,7 +37,8 @@ pytestmark = [
 ]
 
 NAMES = BatchScript("local found = {} for i, key in ipairs(KEYS) do found[i] = key end return found")
-SOON = 5.0  # seconds
+SOON = 60.0  # seconds; before what would settle a forgotten call: its deadline, or the end of the grace
+PATIENT = "socket_timeout=300&reconnect_grace=300"
 
 
 @pytest.fixture
@@ -96,7 +97,7 @@ async def test_a_command_that_is_sent(proxy: Proxy, connected: bool, awake: bool
 @pytest.mark.parametrize("joins", [True, False])
 async def test_a_call_in_a_batch(redis_url: str, joins: bool) -> None:
     for interruption in interruptions():
-        client = Client(redis_url)
+        client = Client(f"{redis_url}?{PATIENT}")
         await go_on(client)
         others = [asyncio.create_task(NAMES.run(client, "other", (), Replay.READ)) for _ in range(joins)]
         await asyncio.sleep(0)
@@ -114,7 +115,7 @@ async def test_what_the_loop_calls(redis_url: str, monkeypatch: pytest.MonkeyPat
     """Calls end, with a reply that is theirs or with an error, and the next ones are answered."""
     original = getattr(Connection, name)
     for interruption in interruptions():
-        client = Client(redis_url)
+        client = Client(f"{redis_url}?{PATIENT}")
         await go_on(client)
         with monkeypatch.context() as patch:
 
@@ -201,7 +202,7 @@ async def test_a_connection_that_is_lost(
 ) -> None:
     control = Client(redis_url)
     for interruption in interruptions():
-        client = Client(f"{proxy.url}?reconnect_grace=30")
+        client = Client(f"{proxy.url}?{PATIENT}")
         await go_on(client)
         counting = Counting(client)
         proxy.holding = True
@@ -228,7 +229,7 @@ async def test_a_deletion_whose_connection_is_lost(
         return not await control.call(b"EXISTS", "k")
 
     for interruption in interruptions():
-        client = Client(f"{proxy.url}?reconnect_grace=30")
+        client = Client(f"{proxy.url}?{PATIENT}")
         await go_on(client)
         await control.call(b"SET", "k", "v")
         proxy.holding = True
@@ -250,7 +251,7 @@ async def test_a_connection_that_comes(
 ) -> None:
     control = Client(redis_url)
     for interruption in interruptions():
-        client = Client(f"{proxy.url}?reconnect_grace=30")
+        client = Client(f"{proxy.url}?{PATIENT}")
         if not first:
             await go_on(client)
             cut(client)
@@ -289,7 +290,7 @@ async def test_slots_that_get_another_master(cluster_url: str, monkeypatch: pyte
 
     monkeypatch.setattr(SlotMap, "_ask", told)
     for interruption in interruptions():
-        client = Client(cluster_url)
+        client = Client(f"{cluster_url}?{PATIENT}")
         cluster = cast(Cluster, client.deployment())
         cluster._map._install(ranges)
         counting = Counting(client, keys)
