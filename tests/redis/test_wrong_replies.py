@@ -156,7 +156,7 @@ async def outcome_of(
             "box", redis.factory(url), strict=True, max_sessions_per_user=2, touch_interval=touch_interval
         )
         try:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(60):  # only what hangs takes so long
                 await call(manager)
         except (SessionError, ProviderError):
             return None
