@@ -89,10 +89,10 @@ class BatchScript:
         """Make the bytes of a command for these keys, with the arguments of all and those of each key."""
         sha = self._script.sha
         if len(keys) != 1 or own:
-            return pack((b"EVALSHA", sha, len(keys), *keys, *args, *own))
+            return pack((b"EVALSHA", sha, b"%d" % len(keys), *keys, *args, *own))
         like, head, tail = self._last
         if like != args:
-            head = b"*%d\r\n" % (4 + len(args)) + _without_count(pack((b"EVALSHA", sha, 1)))
+            head = b"*%d\r\n" % (4 + len(args)) + _without_count(pack((b"EVALSHA", sha, b"1")))
             tail = _without_count(pack(args))
             self._last = args, head, tail
         key = keys[0].encode()

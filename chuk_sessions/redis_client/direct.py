@@ -11,6 +11,8 @@ Rules this file keeps:
   without a byte the server must answer a PING first, as a middlebox may have forgotten the connection.
 * A command whose reply is lost is sent once more if ``Replay`` allows it; else its outcome is unknown. A command that
   may be sent again waits for half of its time, so that the second try has the other half.
+* Commands are packed of bytes and texts alone: hiredis turns a number into text by what may run a signal handler, and
+  the process crashes if that raises. Only a caller's thread runs such handlers.
 * After an exception amid a command, such as KeyboardInterrupt, the connection is closed: it is not known what was read.
 * After a connection was lost there is none for ``PAUSE`` seconds, and for longer each time that none can be had.
 * There is none with TLS, with logins that change, with measured round trips, behind Sentinels, or in a cluster.

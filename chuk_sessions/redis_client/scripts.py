@@ -54,7 +54,7 @@ class Script:
         """Run the script as one step of a call, with the deadline of that call."""
         deployment, born = call
         try:
-            command = (b"EVALSHA", self.sha, len(keys), *keys, *args)
+            command = (b"EVALSHA", self.sha, b"%d" % len(keys), *keys, *args)
             return await deployment.call(command, replay, born, self._bounded)
         except MissingScriptError as missing:
             lost = missing.lost
@@ -75,17 +75,18 @@ class Script:
         server knows the script when it reads their commands. ``lost`` is that of the MissingScriptError: if the reply
         to an earlier try was lost, this is a second try.
         """
+        count = b"%d" % len(keys)
         for _ in range(MAX_ROUNDS):
             if _server(deployment, keys) not in self._being_sent:
                 break
             try:
-                return await self._call(deployment, (b"EVALSHA", self.sha, len(keys), *keys, *args), replay, born, lost)
+                return await self._call(deployment, (b"EVALSHA", self.sha, count, *keys, *args), replay, born, lost)
             except MissingScriptError as missing:  # the source did not arrive
                 lost = lost or missing.lost
         server = _server(deployment, keys)
         self._being_sent.add(server)
         try:
-            return await self._call(deployment, (b"EVAL", self._source, len(keys), *keys, *args), replay, born, lost)
+            return await self._call(deployment, (b"EVAL", self._source, count, *keys, *args), replay, born, lost)
         finally:
             self._being_sent.discard(server)
 

@@ -20,9 +20,10 @@ from chuk_sessions import SessionManager
 from chuk_sessions.exceptions import OutcomeUnknown, ProviderError, ReadOnlyError, StorageError
 from chuk_sessions.instrumentation import SessionMetrics
 from chuk_sessions.providers import redis
+from chuk_sessions.redis_client import batch, scripts
 from chuk_sessions.redis_client import direct as direct_module
 from chuk_sessions.redis_client.client import Client
-from chuk_sessions.redis_client.commands import LARGE, Reply
+from chuk_sessions.redis_client.commands import LARGE, Argument, Reply, pack
 from chuk_sessions.redis_client.direct import Direct, direct_of
 from chuk_sessions.redis_client.socket_wire import SocketWire, WireError
 from chuk_sessions.web import loop_thread
@@ -120,6 +121,27 @@ def test_each_call_of_commands(sessions: SyncSessionManager, monkeypatch: pytest
         assert sessions.increment_session_metadata(none, "n") is None
     with pytest.raises(ValueError, match="at most 1024 bytes"):
         sessions.validate_session("x" * 2000)
+
+
+def test_commands_have_no_numbers(sessions: SyncSessionManager, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To write one as text may run a signal handler, and hiredis crashes if that raises."""
+    touchy = blocking(client_of(sessions)._url, touch_interval=60)
+    packed = []
+
+    def checked(args: tuple[Argument, ...]) -> bytes:
+        packed.append(args)
+        return pack(args)
+
+    for module in (direct_module, batch, scripts):
+        monkeypatch.setattr(module, "pack", checked)
+    for each in (sessions, touchy):
+        opened(each)
+        each.open_session(ID)
+        each.get_session_info(ID)
+        each.update_session_metadata(ID, {"n": 1}, remove=["cart"])
+        each.increment_session_metadata(ID, "n", 3)
+    assert len(packed) > 10
+    assert {type(each) for args in packed for each in args} <= {bytes, str}
 
 
 def test_a_touch_interval(own_server: RedisServer) -> None:

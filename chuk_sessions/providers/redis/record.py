@@ -85,7 +85,7 @@ def encode_metadata(metadata: Metadata, levels: int = MAX_LEVELS, key: str = "")
     return items
 
 
-def encode_patch(metadata: Metadata, remove: Collection[str]) -> list[bytes | int]:
+def encode_patch(metadata: Metadata, remove: Collection[str]) -> list[bytes]:
     """Return the number of fields to remove, these fields, and then the fields to set, each followed by its value.
 
     Raises MetadataError as ``encode_metadata``, and if the fields to remove and to set are together too many.
@@ -93,7 +93,7 @@ def encode_patch(metadata: Metadata, remove: Collection[str]) -> list[bytes | in
     items = encode_metadata(metadata)
     if len(remove) + len(items) > 2 * MAX_FIELDS:
         raise MetadataError(f"remove and custom_metadata have more than {MAX_FIELDS} keys; nothing was changed")
-    return [len(remove), *map(metadata_field, remove), *items]
+    return [b"%d" % len(remove), *map(metadata_field, remove), *items]
 
 
 def metadata_field(key: str) -> bytes:

@@ -80,7 +80,7 @@ COUNT_BATCH = 1000  # keys that the server looks at before it serves other clien
 AHEAD = 1.0  # seconds by which a session may have been touched in the future: it came from another master
 USUAL = (b"v", b"accessed", b"expires", b"alias")  # fields that tell whether a session was touched lately
 WITH_IDLE = (*USUAL, b"idle", b"end")  # the same for a record of version 1+
-ALWAYS = (VERSION, 0)  # arguments that touch a session however lately it was touched
+ALWAYS = (VERSION, b"0")  # arguments that touch a session however lately it was touched
 UNCOUNTABLE = {-2: NO_INTEGER, -3: TOO_LARGE}
 
 
@@ -189,7 +189,7 @@ class RedisSessionStore:
                 if fresh is not None:
                     return fresh
                 asked = moment()
-                reply = await TOUCH.step(call, key, (VERSION, in_microseconds(interval)), Replay.READ)
+                reply = await TOUCH.step(call, key, (VERSION, b"%d" % in_microseconds(interval)), Replay.READ)
                 if type(reply) is int and reply > 0:
                     call[0].clock_of(key).learn(reply / MICROSECONDS, asked)
             else:
@@ -204,7 +204,7 @@ class RedisSessionStore:
         """See ``Openable``."""
         call = call or self._client.begin()
         asked, whose = session_id, b"" if owner is None else b"=" + to_bytes(owner)
-        args = (VERSION, in_microseconds(interval) or 1) if interval else ALWAYS
+        args = (VERSION, b"%d" % (in_microseconds(interval) or 1)) if interval else ALWAYS
         by_script, sent = not interval, moment() if interval else (0.0, 0.0)
         reply: Any = []
         try:
@@ -266,7 +266,7 @@ class RedisSessionStore:
     async def increment(self, session_id: str, field: str, amount: int, call: Call | None = None) -> int | None:
         """See ``SessionStore``."""
         call = call or self._client.begin()
-        args = (VERSION, metadata_field(field), amount)
+        args = (VERSION, metadata_field(field), b"%d" % amount)
         reply = await INCREMENT.step(call, (self._key(session_id),), args)
         while (target := target_of(reply)) is not None:
             reply = await INCREMENT.step(call, (self._key(target),), args)
