@@ -197,6 +197,11 @@ class Client:
         """Use that deployment in that loop."""
         self._opened[cast(asyncio.AbstractEventLoop, loop)] = deployment
 
+    def forget(self, loop: object, deployment: Deployment) -> None:
+        """Use that deployment no more in that loop, and keep its numbers."""
+        if self.opened(loop) is deployment:
+            self._forget(cast(asyncio.AbstractEventLoop, loop))
+
     @property
     def config(self) -> RedisConfig:
         """What the URL says. Raises ProviderError if the URL cannot be used."""

@@ -174,7 +174,13 @@ class Direct:
         """
         if self._wire is None:
             return run(cast("Coroutine[Any, Any, T]", _Beside(self, call)) if self._may_open() else call)
-        if not self._turn.acquire(blocking=False):
+        try:
+            is_free = self._turn.acquire(blocking=False)
+        except BaseException:  # of a signal handler: perhaps nobody would give the turn back
+            self._retire()
+            call.close()
+            raise
+        if not is_free:
             return run(call)
         try:
             self._run = run
@@ -190,6 +196,12 @@ class Direct:
                 self._turn.release()
         call.close()
         raise RuntimeError("the call waits for something else than the server")
+
+    def _retire(self) -> None:
+        """Let the next call make another object. Who uses this one goes on."""
+        client = self._client()
+        if client is not None:
+            client.forget(NO_LOOP, self)
 
     # A connection
 

@@ -395,26 +395,27 @@ def test_a_signal_handler_with_an_event_loop(sessions: SyncSessionManager, own_s
     assert results == ["free", False]
 
 
-def test_an_exception_after_every_step_of_the_end(sessions: SyncSessionManager) -> None:
-    """Leaves no running loop, and lets other callers in: a signal handler raises when a function of C has returned."""
-    server = opened(sessions)
+@pytest.mark.parametrize("step", ["acquire", "_set_running_loop"])
+def test_an_exception_when_a_step_is_done(sessions: SyncSessionManager, step: str) -> None:
+    """Leaves no running loop, and lets the next call in: a handler may raise when a function of C has returned."""
+    server, numbers = opened(sessions), sessions.session_factory.stats()
+    run_of_direct = Direct.run.__code__
 
     def raise_at_the_end(frame: FrameType, event: str, called: Any) -> None:
-        if event == "c_return" and called is asyncio.events._set_running_loop and frame.f_code is run_of_direct:
-            ended.append(asyncio.events._get_running_loop())
-            if ended[-1] is None:
-                raise KeyboardInterrupt
+        is_it = event == "c_return" and called.__name__ == step and frame.f_code is run_of_direct
+        if is_it and asyncio.events._get_running_loop() is None:
+            raise KeyboardInterrupt
 
-    ended: list[Any] = []
-    run_of_direct = Direct.run.__code__
     sys.setprofile(raise_at_the_end)
     try:
         with pytest.raises(KeyboardInterrupt):
             sessions.validate_session(ID)
     finally:
         sys.setprofile(None)
-    assert not server._turn.locked()
     assert asyncio.events._get_running_loop() is None
+    assert not opened(sessions)._turn.locked()
+    assert (server_of(sessions) is server) == (step != "acquire")
+    assert sessions.session_factory.stats()["keys_per_script"] == numbers["keys_per_script"]
 
 
 def test_many_threads(sessions: SyncSessionManager) -> None:
