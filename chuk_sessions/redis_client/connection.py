@@ -189,12 +189,16 @@ class Connection(asyncio.BufferedProtocol):
             self.abort(reason)
 
     def hand_over(self) -> socket.socket:
-        """Return a socket of its own for the connection, which goes on, and end this object. Not for TLS."""
+        """Return a socket of its own for the connection, which goes on, and end this object. Not for TLS.
+
+        Raises OSError if the process has too many open files; the connection has ended then.
+        """
         assert self._transport is not None
         mine = self._transport.get_extra_info("socket")
-        copy = socket.fromfd(mine.fileno(), mine.family, mine.type)
-        self.abort("its socket was handed over")
-        return copy
+        try:
+            return socket.fromfd(mine.fileno(), mine.family, mine.type)
+        finally:
+            self.abort("its socket was handed over")
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport; the loop calls this when the socket is connected."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import os
 import signal
@@ -568,6 +569,22 @@ def test_a_server_that_takes_no_more_clients(sessions: SyncSessionManager, own_s
     assert server._pause == direct_module.MAX_PAUSE
     assert sessions.validate_session(ID)
     assert not server._is_opening
+
+
+def test_too_many_open_files(own_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The calls go on in the loop, and no connection is left over."""
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.EMFILE, "too many open files")
+
+    sessions = blocking(f"{own_server.url}?client_name=files")
+    monkeypatch.setattr(socket, "fromfd", fail)
+    assert not sessions.validate_session(ID)
+    server = server_of(sessions)
+    wait_until(lambda: server._next_attempt > 0)
+    wait_until(lambda: str(own_server.command("CLIENT", "LIST")).count("name=files") == 1)
+    assert server._wire is None
+    assert not sessions.validate_session(ID)
 
 
 def test_unknown_outcomes_are_told_as_such(sessions: SyncSessionManager, own_server: RedisServer) -> None:
