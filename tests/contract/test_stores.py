@@ -23,9 +23,24 @@ if TYPE_CHECKING:
     from chuk_sessions.stores import SessionStore
     from chuk_sessions.testing.contract.base import MakeUnreadable
 
+PATIENT = "socket_timeout=60"
+
 
 class TestStores(StoreContract):
     """All of them, in the time of their storage."""
+
+    @pytest.fixture
+    def redis_url(self, redis_url: str) -> str:
+        """A call through 1,200 aliases asks as often: on a busy machine that takes longer than the default."""
+        return f"{redis_url}?{PATIENT}"
+
+    @pytest.fixture
+    def sentinel_url(self, sentinel_url: str) -> str:
+        return f"{sentinel_url}?{PATIENT}"
+
+    @pytest.fixture
+    def cluster_url(self, cluster_url: str) -> str:
+        return f"{cluster_url}?{PATIENT}"
 
     @pytest.fixture(autouse=True)
     def two_masters_need_not_agree(self, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
