@@ -22,6 +22,7 @@ from chuk_sessions.redis_client.scripts import Script
 from chuk_sessions.redis_client.slots import slot_of
 from tests.support.cluster_servers import ClusterServers
 from tests.support.helpers import eventually
+from tests.support.lateness import Lateness
 
 pytestmark = [pytest.mark.redis, pytest.mark.faults, pytest.mark.alone]
 
@@ -174,19 +175,23 @@ async def test_a_killed_master_is_replaced_under_load_and_the_rest_does_not_noti
                 failed[type(exc).__name__] += 1
                 await asyncio.sleep(0.005)
 
-    tasks = [asyncio.create_task(use_rest(key)) for key in rest] + [asyncio.create_task(use_lost(key)) for key in lost]
-    await eventually(lambda: min(answered["rest"], answered["lost"]) > 500)
-    await asyncio.to_thread(killed.kill)
-    heir = await asyncio.to_thread(cluster.wait_for_promotion, killed)
-    promoted_at, before, during = time.monotonic(), answered["lost"], answered["rest"]
-    await eventually(lambda: answered["lost"] > before)
-    resumed = time.monotonic() - promoted_at
-    await eventually(lambda: answered["lost"] > before + 500)
-    stopped = True
-    await asyncio.gather(*tasks)
-    assert resumed < 2
-    assert slowest < 1
-    assert during > 2000
+    with Lateness() as lateness:
+        tasks = [asyncio.create_task(use_rest(key)) for key in rest]
+        tasks += [asyncio.create_task(use_lost(key)) for key in lost]
+        await eventually(lambda: min(answered["rest"], answered["lost"]) > 500)
+        await asyncio.to_thread(killed.kill)
+        during = -answered["rest"]
+        heir = await asyncio.to_thread(cluster.wait_for_promotion, killed)
+        promoted_at, before = time.monotonic(), answered["lost"]
+        during += answered["rest"]
+        await eventually(lambda: answered["lost"] > before)
+        resumed = time.monotonic() - promoted_at
+        await eventually(lambda: answered["lost"] > before + 500)
+        stopped = True
+        await asyncio.gather(*tasks)
+    assert resumed < 2 + 3 * lateness.worst  # not the total: the callers themselves keep the loop busy
+    assert slowest < 1 + 3 * lateness.worst
+    assert during > len(rest)  # in the second or more until the promotion
     assert heir.command("GET", lost[0]) == lost[0]
     await eventually(lambda: client.stats()["in_flight"] == client.stats()["waiting"] == 0)
     assert log_lines(caplog) < 20
@@ -202,14 +207,18 @@ async def test_every_command_settles_when_all_masters_are_killed_at_once(caplog:
         await asyncio.sleep(0)
         for node in group.nodes:
             node.kill()
-        outcomes = await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 3)
+        with Lateness() as lateness:
+            begun = time.monotonic()
+            outcomes = await asyncio.gather(*calls, return_exceptions=True)
+            assert time.monotonic() - begun < lateness.allow(3)
         assert all(outcome == b"OK" or isinstance(outcome, (NotSent, OutcomeUnknown)) for outcome in outcomes)
         await eventually(lambda: repr(client).count(" down ") == 3)
-        begun = time.monotonic()
-        for key in keys:
-            with pytest.raises(NotSent):
-                await client.call(b"GET", key)
-        assert time.monotonic() - begun < 2  # at once, each of them
+        with Lateness() as lateness:
+            begun = time.monotonic()
+            for key in keys:
+                with pytest.raises(NotSent):
+                    await client.call(b"GET", key)
+            assert time.monotonic() - begun < lateness.allow(2)  # at once, each of them
         await asyncio.to_thread(group.revive)
 
         async def is_back() -> bool:

@@ -15,6 +15,7 @@ from chuk_sessions.providers import redis
 from chuk_sessions.redis_client.client import Client
 from chuk_sessions.redis_client.commands import Replay
 from tests.support.helpers import eventually
+from tests.support.lateness import Lateness
 from tests.support.sentinel_servers import SentinelServers, is_master
 from tests.support.servers import RedisServer, ReplyError
 
@@ -61,19 +62,20 @@ async def test_writes_resume_soon_after_the_promotion(
 ) -> None:
     client = Client(sentinels.url)
     load = Load(client)
-    callers = [asyncio.create_task(load.run(number)) for number in range(100)]
-    await eventually(lambda: len(load.wrote) > 1000)
-    old, replica = sentinels.master, next(each for each in sentinels.servers if each is not sentinels.master)
-    await asyncio.to_thread(old.kill)  # the loop goes on, with commands in flight
-    promoted = await asyncio.to_thread(promoted_at, sentinels, replica)
-    await eventually(lambda: load.wrote[-1] > promoted, patience=10)
-    resumed = next(when for when in load.wrote if when > promoted)
-    before = len(load.wrote)
-    await eventually(lambda: len(load.wrote) > before + 1000)
-    load.stopped = True
-    await asyncio.gather(*callers)
-    assert resumed - promoted < RESUMED_WITHIN
-    assert load.slowest < 5.5
+    with Lateness() as lateness:
+        callers = [asyncio.create_task(load.run(number)) for number in range(100)]
+        await eventually(lambda: len(load.wrote) > 1000)
+        old, replica = sentinels.master, next(each for each in sentinels.servers if each is not sentinels.master)
+        await asyncio.to_thread(old.kill)  # the loop goes on, with commands in flight
+        promoted = await asyncio.to_thread(promoted_at, sentinels, replica)
+        await eventually(lambda: load.wrote[-1] > promoted, patience=10)
+        resumed = next(when for when in load.wrote if when > promoted)
+        before = len(load.wrote)
+        await eventually(lambda: len(load.wrote) > before + 1000)
+        load.stopped = True
+        await asyncio.gather(*callers)
+    assert resumed - promoted < RESUMED_WITHIN + 3 * lateness.worst  # not the total: the callers keep the loop busy
+    assert load.slowest < 5.5 + 3 * lateness.worst
     assert load.outcomes["OutcomeUnknown"] <= 100  # what was in flight at the kill
     await eventually(lambda: client.stats()["in_flight"] == client.stats()["waiting"] == 0)
     assert len([record for record in caplog.records if record.levelno >= logging.INFO]) < 20
@@ -138,14 +140,18 @@ async def test_every_command_settles_when_all_servers_are_killed_at_once(caplog:
         await asyncio.sleep(0)
         for member in group.members:
             member.kill()
-        outcomes = await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 3)
+        with Lateness() as lateness:
+            begun = time.monotonic()
+            outcomes = await asyncio.gather(*calls, return_exceptions=True)
+            assert time.monotonic() - begun < lateness.allow(3)
         assert all(outcome == b"OK" or isinstance(outcome, (NotSent, OutcomeUnknown)) for outcome in outcomes)
         with pytest.raises((NotSent, ReplyError)):
             await client.call(b"PING")
         await eventually(lambda: " down " in repr(client))
-        begun = time.monotonic()
-        for _ in range(200):
-            with pytest.raises(NotSent):
-                await client.call(b"PING")
-        assert time.monotonic() - begun < 1  # at once, each of them
+        with Lateness() as lateness:
+            begun = time.monotonic()
+            for _ in range(200):
+                with pytest.raises(NotSent):
+                    await client.call(b"PING")
+            assert time.monotonic() - begun < lateness.allow(1)  # at once, each of them
         assert len([record for record in caplog.records if record.levelno >= logging.INFO]) == 2
