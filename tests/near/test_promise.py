@@ -37,36 +37,45 @@ async def last_yes(near: Near) -> float:
 async def test_a_connection_that_leads_nowhere(redis_server: Server, redis_url: str) -> None:
     """A middlebox has forgotten it, and nobody is told: the push of the deletion never comes."""
     async with Proxy(redis_server.host, redis_server.port) as proxy:
-        near = await Near(f"{proxy.url}?socket_timeout=1", BOUND).begin()
         other = Near(redis_url).other
-        await near.warm()
-        proxy.forget()
-        assert await other.delete_session(near.id)
-        deleted = time.monotonic()
-        hits = near.number("hits")
-        assert await last_yes(near) - deleted <= BOUND
-        assert near.number("hits") > hits, "nothing was served late: the test proves nothing"
+
+        async def is_served_late() -> bool:
+            near = await Near(f"{proxy.url}?socket_timeout=1", BOUND).begin()
+            await near.warm()
+            proxy.forget()
+            assert await other.delete_session(near.id)
+            deleted = time.monotonic()
+            hits = near.number("hits")
+            assert await last_yes(near) - deleted <= BOUND
+            return near.number("hits") > hits
+
+        await eventually(is_served_late, patience=60)  # else it proves nothing: the machine stood still for the bound
 
 
 async def test_a_server_that_is_stopped(own_server: RedisServer) -> None:
     """It may have ended the session before it was stopped; nobody can know. It is asked, and the caller waits."""
     near = await Near(f"{own_server.url}?socket_timeout=1", BOUND).begin()
-    await near.warm()
-    own_server.pause()
-    stopped, last = time.monotonic(), 0.0
-    try:
-        while True:
-            begun, hits = time.monotonic(), near.number("hits")
-            await near.manager.validate_session(near.id)
-            assert near.number("hits") == hits + 1
-            last = begun
-            await asyncio.sleep(0.002)
-    except StorageError:
-        pass
-    finally:
-        own_server.resume()
-    assert 0 < last - stopped <= BOUND
-    await eventually(lambda: _is_valid(near))
+
+    async def is_served_late() -> bool:
+        await near.warm()
+        own_server.pause()
+        stopped, last = time.monotonic(), 0.0
+        try:
+            while True:
+                begun, hits = time.monotonic(), near.number("hits")
+                await near.manager.validate_session(near.id)
+                assert near.number("hits") == hits + 1
+                last = begun
+                await asyncio.sleep(0.002)
+        except StorageError:
+            pass
+        finally:
+            own_server.resume()
+        assert last - stopped <= BOUND
+        await eventually(lambda: _is_valid(near))
+        return last > 0
+
+    await eventually(is_served_late, patience=60)  # else it proves nothing: the machine stood still for the bound
 
 
 async def _is_valid(near: Near) -> bool:
@@ -90,11 +99,17 @@ async def test_an_event_loop_that_is_blocked(near: Near, redis_server: Server, c
 
 async def test_an_event_loop_that_never_yields(near: Near, redis_server: Server) -> None:
     """A hit does not suspend: nothing but hits is ended by the lease."""
-    await near.warm()
-    begun = time.monotonic()
-    redis_server.command("DEL", near.manager._store._known_key(near.id))  # type: ignore[attr-defined]
-    assert 0 < last_hit(near) - begun <= BOUND
-    assert not await near.manager.validate_session(near.id)
+
+    async def is_served_late() -> bool:
+        await near.begin()
+        begun = time.monotonic()
+        redis_server.command("DEL", near.manager._store._known_key(near.id))  # type: ignore[attr-defined]
+        last = last_hit(near)
+        assert last - begun <= BOUND
+        assert not await near.manager.validate_session(near.id)
+        return last > 0
+
+    await eventually(is_served_late, patience=60)  # else it proves nothing: the machine stood still for the bound
 
 
 def last_hit(near: Near) -> float:
