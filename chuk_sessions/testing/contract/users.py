@@ -88,11 +88,18 @@ class UserTests(StoreFixtures):
         self, user_store: CompleteStore, time: Time, chosen: str | None
     ) -> None:
         """It is listed past its first deadline, and past the deadlines of all other sessions."""
-        session_id = await log_in(user_store, "alice", chosen, 0.5)
-        await user_store.extend(session_id, HOUR)
-        await user_store.extend(session_id, HOUR)
+        session_id = ""
+
+        async def is_extended(lifetime: float) -> float | None:
+            nonlocal session_id
+            begin = time.now()
+            session_id = await log_in(user_store, "alice", chosen, lifetime)
+            extended = await user_store.extend(session_id, HOUR) and await user_store.extend(session_id, HOUR)
+            return None if extended else begin
+
+        lifetime = await time.suffices(is_extended, 0.3)
         await log_in(user_store, "alice", lifetime=0.01)
-        await time.passes(0.55)
+        await time.passes(1.1 * lifetime)
         assert await ids_of(user_store) == [session_id]
 
     @pytest.mark.parametrize("chosen", [None, "my-id"])
@@ -100,15 +107,28 @@ class UserTests(StoreFixtures):
         self, user_store: CompleteStore, time: Time, chosen: str | None
     ) -> None:
         """It is listed past its earlier deadlines, and up to the last deadline that was set."""
-        session_id = await log_in(user_store, "alice", chosen, 0.6)
-        await user_store.extend(session_id, 0.5, from_now=True)
-        await user_store.extend(session_id, HOUR, from_now=True)
+        session_id = ""
+
+        async def is_extended(lifetime: float) -> float | None:
+            nonlocal session_id
+            begin = time.now()
+            session_id = await log_in(user_store, "alice", chosen, 1.2 * lifetime)
+            extended = await user_store.extend(session_id, lifetime, from_now=True)
+            return None if extended and await user_store.extend(session_id, HOUR, from_now=True) else begin
+
+        lifetime = await time.suffices(is_extended, 0.3)
         await log_in(user_store, "alice", lifetime=0.01)
-        await time.passes(0.65)
+        await time.passes(1.3 * lifetime)
+
+        async def is_listed(lifetime: float) -> float | None:
+            if not await user_store.extend(session_id, HOUR, from_now=True):
+                await log_in(user_store, "alice", session_id)
+            begin = time.now()
+            assert await user_store.extend(session_id, lifetime, from_now=True)
+            return None if await ids_of(user_store) == [session_id] else begin
+
         assert await ids_of(user_store) == [session_id]
-        await user_store.extend(session_id, 0.5, from_now=True)
-        assert await ids_of(user_store) == [session_id]
-        await time.passes(0.55)
+        await time.passes(1.1 * await time.suffices(is_listed, 0.3))
         assert await ids_of(user_store) == []
         assert await user_store.delete_user("alice", frozenset()) == 0
 
