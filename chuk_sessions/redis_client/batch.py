@@ -87,16 +87,17 @@ class BatchScript:
 
     def pack(self, keys: list[str], args: tuple[Argument, ...], own: list[Argument]) -> bytes:
         """Make the bytes of a command for these keys, with the arguments of all and those of each key."""
-        sha = self._script.sha
-        if len(keys) != 1 or own:
-            return pack((b"EVALSHA", sha, b"%d" % len(keys), *keys, *args, *own))
+        return pack((b"EVALSHA", self._script.sha, b"%d" % len(keys), *keys, *args, *own))
+
+    def pack_one(self, key: str, args: tuple[Argument, ...]) -> bytes:
+        """Make the bytes of a command for one key without an own argument, as ``pack`` does."""
         like, head, tail = self._last
         if like != args:
-            head = b"*%d\r\n" % (4 + len(args)) + _without_count(pack((b"EVALSHA", sha, b"1")))
+            head = b"*%d\r\n" % (4 + len(args)) + _without_count(pack((b"EVALSHA", self._script.sha, b"1")))
             tail = _without_count(pack(args))
             self._last = args, head, tail
-        key = keys[0].encode()
-        return b"%b$%d\r\n%b\r\n%b" % (head, len(key), key, tail)
+        name = key.encode()
+        return b"%b$%d\r\n%b\r\n%b" % (head, len(name), name, tail)
 
 
 def _without_count(packed: bytes) -> bytes:
@@ -142,18 +143,15 @@ class Batch:
         deployment, calls = self._deployment, self.calls
         if deployment.open_batches.get(self._slot) is self:
             del deployment.open_batches[self._slot]
-        if len(calls) == 1:  # whose caller waits: the connection has looked
-            key, own, _ = calls[0]
-            keys, each = [key], [] if own is None else [own]
-        else:
-            self.calls = calls = [call for call in calls if not call[2].done()]
-            keys = [key for key, _, _ in calls]
-            each = [own for _, own, _ in calls if own is not None]
-        packed = self._script.pack(keys, self._args, each)
         tally = deployment.tally
         tally.scripts += 1
-        tally.keys += len(keys)
-        return packed
+        if len(calls) == 1 and calls[0][1] is None:  # the caller waits: the connection has looked
+            tally.keys += 1
+            return self._script.pack_one(calls[0][0], self._args)
+        self.calls = calls = [call for call in calls if not call[2].done()]
+        tally.keys += len(calls)
+        own = [own for _, own, _ in calls if own is not None]
+        return self._script.pack([key for key, _, _ in calls], self._args, own)
 
     def split(self) -> list[Batch]:
         """Return a batch for each key and its caller; no batch if there is only one key, which cannot be split."""

@@ -26,6 +26,7 @@ import socket
 import sys
 from collections import deque
 from collections.abc import Callable
+from types import MethodType
 from typing import cast
 
 import hiredis
@@ -308,12 +309,13 @@ class Connection(asyncio.BufferedProtocol):
             if not command[0].done():
                 packed = command[1]
                 if not isinstance(packed, bytes):
-                    if type(packed) in MAY_BE_LARGE and self.divert is not None and is_large(packed):
-                        large.append(command)
-                        continue
-                    if isinstance(packed, Preceded):
-                        commands.append(packed.before)
-                        free -= 1
+                    if type(packed) is not MethodType:  # that of a batch is none of these, and there may be many
+                        if type(packed) in MAY_BE_LARGE and self.divert is not None and is_large(packed):
+                            large.append(command)
+                            continue
+                        if isinstance(packed, Preceded):
+                            commands.append(packed.before)
+                            free -= 1
                     packed = packed()
                 commands.append(command)
                 chunks.append(packed)

@@ -169,7 +169,7 @@ def test_a_command_for_one_key_has_the_bytes_of_any_command(args: tuple[Argument
     sha = NAMES._script.sha
     for key in ("", "key", "ключ", "k" * 1000):
         for more in (args, (*args, "!")):
-            assert NAMES.pack([key], more, []) == pack((b"EVALSHA", sha, 1, key, *more))
+            assert NAMES.pack_one(key, more) == pack((b"EVALSHA", sha, 1, key, *more))
     assert NAMES.pack(["a", "b"], args, []) == pack((b"EVALSHA", sha, 2, "a", "b", *args))
     assert NAMES.pack(["a"], args, ["own"]) == pack((b"EVALSHA", sha, 1, "a", *args, "own"))
 

@@ -13,7 +13,7 @@
 -- include: says
 local version, interval, clock = ARGV[1], tonumber(ARGV[2]), redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
-local text = string.format('%s%06d', clock[1], clock[2])
+local text = #clock[2] == 6 and clock[1] .. clock[2] or string.format('%s%06d', clock[1], clock[2])
 local found = {}
 for i = 1, #KEYS do
   local key = KEYS[i]
