@@ -128,6 +128,6 @@ async def test_deep_in_memory() -> None:
     text = encode_document({**DEEP, "n": 1}, ANY_DEPTH)
 
     def make_deep(session_id: str) -> None:
-        store.sessions("box")[0].items[session_id][0].document = text
+        store.sessions("box")[0].items[session_id].document = text
 
     await check_deep_session(SessionManager("box", memory.factory(store), strict=True), make_deep)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
@@ -15,8 +16,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from chuk_sessions.providers.memory import expiring_map
+from chuk_sessions.providers.memory import expiring_map, session_map
 from chuk_sessions.providers.memory.expiring_map import ExpiringMap, deadline_of
+from chuk_sessions.providers.memory.session_map import SessionMap, end_of
 from tests.support.examples import examples
 from tests.support.helpers import Clock
 
@@ -37,8 +39,8 @@ def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
     raise AssertionError("an operation has suspended")
 
 
-def shrink_constants(spare: int, slice_: int) -> mock._patch_dict:
-    """Patches that make compaction and slicing happen with a handful of keys."""
+def shrink_constants(spare: int, slice_: int) -> ExitStack:
+    """Make compaction and slicing happen with a handful of keys, until what this gives is closed."""
     small = {
         "SPARE_FILINGS": spare,
         "CLEAR_CREDIT": spare // 4,
@@ -47,7 +49,12 @@ def shrink_constants(spare: int, slice_: int) -> mock._patch_dict:
         "RECLAIM_SLICE": slice_,
         "SWEEP_SLICE": slice_,
     }
-    return mock.patch.dict(vars(expiring_map), small)
+    patches = ExitStack()
+    for module in (expiring_map, session_map):
+        patches.enter_context(
+            mock.patch.dict(vars(module), {name: small[name] for name in small if hasattr(module, name)})
+        )
+    return patches
 
 
 def check_index(items: ExpiringMap, spare: int, spare_seconds: int) -> None:
@@ -67,9 +74,11 @@ def check_filings(items: ExpiringMap, spare_seconds: int) -> int:
         for second, bucket in items._buckets.items()
         for i in range(0, len(bucket), 2)
     ]
-    valid = [(second, key) for second, key, filing in filings if key in items.items and items.items[key][2] is filing]
-    assert Counter(key for _, key in valid) == Counter(list(items.items))
-    assert all(second <= deadline_of(items.items[key]) for second, key in valid)
+    entries = items.items
+    valid = [(second, key) for second, key, at in filings if key in entries and items.filing_of(entries[key]) is at]
+    assert Counter(key for _, key in valid) == Counter(list(entries))
+    end: Any = end_of if isinstance(items, SessionMap) else deadline_of
+    assert all(second <= end(entries[key]) for second, key in valid)
     heap = items._heap
     assert set(items._buckets) <= set(heap)
     assert all(heap[(i - 1) // 2] <= heap[i] for i in range(1, len(heap)))
@@ -86,13 +95,12 @@ class AgainstADict(RuleBasedStateMachine):
     def start(self, spare: int, slice_: int) -> None:
         self.spare = spare
         self.patch = shrink_constants(spare, slice_)
-        self.patch.start()
         self.clock = Clock(0.0)
         self.map = ExpiringMap(self.clock)
         self.model: dict[int, tuple[object, float]] = {}
 
     def teardown(self) -> None:
-        self.patch.stop()
+        self.patch.close()
 
     def is_live(self, key: int) -> bool:
         return key in self.model and self.model[key][1] > self.clock.now
@@ -108,18 +116,6 @@ class AgainstADict(RuleBasedStateMachine):
         for key in range(first, first + count):
             self.setex(key, ttl)
 
-    @rule(key=KEYS, ttl=st.floats(0.001, 300))
-    def add(self, key: int, ttl: float) -> None:
-        """Stores what is not live; what is live is given back as it is."""
-        value, live = object(), self.is_live(key)
-        entry = self.map.add(key, ttl, value)
-        if live:
-            assert entry is not None
-            assert (entry[0], deadline_of(entry)) == self.model[key]
-        else:
-            assert entry is None
-            self.model[key] = (value, self.clock.now + ttl)
-
     @rule(key=KEYS)
     def delete(self, key: int) -> None:
         """What lives is reported as deleted; of what has expired, the map may or may not know any more."""
@@ -132,15 +128,6 @@ class AgainstADict(RuleBasedStateMachine):
     def delete_many(self, first: int, count: int) -> None:
         for key in range(first, first + count):
             self.delete(key)
-
-    @rule(key=KEYS, seconds=st.floats(0, 300))
-    def postpone(self, key: int, seconds: float) -> None:
-        entry = self.map.live(key)
-        assert (entry is not None) is self.is_live(key)
-        if entry is not None:
-            assert self.map.postpone(key, entry, seconds) is True
-            value, deadline = self.model[key]
-            self.model[key] = (value, deadline + seconds)
 
     @rule(seconds=MOVES)
     def time_passes(self, seconds: float) -> None:
@@ -185,12 +172,11 @@ class Bounded(RuleBasedStateMachine):
     def start(self, bound: int, spare: int) -> None:
         self.bound, self.spare = bound, spare
         self.patch = shrink_constants(spare, 256)
-        self.patch.start()
         self.clock = Clock(0.0)
         self.map = ExpiringMap(self.clock, max_items=bound)
 
     def teardown(self) -> None:
-        self.patch.stop()
+        self.patch.close()
 
     @rule(key=KEYS, ttl=TTLS)
     def setex(self, key: int, ttl: float) -> None:
@@ -208,12 +194,6 @@ class Bounded(RuleBasedStateMachine):
     @rule(key=KEYS)
     def delete(self, key: int) -> None:
         run(self.map.delete(key))
-
-    @rule(key=KEYS, seconds=st.floats(0, 300))
-    def postpone(self, key: int, seconds: float) -> None:
-        entry = self.map.live(key)
-        if entry is not None:
-            self.map.postpone(key, entry, seconds)
 
     @rule(seconds=MOVES)
     def time_passes(self, seconds: float) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from chuk_sessions.providers.memory.expiring_map import SPARE_FILINGS, SPARE_SECONDS, ExpiringMap, deadline_of
+from chuk_sessions.providers.memory.expiring_map import SPARE_FILINGS, SPARE_SECONDS, ExpiringMap
 from tests.memory.test_expiring_map import check_index, run
 from tests.support.helpers import Clock
 
@@ -209,18 +209,3 @@ def test_usable_without_a_loop_and_across_loops() -> None:
     items = ExpiringMap()
     asyncio.run(items.setex("key", 60, "value"))
     assert asyncio.run(items.get("key")) == "value"
-
-
-def test_adding_at_the_deadline() -> None:
-    """What lives is given back and stays; at its deadline it lives no more, and is replaced."""
-    clock = Clock(0.0)
-    items = ExpiringMap(clock)
-    assert items.add("key", 10, "old") is None
-    clock.now = 9.999
-    entry = items.add("key", 100, "new")
-    assert entry is not None
-    assert (entry[0], deadline_of(entry)) == ("old", 10.0)
-    clock.now = 10.0
-    assert items.add("key", 100, "new") is None
-    assert run(items.get("key")) == "new"
-    check_index(items, SPARE_FILINGS, SPARE_SECONDS)

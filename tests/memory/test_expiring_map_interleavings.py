@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from chuk_sessions.providers.memory.expiring_map import SPARE_FILINGS, SPARE_SECONDS, ExpiringMap, deadline_of
+from chuk_sessions.providers.memory.expiring_map import SPARE_FILINGS, SPARE_SECONDS, ExpiringMap
 from tests.memory.test_expiring_map import check_filings, check_index, run
 from tests.support.helpers import Clock
 
@@ -101,40 +101,6 @@ def test_two_threads_make_the_same_key(items: ExpiringMap, their_ttl: float, ttl
     let_in(items, "get", lambda: run(items.setex("key", their_ttl, "theirs")))
     run(items.setex("key", ttl, "new"))
     check(items, "new")
-
-
-def test_an_expired_key_comes_back_while_it_is_added(items: ExpiringMap) -> None:
-    """Then it is live, and the one who adds is told so."""
-    run(items.setex("key", 1, "old"))
-    items.clock.move(10)  # type: ignore[attr-defined]
-    let_in(items, "setdefault", lambda: run(items.setex("key", 100, "theirs")))
-    entry = items.add("key", 50, "new")
-    assert entry is not None
-    assert entry[0] == "theirs"
-    check(items, "theirs")
-
-
-def test_an_expired_key_goes_while_it_is_added(items: ExpiringMap) -> None:
-    run(items.setex("key", 1, "old"))
-    items.clock.move(10)  # type: ignore[attr-defined]
-    let_in(items, "setdefault", lambda: run(items.delete("key")))
-    assert items.add("key", 50, "new") is None
-    assert run(items.get("key")) == "new"
-    check_filings(items, SPARE_SECONDS)
-
-
-def test_the_key_changes_before_it_is_postponed(items: ExpiringMap) -> None:
-    """The deadline that was to move is no more: that of the new value stays."""
-    run(items.setex("key", 100, "old"))
-    entry = items.live("key")
-    assert entry is not None
-    run(items.setex("key", 10, "new"))
-    assert items.postpone("key", entry, 1000) is False
-    check(items, "new")
-    assert deadline_of(items.items["key"]) == items.clock() + 10
-    run(items.delete("key"))
-    assert items.postpone("key", entry, 1000) is False
-    assert len(items) == 0
 
 
 def test_a_full_map_while_another_thread_visits() -> None:

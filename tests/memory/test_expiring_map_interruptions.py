@@ -29,11 +29,9 @@ def own(items: ExpiringMap) -> None:
     items.account("owned", entry, False)
 
 
-def postpone(items: ExpiringMap) -> None:
+def live_on(items: ExpiringMap) -> None:
     """Its bucket comes up before its deadline."""
-    entry = items.live("k5")
-    assert entry is not None
-    items.postpone("k5", entry, 300)
+    run(items.setex("k5", 300, 1))
     expire(items)
 
 
@@ -48,11 +46,6 @@ def later(items: ExpiringMap, seconds: float) -> None:
     clock.move(seconds)
 
 
-def add_again(items: ExpiringMap) -> None:
-    later(items, 15.5)
-    items.add("k5", 3, 1)
-
-
 def reclaim(items: ExpiringMap) -> None:
     later(items, 60)
     items.reclaim(1000, items.clock())
@@ -63,12 +56,10 @@ CHANGES: dict[str, Callable[[ExpiringMap], object]] = {
     "a new key in the second of the last": lambda items: run(items.setex("new", 21.5, 1)),
     "an earlier deadline": lambda items: run(items.setex("k5", 3, 1)),
     "a later deadline": lambda items: run(items.setex("k5", 300, 1)),
-    "add": lambda items: items.add("new", 30, 1),
-    "add in the place of an expired one": add_again,
     "account": own,
     "reclaim": reclaim,
     "sweep": expire,
-    "a bucket of a key that lives on": postpone,
+    "a bucket of a key that lives on": live_on,
 }
 
 

@@ -23,8 +23,9 @@ import pytest
 from chuk_sessions.providers import memory
 from chuk_sessions.providers.memory import storage
 from chuk_sessions.providers.memory.expiring_map import SPARE_SECONDS, ExpiringMap
-from chuk_sessions.providers.memory.locked import LockedMap
+from chuk_sessions.providers.memory.locked import LockedMap, LockedSessionMap
 from chuk_sessions.providers.memory.locked_store import LockedSessionStore
+from chuk_sessions.providers.memory.session_map import SessionMap
 from chuk_sessions.providers.memory.store import MemorySessionStore
 from tests.memory.test_expiring_map import check_filings, run
 from tests.memory.test_threads import THREADS, in_threads
@@ -38,7 +39,7 @@ LET_IN = 0.1  # of the instructions
 ROUNDS = 30
 MANY_ROUNDS = 200  # of what meets seldom
 # What needs no lock: a single look, or steps that take it each for itself.
-UNLOCKED_OF_THE_MAP = {"get", "set", "live", "close", "bucket_of"}
+UNLOCKED_OF_THE_MAP = {"get", "set", "live", "close", "bucket_of", "filing_of"}
 UNLOCKED_OF_THE_STORE = {
     "delete_user",
     "list_user",
@@ -156,13 +157,15 @@ def test_the_index_of_users_follows_logins_and_logouts(store: MemorySessionStore
     ("plain", "locked", "unlocked"),
     [
         (ExpiringMap, LockedMap, UNLOCKED_OF_THE_MAP),
+        (SessionMap, LockedSessionMap, {"live", "filing_of"}),
         (MemorySessionStore, LockedSessionStore, UNLOCKED_OF_THE_STORE),
     ],
 )
 def test_no_operation_is_forgotten(plain: type, locked: type, unlocked: set[str]) -> None:
     """A new one takes the lock, or is listed above."""
     operations = {name for name, what in vars(plain).items() if isfunction(what) and not name.startswith("_")}
-    assert operations - unlocked == {name for name in vars(locked) if not name.startswith("_")} - {"lock"}
+    taken = {name for name in operations if getattr(locked, name) is not getattr(plain, name)}
+    assert operations - unlocked == taken
 
 
 def test_the_sessions_of_a_sandbox_have_one_lock(no_gil: None) -> None:

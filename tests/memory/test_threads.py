@@ -12,7 +12,7 @@ import pytest
 
 from chuk_sessions.providers import memory
 from chuk_sessions.providers.memory import store as store_module
-from chuk_sessions.providers.memory.expiring_map import deadline_of
+from chuk_sessions.providers.memory.session_map import end_of
 from chuk_sessions.providers.memory.store import MemorySessionStore
 
 if TYPE_CHECKING:
@@ -72,14 +72,14 @@ def test_merges_lose_nothing(store: MemorySessionStore) -> None:
 def test_extensions_keep_the_session_alive(store: MemorySessionStore) -> None:
     """Each extension moves the deadline that rules."""
     asyncio.run(store.create("id", None, 3600, {}))
-    before = deadline_of(store._map.items["id"])
+    before = end_of(store._map.items["id"])
 
     async def work(number: int) -> None:
         for _ in range(10 * ROUNDS):
             assert await store.extend("id", 1)
 
     in_threads(work)
-    assert deadline_of(store._map.items["id"]) == pytest.approx(before + 10 * THREADS * ROUNDS)
+    assert end_of(store._map.items["id"]) == pytest.approx(before + 10 * THREADS * ROUNDS)
 
 
 @pytest.mark.parametrize("idle", [0, 1800])
@@ -93,9 +93,9 @@ def test_deadlines_from_now_and_extensions_agree(store: MemorySessionStore, idle
             assert await store.extend("id", 1)
 
     in_threads(work)
-    entry = store._map.items["id"]
-    value, filing, deadline = entry[0], entry[2], deadline_of(entry)
-    told = value.expires - time.time()
+    session = store._map.items["id"]
+    filing, deadline = session.filing, end_of(session)
+    told = session.expires - time.time()
     assert told == pytest.approx(deadline - store._map.clock(), abs=0.5)
     assert filing <= deadline
     asyncio.run(store.extend("id", 0.01, from_now=True))
@@ -127,9 +127,8 @@ def test_another_deadline_between_two_steps_of_an_extension(
     monkeypatch.setattr(owner, step, and_let_in)
     assert asyncio.run(sessions.extend("id", 1000)) is True
     assert times >= 2 or (idle and step == "_replace")
-    entry = sessions._map.items["id"]
-    value, deadline = entry[0], deadline_of(entry)
-    told, rules = (value.end, value.last) if idle else (value.expires, deadline)
+    session = sessions._map.items["id"]
+    told, rules = session.away[1:] if idle else (session.expires, end_of(session))
     left = rules - sessions._map.clock()
     assert told - time.time() == pytest.approx(left, abs=0.5)
     if times:

@@ -13,28 +13,28 @@ import pytest
 from chuk_sessions import SessionManager
 from chuk_sessions.providers import memory
 from chuk_sessions.providers.memory import store as store_module
-from chuk_sessions.providers.memory.expiring_map import ExpiringMap
 from chuk_sessions.providers.memory.session import StoredSession
+from chuk_sessions.providers.memory.session_map import SessionMap
 from chuk_sessions.providers.memory.walk import PART, Walk
 from tests.support.helpers import Clock
 
 MANY = 3 * PART + 100
 
 
-def stored(items: ExpiringMap, name: str, lifetime: float) -> StoredSession:
+def stored(items: SessionMap, name: str, lifetime: float) -> StoredSession:
     session = StoredSession(name, None, 0.0, 1.0, 0.0, "{}")
     assert items.add(name, lifetime, session) is None
     return session
 
 
-def filled(number: int, lifetime: Callable[[], float]) -> ExpiringMap:
-    items = ExpiringMap(Clock(0.0))
+def filled(number: int, lifetime: Callable[[], float]) -> SessionMap:
+    items = SessionMap(Clock(0.0))
     for n in range(number):
         stored(items, f"{n}", lifetime())
     return items
 
 
-def remove(items: ExpiringMap, name: str) -> None:
+def remove(items: SessionMap, name: str) -> None:
     with pytest.raises(StopIteration):
         items.delete(name).send(None)
 
@@ -45,10 +45,10 @@ def test_what_is_there_all_the_while_comes(seed: int, spread: float) -> None:
     """Whatever is removed, added, postponed, filed anew or made anew under its name between two parts."""
     chance = random.Random(seed)
     items = filled(MANY, lambda: 1 + chance.random() * spread)
-    staying = {entry[0] for name, entry in items.items.items() if int(str(name)) % 4}
-    for name, entry in list(items.items.items()):
+    staying = {session for name, session in items.items.items() if int(str(name)) % 4}
+    for name, session in list(items.items.items()):
         if int(str(name)) % 4:
-            items.postpone(name, entry, 1e6)  # they are filed anew when their buckets come up
+            session.bound = 1e6  # they are filed anew when their buckets come up
     going = [str(name) for name in items.items if not int(str(name)) % 4]
     chance.shuffle(going)
     walk, seen = Walk(items), list[StoredSession]()
@@ -79,7 +79,7 @@ def test_a_map_that_does_not_change_is_gone_through_once() -> None:
     while (part := walk.part()) is not None:
         seen += [session.session_id for session in part]
     assert sorted(seen) == sorted(map(str, items.items))
-    assert Walk(ExpiringMap()).part() is None
+    assert Walk(SessionMap()).part() is None
 
 
 async def test_sessions_that_are_filed_anew_are_counted_once() -> None:
@@ -127,13 +127,13 @@ def test_deadlines_far_apart_are_not_looked_for_among_all_each_time(monkeypatch:
     """8,000 sessions that end within two years took 4 seconds, and held the loop for 120 ms at a time."""
     looks = 0
 
-    def seconds(self: ExpiringMap) -> list[int]:
+    def seconds(self: SessionMap) -> list[int]:
         nonlocal looks
         looks += 1
         return original(self)
 
-    original = ExpiringMap.seconds
-    monkeypatch.setattr(ExpiringMap, "seconds", seconds)
+    original = SessionMap.seconds
+    monkeypatch.setattr(SessionMap, "seconds", seconds)
     lifetimes = iter(range(3600, 10**9, 3600))
     items = filled(MANY, lambda: next(lifetimes))
     walk, seen, parts = Walk(items), set[str](), 0

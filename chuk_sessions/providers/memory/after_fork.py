@@ -18,6 +18,7 @@ from typing import Any
 
 from chuk_sessions.providers.memory.expiring_map import SPARE_FILINGS, ExpiringMap
 from chuk_sessions.providers.memory.session import StoredSession
+from chuk_sessions.providers.memory.session_map import SessionMap
 from chuk_sessions.providers.memory.user_index import UserIndex
 
 __all__ = ["begin_in_child", "relist"]
@@ -70,17 +71,15 @@ def _file_anew(items: ExpiringMap) -> None:
         items._second_end, items._due = -1.0, math.inf
         items._stale_and_credit = items._credit = SPARE_FILINGS // 2
     for key, entry in list(items.items.items()):
-        items._file(key, entry[2])
+        items._file(key, items.filing_of(entry))
 
 
-def relist(users: UserIndex[StoredSession], items: ExpiringMap) -> None:
+def relist(users: UserIndex[StoredSession], items: SessionMap) -> None:
     """Make an index of users agree with the sessions: a session may have been half allocated, or half ended."""
-    for entry in list(items.items.values()):
-        session: StoredSession = entry[0]
+    for session in list(items.items.values()):
         if session.user_id is not None:
             users.add(session.user_id, session)
     for session in users.all():
         name = session.session_id
-        held = items.items.get(name)
-        if (held is None or held[0] is not session) and session.session_id is name:
+        if items.items.get(name) is not session and session.session_id is name:
             users.discard(session)

@@ -221,55 +221,6 @@ class ExpiringMap:
             return entry
         return None
 
-    def add(self, key: Hashable, ttl: float, value: Any) -> Entry | None:
-        """Store ``value`` for ``ttl`` seconds (over 0) and return None. If the key is live, only return its entry."""
-        now = self.clock()
-        deadline = now + ttl
-        bound = self._second
-        entry = (value, bound if bound < deadline else deadline, deadline)
-        while True:
-            old = self.items.setdefault(key, entry)
-            if old is entry:
-                try:
-                    if self._second <= deadline < self._second_end:  # never so where there is a bound
-                        self._bucket += (key, deadline)
-                    else:
-                        if self.max_items is not None:
-                            self._make_room(self.max_items)
-                        self._file(key, deadline)
-                except BaseException:
-                    if key in self.items and self.items[key] is entry:
-                        del self.items[key]
-                    raise
-                break
-            if old[1] > now or old[2] > now:
-                return old
-            if self._exchange(key, old, entry):
-                self.expired += 1
-                if self.on_end is not None:
-                    self.on_end(old[0], False)
-                break
-        if now >= self._due:
-            self.reclaim(RECLAIM_SLICE, now)
-        return None
-
-    def postpone(self, key: Hashable, entry: Entry, seconds: float) -> bool:
-        """Move the deadline of ``entry`` later by ``seconds``. Return False if the key has another entry, or none."""
-        return self._swap(key, entry, (entry[0], deadline_of(entry) + seconds, entry[2]))
-
-    def remove(self, key: Hashable, value: Any) -> bool:
-        """Remove ``key`` if its value is that very object; else return False."""
-        try:
-            if self.items[key][0] is not value:
-                return False
-            del self.items[key]
-        except KeyError:
-            return False
-        self._credit = credit = self._credit - 1
-        if credit < CLEAR_CREDIT and (credit < 0 or not self.items):
-            self._settle()
-        return True
-
     def account(self, key: Hashable, entry: Entry, replaced: bool) -> None:
         """File an entry that the owner put into ``items``; with ``replaced`` it took the place of another entry.
 
@@ -278,7 +229,7 @@ class ExpiringMap:
         try:
             if not replaced and self.max_items is not None:
                 self._make_room(self.max_items)
-            self._file(key, entry[2])
+            self._file(key, self.filing_of(entry))
         except BaseException:
             if key in self.items and self.items[key] is entry:
                 del self.items[key]
@@ -351,7 +302,12 @@ class ExpiringMap:
             except RuntimeError:  # another thread changed the dict meanwhile
                 continue
 
-    def _swap(self, key: Hashable, old: Entry, new: Entry) -> bool:
+    def filing_of(self, entry: Any) -> float:
+        """Return the filing of an entry of this map: the object that its bucket has."""
+        filing: float = entry[2]
+        return filing
+
+    def _swap(self, key: Hashable, old: Any, new: Any) -> bool:
         try:
             if self.items[key] is old:
                 self.items[key] = new
@@ -362,7 +318,7 @@ class ExpiringMap:
 
     def _replace(self, key: Hashable, entry: Entry) -> None:
         while (old := self.items.setdefault(key, entry)) is not entry:
-            if self._exchange(key, old, entry):
+            if self._exchange(key, old, entry, entry[2]):
                 return
         try:
             self._file(key, entry[2])
@@ -371,12 +327,12 @@ class ExpiringMap:
                 del self.items[key]
             raise
 
-    def _exchange(self, key: Hashable, old: Entry, entry: Entry) -> bool:
+    def _exchange(self, key: Hashable, old: Any, entry: Any, filing: float) -> bool:
         """Put ``entry`` in the place of ``old`` and file it. Return False if the key does not have ``old`` any more."""
         try:
             if not self._swap(key, old, entry):
                 return False
-            self._file(key, entry[2])
+            self._file(key, filing)
             self._credit -= 1
             if self._credit < 0:
                 self._settle()
@@ -462,11 +418,15 @@ class ExpiringMap:
             if ended is not None and self.on_end is not None:
                 self.on_end(ended[0], evicts)
         if not bucket:
-            if bucket is self._bucket:
-                self._second_end = -1.0
-            del self._buckets[second]
-            self._rebuild_heap()
+            self._drop(second, bucket)
         return cursor, removed
+
+    def _drop(self, second: int, bucket: list[Any]) -> None:
+        """Forget a bucket that is empty."""
+        if bucket is self._bucket:
+            self._second_end = -1.0
+        del self._buckets[second]
+        self._rebuild_heap()
 
     def _drop_stale(self, second: int, bucket: list[Any], cursor: int, limit: int) -> int:
         """Drop the stale ones of up to ``limit`` filings of a bucket, from ``cursor`` on. Return the new cursor.
@@ -490,10 +450,7 @@ class ExpiringMap:
             bucket[start:end] = kept
         self._stale_and_credit -= stale
         if not bucket:
-            if bucket is self._bucket:
-                self._second_end = -1.0
-            del self._buckets[second]
-            self._rebuild_heap()
+            self._drop(second, bucket)
         return cursor
 
     def _valid(self, filings: list[Any]) -> list[int]:

@@ -16,8 +16,9 @@ from functools import wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 from chuk_sessions.providers.memory.expiring_map import ExpiringMap
+from chuk_sessions.providers.memory.session_map import SessionMap
 
-__all__ = ["LockedMap", "async_locked", "locked", "share_new_lock"]
+__all__ = ["LockedMap", "LockedSessionMap", "async_locked", "locked", "share_new_lock"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -48,26 +49,22 @@ def async_locked(
 
 
 def share_new_lock(*maps: ExpiringMap) -> None:
-    """Give these maps, which are ``LockedMap``, one lock."""
+    """Give these maps, which are locked ones, one lock."""
     lock = threading.RLock()
-    for items in cast(tuple[LockedMap, ...], maps):
+    for items in cast(tuple[_Locked, ...], maps):
         items.lock = lock
 
 
-class LockedMap(ExpiringMap):
-    """An ``ExpiringMap`` for threads without a GIL."""
+class _Locked(ExpiringMap):
+    """What both maps have."""
 
-    __slots__ = ("lock",)
+    __slots__ = ()
+    lock: Any
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.lock = threading.RLock()  # an operation may call others: ``setex`` reclaims
 
-    setex = async_locked(ExpiringMap.setex)
-    delete = async_locked(ExpiringMap.delete)
-    add = locked(ExpiringMap.add)
-    postpone = locked(ExpiringMap.postpone)
-    remove = locked(ExpiringMap.remove)
     account = locked(ExpiringMap.account)
     reclaim = locked(ExpiringMap.reclaim)
     look_at_index = locked(ExpiringMap.look_at_index)
@@ -75,9 +72,8 @@ class LockedMap(ExpiringMap):
 
     def _valid(self, filings: list[Any]) -> list[int]:
         """Ask the entries of the keys: without a GIL, ``references`` may be wrong."""
-        gone = (None, 0.0, None)
-        keys = zip(filings[::2], filings[1::2], strict=True)
-        return [int(self.items.get(key, gone)[2] is filing) for key, filing in keys]
+        entries = zip(map(self.items.get, filings[::2]), filings[1::2], strict=True)
+        return [int(entry is not None and self.filing_of(entry) is filing) for entry, filing in entries]
 
     def sweep(self) -> Iterator[int]:
         """See ``ExpiringMap.sweep``; other threads may run between two steps."""
@@ -88,3 +84,21 @@ class LockedMap(ExpiringMap):
             if removed is None:
                 return
             yield removed
+
+
+class LockedMap(_Locked):
+    """An ``ExpiringMap`` for threads without a GIL."""
+
+    __slots__ = ("lock",)
+
+    setex = async_locked(ExpiringMap.setex)
+    delete = async_locked(ExpiringMap.delete)
+
+
+class LockedSessionMap(_Locked, SessionMap):
+    """A ``SessionMap`` for threads without a GIL."""
+
+    __slots__ = ("lock",)
+
+    add = locked(SessionMap.add)
+    remove = locked(SessionMap.remove)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from chuk_sessions.providers.memory.locked import LockedMap, async_locked, locked
+from chuk_sessions.providers.memory.locked import LockedMap, LockedSessionMap, async_locked, locked
 from chuk_sessions.providers.memory.store import MemorySessionStore
 
 __all__ = ["LockedSessionStore"]
@@ -13,7 +13,7 @@ __all__ = ["LockedSessionStore"]
 class LockedSessionStore(MemorySessionStore):
     """A ``MemorySessionStore`` for threads without a GIL."""
 
-    _map: LockedMap
+    _map: LockedSessionMap
     _aliases: LockedMap  # with the same lock
 
     @property

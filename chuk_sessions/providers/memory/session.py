@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from chuk_sessions.codec import Metadata, decode_document, merge_document
 from chuk_sessions.models import SessionRecord
 from chuk_sessions.stores.contract import counted
 
-__all__ = ["StoredSession", "record_of"]
+__all__ = ["Away", "StoredSession", "record_of"]
+
+
+class Away(NamedTuple):
+    """How long the user of a session may be away, for a session with an idle time."""
+
+    idle: float  # seconds from a touch to the end of the session
+    end: float  # when it ends however often it is touched
+    last: float  # the same time by the clock that rules expiry
 
 
 @dataclass(slots=True, eq=False)
 class StoredSession:
-    """A session in the map of sessions: changed in place, never handed out, and equal to itself alone."""
+    """A session in the map of sessions: changed in place, never handed out, and equal to itself alone.
+
+    Python lays out slots in the order of their names. So what a validation needs is in the first 64 bytes.
+    """
 
     session_id: str
     user_id: str | None
@@ -21,9 +33,9 @@ class StoredSession:
     expires: float
     accessed: float
     document: str
-    idle: float = 0.0
-    end: float = 0.0  # for a session with ``idle``: when it ends however often it is touched
-    last: float = 0.0  # the same time by the clock that rules expiry
+    away: Away | None = None
+    bound: float = 0.0  # this and the next one: see ``SessionMap``
+    filing: float = 0.0
 
     def touch(self, now: float) -> None:
         """Set the time of last access to ``now``, unless it is later."""
@@ -54,6 +66,6 @@ def record_of(session: StoredSession) -> SessionRecord:
     """Make a copy of the session that stores may hand out."""
     metadata = decode_document(session.document)
     record = SessionRecord(session.user_id, session.created, session.expires, session.accessed, metadata)
-    if session.idle:
-        record.idle, record.idle_expires, record.expires = session.idle, session.expires, session.end
+    if session.away is not None:
+        record.idle, record.idle_expires, record.expires = session.away.idle, session.expires, session.away.end
     return record

@@ -14,12 +14,13 @@ from chuk_sessions.provider import DEFAULT_TTL
 from chuk_sessions.providers.memory.after_fork import begin_in_child, relist
 from chuk_sessions.providers.memory.expiring_map import ExpiringMap
 from chuk_sessions.providers.memory.session import StoredSession
+from chuk_sessions.providers.memory.session_map import SessionMap
 from chuk_sessions.providers.memory.sweeper import Sweeper
 from chuk_sessions.providers.memory.user_index import UserIndex
 
 __all__ = ["MemoryStore", "Opened"]
 
-Sandbox = tuple[ExpiringMap, UserIndex[StoredSession], ExpiringMap]
+Sandbox = tuple[SessionMap, UserIndex[StoredSession], ExpiringMap]
 
 
 class Opened:
@@ -92,7 +93,7 @@ class MemoryStore:
                 deadline, and before it because of ``max_items``. What a caller deletes or replaces is in neither.
         """
         with self._opening:
-            maps = [items for items, _, _ in self._sessions.values()]
+            maps: list[ExpiringMap] = [items for items, _, _ in self._sessions.values()]
             expired, evicted = self._past
         sessions = sum(map(len, maps))
         maps.append(self.values)
@@ -126,15 +127,21 @@ class MemoryStore:
 
     def _new_sandbox(self, sandbox_id: str) -> Sandbox:
         release, users = self._releasing(sandbox_id), UserIndex[StoredSession]()
-        items, aliases = self._new_map(release=release), self._new_map(release=release)
+        items, aliases = self._new_session_map(release), self._new_map(release=release)
         items.on_end = users.drop
         if self.locked:
             share_new_lock(items, aliases)
         return items, users, aliases
 
     def _new_map(self, default_ttl: float = DEFAULT_TTL, release: Callable[..., None] | None = None) -> ExpiringMap:
-        new_map = locked_map() if self.locked else ExpiringMap
+        new_map = locked_maps()[0] if self.locked else ExpiringMap
         items = new_map(self._clock, self.max_items, default_ttl)
+        items.on_new_second = Sweeper(items, release).arm
+        return items
+
+    def _new_session_map(self, release: Callable[..., None]) -> SessionMap:
+        new_map = locked_maps()[1] if self.locked else SessionMap
+        items = new_map(self._clock, self.max_items)
         items.on_new_second = Sweeper(items, release).arm
         return items
 
@@ -180,11 +187,11 @@ def has_gil() -> bool:
     return sys._is_gil_enabled() if hasattr(sys, "_is_gil_enabled") else True
 
 
-def locked_map() -> type[ExpiringMap]:
-    """Return the map for threads without a GIL; it is imported only where there is no GIL."""
-    from chuk_sessions.providers.memory.locked import LockedMap
+def locked_maps() -> tuple[type[ExpiringMap], type[SessionMap]]:
+    """Return the maps for threads without a GIL; they are imported only where there is no GIL."""
+    from chuk_sessions.providers.memory.locked import LockedMap, LockedSessionMap
 
-    return LockedMap
+    return LockedMap, LockedSessionMap
 
 
 def share_new_lock(*maps: ExpiringMap) -> None:

@@ -11,8 +11,7 @@ from itertools import islice
 from chuk_sessions.batches import slices
 from chuk_sessions.codec import Metadata, drop_keys, encode_document, merge_document
 from chuk_sessions.models import SessionRecord
-from chuk_sessions.providers.memory.expiring_map import Entry, deadline_of
-from chuk_sessions.providers.memory.session import StoredSession, record_of
+from chuk_sessions.providers.memory.session import Away, StoredSession, record_of
 from chuk_sessions.providers.memory.storage import MemoryStore
 from chuk_sessions.providers.memory.walk import Walk
 from chuk_sessions.stores.contract import Existing, Tell, postponed, taken
@@ -48,63 +47,61 @@ class MemorySessionStore:
             return existing
         session = StoredSession(session_id, user_id, now, now + lifetime, now, document)
         if idle:
-            session.idle, session.end, session.last = idle, session.expires, self._clock() + lifetime
+            session.away = Away(idle, session.expires, self._clock() + lifetime)
             lifetime = min(lifetime, idle)
             session.expires = now + lifetime
-        entry = self._map.add(session_id, lifetime, session)
-        if entry is None:
+        live = self._map.add(session_id, lifetime, session)
+        if live is None:
             if user_id is not None:
                 self._users.add(user_id, session)
-                if session_id not in self._entries or self._entries[session_id][0] is not session:
+                if session_id not in self._entries or self._entries[session_id] is not session:
                     self._list(user_id, session)  # another thread ended it or gave it another id before it was listed
                 if limit:
                     self._make_room(user_id, session, limit)
             return None
-        self._touch(entry, now)
-        return Existing(entry[0].user_id)
+        self._touch(live, now)
+        return Existing(live.user_id)
 
     async def read(self, session_id: str) -> SessionRecord | None:
         """See ``SessionStore``."""
-        entry = self._entries.get(session_id)
-        if entry is None or (entry[1] <= (clock := self._clock()) and entry[2] <= clock):
-            entry = self._live_as_alias(session_id)
-            if entry is None:
+        session = self._entries.get(session_id)
+        if session is None or (session.bound <= (clock := self._clock()) and session.filing <= clock):
+            session = self._live_as_alias(session_id)
+            if session is None:
                 return None
-            record = record_of(entry[0])
-            record.current_id = entry[0].session_id
+            record = record_of(session)
+            record.current_id = session.session_id
             return record
-        return record_of(entry[0])
+        return record_of(session)
 
     async def touch(self, session_id: str, interval: float) -> bool:
         """See ``SessionStore``."""
-        entry = self._entries.get(session_id)
-        if entry is None or (entry[1] <= (clock := self._clock()) and entry[2] <= clock):
-            entry = self._live_as_alias(session_id)
-            if entry is None:
+        session = self._entries.get(session_id)
+        if session is None or (session.bound <= (clock := self._clock()) and session.filing <= clock):
+            session = self._live_as_alias(session_id)
+            if session is None:
                 return False
-        session = entry[0]
         now = self._wall_clock()
         if now - session.accessed >= interval:
             session.accessed = now
-        if session.idle:
-            self._stay(entry, now)
+        if session.away is not None:
+            self._stay(session, now)
         return True
 
     async def open(self, session_id: str, interval: float, owner: str | None) -> SessionRecord | None:
         """See ``Openable``."""
-        entry = self._entries.get(session_id)
-        if entry is None or (entry[1] <= (clock := self._clock()) and entry[2] <= clock):
-            entry = self._live_as_alias(session_id)
-            if entry is None:
+        session = self._entries.get(session_id)
+        if session is None or (session.bound <= (clock := self._clock()) and session.filing <= clock):
+            session = self._live_as_alias(session_id)
+            if session is None:
                 return None
-        session: StoredSession = entry[0]
         if owner is not None and session.user_id != owner:
             return None
         now = self._wall_clock()
         if now - session.accessed >= interval:
             session.accessed = now
-        if session.idle:
-            self._stay(entry, now)
+        if session.away is not None:
+            self._stay(session, now)
         record = record_of(session)
         if session.session_id != session_id:
             record.current_id = session.session_id
@@ -112,13 +109,12 @@ class MemorySessionStore:
 
     async def update(self, session_id: str, metadata: Metadata, replace: bool, remove: Collection[str] = ()) -> bool:
         """See ``SessionStore``."""
-        entry = self._entries.get(session_id)
-        if entry is None or (entry[1] <= (clock := self._clock()) and entry[2] <= clock):
-            entry = self._live_as_alias(session_id)
-            if entry is None:
+        session = self._entries.get(session_id)
+        if session is None or (session.bound <= (clock := self._clock()) and session.filing <= clock):
+            session = self._live_as_alias(session_id)
+            if session is None:
                 encode_document(metadata)
                 return False
-        session: StoredSession = entry[0]
         if replace:
             session.document = encode_document(metadata)
         else:
@@ -133,70 +129,72 @@ class MemorySessionStore:
         now = self._wall_clock()
         if now > session.accessed:  # written flat, like the calls of the map
             session.accessed = now
-        if session.idle:
-            self._stay(entry, now)
+        if session.away is not None:
+            self._stay(session, now)
         return True
 
     async def increment(self, session_id: str, field: str, amount: int) -> int | None:
         """See ``SessionStore``."""
-        entry = self._live(session_id)
-        if entry is None:
+        session = self._live(session_id)
+        if session is None:
             return None
-        value: int = entry[0].increment(field, amount)
-        self._touch(entry, self._wall_clock())
+        value = session.increment(field, amount)
+        self._touch(session, self._wall_clock())
         return value
 
     async def extend(self, session_id: str, lifetime: float, *, from_now: bool = False) -> bool:
         """See ``SessionStore``."""
         if from_now:
             return self._retime(session_id, lifetime)
-        while (entry := self._live(session_id)) is not None:
-            session: StoredSession = entry[0]
-            if session.idle:
-                end, last = session.end, session.last
-                ends, lasts = postponed(end, lifetime), last + lifetime
-                if session.end is end and session.last is last:  # no call from here to the end of the next two lines
-                    session.end = ends
-                    session.last = lasts
-                    self._touch(entry, self._wall_clock())
+        while (session := self._live(session_id)) is not None:
+            away, bound, filing = session.away, session.bound, session.filing
+            if away is not None:
+                later = away._replace(end=postponed(away.end, lifetime), last=away.last + lifetime)
+                if session.away is away:  # adjacent to the next line: no other thread comes between
+                    session.away = later
+                    self._touch(session, self._wall_clock())
                     return True
-            elif self._replace(session, entry, deadline_of(entry) + lifetime, postponed(session.expires, lifetime)):
+            elif self._replace(
+                session, bound, filing, max(bound, filing) + lifetime, postponed(session.expires, lifetime)
+            ):
                 session.touch(self._wall_clock())
                 return True
         return False
 
     def _retime(self, session_id: str, lifetime: float) -> bool:
         """Extend from now, in one step for all threads."""
-        while (entry := self._live(session_id)) is not None:
-            session, now, clock = entry[0], self._wall_clock(), self._clock()
+        while (session := self._live(session_id)) is not None:
+            away, bound, filing = session.away, session.bound, session.filing
+            now, clock = self._wall_clock(), self._clock()
             left, end = lifetime, postponed(now, lifetime)
-            if session.idle:  # other threads use these two fields as soon as they see the new entry
-                session.end, session.last = end, clock + lifetime
-                left = min(lifetime, max(deadline_of(entry) - clock, session.idle))
-            if self._replace(session, entry, clock + left, min(end, now + left)):
+            if away is not None:  # other threads use this field as soon as they see the new deadline
+                session.away = away._replace(end=end, last=clock + lifetime)
+                left = min(lifetime, max(max(bound, filing) - clock, away.idle))
+            if self._replace(session, bound, filing, clock + left, min(end, now + left)):
                 session.touch(now)
                 return True
         return False
 
-    def _replace(self, session: StoredSession, entry: Entry, deadline: float, expires: float) -> bool:
+    def _replace(self, session: StoredSession, bound: float, filing: float, deadline: float, expires: float) -> bool:
         """Give a session another deadline, by both clocks. Return False if another thread was first."""
-        items, name, earlier = self._entries, session.session_id, deadline < entry[2]
-        new = (session, deadline, deadline if earlier else entry[2])
+        items, name, earlier = self._entries, session.session_id, deadline < filing
         try:
-            if items[name] is not entry:
+            if items[name] is not session or session.bound is not bound or session.filing is not filing:
                 return False
-            items[name] = new  # no call from here to the end of this block, see ``expiring_map``
+            session.bound = deadline  # no call from here to the end of this block, see ``session_map``
+            if earlier:
+                session.filing = deadline
             session.expires = expires
         except KeyError:
             return False
         if earlier:  # a key is filed at or before its deadline
-            self._map.account(name, new, True)
+            self._map.account(name, session, True)
         return True
 
     async def delete(self, session_id: str) -> bool:
         """See ``SessionStore``."""
-        while (entry := self._live(session_id)) is not None:
-            if self._end(entry[0]):
+        while (session := self._live(session_id)) is not None:
+            if self._end(session):
                 return True
         return False
 
@@ -213,22 +211,23 @@ class MemorySessionStore:
         """See ``Renewable``."""
         if metadata is not None:
             encode_document(metadata)  # raises its error before anything changes
-        while (entry := self._live(session_id)) is not None:
-            session: StoredSession = entry[0]
-            name, owner = session.session_id, session.user_id
+        while (session := self._live(session_id)) is not None:
+            name, owner, deadlines = session.session_id, session.user_id, (session.bound, session.filing)
+            if name != session_id and self._live(session_id) is not session:
+                continue  # another thread gave it that name since it was found
             if user_id is not None and owner not in (None, user_id):
                 raise taken(session_id)
             given = user_id is not None and owner is None
             if grace > 0 and name != session_id and not given:
                 new_id = str(name)
-            elif not self._rename(name, entry, new_id, grace, owner, user_id):
+            elif not self._rename(name, session, deadlines, new_id, grace, owner, user_id):
                 continue
             elif given and user_id is not None:
                 self._list(user_id, session)
                 self._make_room(user_id, session, limit)
             if metadata:
                 session.merge(metadata)
-            self._touch(self._entries.get(new_id, entry), self._wall_clock())
+            self._touch(session, self._wall_clock())
             return new_id
         return None
 
@@ -247,21 +246,32 @@ class MemorySessionStore:
             self._end(each, "limit")
 
     def _rename(
-        self, session_id: str, entry: Entry, new_id: str, grace: float, owner: str | None, user_id: str | None
+        self,
+        session_id: str,
+        session: StoredSession,
+        deadlines: tuple[float, float],
+        new_id: str,
+        grace: float,
+        owner: str | None,
+        user_id: str | None,
     ) -> bool:
         """Give a session of ``owner`` a new id, and a user, in one step for all threads.
 
-        Returns False if the old id does not have that entry any more, or if the session has another owner.
+        Returns False if the session has another id, deadline or owner by now.
         """
         items, aliases = self._entries, self._aliases.items
-        session, deadline = entry[0], deadline_of(entry) + 0.0  # a filing is an object of its own
+        bound, filing = deadlines
+        deadline = max(deadlines) + 0.0  # a filing is an object of its own
         until = self._clock() + grace  # does not depend on the session's deadline, which may be extended
-        moved, alias = (session, deadline, deadline), (new_id, until, until)
+        alias = (new_id, until, until)
         try:
-            if items[session_id] is not entry or session.user_id is not owner:
+            if items[session_id] is not session or session.user_id is not owner:
+                return False
+            if session.bound is not bound or session.filing is not filing:
                 return False
             del items[session_id]  # no call from here to the end of this block, see ``expiring_map``
-            items[new_id] = moved
+            items[new_id] = session
+            session.bound = session.filing = deadline
             session.session_id = new_id
             if user_id is not None:
                 session.user_id = user_id
@@ -270,7 +280,7 @@ class MemorySessionStore:
                 aliases[session_id] = alias
         except KeyError:
             return False
-        self._map.account(new_id, moved, True)
+        self._map.account(new_id, session, True)
         if grace > 0:
             self._aliases.account(session_id, alias, replaced)
         return True
@@ -313,7 +323,7 @@ class MemorySessionStore:
 
     async def delete_user(self, user_id: str, keep: frozenset[str]) -> int:
         """See ``UserIndexed``."""
-        kept = {entry[0] for entry in map(self._live, keep) if entry is not None}
+        kept = {session for session in map(self._live, keep) if session is not None}
         sessions, ended = self._users.of(user_id), 0
         sessions.reverse()
         while sessions:
@@ -327,40 +337,46 @@ class MemorySessionStore:
     def _end_some(self, sessions: list[StoredSession]) -> int:
         return sum([self._end(session, "user") for session in sessions if self._is_live(session)])
 
-    def _live(self, session_id: str) -> Entry | None:
-        return self._map.live(session_id) or self._live_as_alias(session_id)
+    def _live(self, session_id: str) -> StoredSession | None:
+        session: StoredSession | None = self._map.live(session_id)
+        return self._live_as_alias(session_id) if session is None else session
 
-    def _live_as_alias(self, session_id: str) -> Entry | None:
+    def _live_as_alias(self, session_id: str) -> StoredSession | None:
         while (alias := self._aliases.live(session_id)) is not None:
             session_id = alias[0]
-            if (entry := self._map.live(session_id)) is not None:
-                return entry
+            session: StoredSession | None = self._map.live(session_id)
+            if session is not None:
+                return session
         return None
 
     def _touched_as_alias(self, session_id: str) -> Existing | None:
-        entry = self._live_as_alias(session_id)
-        if entry is None:
+        session = self._live_as_alias(session_id)
+        if session is None:
             return None
-        self._touch(entry, self._wall_clock())
-        return Existing(entry[0].user_id)
+        self._touch(session, self._wall_clock())
+        return Existing(session.user_id)
 
-    def _touch(self, entry: Entry, now: float) -> None:
-        entry[0].touch(now)
-        if entry[0].idle:
-            self._stay(entry, now)
+    def _touch(self, session: StoredSession, now: float) -> None:
+        session.touch(now)
+        if session.away is not None:
+            self._stay(session, now)
 
-    def _stay(self, entry: Entry, now: float) -> None:
+    def _stay(self, session: StoredSession, now: float) -> None:
         """Move the deadline of a session that has an idle time. Every touch does so, because it costs nothing here.
 
         The deadline is by the clock that rules expiry: the wall clock may be set while the session is in use. If
         another thread was first, that thread has moved the deadline.
         """
-        session: StoredSession = entry[0]
+        away, bound, filing = session.away, session.bound, session.filing
+        if away is None:
+            return
         clock = self._clock()
-        deadline = deadline_of(entry)
-        later = min(session.last, clock + session.idle) - deadline
-        if later > 0 and self._map.postpone(session.session_id, entry, later):
-            session.expires = min(session.end, now + deadline + later - clock)
+        deadline = max(bound, filing)
+        later = min(away.last, clock + away.idle) - deadline
+        deadline += later
+        if later > 0 and session.bound is bound and session.filing is filing:
+            session.bound = deadline  # adjacent to the line before, see ``session_map``
+            session.expires = min(away.end, now + deadline - clock)
 
     def _list(self, user_id: str, session: StoredSession) -> None:
         """List a session if it is live, whatever other threads do to it meanwhile."""
@@ -374,7 +390,7 @@ class MemorySessionStore:
 
     def _is_live(self, session: StoredSession) -> bool:
         name = session.session_id
-        while (entry := self._map.live(name)) is None or entry[0] is not session:
+        while self._map.live(name) is not session:
             if session.session_id is name:  # else another thread gave it a new id in between
                 return False
             name = session.session_id

@@ -9,8 +9,8 @@ earlier may pass from ahead of the walk to behind it.
 
 from __future__ import annotations
 
-from chuk_sessions.providers.memory.expiring_map import ExpiringMap
 from chuk_sessions.providers.memory.session import StoredSession
+from chuk_sessions.providers.memory.session_map import SessionMap
 
 __all__ = ["PART", "Walk"]
 
@@ -21,7 +21,7 @@ GAP = 200  # seconds without a bucket that are tried one by one; after them the 
 class Walk:
     """Walks once over the sessions of a map. A session that exists all the time comes at least once."""
 
-    def __init__(self, items: ExpiringMap) -> None:
+    def __init__(self, items: SessionMap) -> None:
         self._map = items
         self._second = 0  # the second of the current bucket
         self._ahead: int | None = None  # places at the begin of that bucket that are not looked at yet; None: all
@@ -55,7 +55,7 @@ class Walk:
         """Return the sessions of the valid filings."""
         entries = self._map.items
         pairs = [(entries.get(key), filing) for key, filing in zip(filings[::2], filings[1::2], strict=True)]
-        return [entry[0] for entry, filing in pairs if entry is not None and entry[2] is filing]
+        return [session for session, filing in pairs if session is not None and session.filing is filing]
 
     def _next_second(self) -> int | None:
         """Find the first second with a bucket, from the current one on."""
