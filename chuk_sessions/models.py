@@ -43,14 +43,15 @@ class SessionRecord:
     def info(self, session_id: str, sandbox_id: str) -> dict[str, Any]:
         """Make the info dict of the session, which was read under ``session_id``."""
         created, expires, accessed = self.created, self.expires, self.accessed
+        created_at = _texts.get(created) or _text_of(created)  # as in ``iso_timestamp``
         info = {
             "session_id": self.current_id or session_id,
             "sandbox_id": sandbox_id,
             "user_id": self.user_id,
-            "created_at": _texts.get(created) or _text_of(created),  # as in ``iso_timestamp``
+            "created_at": created_at,
             "expires_at": _texts.get(expires) or _text_of(expires),
             "status": self.status,
-            "last_accessed": _texts.get(accessed) or _text_of(accessed),
+            "last_accessed": created_at if accessed == created else _texts.get(accessed) or _text_of(accessed),
             "custom_metadata": self.metadata,
         }
         if self.idle_expires is not None:
