@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import select
 import socket
+from types import BuiltinFunctionType
 
 import hiredis
 
@@ -24,8 +25,13 @@ class WireError(ProviderError):
 
 
 def can_be_polled() -> bool:
-    """Tell whether this system can look at a socket without a limit for the number of sockets."""
-    return hasattr(select, "poll")
+    """Tell whether this system can look at a socket without a limit for the number of sockets.
+
+    The sockets of gevent and eventlet cannot be used here: they belong to the thread that made them.
+    """
+    if not isinstance(getattr(select, "poll", None), BuiltinFunctionType):
+        return False
+    return all(kind.__module__ == socket.__name__ for kind in (socket.socket, *_Socket.__bases__))
 
 
 class _Socket(socket.socket):

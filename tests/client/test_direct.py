@@ -8,6 +8,7 @@ import gc
 import os
 import signal
 import socket
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Coroutine, Iterator
@@ -502,6 +503,26 @@ def test_what_is_left_to_the_event_loop(own_server: RedisServer, options: dict[s
 def test_urls_that_are_left_to_the_event_loop(url: str) -> None:
     """TLS, a cluster, Sentinels."""
     assert direct_of(redis.factory(url)._client) is None
+
+
+GREEN_SOCKETS = """
+import gevent.monkey
+gevent.monkey.patch_all(thread=False)
+import sys
+from chuk_sessions import SessionManager
+from chuk_sessions.providers import redis
+from chuk_sessions.redis_client.direct import direct_of
+from chuk_sessions.web.blocking import SyncSessionManager
+sessions = SyncSessionManager(SessionManager("box", redis.factory(sys.argv[1]), strict=True))
+assert not sessions.validate_session("unknown")
+assert direct_of(sessions.session_factory._client) is None
+"""
+
+
+def test_sockets_of_gevent_are_left_to_the_event_loop(own_server: RedisServer) -> None:
+    """They can be used only in the thread that made them, as where threads are real and sockets are not."""
+    pytest.importorskip("gevent", reason="its sockets are tested")
+    subprocess.run([sys.executable, "-c", GREEN_SOCKETS, own_server.url], check=True, timeout=60)
 
 
 async def test_calls_that_are_left_to_the_event_loop(sessions: SyncSessionManager, own_server: RedisServer) -> None:
