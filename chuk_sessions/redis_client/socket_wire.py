@@ -74,6 +74,8 @@ class SocketWire:
             self._limit(seconds)
             self._socket.sendall(command)
             while (reply := self._reader.gets()) is INCOMPLETE or isinstance(reply, hiredis.PushNotification):
+                if reply is not INCOMPLETE:
+                    continue  # the reply may have come with it
                 self._limit(seconds, clock() - begun)
                 size = self._socket.recv_into(self._buffer)
                 if not size:

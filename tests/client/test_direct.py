@@ -205,6 +205,19 @@ def test_a_reply_that_nobody_asked_for() -> None:
         wire.close()
 
 
+def test_a_reply_that_comes_with_a_push() -> None:
+    """Is found after it, and so is the rest of a reply in pieces."""
+    for pieces in ([b">2\r\n+a\r\n+b\r\n+OK\r\n"], [b">1\r\n", b"+a\r\n>1\r\n+b\r\n+O", b"K\r\n"]):
+        ours, theirs = socket.socketpair(type=socket.SOCK_SEQPACKET)  # each piece is read alone
+        wire = SocketWire(ours)
+        for piece in pieces:
+            theirs.sendall(piece)
+        assert wire.exchange(b"x", 0.1) == b"OK"
+        assert not wire.is_amiss()
+        theirs.close()
+        wire.close()
+
+
 def test_a_server_that_dies_and_comes_back(sessions: SyncSessionManager, own_server: RedisServer) -> None:
     """Fails like in an event loop meanwhile."""
     server = opened(sessions)
