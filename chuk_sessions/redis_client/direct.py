@@ -36,6 +36,7 @@ from chuk_sessions.redis_client.commands import (
     BESIDE_A_VALUE,
     LARGE,
     Argument,
+    Command,
     Large,
     Packed,
     Packing,
@@ -46,10 +47,11 @@ from chuk_sessions.redis_client.commands import (
     pack,
 )
 from chuk_sessions.redis_client.config import RedisConfig
+from chuk_sessions.redis_client.connection import Connection
 from chuk_sessions.redis_client.dial import open_connection
 from chuk_sessions.redis_client.doubt import LATE, QUIET
 from chuk_sessions.redis_client.open_batches import OpenBatches, Tally
-from chuk_sessions.redis_client.outcomes import SecondTry
+from chuk_sessions.redis_client.outcomes import SecondTry, settle
 from chuk_sessions.redis_client.replies import REPLICA_CODES
 from chuk_sessions.redis_client.server_clock import ServerClock
 from chuk_sessions.redis_client.server_stats import ServerStats
@@ -230,7 +232,7 @@ class Direct:
     async def _open(self) -> None:
         try:
             with suppress(ProviderError, OSError):  # the calls in the loop say what is amiss
-                connection = await open_connection(self._config, asyncio.get_running_loop(), _ignore)
+                connection = await open_connection(self._config, asyncio.get_running_loop(), _refuse)
                 self._wire = SocketWire(connection.hand_over())
                 self._pause = PAUSE
                 return
@@ -420,8 +422,10 @@ class _Beside(Generic[T]):
         self._direct.give_up_opening()
 
 
-def _ignore(*args: object) -> None:
-    """Take nothing back: the connection had no commands."""
+def _refuse(connection: Connection, sent: list[Command], unsent: list[Command]) -> None:
+    """Settle the commands of a login that the server ended: nobody else would."""
+    for command in (*sent, *unsent):
+        settle(command, NotSent(connection.reason))
 
 
 _opening: set[asyncio.Task[None]] = set()  # an event loop alone does not keep its tasks alive
