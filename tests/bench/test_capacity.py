@@ -38,7 +38,7 @@ def test_what_follows_for_many_sessions() -> None:
     assert found["Masters, by memory"] == ["1", "10"]
     assert found["Validations a second"] == ["16,667", "1,666,667"]
     assert found["Cores, application and masters together"] == ["1", "17"]
-    assert found["Network, to and from the masters"] == ["27 Mbit/s", "2,653 Mbit/s"]
+    assert found["Network, to and from the masters"] == ["26 Mbit/s", "2,600 Mbit/s"]
 
 
 def test_a_core_serves_the_reciprocal_of_a_time() -> None:
