@@ -44,7 +44,7 @@ class Watchdog:
         self._loop = loop
         self._counted = 0.0  # when the last tick was
         self._was_late = False
-        self._leaps: deque[tuple[int, int]] = deque()  # leaps over several ticks: the tick before, the tick after
+        self._leaps: deque[tuple[int, int]] = deque()  # ticks that a late timer counted: the tick before, and after
         self._timer: asyncio.TimerHandle | None = None
         self._context = contextvars.Context()  # empty: a timer must not keep the first caller's variables alive
         self.period = timeout / TICKS
@@ -76,9 +76,9 @@ class Watchdog:
         self._counted += passed * self.period
         before = self.tick
         self.tick += min(passed, HELD_UP)
-        if self.tick > before + 1:
-            self._leaps.append((before, self.tick))
         late = now - due > self.period / 2
+        if self.tick > before and now - due > EARLY * self.period:
+            self._leaps.append((before, self.tick))
         put_off, self._was_late = late and not self._was_late, late
         if put_off:
             self._wait(now + self.period / 2)
