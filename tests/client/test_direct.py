@@ -453,6 +453,7 @@ def test_many_threads(sessions: SyncSessionManager) -> None:
     assert server.written > written
 
 
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 @pytest.mark.parametrize("has_hooks", [True, False])
 def test_a_fork(sessions: SyncSessionManager, has_hooks: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """The child makes a connection of its own; without the hooks of Python the process id tells."""
