@@ -17,17 +17,29 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from chuk_sessions.providers.memory import expiring_map, session_map
-from chuk_sessions.providers.memory.expiring_map import ExpiringMap, deadline_of
-from chuk_sessions.providers.memory.session_map import SessionMap, end_of
+from chuk_sessions.providers.memory.expiring_map import Entry, ExpiringMap
+from chuk_sessions.providers.memory.session_map import SessionMap
 from tests.support.examples import examples
 from tests.support.helpers import Clock
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
+    from chuk_sessions.providers.memory.session import StoredSession
+
 KEYS = st.integers(0, 5)
 TTLS = st.one_of(st.sampled_from([-1.0, 0.0, 0.25, 1.0, 5.0, 100.0, 100_000.0]), st.floats(-1, 300), st.integers(1, 20))
 MOVES = st.one_of(st.sampled_from([0.01, 0.5, 1.0, 2.0, 30.0, 1000.0]), st.floats(0, 10))
+
+
+def deadline_of(entry: Entry) -> float:
+    """When the key of that entry expires."""
+    return max(entry[1], entry[2])
+
+
+def end_of(session: StoredSession) -> float:
+    """When that session of a map expires."""
+    return max(session.bound, session.filing)
 
 
 def run(coroutine: Coroutine[Any, Any, Any]) -> Any:

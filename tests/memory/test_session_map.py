@@ -13,8 +13,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from chuk_sessions.providers.memory.expiring_map import SPARE_FILINGS, SPARE_SECONDS
 from chuk_sessions.providers.memory.locked import LockedSessionMap
 from chuk_sessions.providers.memory.session import StoredSession
-from chuk_sessions.providers.memory.session_map import SessionMap, end_of
-from tests.memory.test_expiring_map import KEYS, MOVES, check_filings, check_index, run, shrink_constants
+from chuk_sessions.providers.memory.session_map import SessionMap
+from tests.memory.test_expiring_map import KEYS, MOVES, check_filings, check_index, end_of, run, shrink_constants
 from tests.memory.test_expiring_map_interleavings import Interrupted, let_in
 from tests.support.examples import examples
 from tests.support.helpers import Clock

@@ -12,8 +12,8 @@ import pytest
 
 from chuk_sessions.providers import memory
 from chuk_sessions.providers.memory import store as store_module
-from chuk_sessions.providers.memory.session_map import end_of
 from chuk_sessions.providers.memory.store import MemorySessionStore
+from tests.memory.test_expiring_map import end_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

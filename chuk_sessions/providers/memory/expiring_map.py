@@ -54,11 +54,6 @@ WIDE = 64  # seconds in a wide bucket, a power of two: many buckets of one secon
 FAR = 1024  # seconds from now to the first wide bucket; its keys are filed a second time when it comes up
 
 
-def deadline_of(entry: Entry) -> float:
-    """Return the time when the key of that entry expires."""
-    return entry[1] if entry[1] > entry[2] else entry[2]
-
-
 class ExpiringMap:
     """Keys with values and deadlines. A read never returns an expired value, reclaimed or not.
 

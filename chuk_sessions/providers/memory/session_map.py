@@ -15,16 +15,11 @@ from typing import Any
 from chuk_sessions.providers.memory.expiring_map import CLEAR_CREDIT, RECLAIM_SLICE, ExpiringMap
 from chuk_sessions.providers.memory.session import StoredSession
 
-__all__ = ["SessionMap", "end_of"]
-
-
-def end_of(session: StoredSession) -> float:
-    """Return the time when that session of a map expires."""
-    return session.bound if session.bound > session.filing else session.filing
+__all__ = ["SessionMap"]
 
 
 class SessionMap(ExpiringMap):
-    """An ``ExpiringMap`` of sessions, which must be distinct objects. It has no ``get``, ``set`` and ``setex``."""
+    """An ``ExpiringMap`` of sessions, distinct objects. ``get``, ``set`` and ``setex`` are for maps of values only."""
 
     __slots__ = ()
 
