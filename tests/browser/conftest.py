@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import urllib.error
@@ -17,7 +16,7 @@ from typing import Any
 import pytest
 
 from tests.support.helpers import wait_until
-from tests.support.servers import RedisServer
+from tests.support.servers import PORTS, RedisServer, _free_port
 
 REPOSITORY = Path(__file__).parents[2]
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
@@ -42,9 +41,7 @@ class Shop:
     """`python -m examples.shop` on a free port; in memory without a URL of Redis."""
 
     def __init__(self, redis_url: str | None) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port: int = free.getsockname()[1]
+        port = _free_port(PORTS, 0)
         self.log = ""
         self.url = f"http://localhost:{port}"
         where = ["--redis", redis_url] if redis_url else []

@@ -56,7 +56,7 @@ async def test_a_seed_that_is_dead(cluster: ClusterServers, dead: str) -> None:
 
 @pytest.mark.alone
 async def test_a_seed_that_does_not_answer(cluster: ClusterServers) -> None:
-    silent = RedisServer("cluster-enabled yes").start()
+    silent = ClusterNode("cluster-enabled yes").start()
     silent.pause()
     try:
         begun = asyncio.get_running_loop().time()
@@ -120,7 +120,7 @@ async def test_a_server_without_cluster_support_says_so(redis_server: Server) ->
 
 
 async def test_a_cluster_without_slots_says_so() -> None:
-    with RedisServer("cluster-enabled yes") as server, pytest.raises(NotSent, match="it has no slots"):
+    with ClusterNode("cluster-enabled yes") as server, pytest.raises(NotSent, match="it has no slots"):
         await Client(f"redis://{server.host}:{server.port}?cluster=true").call(b"GET", "k")
 
 

@@ -65,9 +65,12 @@ def _range(text: str) -> range:
 
 
 class ClusterNode(RedisServer):
-    """One node; `shard` is the number of the master that it was at first, or followed at first."""
+    """One node; `shard` is the number of the master that it was at first, or followed at first.
 
-    ports = range(PORTS.start, PORTS.stop - BUS_OFFSET)  # so that the port of the bus is one of PORTS too
+    Alone, as `ClusterNode("cluster-enabled yes")`, it has no slots.
+    """
+
+    ports = range(PORTS.start, PORTS.stop - BUS_OFFSET, PORTS.step)  # so that the port of the bus is one of PORTS too
     bus_offset = BUS_OFFSET
     shard = 0
     node_id = ""

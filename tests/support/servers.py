@@ -35,8 +35,11 @@ PERSISTENCE_SETTINGS = ("save", "appendonly", "appendfsync", "maxmemory-policy")
 START_SECONDS = 10.0
 STOP_SECONDS = 5.0
 # Below the range from which systems take the ports of outgoing connections (Linux: 32768 and up). Otherwise
-# a client that keeps calling a dead server can be given that very port, and then talks to itself.
-PORTS = range(20_000, 32_000)
+# a client that keeps calling a dead server can be given that very port, and then talks to itself; and a server
+# cannot bind a port that some closed connection still has. Each of the processes that share a run has ports of
+# its own, so that none takes the port of a server that another has killed and will start again.
+_WORKER = os.environ.get("PYTEST_XDIST_WORKER", "").removeprefix("gw")
+PORTS = range(20_000 + int(_WORKER) % 16, 32_000, 16) if _WORKER else range(20_000, 32_000)
 PORT_ATTEMPTS = 5
 
 Reply = str | int | None | list["Reply"]
@@ -280,6 +283,8 @@ class RedisServer(Server):
         users: Mapping[str, str] | None = None,
         tls: TlsFiles | None = None,
     ) -> None:
+        if not self.bus_offset and any(option.split() == ["cluster-enabled", "yes"] for option in options):
+            raise ServerError("a server of a cluster is a ClusterNode: the port of its bus must be free too")
         self.binary = find_binary(which)
         self.password = password
         self.tls = tls

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.cluster_servers import ClusterServers, slot_of
+from tests.support.cluster_servers import BUS_OFFSET, ClusterNode, ClusterServers, slot_of
 from tests.support.helpers import is_gone, wait_until
 from tests.support.sentinel_servers import MASTER_NAME, SentinelServers
-from tests.support.servers import ExternalServer, RedisServer, ReplyError, ServerError
+from tests.support.servers import PORTS, ExternalServer, RedisServer, ReplyError, ServerError
 from tests.support.tls_files import make_tls_files
 
 if TYPE_CHECKING:
@@ -158,6 +158,15 @@ def test_slots_are_as_the_specification_and_the_server_count_them(
     assert slot_of("123456789") == 0x31C3
     assert slot_of(key) == slot_of(f"x{{{hashed}}}" if "{" not in hashed else key)
     assert slot_of(key) == cluster.nodes[0].command("CLUSTER", "KEYSLOT", key)
+
+
+def test_both_ports_of_a_node_are_below_those_of_outgoing_connections() -> None:
+    with pytest.raises(ServerError, match="ClusterNode"):
+        RedisServer("port 0", "cluster-enabled  yes")
+    assert all(port + BUS_OFFSET in PORTS for port in ClusterNode.ports)
+    with ClusterNode("cluster-enabled yes") as node:
+        assert node.port in ClusterNode.ports
+        assert node.claim().slots == frozenset()
 
 
 def test_a_cluster_is_ready_once_it_is_started() -> None:
