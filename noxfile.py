@@ -229,7 +229,7 @@ def bench(session: nox.Session) -> None:
 
 @nox.session(python=False)
 def gate(session: nox.Session) -> None:
-    """Is this version slower than an earlier one? `-- --base REV`; four minutes, `-- --share 0.1` for a look."""
+    """Is this version slower than an earlier one? `-- --base REV`; three minutes, `-- --share 0.1` for a look."""
     run_against_base(session, "benchmarks.gate")
 
 

@@ -13,10 +13,13 @@ from benchmarks.gate.pairs import PAIRS, BaseLacks, Question, launches
 from benchmarks.gate.scenarios import Family
 from benchmarks.measure.placement import possible
 from benchmarks.measure.servers import Running, running
+from benchmarks.measure.told import SideFailed
 from benchmarks.measure.trees import Trees
 
 Say = Callable[[str], None]
+Enough = Callable[[Sequence[Launch], float], bool]  # whether these launches, that share of all, are
 SIDES = ("base", "head")  # in this order they have the databases 0 and 1
+FEWEST = 3  # launches that are looked at
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,20 +72,18 @@ class Gate:
     def _check(self, family: Family) -> Finding:
         """The base against itself, on the first scenario that it can do."""
         why = ""
-        base = self.trees.base
+        base, calm = self.trees.base, family.calm
         for scenario in family.scenarios:
             try:
-                first = self._half(family, scenario, base)
+                first = self._first(family, scenario, base, lambda some, share: is_clearly_calm(some, share, calm))
             except BaseLacks as error:
                 why = str(error)
                 continue
-            if not is_clearly_calm(first, family.calm):
-                first += self._other_half(family, scenario, base)
-            verdict = check_calm(first, None, family.calm)
+            verdict = check_calm(first, None, calm)
             if verdict is not Verdict.AGAIN:
                 return Finding(scenario, verdict, first)
             second = self._again(family, scenario, base)
-            return Finding(scenario, check_calm(first, second, family.calm), second)
+            return Finding(scenario, check_calm(first, second, calm), second)
         return Finding(family.scenarios[0], Verdict.NEW, why=why)
 
     def _scenario(self, family: Family, scenario: str, check: Finding) -> Finding:
@@ -90,23 +91,30 @@ class Gate:
             return Finding(scenario, Verdict.INCONCLUSIVE, why="the base differs from itself: the machine is too noisy")
         head = self.trees.head
         try:
-            first = self._half(family, scenario, head)
+            first = self._first(family, scenario, head, is_clear)
         except BaseLacks as error:
             return Finding(scenario, Verdict.NEW, why=str(error))
-        if not is_clear(first):
-            first += self._other_half(family, scenario, head)
         verdict = decide(first)
         if verdict is not Verdict.AGAIN:
             return Finding(scenario, verdict, first)
         second = self._again(family, scenario, head)
         return Finding(scenario, decide(first, second), second)
 
-    def _half(self, family: Family, scenario: str, head: Path) -> list[Launch]:
-        return self._measure(family, scenario, half_of(launches_of(family, self.share)), head)
-
-    def _other_half(self, family: Family, scenario: str, head: Path) -> list[Launch]:
-        count = launches_of(family, self.share)
-        return self._measure(family, scenario, count - half_of(count), head, "the other half: ")
+    def _first(self, family: Family, scenario: str, head: Path, are_enough: Enough) -> list[Launch]:
+        """Launches until they are enough, or all of a measurement. BaseLacks comes from the first of them only."""
+        every = launches_of(family, self.share)
+        found: list[Launch] = []
+        for count in looks(every):
+            part = f"{len(found)} of {every} left it open: " if found else ""
+            try:
+                found += self._measure(family, scenario, count - len(found), head, part)
+            except BaseLacks as error:
+                if not found:
+                    raise
+                raise SideFailed(f"the base, which could do {scenario} before: {error}") from error
+            if are_enough(found, count / every):
+                break
+        return found
 
     def _again(self, family: Family, scenario: str, head: Path) -> list[Launch]:
         return self._measure(family, scenario, 2 * launches_of(family, self.share), head, "again: ")
@@ -118,9 +126,13 @@ class Gate:
         return self.measure(count, self.trees.base, head, question, pairs, lambda text: self.say(against + part + text))
 
 
-def half_of(launches: int) -> int:
-    """How many of so many launches are looked at first: half of them, rather one more than one less."""
-    return (launches + 1) // 2
+def looks(launches: int) -> list[int]:
+    """After how many of so many launches the median is looked at: a quarter, half, and all of them.
+
+    A quarter is at least FEWEST, unless that were more than half, as the median of one or two is not of much worth.
+    """
+    half = (launches + 1) // 2
+    return sorted({max((launches + 3) // 4, min(FEWEST, half)), half, launches})
 
 
 def launches_of(family: Family, share: float) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
-from benchmarks.gate.decision import CLEAR, LIMIT, Verdict, interval, median_ratio
+from benchmarks.gate.decision import LIMIT, Verdict, clear_up_to, interval, median_ratio
 from benchmarks.gate.gate import Finding, Report
 from benchmarks.measure.trees import Trees
 from benchmarks.pages.markdown import Table
@@ -26,9 +26,9 @@ def tables(report: Report, trees: Trees) -> list[Table]:
     )
     scenarios = Table(
         "The head against the base",
-        f"{names} Ratio: the median of all head / base, over 1 is slower; up to {CLEAR:g} half of the launches were "
-        f"enough, over {LIMIT:g} it was measured again with twice the launches, and those are shown. The interval is "
-        "a bootstrap over launches.",
+        f"{names} Ratio: the median of all head / base, over 1 is slower; up to {clear_up_to(1 / 4):g} a quarter of "
+        f"the launches was enough, up to {clear_up_to(1 / 2):g} half of them, over {LIMIT:g} it was measured again "
+        "with twice the launches, and those are shown. The interval is a bootstrap over launches.",
         HEADER,
         [row(finding) for finding in report.scenarios],
     )

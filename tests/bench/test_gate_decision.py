@@ -21,9 +21,9 @@ from benchmarks.gate.decision import (
     is_clearly_calm,
     median_ratio,
 )
-from benchmarks.gate.gate import half_of
+from benchmarks.gate.gate import looks
 from benchmarks.gate.pairs import PAIRS
-from benchmarks.gate.scenarios import FAMILIES
+from benchmarks.gate.scenarios import FAMILIES, Family
 
 LAUNCHES = 10
 TRIALS = 150
@@ -82,9 +82,9 @@ def launches(noise: Callable[[random.Random, float], Launch], seed: str, count: 
 
 def verdict(noise: Callable[[random.Random, float], Launch], trial: int, slower: float) -> Verdict:
     """The final verdict of one run of the gate."""
-    if is_clear(launches(noise, f"first {trial}", LAUNCHES // 2, slower)):
+    first = launches(noise, f"first {trial}", LAUNCHES, slower)
+    if any(is_clear(first[:count], count / LAUNCHES) for count in looks(LAUNCHES)[:-1]):
         return Verdict.OK
-    first = launches(noise, f"first {trial}", LAUNCHES, slower)  # of which those were the first half
     found = decide(first)
     if found is Verdict.AGAIN:
         found = decide(first, launches(noise, f"second {trial}", 2 * LAUNCHES, slower))
@@ -136,27 +136,39 @@ def test_a_base_that_differs_from_itself_twice_is_inconclusive(calm: Calm) -> No
     assert check_calm(good, None, calm) is Verdict.OK
 
 
-def test_half_of_the_launches_are_enough_for_what_is_far_from_the_limit() -> None:
-    """Of a scenario up to 2 %; of the machine up to half of what it may scatter, in either direction."""
-    assert is_clear([[(1_000.0, 1_019.0)]])
-    assert is_clear([[(1_000.0, 500.0)]])
-    assert not is_clear([[(1_000.0, 1_021.0)]])
-    for change, calm in ((1.014, True), (0.986, True), (1.016, False), (0.984, False)):
-        assert is_clearly_calm([[(1_000.0, 1_000.0 * change)]], MEMORY_CALM) is calm
+@pytest.mark.parametrize(("share", "clear", "calm"), [(0.25, 1.01, 0.0075), (0.5, 1.02, 0.015)])
+def test_some_of_the_launches_are_enough_for_what_is_far_from_the_limit(
+    share: float, clear: float, calm: float
+) -> None:
+    """The fewer they are, the further: of a scenario downwards from a bound, of the machine in either direction."""
+    assert is_clear([[(1_000.0, 1_000.0 * (clear - 0.001))]], share)
+    assert is_clear([[(1_000.0, 500.0)]], share)
+    assert not is_clear([[(1_000.0, 1_000.0 * (clear + 0.001))]], share)
+    for change, expected in ((calm - 0.001, True), (calm + 0.001, False)):
+        for ratio in (1 + change, 1 - change):
+            assert is_clearly_calm([[(1_000.0, 1_000.0 * ratio)]], share, MEMORY_CALM) is expected
 
 
-@pytest.mark.parametrize("half", [half_of(family.launches) for family in FAMILIES])
+def test_a_quarter_then_half_then_all() -> None:
+    """Of the launches of each family; three at least, unless half of them are fewer."""
+    assert [looks(family.launches) for family in FAMILIES] == [[3, 5, 10], [2, 4], [5, 10, 20]]
+    assert [looks(count) for count in (1, 2, 3)] == [[1], [1, 2], [2, 3]]
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
 @pytest.mark.parametrize("noise", NOISES)
-def test_half_of_the_launches_never_acquit_what_is_slower(
-    noise: Callable[[random.Random, float], Launch], half: int
+def test_some_of_the_launches_never_acquit_what_is_slower(
+    noise: Callable[[random.Random, float], Launch], family: Family
 ) -> None:
     """Whatever the noise and the family, none of 50 runs ends early that is 8 % slower, and most do that are honest."""
-    halves = {
-        slower: [is_clear(launches(noise, f"half {trial}", half, slower)) for trial in range(50)]
-        for slower in (1.0, 1.08)
-    }
-    assert not any(halves[1.08])
-    assert sum(halves[1.0]) > 45
+    for count in looks(family.launches)[:-1]:
+        share = count / family.launches
+        ends = {
+            slower: [is_clear(launches(noise, f"some {trial}", count, slower), share) for trial in range(50)]
+            for slower in (1.0, 1.08)
+        }
+        assert not any(ends[1.08])
+        assert sum(ends[1.0]) > (45 if share == 0.5 else 35)
 
 
 def test_redis_may_scatter_a_little_more() -> None:
