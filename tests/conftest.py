@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import hypothesis
+import hypothesis.strategies
 import pytest
 
 from chuk_sessions import SessionManager
@@ -91,15 +92,23 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
-    """Keep the garbage collector away while 15,000 tests are made: it would look at all of them again and again.
+    """Keep the garbage collector away from 15,000 tests: it would look at all of them again and again.
 
-    They are not frozen afterwards: Hypothesis looks for what refers to an object, and would not find it.
+    What there is after collecting stays to the end, so that later collections leave it out too.
     """
     gc.disable()
     try:
         return (yield)
     finally:
+        run_an_example()
+        gc.freeze()
         gc.enable()
+
+
+@hypothesis.settings(max_examples=1, database=None)
+@hypothesis.given(hypothesis.strategies.none())
+def run_an_example(nothing: None) -> None:
+    """The first of a process: there Hypothesis looks for what refers to its random numbers, before that is frozen."""
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest applies -m, so that `-m redis` finds what is marked here
