@@ -39,9 +39,11 @@ def test_both_parts_run_whatever_the_first_finds(tmp_path: Path, failing: str) -
     """First the tests that are alone, in no worker; the exit status is that of the worse part."""
     (tmp_path / "test_some.py").write_text(f"FAILING = {failing!r}\n{SUITE}")
     options = ["-c", str(REPOSITORY / "pyproject.toml"), "--rootdir", str(tmp_path), "-p", "no:cacheprovider", "-q"]
+    plugins = ["-p", "xdist.plugin", "-p", "pytest_asyncio.plugin"]  # those of the settings: each worker loads all
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    environment["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     done = subprocess.run(
-        [sys.executable, "-m", "tests", *options, str(tmp_path)],
+        [sys.executable, "-m", "tests", *options, *plugins, str(tmp_path)],
         cwd=tmp_path,
         env=environment | {"PYTHONPATH": str(REPOSITORY)},
         capture_output=True,
