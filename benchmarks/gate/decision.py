@@ -63,7 +63,7 @@ def median_ratio(launches: Sequence[Launch]) -> float:
 def interval(launches: Sequence[Launch], seed: int = 0) -> tuple[float, float]:
     """Bootstrap interval of the statistic; whole launches are drawn, since pairs within one resemble each other."""
     chooser = random.Random(seed)
-    groups = [ratios([launch]) for launch in launches]
+    groups = [sorted(ratios([launch])) for launch in launches]  # which are sorted sooner when they are put together
     medians = sorted(
         statistics.median([ratio for group in chooser.choices(groups, k=len(groups)) for ratio in group])
         for _ in range(RESAMPLES)
