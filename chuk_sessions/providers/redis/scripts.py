@@ -42,7 +42,7 @@ that it does not call: to make a function costs about as much as to read a field
 from __future__ import annotations
 
 from chuk_sessions.providers.redis.lua import load
-from chuk_sessions.providers.redis.record import UNSETTLED_IDLE, in_microseconds
+from chuk_sessions.providers.redis.record import UNSETTLED_IDLE, VERSION, in_microseconds
 from chuk_sessions.redis_client.batch import BatchScript
 from chuk_sessions.redis_client.scripts import Script
 from chuk_sessions.stores.contract import LAST_DEADLINE
@@ -83,7 +83,7 @@ MAX_VICTIMS = 200  # sessions that one script ends: the server serves no other c
 MAX_LOOK = 1000  # entries of an index that one script reads, for the same reason
 
 # Scripts for a session, and for the index if that is in the slot of the session.
-TOUCH = BatchScript(load("touch"))
+TOUCH = BatchScript(load("touch", VERSION=int(VERSION)))
 OPEN = BatchScript(load("open", MOST=MOST_OPENED, FIELD=FIELD_WEIGHT))
 CREATE = Script(load("create", MAX_VICTIMS=MAX_VICTIMS, MAX_LOOK=MAX_LOOK))
 UPDATE = Script(load("update"))

@@ -80,7 +80,7 @@ COUNT_BATCH = 1000  # keys that the server looks at before it serves other clien
 AHEAD = 1.0  # seconds by which a session may have been touched in the future: it came from another master
 USUAL = (b"v", b"accessed", b"expires", b"alias")  # fields that tell whether a session was touched lately
 WITH_IDLE = (*USUAL, b"idle", b"end")  # the same for a record of version 1+
-ALWAYS = (VERSION, b"0")  # arguments that touch a session however lately it was touched
+ALWAYS = (VERSION, b"0")  # arguments that open a session and touch it however lately it was touched
 UNCOUNTABLE = {-2: NO_INTEGER, -3: TOO_LARGE}
 
 
@@ -189,11 +189,11 @@ class RedisSessionStore:
                 if fresh is not None:
                     return fresh
                 asked = moment()
-                reply = await TOUCH.step(call, key, (VERSION, b"%d" % in_microseconds(interval)), Replay.READ)
+                reply = await TOUCH.step(call, key, (b"%d" % in_microseconds(interval),), Replay.READ)
                 if type(reply) is int and reply > 0:
                     call[0].clock_of(key).learn(reply / MICROSECONDS, asked)
             else:
-                reply = await TOUCH.step(call, key, ALWAYS, Replay.READ)
+                reply = await TOUCH.step(call, key, (), Replay.READ)
             if type(reply) is int:
                 return reply > 0 or self._found(reply)
             session_id = name_in(reply)
