@@ -271,7 +271,7 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def latency(session: nox.Session) -> None:
-    """Percentiles, closed loop and open loop, to results/. Nine minutes; `-- --quick` for a look."""
+    """Percentiles, closed loop and open loop, to results/. Seventeen minutes; `-- --quick` for a look."""
     run_benchmarks(session, "benchmarks.latency")
 
 
