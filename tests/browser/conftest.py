@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from tests.support.helpers import wait_until
-from tests.support.servers import PORTS, RedisServer, _free_port
+from tests.support.servers import RedisServer, free_port
 
 REPOSITORY = Path(__file__).parents[2]
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
@@ -41,7 +41,7 @@ class Shop:
     """`python -m examples.shop` on a free port; in memory without a URL of Redis."""
 
     def __init__(self, redis_url: str | None) -> None:
-        port = _free_port(PORTS, 0)
+        port = free_port()
         self.log = ""
         self.url = f"http://localhost:{port}"
         where = ["--redis", redis_url] if redis_url else []

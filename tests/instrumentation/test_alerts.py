@@ -21,7 +21,7 @@ from tests.support.pages import REPOSITORY, page
 from tests.support.prometheus_server import RULES, WINDOW, Prometheus, read_metrics, shop
 from tests.support.proxy import Proxy
 from tests.support.sentinel_servers import SentinelServers
-from tests.support.servers import PORTS, RedisServer, _free_port
+from tests.support.servers import RedisServer, free_port
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
@@ -81,7 +81,7 @@ def test_the_settings_of_the_example_are_valid() -> None:
 async def test_the_application_runs_by_itself(redis_url: str, tmp_path: Path) -> None:
     """Its visitors come and go, in memory and on Redis, and its metrics are where it says."""
     pytest.importorskip("prometheus_client", reason="the extra prometheus is not installed")
-    port = _free_port(PORTS, 0)
+    port = free_port()
     async with shop(tmp_path, redis_url, port, visitors=5, pause=0.02):
         page_of_metrics = await asyncio.to_thread(read_metrics, port)
     for operation, outcome in (("create", "created"), ("touch", "found"), ("read", "found"), ("delete", "found")):
@@ -161,7 +161,7 @@ def says_what_to_do(told: dict[tuple[str, str], dict[str, str]]) -> bool:
 async def test_each_alert_fires(tmp_path: Path) -> None:
     """None while all is well; then one fault after the other."""
     pytest.importorskip("prometheus_client", reason="the extra prometheus is not installed")
-    ports = {"shop": _free_port(PORTS, 0), "crowd": _free_port(PORTS, 0)}
+    ports = {"shop": free_port(), "crowd": free_port()}
     prometheus = Prometheus(tmp_path, ports)
     pager = Pager(prometheus)
     with RedisServer("maxmemory-policy noeviction", users={LOGIN: PASSWORD}) as server:
@@ -230,7 +230,7 @@ async def test_a_failover(tmp_path: Path) -> None:
     pytest.importorskip("prometheus_client", reason="the extra prometheus is not installed")
     options = "?socket_timeout=1&reconnect_grace=0.1"
     with SentinelServers() as group:
-        ports = {"asking": _free_port(PORTS, 0), "pinned": _free_port(PORTS, 0)}
+        ports = {"asking": free_port(), "pinned": free_port()}
         prometheus = Prometheus(tmp_path, ports)
         pager = Pager(prometheus)
         async with (

@@ -13,7 +13,7 @@ import pytest
 from tests.instrumentation.test_alerts import FOLDER, SAMPLES, metrics_in, needs
 from tests.support.helpers import eventually
 from tests.support.prometheus_server import WINDOW, Prometheus, shop
-from tests.support.servers import PORTS, RedisServer, _free_port
+from tests.support.servers import RedisServer, free_port
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -90,7 +90,7 @@ def test_grafanas_model_reads_it() -> None:
 async def test_each_query_has_an_answer(tmp_path: Path) -> None:
     """From a real Prometheus, which scrapes the example; Grafana would put in the variables."""
     pytest.importorskip("prometheus_client", reason="the extra prometheus is not installed")
-    port = _free_port(PORTS, 0)
+    port = free_port()
     prometheus = Prometheus(tmp_path, {"shop": port})
     queries = [target["expr"].replace("$__rate_interval", WINDOW).replace("$job", ".*") for target in TARGETS]
     with RedisServer() as server, prometheus.running():

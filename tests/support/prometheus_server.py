@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from tests.support.helpers import eventually
 from tests.support.pages import REPOSITORY
-from tests.support.servers import PORTS, _free_port
+from tests.support.servers import free_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
@@ -32,7 +32,7 @@ class Prometheus:
 
     def __init__(self, folder: Path, jobs: Mapping[str, int]) -> None:
         self._folder = folder
-        self._port = _free_port(PORTS, 0)
+        self._port = free_port()
         rules = re.sub(r"\[\d+m\]", f"[{WINDOW}]", RULES)
         (folder / "alerts.yml").write_text(re.sub(r"for: \w+", "for: 0s", rules))
         targets = {job: [{"targets": [f"127.0.0.1:{port}"]}] for job, port in jobs.items()}

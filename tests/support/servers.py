@@ -315,7 +315,7 @@ class RedisServer(Server):
         self._guard = Guard()
         atexit.register(self.stop)
         try:
-            self._launch(lambda: _free_port(self.ports, self.bus_offset))
+            self._launch(lambda: free_port(self.ports, self.bus_offset))
         except BaseException:
             self.stop()
             raise
@@ -434,7 +434,8 @@ def conf_quote(text: str) -> str:
     return '"' + "".join(f"\\x{byte:02x}" for byte in text.encode()) + '"'
 
 
-def _free_port(ports: Sequence[int] = PORTS, bus_offset: int = 0) -> int:
+def free_port(ports: Sequence[int] = PORTS, bus_offset: int = 0) -> int:
+    """A port that is free, as is the one ``bus_offset`` above it; ServerError if none is found."""
     chooser = random.SystemRandom()  # the seeded generator would give parallel runs the same ports
     for _ in range(100):
         port = chooser.choice(ports)

@@ -183,9 +183,9 @@ def test_a_paused_server_is_silent_and_still_stops() -> None:
 @pytest.mark.redis
 def test_a_taken_port_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     with RedisServer() as first:
-        free = servers._free_port()
+        free = servers.free_port()
         ports = iter([first.port, first.port, free])
-        monkeypatch.setattr(servers, "_free_port", lambda *_: next(ports))
+        monkeypatch.setattr(servers, "free_port", lambda *_: next(ports))
         with RedisServer() as second:
             assert second.port == free
 
@@ -211,7 +211,7 @@ def test_given_server_is_emptied_in_its_database_only_and_not_stopped() -> None:
 
 
 def test_given_server_that_is_away_is_named() -> None:
-    port = servers._free_port()
+    port = servers.free_port()
     with pytest.raises(ServerError, match=f"localhost:{port} cannot be used"):
         ExternalServer(f"redis://:secret@localhost:{port}/0").start()
 
@@ -358,7 +358,7 @@ def test_asking_for_redis_without_a_server_fails() -> None:
 
 @pytest.mark.slow
 def test_a_given_url_without_a_server_fails() -> None:
-    url = f"redis://localhost:{servers._free_port()}/0"
+    url = f"redis://localhost:{servers.free_port()}/0"
     done = run_pytest("--redis-url", url, "tests/support/test_servers.py", "-k", "redis_url_is_empty")
     assert done.returncode == 1
     assert "2 errors" in done.stdout
