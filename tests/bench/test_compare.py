@@ -101,6 +101,15 @@ def test_sides_take_turns_in_their_own_environments(monkeypatch: pytest.MonkeyPa
     assert [len(entry["processes"]) for entry in found] == [2, 0, 2]
 
 
+def test_what_is_at_scale_has_fewer_launches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A block of it is 100,000 calls, which take seconds in the place of some of the others."""
+    workers = Workers(monkeypatch)
+    contests = [Contest(name, "asyncio", SIDES[OURS]) for name in ("memory.get", "memory.get-of-100k")]
+    found = play(contests, {}, {}, replace(QUICK, launches=3, slow_launches=2), "free")
+    assert [len(entry["processes"]) for entry in found] == [3, 2]
+    assert [name for _, name, _ in workers.asked].count("memory.get-of-100k") == 2
+
+
 def test_what_is_not_installed_or_not_itself_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """A release that turns out to be this checkout must not be called the release."""
     old = SIDES["chuk-sessions 0.2"]
