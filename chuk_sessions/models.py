@@ -5,25 +5,27 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
-from math import floor
 from time import gmtime, strftime, time
 from typing import Any
 
 from chuk_sessions.enums import SessionStatus
 from chuk_sessions.model_methods import ModelMethods
 
-__all__ = ["ACTIVE", "SessionMetadata", "SessionRecord", "iso_timestamp"]
+__all__ = ["ACTIVE", "SessionMetadata", "SessionRecord", "begin_and_end", "iso_timestamp"]
 
 ACTIVE = SessionStatus.ACTIVE.value
 MICROSECONDS = 1_000_000
 HOUR = 3_600  # seconds
+HOUR_LENGTH = len("2026-01-31T12:")
+LAST_SECOND = HOUR - 1  # may be rounded up to the next hour
 MOST_HOURS = 8_192  # eleven months
 MOST_TEXTS = 4_096
 RENEW_TEXTS = 8 * MOST_TEXTS  # after so many new times all texts are forgotten, and the next times are remembered
 _texts: dict[float, str] = {}
 _new_texts = [0]  # about how many texts were made since all were forgotten: threads may share it
-_hours: dict[int, str] = {}
+_hours: dict[float, str] = {}
 _seconds: list[str] = []  # minute and second of an hour, as text; made together with the text of the first hour
+_thousands: list[str] = []  # three digits, made with them: a format of six digits takes longer than two of these
 
 
 @dataclass(slots=True)
@@ -42,14 +44,14 @@ class SessionRecord:
 
     def info(self, session_id: str, sandbox_id: str) -> dict[str, Any]:
         """Make the info dict of the session, which was read under ``session_id``."""
-        created, expires, accessed = self.created, self.expires, self.accessed
-        created_at = _texts.get(created) or _text_of(created)  # as in ``iso_timestamp``
+        created, accessed = self.created, self.accessed
+        created_at, expires_at = begin_and_end(created, self.expires)
         info = {
             "session_id": self.current_id or session_id,
             "sandbox_id": sandbox_id,
             "user_id": self.user_id,
             "created_at": created_at,
-            "expires_at": _texts.get(expires) or _text_of(expires),
+            "expires_at": expires_at,
             "status": self.status,
             "last_accessed": created_at if accessed == created else _texts.get(accessed) or _text_of(accessed),
             "custom_metadata": self.metadata,
@@ -69,17 +71,37 @@ def iso_timestamp(unix_time: float) -> str:
     return _texts.get(unix_time) or _text_of(unix_time)
 
 
+def begin_and_end(begin: float, end: float) -> tuple[str, str]:
+    """Return two times as ``iso_timestamp`` does. If whole hours lie between, they differ in the hour alone."""
+    begin_text = _texts.get(begin) or _text_of(begin)
+    end_text = _texts.get(end)
+    if end_text is None:
+        in_hour = end % HOUR
+        if in_hour != begin % HOUR or in_hour > LAST_SECOND:
+            return begin_text, _text_of(end)
+        hour = end // HOUR
+        try:
+            end_text = _hours[hour] + begin_text[HOUR_LENGTH:]
+        except KeyError:
+            end_text = _begin_of(hour) + begin_text[HOUR_LENGTH:]
+        _new_texts[0] = number = _new_texts[0] + 1
+        if number <= MOST_TEXTS:  # the next new begin may have all texts forgotten
+            _texts[end] = end_text
+    return begin_text, end_text
+
+
 def _text_of(unix_time: float) -> str:
-    second = floor(unix_time)
-    microseconds = floor((unix_time - second) * MICROSECONDS + 0.5)
-    if microseconds == MICROSECONDS:  # rounded up to the next second
-        second, microseconds = second + 1, 0
-    hour = second // HOUR
+    hour = unix_time // HOUR  # in floats: integers of over 30 bits take longer
+    in_hour = unix_time - hour * HOUR
+    second = int(in_hour)
+    microseconds = int((in_hour - second) * MICROSECONDS + 0.5)
+    if microseconds == MICROSECONDS or second == HOUR:  # rounded up to the next second
+        return _text_of(float(round(unix_time)))
     try:
         begin = _hours[hour]
     except KeyError:
         begin = _begin_of(hour)
-    text = f"{begin}{_seconds[second - hour * HOUR]}{microseconds:06d}Z"
+    text = f"{begin}{_seconds[second]}{_thousands[microseconds // 1000]}{_thousands[microseconds % 1000]}Z"
     _new_texts[0] = number = _new_texts[0] + 1
     if number <= MOST_TEXTS:
         _texts[unix_time] = text
@@ -89,9 +111,10 @@ def _text_of(unix_time: float) -> str:
     return text
 
 
-def _begin_of(hour: int) -> str:
+def _begin_of(hour: float) -> str:
     """Make the text of an hour since the epoch, and remember it."""
     if not _seconds:
+        _thousands.extend([f"{number:03d}" for number in range(1000)])  # first: another thread looks at the seconds
         _seconds.extend([f"{second // 60:02d}:{second % 60:02d}." for second in range(HOUR)])
     if len(_hours) >= MOST_HOURS:
         _hours.clear()

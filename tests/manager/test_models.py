@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chuk_sessions import SessionManager, SessionMetadata, models
-from chuk_sessions.models import iso_timestamp
+from chuk_sessions.models import begin_and_end, iso_timestamp
 
 CREATED = "2026-01-31T12:00:00.000000Z"
 
@@ -24,7 +24,10 @@ CREATED = "2026-01-31T12:00:00.000000Z"
         (1769860800.25, "2026-01-31T12:00:00.250000Z"),
         (1769860799.9999999, "2026-01-31T12:00:00.000000Z"),
         (0.9999999, "1970-01-01T00:00:01.000000Z"),
+        (7199.9999999, "1970-01-01T02:00:00.000000Z"),
         (-0.5, "1969-12-31T23:59:59.500000Z"),
+        (-1e-300, "1970-01-01T00:00:00.000000Z"),
+        (1769860799.000042, "2026-01-31T11:59:59.000042Z"),
     ],
 )
 def test_timestamps(seconds: float, text: str) -> None:
@@ -35,6 +38,23 @@ def test_timestamps(seconds: float, text: str) -> None:
 @given(st.floats(0, 4e9))
 def test_timestamps_can_be_read_back(seconds: float) -> None:
     assert datetime.fromisoformat(iso_timestamp(seconds)).timestamp() == pytest.approx(seconds, abs=1e-6)
+
+
+@given(st.floats(0, 4e9), st.integers(0, 100_000))
+def test_a_begin_and_an_end_are_as_two_times(begin: float, hours: int) -> None:
+    """Whether whole hours lie between or not, which floats may round to."""
+    for end in (begin + hours * 3600, begin + hours):
+        models._texts.clear()
+        assert begin_and_end(begin, end) == (iso_timestamp(begin), models._text_of(end))
+
+
+@pytest.mark.parametrize("hours", [1, 24])
+@pytest.mark.parametrize("begin", [7199.9999999, 7199.9999998, 7200.0, 1769860799.9999998])
+def test_an_end_that_is_rounded_up_to_its_hour(begin: float, hours: int) -> None:
+    """Its text has the next hour, as that of the begin has."""
+    models._texts.clear()
+    end = begin + hours * 3600
+    assert begin_and_end(begin, end) == (models._text_of(begin), models._text_of(end))
 
 
 def test_texts_that_are_remembered_have_a_bound_and_are_renewed() -> None:
