@@ -14,7 +14,7 @@ from chuk_sessions.arguments import seconds_of
 from chuk_sessions.codec import Metadata
 from chuk_sessions.many_at_once import Together, as_it_is
 from chuk_sessions.stores.contract import CompleteStore, Existing, InProcess, can
-from chuk_sessions.stores.wrapper import open_store
+from chuk_sessions.stores.wrapper import open_store, reads_of
 
 if TYPE_CHECKING:
     from chuk_sessions.stores.near import Reads
@@ -71,12 +71,12 @@ class ManagerSettings:
 
     def _open(self, session_factory: Any, sandbox_id: str) -> None:
         if self._near:
-            from chuk_sessions.stores.near import open_near_store, reads_of
+            from chuk_sessions.stores.near import open_near_store
 
             store = open_near_store(session_factory, sandbox_id, self._near)
-            reads = reads_of(store)
         else:
-            store = reads = open_store(session_factory, sandbox_id)
+            store = open_store(session_factory, sandbox_id)
+        reads = reads_of(store)
         here = store if can(store, InProcess) else None
         for wrap in self._layers:
             store = reads = wrap(store, sandbox_id)

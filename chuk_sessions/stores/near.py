@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeGuard
 from chuk_sessions.stores.contract import CompleteStore, SessionStore, not_supported
 from chuk_sessions.stores.wrapper import complete
 
-__all__ = ["NearFactory", "Reads", "open_near_store", "reads_of"]
+__all__ = ["NearFactory", "Reads", "open_near_store"]
 
 
 class HasInfo(Protocol):
@@ -46,15 +46,6 @@ def open_near_store(factory: object, sandbox_id: str, bound: float) -> CompleteS
     if not _opens_near(factory):
         raise not_supported("near_cache")
     return complete(factory.near_session_store(sandbox_id, bound))
-
-
-def reads_of(store: CompleteStore) -> Reads:
-    """Return what reads for info dicts more quickly than the store itself does, else the store.
-
-    A wrapper that passes unknown attributes on has none: it would be left out.
-    """
-    make: Any = getattr(type(store), "for_infos", None)
-    return store if make is None else make(store)
 
 
 def _opens_near(factory: Any) -> TypeGuard[NearFactory]:

@@ -50,6 +50,7 @@ UNLOCKED_OF_THE_STORE = {
     "sweep",
     "cached",
     "capacity",
+    "for_infos",
 }
 
 

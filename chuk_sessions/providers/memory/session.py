@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from orjson import loads
 
 from chuk_sessions.codec import Metadata, decode_document, merge_document
-from chuk_sessions.models import SessionRecord
+from chuk_sessions.models import ACTIVE, SessionRecord, begin_and_end, iso_timestamp
 from chuk_sessions.stores.contract import counted
 
 __all__ = ["Away", "StoredSession", "record_of"]
@@ -36,6 +38,25 @@ class StoredSession:
     away: Away | None = None
     bound: float = 0.0  # this and the next one: see ``SessionMap``
     filing: float = 0.0
+
+    def info(self, session_id: str, sandbox_id: str) -> dict[str, Any]:
+        """See ``SessionRecord.info``; the id is the one that is valid now."""
+        created, expires, accessed, away = self.created, self.expires, self.accessed, self.away
+        document = self.document
+        created_at, expires_at = begin_and_end(created, expires if away is None else away.end)
+        info = {
+            "session_id": self.session_id,
+            "sandbox_id": sandbox_id,
+            "user_id": self.user_id,
+            "created_at": created_at,
+            "expires_at": expires_at,
+            "status": ACTIVE,
+            "last_accessed": created_at if accessed == created else iso_timestamp(accessed),
+            "custom_metadata": loads(document) if document[0] == "{" else decode_document(document),
+        }
+        if away is not None:
+            info["idle_expires_at"] = iso_timestamp(expires)
+        return info
 
     def touch(self, now: float) -> None:
         """Set the time of last access to ``now``, unless it is later."""

@@ -7,14 +7,19 @@ import sys
 from collections.abc import AsyncIterator, Collection, Sequence
 from heapq import merge
 from itertools import islice
+from typing import TYPE_CHECKING
 
 from chuk_sessions.batches import slices
 from chuk_sessions.codec import Metadata, drop_keys, encode_document, merge_document
 from chuk_sessions.models import SessionRecord
+from chuk_sessions.providers.memory.infos import Infos
 from chuk_sessions.providers.memory.session import Away, StoredSession, record_of
 from chuk_sessions.providers.memory.storage import MemoryStore
 from chuk_sessions.providers.memory.walk import Walk
 from chuk_sessions.stores.contract import Existing, Tell, postponed, taken
+
+if TYPE_CHECKING:
+    from chuk_sessions.stores.near import Reads
 
 __all__ = ["MemorySessionStore"]
 
@@ -30,6 +35,10 @@ class MemorySessionStore:
         self._clock = store.values.clock
         self._wall_clock = store.wall_clock
         self._capacity = store.max_items or sys.maxsize
+
+    def for_infos(self) -> Reads:
+        """Return what reads and opens sessions of which only the info dict is needed. It knows no subclass's reads."""
+        return Infos(self) if type(self) is MemorySessionStore else self
 
     async def create(
         self,
