@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from benchmarks.bench.floors import FLOORS
 from benchmarks.bench.goals import GOALS, Speed
 from benchmarks.bench.players import Player, launched
 from benchmarks.measure.placement import Placement
@@ -19,7 +20,7 @@ from benchmarks.measure.scale import Scale
 from benchmarks.program import say
 from benchmarks.workloads.registry import WORKLOADS
 
-SideName = Literal["ours", "sealed", "0.2", "redis-py", "floor", "tuples"]
+SideName = Literal["ours", "sealed", "0.2", "redis-py", "floor", "tuples", "least"]
 LIBRARIES: dict[SideName, str] = {
     "ours": "chuk",
     "sealed": "chuk_sealed",
@@ -27,6 +28,7 @@ LIBRARIES: dict[SideName, str] = {
     "redis-py": "redis_py",
     "floor": "plain_dict",
     "tuples": "dict_of_tuples",
+    "least": "least_sessions",
 }
 TITLES: dict[SideName, str] = {
     "ours": "this version",
@@ -35,6 +37,7 @@ TITLES: dict[SideName, str] = {
     "redis-py": "redis-py",
     "floor": "floor",
     "tuples": "dict of tuples",
+    "least": "the least manager",
 }
 
 PROVIDER = [f"memory.{call}" for call in ("get", "set-new", "set-over", "delete")]
@@ -51,6 +54,8 @@ NEAR = [f"near.{name}{callers}" for callers in ("", ".50") for name in ("server"
 NEAR += [f"near.validate-{name}{callers}" for callers in ("", ".50") for name in ("server", "hit")]
 NEAR_FAR = [name.replace("near.", "near-far.") for name in NEAR]
 FIELDS = [name for name in WORKLOADS if ".fields-" in name]
+COMPARED = [goal for goal in GOALS if isinstance(goal, Speed)]
+COMPARED += [goal for floor in FLOORS for goal in floor.compared]
 INDEX = [name for name in WORKLOADS if ".allocate-for-" in name]
 
 
@@ -79,7 +84,12 @@ MATCHES = (
     Match(
         "memory at scale",
         "asyncio",
-        {"ours": [*OF_100K, *SESSIONS_OF_100K], "0.2": [*OF_100K, *SESSIONS_OF_100K], "tuples": OF_100K},
+        {
+            "ours": [*OF_100K, *SESSIONS_OF_100K],
+            "0.2": [*OF_100K, *SESSIONS_OF_100K],
+            "tuples": OF_100K,
+            "least": [floor.goal.workload for floor in FLOORS],
+        },
         slow=True,
     ),
     Match("memory with a million", "asyncio", {"ours": OF_1M, "tuples": OF_1M}, slow=True),
@@ -180,8 +190,8 @@ def groups(match: Match) -> list[list[tuple[SideName, str]]]:
     found: list[list[tuple[SideName, str]]] = [
         [(side, name)] for side, names in match.workloads.items() for name in names
     ]
-    for goal in GOALS:
-        if isinstance(goal, Speed) and goal.match == match.name:
+    for goal in COMPARED:
+        if goal.match == match.name:
             compared = {(goal.of, goal.workload), (goal.side, goal.beside or goal.workload)}
             together = [group for group in found if not compared.isdisjoint(group)]
             if len(together) > 1:

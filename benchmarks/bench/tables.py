@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from benchmarks.bench import published
+from benchmarks.bench.floors import floors
 from benchmarks.bench.goals import Results
 from benchmarks.bench.measured import Run
 from benchmarks.bench.memory_tables import footprint, sessions
@@ -51,6 +52,7 @@ def tables(results: Results) -> list[Table]:
         footprint(results),
         *sessions(results),
         speed(results),
+        *floors(results),
     ]
 
 

@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import datetime, timedelta
 from time import perf_counter_ns
 from typing import Any
 
@@ -14,6 +15,8 @@ import pytest
 from benchmarks.adapters import adapter
 from benchmarks.adapters.plain_dict import DictProvider
 from benchmarks.bench.churn import churn
+from benchmarks.bench.floors import FLOORS as FLOORS_OF_CALLS
+from benchmarks.bench.floors import Floor
 from benchmarks.bench.footprint import of_items
 from benchmarks.bench.peers import MATCHES
 from benchmarks.measure import timing
@@ -21,6 +24,7 @@ from benchmarks.measure.placement import placed, possible
 from benchmarks.worker import blocks
 from benchmarks.workloads.bodies import Body, Expiry, sample
 from benchmarks.workloads.case import Workload, opened
+from benchmarks.workloads.manager_bodies import METADATA
 from benchmarks.workloads.registry import WORKLOADS
 from tests.bench.samples import Opener
 
@@ -98,6 +102,35 @@ async def test_every_memory_workload_does_its_work(name: str) -> None:
         workload = replace(workload, items=1_000)  # as the rest does: what it takes at its size is for the benchmark
     async with opened(workload, adapter("chuk", {})) as case:
         assert await timing.run_block(case) > 0
+
+
+@pytest.mark.parametrize("floor", FLOORS_OF_CALLS, ids=lambda floor: floor.call)
+async def test_the_least_does_the_work_of_the_calls_that_it_is_a_floor_of(floor: Floor) -> None:
+    """Its block passes the check of this version, and the users of the sessions are let go with them."""
+    workload = replace(WORKLOADS[floor.goal.workload], items=1_000)
+    async with opened(workload, adapter("least_sessions", {})) as case:
+        assert await timing.run_block(case) > 0
+    assert (case.store._sessions, case.store._users) == ({}, {})
+
+
+async def test_the_least_tells_as_much_as_this_version() -> None:
+    """The same keys with texts of the same form, so that no time is won by saying less."""
+    infos = []
+    for library in ("chuk", "least_sessions"):
+        async with adapter(library, {}).open("manager", "memory") as manager:
+            session_id = await manager.allocate_session(user_id="user-1", custom_metadata=METADATA)
+            info = await manager.get_session_info(session_id)
+            infos.append(info)
+            assert await manager.validate_session(session_id)
+            assert (await manager.get_session_info(session_id))["last_accessed"] > info["created_at"]
+            assert info["session_id"] == session_id
+            assert info["session_id"].startswith("sess-user")
+    ours, least = infos
+    assert list(ours) == list(least)
+    same = ("sandbox_id", "user_id", "status", "custom_metadata")
+    assert [ours[key] for key in same] == [least[key] for key in same]
+    times = [datetime.fromisoformat(info[key]) for info in infos for key in ("created_at", "expires_at")]
+    assert times[1] - times[0] == times[3] - times[2] == timedelta(days=1)
 
 
 async def test_shuffled_items_are_stored_in_one_order_and_worked_on_in_another() -> None:

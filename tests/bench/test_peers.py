@@ -12,6 +12,7 @@ import pytest
 
 from benchmarks.adapters import adapter
 from benchmarks.bench import peers
+from benchmarks.bench.floors import FLOORS
 from benchmarks.bench.goals import GOALS, Speed
 from benchmarks.bench.peers import MATCHES, Match, groups, play
 from benchmarks.bench.players import Launch, Player, launched
@@ -60,7 +61,7 @@ def test_all_is_played_once_and_what_a_goal_compares_together(match: Match) -> N
     found = groups(match)
     played = [(side, name) for side, names in match.workloads.items() for name in names]
     assert sorted(member for group in found for member in group) == sorted(played)
-    for goal in GOALS:
+    for goal in (*GOALS, *[goal for floor in FLOORS for goal in floor.compared]):
         if isinstance(goal, Speed) and goal.match == match.name:
             compared = {(goal.of, goal.workload), (goal.side, goal.beside or goal.workload)}
             assert any(compared <= set(group) for group in found), goal.work
