@@ -1,4 +1,5 @@
 -- Merges metadata into a live session, perhaps with fields to remove, or replaces its metadata; touches the session.
+-- To merge into a plain session is the usual case and comes first, with as few calls as can be.
 --
 -- KEYS[1]    session
 -- ARGV[1]    record version
@@ -6,8 +7,21 @@
 -- ARGV[3..]  with '2', how many fields to remove, and these fields; then fields and values
 -- Reply      1 if the session was updated; 0 if there is no live session; -1 if this version cannot read the record;
 --            {'>', name} if the key is an alias
---
--- include: write
+
+local key, version, clock = KEYS[1], ARGV[1], redis.call('TIME')
+local seconds, rest = clock[1], clock[2]
+local now = seconds * 1000000 + rest
+local old = redis.pcall('HMGET', key, 'v', 'accessed', 'expires', 'created')
+if old[1] == version and ARGV[2] == '0' and #ARGV < 2000 then
+  local accessed, expires = tonumber(old[2] or nil), tonumber(old[3] or nil)
+  if accessed and expires and tonumber(old[4] or nil) and now > accessed and expires > now and expires < 1e18 then
+    local text = #rest == 6 and seconds .. rest or string.format('%s%06d', seconds, rest)
+    redis.call('HSET', key, 'accessed', text, unpack(ARGV, 3))
+    return 1
+  end
+end
+-- include: looked
+-- include: writing
 
 if not found then return 0 end
 if ARGV[2] == '0' and #ARGV < 2000 and not stays then
