@@ -18,21 +18,25 @@ from chuk_sessions.redis_client.scripts import Script
 
 __all__ = ["Batch", "BatchScript"]
 
+NOTHING: tuple[Argument, ...] = ()
 MAX_BATCH = 64  # keys: a script with so many runs some 0.1 ms, and the server serves no other client meanwhile
 
 
 class BatchScript:
     """A script that gives one result for each of its keys: calls of one turn of the loop leave as one command.
 
-    For one key it may reply the result itself, if that is a whole number: a list costs the server half as much as the
-    key.
+    For one key it may reply the result itself, if that is a whole number or a list of more than one item: one more list
+    costs the server half as much as the key.
 
     To start a script costs the server far more than one more key. In a cluster only calls for keys of one slot share a
     command, in any order of the calls.
+
+    Arguments that are ``usual``, those for all keys and the one for each key, are not sent with a lone key.
     """
 
-    def __init__(self, source: str) -> None:
+    def __init__(self, source: str, usual: tuple[tuple[Argument, ...], Argument] | None = None) -> None:
         self._script = Script(source)
+        self._usual = usual
         # The arguments of the last command for one key, and its bytes before and after the key; in one tuple, as other
         # threads have loops too.
         self._last: tuple[tuple[Argument, ...] | None, bytes, bytes] = None, b"", b""
@@ -77,7 +81,7 @@ class BatchScript:
         if own is not None:
             args = (*args, own)
         results = await self._script.run_anew(deployment, (key,), args, replay, born, lost)
-        if type(results) is int:
+        if type(results) is int or (type(results) is list and len(results) > 1):
             return results
         if not isinstance(results, list) or len(results) != 1:
             raise ProviderError("the reply of the server is not one result for each key")
@@ -88,6 +92,12 @@ class BatchScript:
     def pack(self, keys: list[str], args: tuple[Argument, ...], own: list[Argument]) -> bytes:
         """Make the bytes of a command for these keys, with the arguments of all and those of each key."""
         return pack((b"EVALSHA", self._script.sha, b"%d" % len(keys), *keys, *args, *own))
+
+    def args_of_one(self, args: tuple[Argument, ...], own: Argument | None) -> tuple[Argument, ...] | None:
+        """Return the arguments that are sent for a lone key; None if they have one that is of this key alone."""
+        if own is None:
+            return args
+        return NOTHING if (args, own) == self._usual else None
 
     def pack_one(self, key: str, args: tuple[Argument, ...]) -> bytes:
         """Make the bytes of a command for one key without an own argument, as ``pack`` does."""
@@ -145,13 +155,16 @@ class Batch:
             del deployment.open_batches[self._slot]
         tally = deployment.tally
         tally.scripts += 1
-        if len(calls) == 1 and calls[0][1] is None:  # the caller waits: the connection has looked
-            tally.keys += 1
-            return self._script.pack_one(calls[0][0], self._args)
+        if len(calls) == 1:  # the caller waits: the connection has looked
+            key, own, _ = calls[0]
+            args = self._script.args_of_one(self._args, own)
+            if args is not None:
+                tally.keys += 1
+                return self._script.pack_one(key, args)
         self.calls = calls = [call for call in calls if not call[2].done()]
         tally.keys += len(calls)
-        own = [own for _, own, _ in calls if own is not None]
-        return self._script.pack([key for key, _, _ in calls], self._args, own)
+        each = [own for _, own, _ in calls if own is not None]
+        return self._script.pack([key for key, _, _ in calls], self._args, each)
 
     def split(self) -> list[Batch]:
         """Return a batch for each key and its caller; no batch if there is only one key, which cannot be split."""
@@ -173,7 +186,7 @@ class Batch:
     def set_result(self, results: Reply) -> None:
         """Give each caller the result for its key."""
         calls = self.calls
-        if type(results) is int and len(calls) == 1:
+        if len(calls) == 1 and (type(results) is int or (type(results) is list and len(results) > 1)):
             future = calls[0][2]
             if not future.done():
                 future.set_result(results)

@@ -160,7 +160,7 @@ Operation = Callable[[SessionManager, str], Awaitable[Any]]
 OPERATIONS: dict[str, tuple[Operation, str, int]] = {
     "allocate": (lambda m, _: m.allocate_session(user_id=USER, custom_metadata=METADATA), "EVALSHA", 386),
     "validate": (lambda m, s: m.validate_session(s), "EVALSHA", 162),
-    "open": (lambda m, s: m.open_session(s, owner=USER), "EVALSHA", 188),
+    "open": (lambda m, s: m.open_session(s, owner=USER), "EVALSHA", 181),
     "info": (lambda m, s: m.get_session_info(s), "HGETALL", 108),
     "update": (lambda m, s: m.update_session_metadata(s, UPDATE), "EVALSHA", 227),
     "replace": (lambda m, s: m.update_session_metadata(s, UPDATE, merge=False), "EVALSHA", 227),

@@ -49,6 +49,8 @@ from chuk_sessions.stores.contract import LAST_DEADLINE
 
 __all__ = [
     "ABSENT",
+    "ALWAYS",
+    "ANYBODY",
     "CONDEMNED",
     "CREATE",
     "DELETE",
@@ -79,12 +81,14 @@ __all__ = [
 ABSENT, UNREADABLE, CONDEMNED, TOO_LATE, UNSETTLED, LEFT_OUT, DOOMED = 0, -1, -4, -5, -9, -10, -11  # replies
 # Bytes of records that one script opens, which takes some 2 ms at most; and the bytes that take as long as one field.
 MOST_OPENED, FIELD_WEIGHT = 700_000, 500
+# Arguments that open a session however lately it was touched, and whoever's it is.
+ALWAYS, ANYBODY = (b"0",), b""
 MAX_VICTIMS = 200  # sessions that one script ends: the server serves no other client meanwhile
 MAX_LOOK = 1000  # entries of an index that one script reads, for the same reason
 
 # Scripts for a session, and for the index if that is in the slot of the session.
 TOUCH = BatchScript(load("touch", VERSION=int(VERSION)))
-OPEN = BatchScript(load("open", MOST=MOST_OPENED, FIELD=FIELD_WEIGHT))
+OPEN = BatchScript(load("open", VERSION=int(VERSION), MOST=MOST_OPENED, FIELD=FIELD_WEIGHT), usual=(ALWAYS, ANYBODY))
 CREATE = Script(load("create", MAX_VICTIMS=MAX_VICTIMS, MAX_LOOK=MAX_LOOK))
 UPDATE = Script(load("update"))
 INCREMENT = Script(load("increment"))

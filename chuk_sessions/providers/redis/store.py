@@ -50,6 +50,8 @@ from chuk_sessions.providers.redis.record import (
 from chuk_sessions.providers.redis.scan import Walk
 from chuk_sessions.providers.redis.scripts import (
     ABSENT,
+    ALWAYS,
+    ANYBODY,
     CONDEMNED,
     CREATE,
     DELETE,
@@ -80,7 +82,6 @@ COUNT_BATCH = 1000  # keys that the server looks at before it serves other clien
 AHEAD = 1.0  # seconds by which a session may have been touched in the future: it came from another master
 USUAL = (b"v", b"accessed", b"expires", b"alias")  # fields that tell whether a session was touched lately
 WITH_IDLE = (*USUAL, b"idle", b"end")  # the same for a record of version 1+
-ALWAYS = (VERSION, b"0")  # arguments that open a session and touch it however lately it was touched
 UNCOUNTABLE = {-2: NO_INTEGER, -3: TOO_LARGE}
 
 
@@ -203,8 +204,8 @@ class RedisSessionStore:
     ) -> SessionRecord | None:
         """See ``Openable``."""
         call = call or self._client.begin()
-        asked, whose = session_id, b"" if owner is None else b"=" + to_bytes(owner)
-        args = (VERSION, b"%d" % (in_microseconds(interval) or 1)) if interval else ALWAYS
+        asked, whose = session_id, ANYBODY if owner is None else b"=" + to_bytes(owner)
+        args = (b"%d" % (in_microseconds(interval) or 1),) if interval else ALWAYS
         by_script, sent = not interval, moment() if interval else (0.0, 0.0)
         reply: Any = []
         try:
