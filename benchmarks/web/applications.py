@@ -57,13 +57,13 @@ def chuk(url: str | None) -> Application:
     return _starlette([_middleware("chuk_sessions.web", manager=manager_on(url), https_only=False)])
 
 
-def manager_on(url: str | None) -> Any:
+def manager_on(url: str | None, **options: Any) -> Any:
     """A manager of this library, in memory or on that Redis."""
     if url is None:
         factory = import_module("chuk_sessions.providers.memory").factory()
     else:
         factory = import_module("chuk_sessions.providers.redis").factory(url)
-    return import_module("chuk_sessions").SessionManager("shop", factory, strict=True, opaque_ids=True)
+    return import_module("chuk_sessions").SessionManager("shop", factory, strict=True, opaque_ids=True, **options)
 
 
 def starlette(url: str | None) -> Application:
@@ -153,6 +153,12 @@ def flask_bare(url: str | None) -> Application:
 def flask_chuk(url: str | None) -> Application:
     """This library, in Flask."""
     made: Application = with_flask().chuk(url)
+    return made
+
+
+def flask_chuk_at_intervals(url: str | None) -> Application:
+    """This library, in Flask, with a time of last access that is written once a minute."""
+    made: Application = with_flask().chuk(url, touch_interval=60)
     return made
 
 

@@ -52,6 +52,7 @@ def _in_flask() -> tuple[Library, ...]:
     both: tuple[Store, ...] = ("memory", "redis")
     sides: tuple[tuple[str, str, tuple[str, ...], tuple[Store, ...]], ...] = (
         (OURS_IN_FLASK, "chuk", (), both),
+        (f"{OURS_IN_FLASK}, touch_interval 60 s", "chuk_at_intervals", (), ("redis",)),
         ("Flask's, in the cookie", "cookie", FLASK, ("memory",)),
         ("Flask-Session", "session", FLASK_SESSION, both),
         ("Flask-Session, not permanent", "session_not_permanent", FLASK_SESSION, both),

@@ -15,10 +15,10 @@ def bare(url: str | None) -> Application:
     return _application(_flask())
 
 
-def chuk(url: str | None) -> Application:
-    """With this library."""
+def chuk(url: str | None, **options: Any) -> Application:
+    """With this library, and these options of its manager."""
     app = _flask()
-    import_module("chuk_sessions.web.flask").ChukSessions(app, manager_on(url))
+    import_module("chuk_sessions.web.flask").ChukSessions(app, manager_on(url, **options))
     return _application(app)
 
 
