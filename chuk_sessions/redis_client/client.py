@@ -10,7 +10,7 @@ from asyncio import get_running_loop
 from collections.abc import AsyncGenerator
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from chuk_sessions.redis_client.cluster import Cluster
 from chuk_sessions.redis_client.commands import Argument, Packed, Packing, Replay, Reply, Waiter, pack
@@ -189,9 +189,9 @@ class Client:
         except KeyError:
             return self._open(loop)
 
-    def opened(self, loop: object) -> Deployment | None:
+    def opened(self, loop: Any) -> Deployment | None:
         """Return the server or cluster as seen from that loop; None if it was not used there."""
-        return self._opened.get(cast(asyncio.AbstractEventLoop, loop))
+        return self._opened.get(loop)
 
     def open_as(self, loop: object, deployment: Deployment) -> None:
         """Use that deployment in that loop."""

@@ -302,7 +302,7 @@ class Direct:
         self.send(batch, batch.pack, replay, slot, born)
 
     def _send(self, waiter: Waiter, packed: Packed, replay: Replay, born: int | None) -> None:
-        if not isinstance(packed, bytes | Large):
+        if not isinstance(packed, (bytes, Large)):  # a union would be made anew each time
             packed = packed()
         born, timeout, now = self.tick if born is None else born, self._config.timeout, clock()
         left = timeout - max(0.0, now - born / 1000)
@@ -310,8 +310,8 @@ class Direct:
             self.timeouts += 1
             waiter.set_exception(NotSent(f"could not send to Redis at {self._config.address} within {timeout:g} s"))
             return
-        wire = None if isinstance(packed, Large) else self._proven(left)
-        if wire is None or isinstance(packed, Large):
+        wire = self._proven(left) if type(packed) is bytes else None
+        if wire is None or type(packed) is not bytes:
             self._send_in_loop(waiter, packed, replay, born)
             return
         if wire.used > now:  # it has answered a PING just now
@@ -333,12 +333,12 @@ class Direct:
             self._drop()
             raise
         else:
-            self._settle(waiter, reply, packed, replay, born)
+            if isinstance(reply, ServerError):
+                self._settle(waiter, reply, packed, replay, born)
+            else:
+                waiter.set_result(reply)
 
-    def _settle(self, waiter: Waiter, reply: Reply, packed: Packed, replay: Replay, born: int) -> None:
-        if not isinstance(reply, ServerError):
-            waiter.set_result(reply)
-            return
+    def _settle(self, waiter: Waiter, reply: ServerError, packed: Packed, replay: Replay, born: int) -> None:
         if reply.code in NOT_RUN:
             self._drop()
             self._send_in_loop(waiter, packed, replay, born)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import sys
 from asyncio.events import _get_running_loop
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping
+from functools import cache, partial
 from typing import Any, Self, TypeVar
 
 from chuk_sessions.exceptions import ProviderError
@@ -65,28 +66,31 @@ def run_commands(manager: SessionManager, call: Coroutine[Any, Any, T], timeout:
     whose methods may await anything.
     """
     stores: Any = sys.modules.get(REDIS_STORES)
-    if stores is None or type(manager._store) is not stores.RedisSessionStore or has_greenlets():
+    store: Any = manager._store
+    if stores is None or type(store) is not stores.RedisSessionStore or has_greenlets():
         return run_for(manager, call, timeout)
-    if type(manager) is not SessionManager:
+    if type(manager) is not SessionManager or _get_running_loop() is not None:
         return run_for(manager, call, timeout)
-    least = call_timeout(manager)
-    if (timeout is not None and timeout < least) or _get_running_loop() is not None:
+    if timeout is not None and timeout < call_timeout(manager):
         return run_for(manager, call, timeout)
-    return _run_directly(manager._store, call, least if timeout is None else timeout)
-
-
-def _run_directly(store: Any, call: Coroutine[Any, Any, T], timeout: float) -> T:
-    from chuk_sessions.redis_client.direct import direct_of
-
     try:
-        direct = direct_of(store._client)
+        direct = _finder()(store._client)
     except ProviderError:  # the URL cannot be used, as the call itself will say
         direct = None
-
-    def run_in_loop(call: Coroutine[Any, Any, Any]) -> Any:
-        return run(call, timeout)
-
+    run_in_loop = partial(_run_in_loop, manager, timeout)
     return run_in_loop(call) if direct is None else direct.run(call, run_in_loop)
+
+
+def _run_in_loop(manager: SessionManager, timeout: float | None, call: Coroutine[Any, Any, T]) -> T:
+    return run(call, call_timeout(manager) if timeout is None else timeout)
+
+
+@cache
+def _finder() -> Any:
+    """Return ``direct_of``, which is imported once a call may be made in the thread of the caller."""
+    from chuk_sessions.redis_client.direct import direct_of
+
+    return direct_of
 
 
 def _drive(call: Coroutine[Any, Any, T]) -> T:

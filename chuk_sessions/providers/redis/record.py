@@ -122,8 +122,8 @@ def decode_record(reply: Fields, key: str = "") -> SessionRecord:
     metadata: dict[str, str] = {}
     pairs = reply.items() if isinstance(reply, dict) else zip(reply[::2], reply[1::2], strict=True)
     for name, value in pairs:
-        if name.startswith(METADATA):
-            metadata[to_text(name[len(METADATA) :])] = value.decode()
+        if name[:2] == METADATA:
+            metadata[name[2:].decode("utf-8", "surrogatepass")] = value.decode()  # as ``to_text`` does
         else:
             fixed[name] = value
     if fixed[b"v"] not in VERSIONS:
