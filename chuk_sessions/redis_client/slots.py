@@ -37,6 +37,10 @@ def key_of(args: tuple[Argument, ...]) -> Argument:
 
 def slot_of(key: Argument) -> int:
     """Return the slot of a key: CRC-16 (XMODEM) of its hashed part."""
+    if type(key) is str:  # the usual case: only the part in braces becomes bytes
+        part, closed, _ = key.partition("{")[2].partition("}")
+        if closed and part.isascii() and part:
+            return crc_hqx(part.encode(), 0) % SLOTS
     return crc_hqx(hashed_part(key), 0) % SLOTS
 
 

@@ -46,6 +46,8 @@ def test_the_slot_of_a_key(key: str | bytes, slot: int) -> None:
         ("{foo", None),
         ("foo}{", None),
         ("foo{}{bar}", None),
+        ("foo{b\u00e4r}", "b\u00e4r"),
+        ("f\u00f6\u00f6{bar}", "bar"),
     ],
 )
 def test_what_stands_in_the_first_braces_decides(key: str, hashed: str | None) -> None:
@@ -57,6 +59,7 @@ def test_what_stands_in_the_first_braces_decides(key: str, hashed: str | None) -
 
 def test_a_key_that_is_no_unicode_has_a_slot_too() -> None:
     assert slot_of("\ud800") == slot_of("\ud800".encode("utf-8", "surrogatepass"))
+    assert slot_of("a{\ud800}") == slot_of("\ud800")
 
 
 @pytest.mark.parametrize(
