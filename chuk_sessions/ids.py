@@ -38,7 +38,8 @@ __all__ = [
     "user_tag",
 ]
 
-OWN_ID = re.compile(r"sess-(?:(?:[A-Za-z0-9]{1,8}-)?[0-9]+-)?[0-9a-f]{32}([0-9a-f]{6})")
+OWN_ID = re.compile(r"sess-(?:[A-Za-z0-9]{1,8}-[0-9]+-|[0-9]+-|)[0-9a-f]{38}")  # ends with the slot tag
+_is_own = OWN_ID.fullmatch
 NOT_ALPHANUMERIC = bytes(byte for byte in range(256) if byte > 127 or not chr(byte).isalnum())
 USER_PART_LENGTH = 8
 RANDOM_BYTES = 16
@@ -176,8 +177,7 @@ def is_opaque(session_id: str) -> bool:
 
 def slot_tag(session_id: str) -> str:
     """Return the slot tag of any session id, made here or not."""
-    match = OWN_ID.fullmatch(session_id)
-    return match.group(1) if match else _hash(session_id, TAG_BYTES)
+    return session_id[-TAG_DIGITS:] if _is_own(session_id) else _hash(session_id, TAG_BYTES)
 
 
 def session_key(quoted_sandbox: str, session_id: str) -> str:
@@ -186,9 +186,8 @@ def session_key(quoted_sandbox: str, session_id: str) -> str:
     No two pairs of sandbox and id share a key, and no id can bring in a hash tag, a pattern or an ACL wildcard. Raises
     OversizedError for an id that is too long: no session has such an id, and to quote it would take long.
     """
-    match = OWN_ID.fullmatch(session_id)
-    if match:
-        return f"session:{{{match.group(1)}}}:{quoted_sandbox}:{session_id}"
+    if _is_own(session_id):
+        return f"session:{{{session_id[-TAG_DIGITS:]}}}:{quoted_sandbox}:{session_id}"
     if len(session_id) > SURELY_SMALL:
         check_size("session_id", session_id, MAX_ID_BYTES)
     return f"session:{{{_hash(session_id, TAG_BYTES)}}}:{quoted_sandbox}:{quote_part(session_id)}"
