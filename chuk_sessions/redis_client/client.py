@@ -146,7 +146,10 @@ class Client:
 
     def begin(self) -> Call:
         """Begin a call of several commands and scripts with the timeout of one command. Raises as ``call``."""
-        deployment = self.deployment()
+        try:  # as in ``deployment``, without the call
+            deployment = self._opened[get_running_loop()]
+        except KeyError:
+            deployment = self.deployment()
         return deployment, deployment.tick
 
     async def masters(self) -> list[Master]:

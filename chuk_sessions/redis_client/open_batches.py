@@ -27,7 +27,13 @@ class OpenBatches(dict[int, Any]):
 class Tally:
     """Counts the batch scripts that were written, with a key for each caller, and the keys of these scripts."""
 
-    __slots__ = ("keys", "scripts")
+    __slots__ = ("joined", "scripts")
 
     def __init__(self) -> None:
-        self.scripts = self.keys = 0
+        self.scripts = 0
+        self.joined = 0  # keys beyond the first one of a script
+
+    @property
+    def keys(self) -> int:
+        """The keys of all scripts."""
+        return self.scripts + self.joined

@@ -68,7 +68,7 @@ from chuk_sessions.providers.redis.scripts import (
 )
 from chuk_sessions.redis_client.client import Call, Client
 from chuk_sessions.redis_client.commands import Argument, Replay
-from chuk_sessions.redis_client.replies import SHAPES, unknown_shape
+from chuk_sessions.redis_client.replies import SHAPES, MissingScriptError, unknown_shape
 from chuk_sessions.redis_client.server_clock import moment
 from chuk_sessions.stores.contract import NO_INTEGER, TOO_LARGE, DeadlineError, Existing, Tell, cannot_count, taken
 
@@ -183,19 +183,24 @@ class RedisSessionStore:
     async def touch(self, session_id: str, interval: float, call: Call | None = None) -> bool:
         """See ``SessionStore``."""
         call = call or self._client.begin()
+        args: tuple[Argument, ...] = ()
         while True:
             key = self._key(session_id)
             if interval > 0:
                 fresh = await self._is_fresh(call, key, interval)
                 if fresh is not None:
                     return fresh
-                asked = moment()
-                reply = await TOUCH.step(call, key, (b"%d" % in_microseconds(interval),), Replay.READ)
-                if type(reply) is int and reply > 0:
-                    call[0].clock_of(key).learn(reply / MICROSECONDS, asked)
-            else:
-                reply = await TOUCH.step(call, key, (), Replay.READ)
+                asked, args = moment(), (b"%d" % in_microseconds(interval),)
+            lost = None
+            try:  # what ``TOUCH.step`` does, without its coroutine
+                reply = await TOUCH.begin(call, key, args, Replay.READ)
+            except MissingScriptError as missing:
+                lost = missing.lost
+            if lost is not None:
+                reply = await TOUCH.run_anew(call, key, args, Replay.READ, None, lost)
             if type(reply) is int:
+                if interval > 0 and reply > 0:
+                    call[0].clock_of(key).learn(reply / MICROSECONDS, asked)
                 return reply > 0 or self._found(reply)
             session_id = name_in(reply)
 
