@@ -53,6 +53,7 @@ from chuk_sessions.redis_client.replies import server_error
 __all__ = ["Connection"]
 
 INCOMPLETE = object()
+USUAL = frozenset((bytes, int, list, dict, type(None)))  # types of replies that are neither a push nor an error
 HUNG_UP = "the server closed the connection"
 RAISED = "an exception came amid a read or a write"
 NO_REPLY = "the server sent what is no reply to a command"
@@ -225,7 +226,8 @@ class Connection(asyncio.BufferedProtocol):
         try:
             self._reader.feed(cast(bytes, self._buffer), 0, nbytes)  # any buffer will do; the stub says bytes
             while (reply := gets()) is not INCOMPLETE:
-                if isinstance(reply, hiredis.PushNotification):
+                usual = type(reply) in USUAL
+                if not usual and isinstance(reply, hiredis.PushNotification):
                     self.on_push(reply)
                     continue
                 if not sent:  # a server that has too many clients says so before the first command
@@ -234,7 +236,7 @@ class Connection(asyncio.BufferedProtocol):
                 waiter = sent[0][0]
                 if waiter.done():
                     sent.popleft()
-                elif isinstance(reply, ServerError):
+                elif not usual and isinstance(reply, ServerError):
                     command = sent.popleft()
                     try:  # here, because an exception at the call of a method would lose the command
                         self.on_error(command, reply)
@@ -308,7 +310,7 @@ class Connection(asyncio.BufferedProtocol):
             seen += 1
             if not command[0].done():
                 packed = command[1]
-                if not isinstance(packed, bytes):
+                if type(packed) is not bytes:
                     if type(packed) is not MethodType:  # that of a batch is none of these, and there may be many
                         if type(packed) in MAY_BE_LARGE and self.divert is not None and is_large(packed):
                             large.append(command)
@@ -316,7 +318,7 @@ class Connection(asyncio.BufferedProtocol):
                         if isinstance(packed, Preceded):
                             commands.append(packed.before)
                             free -= 1
-                    packed = packed()
+                    packed = packed()  # type: ignore[operator]  # mypy takes it for bytes all the same
                 commands.append(command)
                 chunks.append(packed)
                 free -= 1
