@@ -147,14 +147,19 @@ class Cluster:
         if self._watchdog.asleep:
             self._watchdog.wake()
         owner = self._owners[slot]
+        command = (batch, batch.pack, born, replay, slot)
+        open_batches = self.open_batches
         if owner is None:
-            self._dispatch((batch, batch.pack, born, replay, slot))
-        elif owner.submit((batch, batch.pack, born, replay, slot)):
-            self.open_batches[slot] = batch
-            if len(self.open_batches) > self.open_batches.many:
-                self.open_batches.clear_settled()
-        else:
-            self.open_batches.pop(slot, None)
+            self._dispatch(command)
+            return
+        if owner.trusted is not None:  # as in submit, without the call
+            owner.trusted.send(command)
+        elif not owner.submit(command):
+            open_batches.pop(slot, None)
+            return
+        open_batches[slot] = batch
+        if len(open_batches) > open_batches.many:
+            open_batches.clear_settled()
 
     async def close(self, reason: str = "the event loop is shutting down") -> None:
         """End all connections and settle every command."""

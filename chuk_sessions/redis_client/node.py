@@ -91,7 +91,7 @@ class Node(Numbers):
         self._watchdog = watchdog
         self._on_error = on_error or tell
         self._connection: Connection | None = None  # the connection in use, made by the link
-        self._trusted: Connection | None = None  # the same connection; None if it may have been quiet
+        self.trusted: Connection | None = None  # the same connection; None if it may have been quiet
         self._link = Link(config, loop, self, connect, jitter, hooks, for_all)
         self._for_all = for_all
         self.on_trouble = on_trouble
@@ -206,8 +206,8 @@ class Node(Numbers):
         if watchdog.asleep:
             watchdog.wake()
         command = (waiter, packed, watchdog.tick if born is None else born, replay, slot)
-        if self._trusted is not None:  # as in submit, without the call: every command comes this way
-            self._trusted.send(command)
+        if self.trusted is not None:  # as in submit, without the call: every command comes this way
+            self.trusted.send(command)
         else:
             self.submit(command)
 
@@ -221,8 +221,8 @@ class Node(Numbers):
 
     def submit(self, command: Command) -> bool:
         """Send a command that may have waited elsewhere. Return whether there is a connection for it."""
-        if self._trusted is not None:
-            self._trusted.send(command)
+        if self.trusted is not None:
+            self.trusted.send(command)
         elif self._connection is not None:
             self._send_with_care(self._connection, command)
         else:
@@ -251,7 +251,7 @@ class Node(Numbers):
         if self._waiting:
             hand_on(self._waiting, connection.send)
         if not self._watchdog.asleep:  # its ticks notice when the connection is quiet
-            self._trusted = connection
+            self.trusted = connection
 
     def _wait(self, command: Command) -> None:
         self._waiting.append(command)
@@ -365,7 +365,7 @@ class Node(Numbers):
         # No call from here on: an exception leaves the state either all as it was or all as it must be.
         self._written += connection.commands_written
         self._writes += connection.writes
-        self._connection = self._trusted = None
+        self._connection = self.trusted = None
         self._waiting = again
 
     def _on_reply(self, command: Command, error: ServerError) -> None:
@@ -440,7 +440,7 @@ class Node(Numbers):
             doubt.prove(self._watchdog.begun)
             self._trust(connection)
         if idle and not self._waiting:
-            self._trusted = None
+            self.trusted = None
         if idle or connection.moves() or heard:
             self._heard = self._watchdog.tick
             return
@@ -453,7 +453,7 @@ class Node(Numbers):
             connection.abort(f"not a byte within {self._config.timeout:g} s")
         elif silent >= TICKS // 2 and doubt is not None:
             doubt.begin()
-            self._trusted = None
+            self.trusted = None
 
 
 def tell(node: Node, command: Command, error: ServerError) -> None:
