@@ -29,13 +29,21 @@ from chuk_sessions.redis_client.watchdog import Watchdog
 if TYPE_CHECKING:
     from chuk_sessions.redis_client.tracking import Tracking
 
-__all__ = ["Call", "Client", "Deployment", "step"]
+__all__ = ["Call", "Client", "Deployment", "Ticking", "step"]
 
 NOW = ("in_flight", "bytes_in_flight", "waiting")
 SO_FAR = ("reconnects", "timeouts", "redirects", "login_renewals", "written", "writes", "scripts", "script_keys")
 UNDER_WAY = ("in_flight", "waiting")
 NEAR_NOW = ("entries", "bytes")  # of a near cache
 NEAR_SO_FAR = ("hits", "misses", "lapsed", "invalidations", "poisoned", "evictions", "flushes", "fences")
+
+
+class Ticking(Protocol):
+    """Counts the ticks from which deadlines count: a ``Watchdog``."""
+
+    @property
+    def tick(self) -> int:
+        """The current tick."""
 
 
 class Deployment(Protocol):
@@ -46,8 +54,8 @@ class Deployment(Protocol):
     guard: object
 
     @property
-    def tick(self) -> int:
-        """The current tick of its watchdog."""
+    def watchdog(self) -> Ticking:
+        """What counts the ticks: an attribute, as every call begins with it, and a property would take longer."""
 
     def slot_of(self, key: Argument) -> int:
         """Return the slot of a key: all keys of a command must have one slot."""
@@ -150,7 +158,7 @@ class Client:
             deployment = self._opened[get_running_loop()]
         except KeyError:
             deployment = self.deployment()
-        return deployment, deployment.tick
+        return deployment, deployment.watchdog.tick
 
     async def masters(self) -> list[Master]:
         """Return the servers that have keys now, to send commands to each: one server, or the masters of a cluster.

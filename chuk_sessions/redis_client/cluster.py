@@ -63,7 +63,7 @@ class Cluster:
         self._config = config
         self._loop = loop
         self._large = min(config.max_value_bytes + BESIDE_A_VALUE, LARGE)
-        self._watchdog = watchdog
+        self.watchdog = watchdog
         self._map = SlotMap(config, loop, watchdog, self, jitter)
         self._owners = self._map.owners
         self._waiting: deque[Command] = deque()
@@ -78,11 +78,6 @@ class Cluster:
 
     def __repr__(self) -> str:
         return f"<Cluster waiting={len(self._waiting)} {list(self._map.nodes.values())}>"
-
-    @property
-    def tick(self) -> int:
-        """The current tick of the watchdog."""
-        return self._watchdog.tick
 
     in_flight = property(lambda self: self._map.sum("in_flight"), doc="Commands written and not answered yet.")
     bytes_in_flight = property(lambda self: self._map.sum("bytes_in_flight"), doc="Bytes of these commands.")
@@ -138,14 +133,14 @@ class Cluster:
 
     def send(self, waiter: Waiter, packed: Packed, replay: Replay, slot: int, born: int | None = None) -> None:
         """Send one command to the master of ``slot``; see ``Node.send``."""
-        if self._watchdog.asleep:
-            self._watchdog.wake()
-        self._dispatch((waiter, packed, self._watchdog.tick if born is None else born, replay, slot))
+        if self.watchdog.asleep:
+            self.watchdog.wake()
+        self._dispatch((waiter, packed, self.watchdog.tick if born is None else born, replay, slot))
 
     def send_open(self, batch: Packing, replay: Replay, slot: int, born: int) -> None:
         """Send a batch that later calls for keys of ``slot`` may join; see ``Node.send_open``."""
-        if self._watchdog.asleep:
-            self._watchdog.wake()
+        if self.watchdog.asleep:
+            self.watchdog.wake()
         owner = self._owners[slot]
         command = (batch, batch.pack, born, replay, slot)
         open_batches = self.open_batches

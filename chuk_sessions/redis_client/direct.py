@@ -139,6 +139,17 @@ def direct_of(client: Client) -> Direct | None:
     return made
 
 
+class Milliseconds:
+    """Counts milliseconds in the place of the ticks of a ``Watchdog``."""
+
+    __slots__ = ()
+
+    @property
+    def tick(self) -> int:
+        """The time in milliseconds."""
+        return int(clock() * 1000)
+
+
 class Direct:
     """The server of a client, in the place of a ``Node``; see ``Deployment``. Its clock counts milliseconds, not ticks.
 
@@ -163,6 +174,7 @@ class Direct:
         self.pid = os.getpid()
         self.open_batches = OpenBatches()  # always empty: a command is gone when ``send`` returns
         self.tally = Tally()
+        self.watchdog = Milliseconds()
         self.clock = ServerClock()
         self.written = self.timeouts = 0
 
@@ -269,11 +281,6 @@ class Direct:
 
     # Commands
 
-    @property
-    def tick(self) -> int:
-        """The time in milliseconds."""
-        return int(clock() * 1000)
-
     def call(
         self, args: tuple[Argument, ...], replay: Replay, born: int | None = None, bounded: bool = True
     ) -> asyncio.Future[Reply]:
@@ -304,7 +311,7 @@ class Direct:
     def _send(self, waiter: Waiter, packed: Packed, replay: Replay, born: int | None) -> None:
         if not isinstance(packed, (bytes, Large)):  # a union would be made anew each time
             packed = packed()
-        born, timeout, now = self.tick if born is None else born, self._config.timeout, clock()
+        born, timeout, now = self.watchdog.tick if born is None else born, self._config.timeout, clock()
         left = timeout - max(0.0, now - born / 1000)
         if left <= 0:
             self.timeouts += 1
@@ -361,7 +368,7 @@ class Direct:
         assert client is not None
         deployment = client.deployment()
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-        deployment.send(future, packed, replay, 0, deployment.tick - int(age / self._config.timeout * TICKS))
+        deployment.send(future, packed, replay, 0, deployment.watchdog.tick - int(age / self._config.timeout * TICKS))
         return await future
 
     # What else a deployment tells

@@ -88,7 +88,7 @@ class Node(Numbers):
         self._config = config
         self._loop = loop
         self._large = min(config.max_value_bytes + BESIDE_A_VALUE, LARGE)
-        self._watchdog = watchdog
+        self.watchdog = watchdog
         self._on_error = on_error or tell
         self._connection: Connection | None = None  # the connection in use, made by the link
         self.trusted: Connection | None = None  # the same connection; None if it may have been quiet
@@ -119,11 +119,6 @@ class Node(Numbers):
 
     def __repr__(self) -> str:
         return f"<Node {self._config.address} {self.state.value} waiting={len(self._waiting)} {self._connection}>"
-
-    @property
-    def tick(self) -> int:
-        """The current tick of the watchdog."""
-        return self._watchdog.tick
 
     @property
     def state(self) -> State:
@@ -202,7 +197,7 @@ class Node(Numbers):
 
         ``born`` is the tick from which the deadline counts; the default is now.
         """
-        watchdog = self._watchdog
+        watchdog = self.watchdog
         if watchdog.asleep:
             watchdog.wake()
         command = (waiter, packed, watchdog.tick if born is None else born, replay, slot)
@@ -250,7 +245,7 @@ class Node(Numbers):
         """Trust the connection: it leads to the server. Send the commands that wait for that."""
         if self._waiting:
             hand_on(self._waiting, connection.send)
-        if not self._watchdog.asleep:  # its ticks notice when the connection is quiet
+        if not self.watchdog.asleep:  # its ticks notice when the connection is quiet
             self.trusted = connection
 
     def _wait(self, command: Command) -> None:
@@ -312,8 +307,8 @@ class Node(Numbers):
         """Begin to close: from now on nothing is sent."""
         self._link.end(reason)
         self._lane.end(reason)
-        if self in self._watchdog.watched:
-            self._watchdog.watched.remove(self)
+        if self in self.watchdog.watched:
+            self.watchdog.watched.remove(self)
 
     async def close(self, reason: str = "the event loop is shutting down") -> None:
         """End the connection and settle every command."""
@@ -326,7 +321,7 @@ class Node(Numbers):
 
     def on_up(self, connection: Connection) -> None:
         """Use a new connection: send the commands that wait."""
-        self._heard = self._watchdog.tick
+        self._heard = self.watchdog.tick
         self.clock.forget()
         self._refused = False
         self._connection = connection
@@ -345,8 +340,8 @@ class Node(Numbers):
 
     def on_question(self) -> None:
         """Watch whether an answer comes: without one the connection is silent, as with commands of callers."""
-        if self._watchdog.asleep:
-            self._watchdog.wake()
+        if self.watchdog.asleep:
+            self.watchdog.wake()
 
     def on_lost(self, connection: Connection, reason: str, sent: list[Command], unsent: list[Command]) -> None:
         """Settle the commands of an ended connection that must not be sent again. Keep the rest for the next one."""
@@ -437,17 +432,17 @@ class Node(Numbers):
         idle = not connection.in_flight and not connection.queued
         if heard and doubt is not None:
             connection.heard = False
-            doubt.prove(self._watchdog.begun)
+            doubt.prove(self.watchdog.begun)
             self._trust(connection)
         if idle and not self._waiting:
             self.trusted = None
         if idle or connection.moves() or heard:
-            self._heard = self._watchdog.tick
+            self._heard = self.watchdog.tick
             return
-        silent = self._watchdog.age(self._heard)
+        silent = self.watchdog.age(self._heard)
         if silent >= TICKS and not self._link.is_comparing:
             if not connection.was_silent:
-                sent, _ = connection.overdue(self._watchdog.tick)  # settled or sent again when the connection has ended
+                sent, _ = connection.overdue(self.watchdog.tick)  # settled or sent again when the connection has ended
                 self._timeouts += not_counted(sent)
                 connection.was_silent = True
             connection.abort(f"not a byte within {self._config.timeout:g} s")

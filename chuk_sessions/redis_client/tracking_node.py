@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from chuk_sessions.redis_client.client import Deployment
+from chuk_sessions.redis_client.client import Deployment, Ticking
 from chuk_sessions.redis_client.commands import Argument, Command, Packed, Replay, Reply, Waiter, is_large, large, pack
 from chuk_sessions.redis_client.connection import Connection
 from chuk_sessions.redis_client.node import Node
@@ -69,7 +69,7 @@ class TrackingNode(Node):
             connection = self._connection
             large = self._lane.is_waiting() or (connection is not None and connection.holds_large)
             waits = large or any(is_large(command[1]) for command in self._waiting)
-            self._ready = not waits or self._watchdog.age(self._begun) > TICKS + 1  # older commands have been given up
+            self._ready = not waits or self.watchdog.age(self._begun) > TICKS + 1  # older commands have been given up
         return self._ready
 
     def on_up(self, connection: Connection) -> None:
@@ -87,7 +87,7 @@ class TrackingNode(Node):
         """Make the near cache; called once, when the node has got this class."""
         self.tracking = Tracking(self, self._loop)
         self.reads = CachingReads(self)
-        self._ready, self._begun = False, self._watchdog.tick
+        self._ready, self._begun = False, self.watchdog.tick
         if self._connection is not None:
             self.tracking.begin(self._connection)
 
@@ -133,13 +133,9 @@ class CachingReads:
         self.send_open, self.servers = node.send_open, node.servers
         self.open_batches = node.open_batches
         self.tally: Tally = node.tally
+        self.watchdog: Ticking = node.watchdog
         self.guard: object = None
         self.clock: ServerClock = node.clock
-
-    @property
-    def tick(self) -> int:
-        """The current tick of the watchdog."""
-        return self._node.tick
 
     async def masters(self) -> list[Node]:
         """Return the node."""
@@ -154,7 +150,7 @@ class CachingReads:
     ) -> asyncio.Future[Reply]:
         """Send one command; see ``Node.call``. The reply to HGETALL is kept if that is possible."""
         if args[0] == HGETALL and isinstance(args[1], str):
-            return self._ask(args[1], self._node.tick if born is None else born)
+            return self._ask(args[1], self._node.watchdog.tick if born is None else born)
         return self._node.call(args, replay, born, bounded)
 
     def send(self, waiter: Waiter, packed: Packed, replay: Replay, slot: int, born: int | None = None) -> None:

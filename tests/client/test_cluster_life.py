@@ -304,7 +304,7 @@ async def test_a_master_that_has_lost_its_last_slot_is_left_without_a_trace() ->
         old.kill()
         await use_all(client)
         assert seen(client).refreshes == refreshes
-        assert len(seen(client)._watchdog.watched) == 4  # the cluster itself, and three servers
+        assert len(seen(client).watchdog.watched) == 4  # the cluster itself, and three servers
         assert not seen(client)._map._leaving
 
 

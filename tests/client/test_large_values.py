@@ -148,7 +148,7 @@ async def test_its_connection_lasts_as_long_as_there_are_large_commands(own_serv
         await eventually(lambda: connections(own_server) == 1)
         assert client.stats()["in_flight"] == client.stats()["bytes_in_flight"] == client.stats()["waiting"] == 0
         assert client.stats()["reconnects"] == stats["reconnects"] == 0, number
-    assert len(client.deployment()._watchdog.watched) == 1  # type: ignore[attr-defined]
+    assert len(client.deployment().watchdog.watched) == 1  # type: ignore[attr-defined]
 
 
 async def test_a_large_script(redis_url: str) -> None:

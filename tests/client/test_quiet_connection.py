@@ -123,7 +123,7 @@ async def test_what_a_quiet_connection_that_works_costs(proxy: Proxy) -> None:
     assert await client.call(b"SET", "k", "w") == b"OK"
     assert pings(proxy) == 1
     await time_passes(QUIET)
-    await eventually(lambda: client.deployment()._watchdog.asleep)  # type: ignore[attr-defined]
+    await eventually(lambda: client.deployment().watchdog.asleep)  # type: ignore[attr-defined]
     await time_passes(QUIET)
     assert await asyncio.gather(*(client.call(b"SET", "k", "x") for _ in range(10))) == [b"OK"] * 10
     assert pings(proxy) == 2

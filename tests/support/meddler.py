@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from chuk_sessions.redis_client.client import Client, Deployment
+from chuk_sessions.redis_client.client import Client, Deployment, Ticking
 from chuk_sessions.redis_client.commands import Argument, Replay, Reply
 from chuk_sessions.redis_client.open_batches import Tally
 
@@ -45,6 +45,7 @@ class _Between:
     guard: object
     open_batches: Any
     tally: Tally
+    watchdog: Ticking
 
     def __init__(self, deployment: Deployment, meddler: Meddler) -> None:
         self._deployment = deployment

@@ -81,7 +81,7 @@ class NearSessionStore(RedisSessionStore):
                 return found.record()
             except ValueError:
                 self._forget(node.tracking, session_id)
-        return await self._read((node.reads, node.tick if call is None else call[1]), session_id, True)
+        return await self._read((node.reads, node.watchdog.tick if call is None else call[1]), session_id, True)
 
     async def touch(self, session_id: str, interval: float, call: Call | None = None) -> bool:
         """See ``SessionStore``."""
@@ -108,7 +108,7 @@ class NearSessionStore(RedisSessionStore):
                     return found.record()
                 except ValueError:
                     self._forget(node.tracking, session_id)
-            call = node.reads, node.tick if call is None else call[1]
+            call = node.reads, node.watchdog.tick if call is None else call[1]
         return await super().open(session_id, interval, owner, call)
 
     def _key(self, session_id: str) -> str:

@@ -40,16 +40,16 @@ class Patience:
             await self._wait(random.random() * self._pause)
         self._pause = min(self._pause * 2 or PAUSE, MAX_PAUSE)
         born = self._born - max(0, int(self._uncounted))
-        if self._deployment.tick - born > TICKS:
+        if self._deployment.watchdog.tick - born > TICKS:
             raise self._given_up()
         return self._deployment, born
 
     async def _wait(self, seconds: float) -> None:
         clock = asyncio.get_running_loop().time
-        begun, tick = clock(), self._deployment.tick
+        begun, tick = clock(), self._deployment.watchdog.tick
         await asyncio.sleep(seconds)
         waited = min(clock() - begun, MAX_PAUSE)  # the rest is the time of a loop that was held up
-        self._uncounted += waited / self._timeout * TICKS - (self._deployment.tick - tick)
+        self._uncounted += waited / self._timeout * TICKS - (self._deployment.watchdog.tick - tick)
 
     def _given_up(self) -> ProviderError:
         if self._tries < BUSY:
