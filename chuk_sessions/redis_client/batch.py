@@ -237,7 +237,9 @@ class Batch:
     def set_result(self, results: Reply) -> None:
         """Give each caller the result for its key."""
         calls = self.calls
-        if (calls is None or len(calls) == 1) and (type(results) is int or (type(results) is list and len(results) > 1)):
+        if (calls is None or len(calls) == 1) and (
+            type(results) is int or (type(results) is list and len(results) > 1)
+        ):
             future = self.future if calls is None else calls[0][2]
             if not future.done():
                 future.set_result(results)
