@@ -53,7 +53,7 @@ MASTER_NAME = re.compile(r"name=([^,]+),")
 MANY_NAMES = 200_000  # so many that one of them is in a slot of the server, even if the server has a single slot
 
 CALLS = ("commands", "provider API")
-NEAR_RIGHTS = "+client|tracking +client|caching"  # as in docs/operate/production.md
+NEAR_RIGHTS = "+client|tracking +client|caching +hrandfield"  # as in docs/operate/production.md
 LEGACY_RIGHTS, LEGACY_RIGHTS_IN_A_CLUSTER = "+get ~ended:*", "~taken:*"  # as in docs/operate/production.md
 
 Info = dict[str, str]
@@ -373,7 +373,8 @@ async def _near_cache(server: Master) -> Finding:
     try:
         await server.call(b"HELLO", replay=Replay.READ)
         await server.call(b"CLIENT", b"TRACKING", b"OFF", replay=Replay.READ)
-        await server.call(b"CLIENT", b"CACHING", b"YES", replay=Replay.READ)
+        await server.call(b"HRANDFIELD", session_key(CHECK_SANDBOX, "near"), b"1", b"WITHVALUES", replay=Replay.READ)
+        await server.call(b"CLIENT", b"CACHING", b"NO", replay=Replay.READ)
     except NoPermissionError as exc:
         advice = f"{fine}; then give the user {NEAR_RIGHTS} (ACL SETUSER)"
         return Finding(Level.UNKNOWN, name, f"not for this user ({exc})", advice)

@@ -49,7 +49,7 @@ INFO = {"commands": "total_commands_processed", "expired": "expired_keys", "evic
 # there, and a PEXPIREAT also for the index of a user: no more sessions were created than the smaller number says.
 CALLS = {
     "scripts": ("evalsha", "eval"),
-    "read": ("hmget", "hgetall"),
+    "read": ("hmget", "hgetall", "hrandfield"),
     "written": ("hset", "hincrby"),
     "removed": ("unlink", "del"),
     "exists": ("exists",),

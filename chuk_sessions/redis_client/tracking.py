@@ -15,13 +15,14 @@ state    what it means                                                leads to
 AWAY     there is no connection                                       NEW, when there is one
 NEW      nobody has asked for an entry yet                            ARMING, at the first lookup
 ARMING   HELLO 3 and CLIENT TRACKING are on their way                 ON; REFUSED
-ON       the server tracks; served while the lease is young           REFUSED, if a fence or CLIENT CACHING disagrees
+ON       the server tracks; served while the lease is young           REFUSED, if a fence or a read is refused
 REFUSED  the server or a proxy does not track, or is no master        ARMING, at a lookup ``PAUSE`` seconds later
 ======== ============================================================ ==================================================
 
 From every state the end of the connection leads to AWAY. On the way to AWAY or REFUSED all entries are dropped and no
-read that is under way is stored. A *fence* is TIME and HELLO in one write. HELLO must tell of the same connection,
-protocol 3 and a master: otherwise another server answers now, or this one has forgotten what it tracked.
+read that is under way is stored. A *fence* is CLIENT CACHING NO, TIME and HELLO in one write. The first is an error on
+a connection that is not tracked. HELLO must tell of the same connection, protocol 3 and a master: otherwise another
+server answers now, or this one has forgotten what it tracked.
 
 States of a key: absent; pending, while a cacheable read is under way; kept. A pending read that is *poisoned* goes to
 its caller and is not stored.
@@ -29,9 +30,9 @@ its caller and is not stored.
 ============================================ ============================= =============================================
 event                                        pending                       kept
 ============================================ ============================= =============================================
-its reply, CLIENT CACHING said OK            kept                          (a second read is not cacheable)
-its reply, CLIENT CACHING refused            absent, REFUSED               (as above)
-an error, or its caller gave up              absent                        unchanged
+its reply                                    kept                          (a second read is not cacheable)
+its command is refused; read by HGETALL then absent, REFUSED               (as above)
+another error, or its caller gave up         absent                        unchanged
 a push that names the key; the null push     poisoned: absent              absent
 a command of this loop that may change it    poisoned: absent              absent
 the end of the connection, REFUSED           poisoned: absent              absent
@@ -42,7 +43,13 @@ Rules this file keeps:
 * A reply is stored inside the reader, before its caller runs and before the next push is read.
 * A command of this loop drops the keys that it names when it is called, and again when it has ended: commands with
   large values use another connection, whose replies and the pushes of this one have no order.
-* CLIENT CACHING YES holds for the next command of the connection, so that both are one pair; see ``Preceded``.
+* The server tracks every read of the connection (OPTOUT) but one after CLIENT CACHING NO. That costs a miss less than
+  CLIENT CACHING YES before each read that may be kept (OPTIN). ``Untracked`` is before all others: what is tracked in
+  vain does no harm, but takes memory of the server, and a script would have each of its writes told to this process.
+* CLIENT CACHING NO holds for the next command of the connection, so that both are one pair; see ``Preceded``. The
+  next one is never a CLIENT command, after which it would hold on, nor a read that may be kept.
+* HRANDFIELD for more fields than there are is HGETALL, with lists for its reply in the place of a map: hiredis makes
+  the lists, and Python the dict, in half the time that hiredis takes to make a dict.
 * The lease counts from before a write. The server's time counts as later than it is, by one round trip at most.
 * Tracking is without NOLOOP: with it a write of this connection would end the tracking of the key without a push, and
   the next write of another client would never be heard of.
@@ -60,12 +67,13 @@ from enum import Enum
 from typing import Protocol
 
 from chuk_sessions.elapsed import elapsed
+from chuk_sessions.exceptions import NoPermissionError
 from chuk_sessions.redis_client.commands import NO_SLOT, Command, Packed, Preceded, Replay, Reply, Waiter, pack
 from chuk_sessions.redis_client.connection import Connection
 from chuk_sessions.redis_client.entries import Entries, Entry
-from chuk_sessions.redis_client.replies import SHAPES
+from chuk_sessions.redis_client.replies import SHAPES, UnknownCommandError, unknown_shape
 
-__all__ = ["CACHED_READ", "HGETALL", "PAUSE", "Server", "State", "Tracking"]
+__all__ = ["CACHED_READ", "HGETALL", "PAUSE", "Server", "State", "Tracking", "Untracked"]
 
 logger = logging.getLogger(__name__)
 
@@ -73,10 +81,11 @@ PAUSE = 10.0  # seconds until a server that refused is asked again
 LONG_AGO = (-math.inf, -math.inf)
 
 HELLO_3, HELLO, TIME = pack((b"HELLO", 3)), pack((b"HELLO",)), pack((b"TIME",))
-TRACKING_ON = pack((b"CLIENT", b"TRACKING", b"ON", b"OPTIN"))
-CACHING = pack((b"CLIENT", b"CACHING", b"YES"))
+TRACKING_ON = pack((b"CLIENT", b"TRACKING", b"ON", b"OPTOUT"))
+NOT_CACHING = pack((b"CLIENT", b"CACHING", b"NO"))
 HGETALL = b"HGETALL"
-CACHED_READ = CACHING + b"*2\r\n$7\r\nHGETALL\r\n$%d\r\n%b\r\n"  # both as ``pack`` makes them, in half its steps
+# As ``pack`` makes it, in half its steps. There is no hash of so many fields.
+CACHED_READ = b"*4\r\n$10\r\nHRANDFIELD\r\n$%d\r\n%b\r\n$10\r\n1000000000\r\n$10\r\nWITHVALUES\r\n"
 READ = Replay.READ  # to look up a member of an enum takes longer than a name
 
 
@@ -138,8 +147,7 @@ class Tracking:
         self._again = -math.inf  # when a server that refused may be asked again
         self._told = False
         self.state = State.AWAY
-        self.permission = Permission(self).command  # of the cacheable reads of this generation
-        self.is_permitted = False  # the server said OK to the last CLIENT CACHING: it tracks the next read
+        self.is_read = False  # the server has answered a cacheable read of this generation
         self.now = 0.0  # the time of the server at the last lookup, or a little later
         self.hits = self.misses = self.lapsed = 0
         self.invalidations = self.poisoned = self.flushes = self.fences = 0
@@ -175,23 +183,29 @@ class Tracking:
         young enough asks for one in any case.
         """
         entry = self._get(key)
-        now, wall = self._clock(), self._wall_clock()
-        age, wall_age = now - self._leased[0], wall - self._leased[1]
+        now = self._clock()
+        age = now - self._leased[0]
+        if entry is None:  # one clock is enough: nothing is served
+            if age > bound:
+                self._renew(now)
+            self.misses += 1
+            return None
+        wall = self._wall_clock()
+        wall_age = wall - self._leased[1]
         if wall_age > age:
             age = wall_age
         if age > bound:
-            self.lapsed += entry is not None
+            self.lapsed += 1
             self._renew(now)
-        elif entry is not None:
-            if age > bound / 2:
-                self._renew(now)
-            now, wall = now + self._ahead[0], wall + self._ahead[1]
-            self.now = now if now > wall else wall
-            self.hits += 1
-            entry.is_used = True
-            return entry
-        self.misses += 1
-        return None
+            self.misses += 1
+            return None
+        if age > bound / 2:
+            self._renew(now)
+        now, wall = now + self._ahead[0], wall + self._ahead[1]
+        self.now = now if now > wall else wall
+        self.hits += 1
+        entry.is_used = True
+        return entry
 
     def reject(self) -> None:
         """Count the last hit as a miss: its entry cannot answer the call."""
@@ -207,11 +221,16 @@ class Tracking:
         future: asyncio.Future[Reply] = self._loop.create_future()
         pending = self.pending_reads.get(key)
         if self.state is ON and self._get(key) is None and (pending is None or pending.future.done()):
-            read = self.pending_reads[key] = CachedRead(self, key, future)
-            self._server.send(read, read, READ, 0, born)
+            text = key.encode()
+            read = self.pending_reads[key] = CachedRead(self, key, future, born)
+            self._server.send(read, CACHED_READ % (len(text), text), READ, 0, born)
         else:
-            self._server.send(future, pack((HGETALL, key)), READ, 0, born)
+            self.ask_plainly(key, future, born)
         return future
+
+    def ask_plainly(self, key: str, future: asyncio.Future[Reply], born: int) -> None:
+        """Send the read of ``key`` for a reply that is not kept."""
+        self._server.send(future, pack((HGETALL, key)), READ, 0, born)
 
     # Forgetting
 
@@ -256,8 +275,7 @@ class Tracking:
 
     def _drop_all(self) -> None:
         """End the generation: the lease, all entries, the reads and the question under way."""
-        self.permission = Permission(self).command
-        self.is_permitted = False
+        self.is_read = False
         self._leased = LONG_AGO
         self._asked = None
         self._flush()
@@ -295,7 +313,8 @@ class Tracking:
         """Send a question over the connection and nowhere else: it must never be sent again over another one."""
         self._asked = question
         if self._connection is not None:
-            self._connection.send(question.command)
+            for command in question.commands:
+                self._connection.send(command)
 
     def is_asked(self, question: object) -> bool:
         """Tell whether this question is the one under way."""
@@ -317,13 +336,16 @@ class Tracking:
         self._id = told.get(b"id")
         self.state = State.ON
 
-    def on_fence(self, written: tuple[float, float], clock: Reply, hello: Reply) -> None:
-        """Learn the replies to TIME and HELLO, which were written at ``written``; each may be an error."""
+    def on_fence(self, written: tuple[float, float], caching: Reply, clock: Reply, hello: Reply) -> None:
+        """Learn the replies to CLIENT CACHING NO, TIME and HELLO, written at ``written``; each may be an error."""
         self._asked = None
         told = hello if isinstance(hello, dict) else {}
         reason = _why_not(told)
         if not reason and told.get(b"id") != self._id:
             reason = "another connection of the server answers now"
+        if not reason and caching != b"OK":
+            why = caching if isinstance(caching, Exception) else "an odd answer"
+            reason = f"CLIENT CACHING was refused: {why}"
         try:
             seconds, microseconds = clock
             now = int(seconds) + int(microseconds) / 1_000_000
@@ -336,7 +358,7 @@ class Tracking:
         self._ahead = now - written[0], now - written[1]
         self._leased = written
         self._server.learn(now, written)
-        if self._told and self.is_permitted:  # the server has agreed to everything
+        if self._told and self.is_read:  # the server has agreed to everything
             self._told = False
             logger.warning("The near cache of Redis at %s is on again", self._server.address)
 
@@ -352,21 +374,16 @@ class Tracking:
         return self._clock(), self._wall_clock()
 
 
-class CachedRead(Preceded):
-    """A read whose reply may be kept: waits for the reply, and makes the bytes of CLIENT CACHING YES and the read."""
+class CachedRead:
+    """Waits for the reply to a read that may be kept."""
 
-    __slots__ = ("_packed", "_tracking", "before", "future", "key")
+    __slots__ = ("_born", "_tracking", "future", "key")
 
-    def __init__(self, tracking: Tracking, key: str, future: asyncio.Future[Reply]) -> None:
-        text = key.encode()
-        self._packed = CACHED_READ % (len(text), text)
+    def __init__(self, tracking: Tracking, key: str, future: asyncio.Future[Reply], born: int) -> None:
         self._tracking = tracking
         self.key = key
         self.future = future
-        self.before = tracking.permission
-
-    def __call__(self) -> bytes:
-        return self._packed
+        self._born = born
 
     def done(self) -> bool:
         """See ``Waiter``; a read that its caller gave up is not stored."""
@@ -376,42 +393,64 @@ class CachedRead(Preceded):
         return False
 
     def set_result(self, reply: Reply) -> None:
-        """Keep the reply if that is possible, here inside the reader, and give it to the caller."""
+        """Keep the reply if that is possible, here inside the reader, and give it to the caller as a dict.
+
+        With protocol 2 the reply is a plain list of names and values, which the caller knows from HGETALL.
+        """
         tracking, key = self._tracking, self.key
+        if type(reply) is list and (not reply or type(reply[0]) is list):
+            try:
+                reply = dict(reply)
+            except SHAPES:
+                self.set_exception(unknown_shape("HRANDFIELD"))
+                return
         pending = tracking.pending_reads
         if pending.get(key) is self:  # else it was poisoned meanwhile
             del pending[key]
-            if tracking.is_permitted:  # else the server does not track the key
-                tracking.entries.put(key, reply)
+            tracking.is_read = True
+            tracking.entries.put(key, reply)
         self.future.set_result(reply)
 
     def set_exception(self, exception: Exception) -> None:
-        """Give the error to the caller."""
-        self._tracking.give_up(self)
-        self.future.set_exception(exception)
+        """Give the error to the caller. If the server refuses the command, read as without a cache from now on."""
+        tracking = self._tracking
+        tracking.give_up(self)
+        if isinstance(exception, NoPermissionError | UnknownCommandError):
+            tracking.refuse(f"HRANDFIELD was refused: {exception}")
+            tracking.ask_plainly(self.key, self.future, self._born)
+        else:
+            self.future.set_exception(exception)
 
 
-class Permission:
-    """Waits for the replies to CLIENT CACHING YES of one generation. The reply to the read comes right after each."""
-
-    __slots__ = ("_tracking", "command")
-
-    def __init__(self, tracking: Tracking) -> None:
-        self._tracking = tracking
-        self.command: Command = (self, CACHING, sys.maxsize, Replay.NEVER, NO_SLOT)
+class Nobody:
+    """The waiter for a reply that does not matter."""
 
     def done(self) -> bool:
-        """Tell whether the reply does not matter: everything was dropped since the read was called."""
-        return self._tracking.permission is not self.command
+        """Tell that nobody waits."""
+        return True
 
     def set_result(self, reply: Reply) -> None:
-        """Learn whether the server tracks the key of the next read."""
-        self._tracking.is_permitted = reply == b"OK"
+        """Do nothing."""
 
     def set_exception(self, exception: Exception) -> None:
-        """Stop caching, because the server refused. When the connection ends, this waiter is done before."""
-        if not self.done():
-            self._tracking.refuse(f"CLIENT CACHING was refused: {exception}")
+        """Do nothing."""
+
+
+class Untracked(Preceded):
+    """Makes the bytes of CLIENT CACHING NO and a command: the server does not track what the command reads.
+
+    Over a connection that is not tracked the first is refused, and the command does the same.
+    """
+
+    __slots__ = ("_packed",)
+    before: Command = (Nobody(), NOT_CACHING, sys.maxsize, Replay.NEVER, NO_SLOT)
+
+    def __init__(self, packed: Packed) -> None:
+        self._packed = packed
+
+    def __call__(self) -> bytes:
+        """Return the bytes of both."""
+        return NOT_CACHING + (self._packed if isinstance(self._packed, bytes) else self._packed())
 
 
 class Answer:
@@ -435,51 +474,54 @@ class Answer:
 
 
 class Question(Preceded):
-    """Two commands of the cache itself, for one write. It is over when the connection ends or another one is asked."""
+    """Commands of the cache itself, called together. They are over when the connection ends or others are asked.
 
-    first: bytes
-    second: bytes
+    The first two are a pair.
+    """
+
+    parts: tuple[bytes, ...]
 
     def __init__(self, tracking: Tracking) -> None:
         self._tracking = tracking
         self._replies: list[Reply] = []
         self.written = LONG_AGO
-        one, two = (Answer(self._is_over, self._on_reply) for _ in range(2))
-        self.before: Command = (one, self.first, sys.maxsize, Replay.NEVER, NO_SLOT)
-        self.command: Command = (two, self, sys.maxsize, Replay.NEVER, NO_SLOT)
+        answer = Answer(self._is_over, self._on_reply)
+        self.before: Command = (answer, self.parts[0], sys.maxsize, Replay.NEVER, NO_SLOT)
+        packed: tuple[Packed, ...] = (self, *self.parts[2:])
+        self.commands: list[Command] = [(answer, part, sys.maxsize, Replay.NEVER, NO_SLOT) for part in packed]
 
     def __call__(self) -> bytes:
         self.written = self._tracking.clocks()
-        return self.first + self.second
+        return self.parts[0] + self.parts[1]
 
     def _is_over(self) -> bool:
         return not self._tracking.is_asked(self)
 
     def _on_reply(self, reply: Reply) -> None:
         self._replies.append(reply)
-        if len(self._replies) == 2 and not self._is_over():
+        if len(self._replies) == len(self.parts) and not self._is_over():
             self._on_replies(*self._replies)
 
-    def _on_replies(self, one: Reply, two: Reply) -> None:
+    def _on_replies(self, *replies: Reply) -> None:
         raise NotImplementedError
 
 
 class Arming(Question):
     """Asks the server to speak RESP3 and to track the keys of this connection."""
 
-    first, second = HELLO_3, TRACKING_ON
+    parts = HELLO_3, TRACKING_ON
 
-    def _on_replies(self, one: Reply, two: Reply) -> None:
-        self._tracking.on_armed(one, two)
+    def _on_replies(self, *replies: Reply) -> None:
+        self._tracking.on_armed(*replies)
 
 
 class Fence(Question):
     """Asks for the time of the server, and whether it still is the server that tracks this connection."""
 
-    first, second = TIME, HELLO
+    parts = NOT_CACHING, TIME, HELLO
 
-    def _on_replies(self, one: Reply, two: Reply) -> None:
-        self._tracking.on_fence(self.written, one, two)
+    def _on_replies(self, *replies: Reply) -> None:
+        self._tracking.on_fence(self.written, *replies)
 
 
 def _why_not(told: dict[Reply, Reply]) -> str:

@@ -10,12 +10,23 @@ import asyncio
 from typing import Any
 
 from chuk_sessions.redis_client.client import Deployment, Ticking
-from chuk_sessions.redis_client.commands import Argument, Command, Packed, Replay, Reply, Waiter, is_large, large, pack
+from chuk_sessions.redis_client.commands import (
+    Argument,
+    Command,
+    Packed,
+    Packing,
+    Replay,
+    Reply,
+    Waiter,
+    is_large,
+    large,
+    pack,
+)
 from chuk_sessions.redis_client.connection import Connection
 from chuk_sessions.redis_client.node import Node
 from chuk_sessions.redis_client.open_batches import Tally
 from chuk_sessions.redis_client.server_clock import ServerClock
-from chuk_sessions.redis_client.tracking import HGETALL, Tracking
+from chuk_sessions.redis_client.tracking import HGETALL, State, Tracking, Untracked
 from chuk_sessions.redis_client.watchdog import TICKS
 
 __all__ = ["CachingReads", "TrackingNode", "track"]
@@ -46,15 +57,24 @@ class TrackingNode(Node):
         bounded: bool = True,
     ) -> asyncio.Future[Reply]:
         """See ``Node.call``. Forget the keys that the command may change, now and when it has ended."""
-        keys = changed_keys(args, replay)
-        if not keys:
-            return super().call(args, replay, born, bounded)
         plain = pack(args)
         packed = plain if len(plain) <= self._large else large(plain, self._config.max_value_bytes, bounded)
-        self.tracking.evict(keys)
+        if packed is plain and self.tracking.state is State.ON and may_be_tracked(args, replay):
+            packed = Untracked(plain)
         future: asyncio.Future[Reply] = self._loop.create_future()
-        self.send(Change(self.tracking, keys, future), packed, replay, 0, born)
+        keys = changed_keys(args, replay)
+        self.tracking.evict(keys)
+        self.send(Change(self.tracking, keys, future) if keys else future, packed, replay, 0, born)
         return future
+
+    def send_open(self, batch: Packing, replay: Replay, slot: int, born: int) -> None:
+        """See ``Node.send_open``. A batch is a script."""
+        packed = Untracked(batch.pack) if self.tracking.state is State.ON else batch.pack
+        self.send(batch, packed, replay, slot, born)
+        if self._connection is not None:
+            self.open_batches[0] = batch
+        else:
+            self.open_batches.pop(0, None)
 
     def learn(self, told: float, asked: tuple[float, float]) -> None:
         """Take over the time of the server."""
@@ -170,6 +190,11 @@ def changed_keys(args: tuple[Argument, ...], replay: Replay) -> tuple[str | byte
     else:
         keys = args[1:] if args[0] in OF_KEYS else args[1:2]
     return tuple(key for key in keys if isinstance(key, str | bytes))
+
+
+def may_be_tracked(args: tuple[Argument, ...], replay: Replay) -> bool:
+    """Tell whether a command may read keys: a script, and any other read with arguments, which no CLIENT command is."""
+    return args[0] in SCRIPTS or (replay is Replay.READ and len(args) > 1 and args[0] != b"CLIENT")
 
 
 def track(deployment: Deployment) -> TrackingNode:

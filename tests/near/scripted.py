@@ -32,7 +32,12 @@ def encoded(hash_: dict[bytes, bytes]) -> bytes:
     return b"%%%d\r\n" % len(hash_) + b"".join(bulk(part) for pair in hash_.items() for part in pair)
 
 
-RECORD = encoded(FIELDS)
+def in_pairs(hash_: dict[bytes, bytes]) -> bytes:
+    """The reply to HRANDFIELD, which has lists of a name and a value."""
+    return b"*%d\r\n" % len(hash_) + b"".join(b"*2\r\n" + bulk(name) + bulk(value) for name, value in hash_.items())
+
+
+RECORD, PAIRS = encoded(FIELDS), in_pairs(FIELDS)  # as a plain read has it, and one that may be kept
 
 
 def hello(number: int = 7, proto: int = 3, role: bytes = b"master", mode: bytes = b"standalone") -> bytes:
@@ -121,7 +126,11 @@ class Scripted:
     async def serving(self) -> None:
         """Be on, with a lease of now; the server's clock is that of the test."""
         await self.up()
-        for replies in (hello() + OK, server_time(self.clock()) + hello()):
+        await self.serving_from_here()
+
+    async def serving_from_here(self) -> None:
+        """Be on, as ``serving``, when there is a connection."""
+        for replies in (hello() + OK, OK + server_time(self.clock()) + hello()):
             self.look_up(KEY)
             await asyncio.sleep(0)
             self.take()
@@ -143,7 +152,7 @@ class Scripted:
     async def keep(self, key: str = KEY) -> None:
         asked = self.ask(key)
         await asyncio.sleep(0)
-        self.receive(OK + RECORD)
+        self.receive(PAIRS)
         assert await asked == FIELDS
         self.take()
 

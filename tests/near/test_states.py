@@ -7,9 +7,10 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from chuk_sessions.exceptions import ServerError
+from chuk_sessions.exceptions import ProviderError, ServerError
 from chuk_sessions.redis_client.commands import Replay, pack
 from chuk_sessions.redis_client.node import Node
+from chuk_sessions.redis_client.replies import as_dict
 from chuk_sessions.redis_client.tracking import CACHED_READ, PAUSE
 from tests.near.scripted import (
     ALL_KEYS,
@@ -18,18 +19,27 @@ from tests.near.scripted import (
     KEY,
     OK,
     OTHER,
+    PAIRS,
     RECORD,
     Scripted,
     bulk,
-    encoded,
     hello,
+    in_pairs,
     invalidation,
     server_time,
 )
 from tests.support.helpers import Clock, eventually
 
-CACHING = [b"CLIENT", b"CACHING", b"YES"]
+NOT_CACHING = [b"CLIENT", b"CACHING", b"NO"]
+FENCE = [NOT_CACHING, [b"TIME"], [b"HELLO"]]
 READ = [b"HGETALL", KEY.encode()]
+
+
+def cacheable(key: str = KEY) -> list[bytes]:
+    """A read that may be kept: HRANDFIELD for more fields than there are."""
+    return [b"HRANDFIELD", key.encode(), b"1000000000", b"WITHVALUES"]
+
+
 TAKES_NO_RESP3 = b"-NOPROTO unsupported protocol version\r\n"
 NO_TRACKING = b"-NOPERM this user has no permissions to run the 'client|tracking' command\r\n"
 
@@ -39,10 +49,10 @@ async def turn() -> None:
 
 
 @pytest.mark.parametrize("key", ["", KEY, "x" * 10_000, "é😀", "a\r\nb"])
-def test_a_cacheable_read_is_the_bytes_of_its_two_commands(key: str) -> None:
+def test_a_cacheable_read_is_the_bytes_of_its_command(key: str) -> None:
     """They are not made by ``pack``, which takes longer; the length is that of the bytes."""
     text = key.encode()
-    assert CACHED_READ % (len(text), text) == pack(tuple(CACHING)) + pack((b"HGETALL", key))
+    assert CACHED_READ % (len(text), text) == pack(tuple(cacheable(key)))
 
 
 # The connection
@@ -56,14 +66,14 @@ async def test_arming_and_the_first_fence_take_one_write_each(scripted: Scripted
     assert scripted.state() == "arming"
     scripted.called.append(scripted.ask())
     await turn()
-    assert scripted.take() == [[b"HELLO", b"3"], [b"CLIENT", b"TRACKING", b"ON", b"OPTIN"], READ]
+    assert scripted.take() == [[b"HELLO", b"3"], [b"CLIENT", b"TRACKING", b"ON", b"OPTOUT"], READ]
     scripted.receive(hello() + OK + RECORD)
     assert scripted.state() == "on"
     assert not scripted.look_up()
     scripted.called.append(scripted.ask())
     await turn()
-    assert scripted.take() == [[b"TIME"], [b"HELLO"], CACHING, READ]
-    scripted.receive(server_time(5) + hello() + OK + RECORD)
+    assert scripted.take() == [*FENCE, cacheable()]
+    scripted.receive(OK + server_time(5) + hello() + PAIRS)
     assert scripted.look_up()
 
 
@@ -122,11 +132,11 @@ async def test_a_fence_that_disagrees_drops_everything(scripted: Scripted, answe
     assert scripted.look_up()
     pending = scripted.ask(OTHER)
     await turn()
-    assert scripted.take() == [[b"TIME"], [b"HELLO"], CACHING, [b"HGETALL", OTHER.encode()]]
-    scripted.receive(server_time(5) + answer)
+    assert scripted.take() == [*FENCE, cacheable(OTHER)]
+    scripted.receive(OK + server_time(5) + answer)
     assert scripted.state() == "refused"
     assert (len(scripted.tracking.entries), scripted.tracking.pending) == (0, 0)
-    scripted.receive(OK + RECORD)
+    scripted.receive(PAIRS)
     assert await pending == FIELDS
     assert not scripted.look_up(OTHER)
 
@@ -138,7 +148,7 @@ async def test_a_fence_without_a_time_drops_everything(scripted: Scripted, answe
     scripted.clock.move(BOUND * 0.6)
     assert scripted.look_up()
     await turn()
-    scripted.receive(answer + hello())
+    scripted.receive(OK + answer + hello())
     assert not scripted.look_up()
 
 
@@ -154,7 +164,7 @@ async def test_the_lease_counts_from_the_write_of_the_fence(scripted: Scripted) 
     scripted.clock.move(0.1)
     await turn()  # written now, at 0.7
     scripted.clock.move(0.2)
-    scripted.receive(server_time(5) + hello())
+    scripted.receive(OK + server_time(5) + hello())
     scripted.clock.move(BOUND - 0.2)
     assert scripted.look_up()
     scripted.clock.move(0.001)
@@ -173,7 +183,7 @@ async def test_a_fence_is_asked_for_once_and_in_time(scripted: Scripted) -> None
     assert scripted.look_up()
     assert scripted.look_up()
     await turn()
-    assert scripted.take() == [[b"TIME"], [b"HELLO"]]
+    assert scripted.take() == FENCE
     assert scripted.look_up()
     await turn()
     assert scripted.take() == []
@@ -190,8 +200,8 @@ async def test_without_an_answer_nothing_is_served_beyond_the_bound(scripted: Sc
     assert scripted.tracking.lapsed == 1
     scripted.called.append(scripted.ask())
     await turn()
-    assert scripted.take() == [[b"TIME"], [b"HELLO"], READ]
-    scripted.receive(server_time(5) + hello() + RECORD)
+    assert scripted.take() == [*FENCE, READ]
+    scripted.receive(OK + server_time(5) + hello() + RECORD)
     assert scripted.look_up()
 
 
@@ -214,7 +224,7 @@ async def test_the_servers_time_is_never_too_early(scripted: Scripted) -> None:
     scripted.look_up()
     await turn()
     scripted.clock.move(0.2)
-    scripted.receive(server_time(5_000) + hello())
+    scripted.receive(OK + server_time(5_000) + hello())
     await scripted.keep()
     assert scripted.look_up()
     assert scripted.tracking.now == pytest.approx(5_000.2)
@@ -244,12 +254,7 @@ async def absent(it: Scripted) -> None:
 async def pending(it: Scripted) -> None:
     it.asked = it.ask()
     await turn()
-    assert it.take() == [CACHING, READ]
-
-
-async def permitted(it: Scripted) -> None:
-    await pending(it)
-    it.receive(OK)
+    assert it.take() == [cacheable()]
 
 
 async def kept(it: Scripted) -> None:
@@ -257,7 +262,7 @@ async def kept(it: Scripted) -> None:
 
 
 async def reply(it: Scripted) -> None:
-    it.receive(RECORD)
+    it.receive(PAIRS)
 
 
 async def push(it: Scripted) -> None:
@@ -302,14 +307,6 @@ async def plain_read(it: Scripted) -> None:
     it.call(b"HGETALL", KEY, replay=Replay.READ)
 
 
-async def refusal(it: Scripted) -> None:
-    it.receive(b"-NOPERM this user has no permissions to run the 'client|caching' command\r\n")
-
-
-async def odd_permission(it: Scripted) -> None:
-    it.receive(b":1\r\n")
-
-
 async def error(it: Scripted) -> None:
     it.receive(b"-WRONGTYPE Operation against a key holding the wrong kind of value\r\n")
 
@@ -331,8 +328,6 @@ ROWS: list[tuple[Event, tuple[Event, ...], tuple[int, int], tuple[int, int]]] = 
     (absent, (*SAME, *FORGET), ABSENT, ABSENT),
     (pending, SAME, PENDING, KEPT),
     (pending, FORGET, ABSENT, ABSENT),
-    (permitted, SAME, PENDING, KEPT),
-    (permitted, FORGET, ABSENT, ABSENT),
     (kept, SAME, KEPT, KEPT),
     (kept, FORGET, ABSENT, ABSENT),
     (kept, (loss,), ABSENT, ABSENT),
@@ -356,8 +351,8 @@ async def test_an_event_in_a_state_of_a_key(
     await event(scripted)
     tracking = scripted.tracking
     assert (KEY in tracking.entries, tracking.pending) == then
-    if state in (pending, permitted):
-        scripted.receive((OK if state is pending else b"") + RECORD)
+    if state is pending:
+        scripted.receive(PAIRS)
         assert await scripted.asked == FIELDS
     assert (KEY in tracking.entries, tracking.pending) == finally_
     assert scripted.look_up() is (finally_ == KEPT)
@@ -371,10 +366,9 @@ async def test_a_poisoned_read_makes_room_for_the_next(scripted: Scripted) -> No
     scripted.receive(invalidation(KEY))
     second = scripted.ask()
     await turn()
-    old = encoded(FIELDS | {b"status": b"old"})
-    scripted.receive(OK + old)
+    scripted.receive(in_pairs(FIELDS | {b"status": b"old"}))
     assert not scripted.look_up()
-    scripted.receive(OK + RECORD)
+    scripted.receive(PAIRS)
     assert (await first)[b"status"] == b"old"
     assert await second == FIELDS
     entry = scripted.tracking.lookup(KEY, BOUND)
@@ -387,27 +381,96 @@ async def test_a_change_between_the_reply_and_its_caller_is_seen(scripted: Scrip
     await scripted.serving()
     asked = scripted.ask()
     await turn()
-    scripted.receive(OK + RECORD + invalidation(KEY))
+    scripted.receive(PAIRS + invalidation(KEY))
     assert await asked == FIELDS
     assert not scripted.look_up()
 
 
-@pytest.mark.parametrize("answer", [refusal, odd_permission])
-async def test_without_the_permission_nothing_is_stored(scripted: Scripted, answer: Event) -> None:
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(b"-NOPERM this user has no permissions to run the 'hrandfield' command\r\n", id="noperm"),
+        pytest.param(b"-ERR unknown command 'HRANDFIELD', with args beginning with: 'x'\r\n", id="unknown"),
+    ],
+)
+async def test_where_the_read_is_refused_all_read_plainly(scripted: Scripted, answer: bytes) -> None:
+    """The caller gets its reply by a second command, and nothing is stored until the pause is over."""
     await scripted.serving()
     await scripted.keep(OTHER)
     await pending(scripted)
-    await answer(scripted)
+    scripted.receive(answer)
+    assert scripted.state() == "refused"
+    await turn()
+    assert scripted.take() == [READ]
     scripted.receive(RECORD)
     assert await scripted.asked == FIELDS
-    assert KEY not in scripted.tracking.entries
-    assert scripted.tracking.pending == 0
-    assert scripted.look_up(OTHER) is (answer is odd_permission)
+    assert (len(scripted.tracking.entries), scripted.tracking.pending) == (0, 0)
+    assert not scripted.look_up(OTHER)
+    again = scripted.ask()
+    await turn()
+    assert scripted.take() == [READ]
+    scripted.receive(RECORD)
+    assert await again == FIELDS
+
+
+async def test_a_caller_that_gave_up_a_refused_read_reads_nothing(scripted: Scripted) -> None:
+    """Its reply is not looked at: the next read finds out."""
+    await scripted.serving()
+    await pending(scripted)
+    await caller_gives_up(scripted)
+    scripted.receive(b"-NOPERM no\r\n")
+    await turn()
+    assert scripted.take() == []
+    assert scripted.state() == "on"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(b"-ERR CLIENT CACHING can be called only when in tracking mode\r\n", id="lost"),
+        pytest.param(b"-NOPERM this user has no permissions to run the 'client|caching' command\r\n", id="noperm"),
+        pytest.param(b":1\r\n", id="odd"),
+    ],
+)
+async def test_a_fence_over_a_connection_that_is_not_tracked_drops_everything(
+    scripted: Scripted, answer: bytes
+) -> None:
+    """Though the connection is the same: what was read since the last fence may have changed unheard."""
+    await scripted.serving()
+    await scripted.keep()
+    scripted.clock.move(BOUND * 0.6)
+    assert scripted.look_up()
+    await turn()
+    scripted.receive(answer + server_time(5) + hello())
+    assert scripted.state() == "refused"
+    assert not scripted.look_up()
+
+
+async def test_what_is_not_kept_is_not_tracked(scripted: Scripted) -> None:
+    """Each script and each other read is in one pair with CLIENT CACHING NO. A command that reads nothing is alone.
+
+    So is a CLIENT command: CLIENT CACHING NO would hold on after it, and the next read would be kept untracked.
+    """
+    await scripted.up()
+    scripted.call(*READ, replay=Replay.READ)
+    await turn()
+    assert scripted.take() == [READ]
+    scripted.receive(RECORD)
+    await scripted.serving_from_here()
+    script_ = [b"EVALSHA", b"0" * 40, b"1", KEY.encode()]
+    name, time, unlink = [b"CLIENT", b"GETNAME"], [b"TIME"], [b"UNLINK", KEY.encode()]
+    for command in (script_, READ, name, time):
+        scripted.call(*command, replay=Replay.READ)
+    scripted.call(*script_)
+    scripted.call(*unlink)
+    await turn()
+    expected = [NOT_CACHING, script_, NOT_CACHING, READ, name, time, NOT_CACHING, script_, unlink]
+    assert scripted.take() == expected
 
 
 async def test_a_refused_read_leaves_nothing(scripted: Scripted) -> None:
     await scripted.serving()
-    await permitted(scripted)
+    await pending(scripted)
     await error(scripted)
     with pytest.raises(ServerError, match="WRONGTYPE"):
         await scripted.asked
@@ -418,19 +481,31 @@ async def test_a_refused_read_leaves_nothing(scripted: Scripted) -> None:
 @pytest.mark.parametrize(
     "answer",
     [
-        pytest.param(b"%0\r\n", id="absent"),
-        pytest.param(encoded({b"alias": b"sess-1"}), id="alias"),
-        pytest.param(encoded(FIELDS | {b"m:a": b"x" * 70_000}), id="large"),
+        pytest.param(b"*0\r\n", id="absent"),
+        pytest.param(in_pairs({b"alias": b"sess-1"}), id="alias"),
+        pytest.param(in_pairs(FIELDS | {b"m:a": b"x" * 70_000}), id="large"),
         pytest.param(b"*2\r\n" + bulk(b"v") + bulk(b"1"), id="list"),
-        pytest.param(b"%3\r\n" + (bulk(b"v") + b":1\r\n") * 3, id="numbers"),
+        pytest.param(
+            b"*3\r\n" + b"".join(b"*2\r\n" + bulk(name) + b":1\r\n" for name in (b"a", b"b", b"v")), id="numbers"
+        ),
         pytest.param(b"_\r\n", id="null"),
     ],
 )
 async def test_what_is_no_record_is_not_kept(scripted: Scripted, answer: bytes) -> None:
     await scripted.serving()
     await pending(scripted)
-    scripted.receive(OK + answer)
+    scripted.receive(answer)
     await scripted.asked
+    assert (len(scripted.tracking.entries), scripted.tracking.pending) == (0, 0)
+
+
+async def test_a_reply_of_an_unknown_shape_is_an_error(scripted: Scripted) -> None:
+    """As it is without a cache, and nothing is left of the read."""
+    await scripted.serving()
+    await pending(scripted)
+    scripted.receive(b"*1\r\n*3\r\n" + bulk(b"a") * 3)
+    with pytest.raises(ProviderError, match="HRANDFIELD has an unknown shape"):
+        await scripted.asked
     assert (len(scripted.tracking.entries), scripted.tracking.pending) == (0, 0)
 
 
@@ -438,8 +513,8 @@ async def test_a_second_read_is_not_joined_and_not_cacheable(scripted: Scripted)
     await scripted.serving()
     first, second = scripted.ask(), scripted.ask()
     await turn()
-    assert scripted.take() == [CACHING, READ, READ]
-    scripted.receive(OK + RECORD + RECORD)
+    assert scripted.take() == [cacheable(), READ]
+    scripted.receive(PAIRS + RECORD)
     assert await first == await second == FIELDS
 
 
@@ -453,10 +528,10 @@ async def test_a_caller_that_gives_up_leaves_nothing(scripted: Scripted, is_writ
     await caller_gives_up(scripted)
     again = scripted.ask()
     await turn()
-    assert scripted.take() == [CACHING, READ] * (1 + is_written)
-    scripted.receive((OK + encoded(FIELDS | {b"status": b"old"})) * is_written)
+    assert scripted.take() == [cacheable()] * (1 + is_written)
+    scripted.receive(in_pairs(FIELDS | {b"status": b"old"}) * is_written)
     assert (len(scripted.tracking.entries), scripted.tracking.pending) == (0, 1)
-    scripted.receive(OK + RECORD)
+    scripted.receive(PAIRS)
     assert await again == FIELDS
     assert scripted.look_up()
     assert scripted.tracking.pending == 0
@@ -468,8 +543,8 @@ async def test_many_callers_that_give_up_leave_nothing(scripted: Scripted) -> No
     await turn()
     for each in asked:
         each.cancel()
-    scripted.receive((OK + RECORD) * 500)
-    scripted.receive((OK + RECORD) * 500)
+    scripted.receive(PAIRS * 500)
+    scripted.receive(PAIRS * 500)
     assert (len(scripted.tracking.entries), scripted.tracking.pending) == (0, 0)
 
 
@@ -478,16 +553,17 @@ async def called(it: Scripted) -> None:
     it.asked = it.ask()
 
 
-@pytest.mark.parametrize("state", [called, pending, permitted])
+@pytest.mark.parametrize("state", [called, pending])
 async def test_a_read_that_is_sent_again_is_not_stored(scripted: Scripted, state: Event) -> None:
-    """It goes over a connection that is not armed, whose refusal of CLIENT CACHING is no refusal to track."""
+    """It goes over a connection that is not armed."""
     await scripted.serving()
     await state(scripted)
     await loss(scripted)
     await turn()
-    assert scripted.take() == [CACHING, READ]
-    scripted.receive(b"-ERR CLIENT CACHING can be called only when in tracking mode\r\n" + RECORD)
-    assert await scripted.asked == FIELDS
+    assert scripted.take() == [cacheable()]
+    flat = b"*%d\r\n" % (2 * len(FIELDS)) + b"".join(bulk(part) for pair in FIELDS.items() for part in pair)
+    scripted.receive(flat)
+    assert as_dict(await scripted.asked, "HGETALL") == FIELDS
     assert (len(scripted.tracking.entries), scripted.tracking.pending) == (0, 0)
     assert scripted.state() == "new"
 
@@ -507,7 +583,7 @@ async def test_a_question_under_way_is_not_sent_again(scripted: Scripted) -> Non
     assert scripted.take() == []
     assert not scripted.look_up()
     await turn()
-    assert scripted.take() == [[b"HELLO", b"3"], [b"CLIENT", b"TRACKING", b"ON", b"OPTIN"]]
+    assert scripted.take() == [[b"HELLO", b"3"], [b"CLIENT", b"TRACKING", b"ON", b"OPTOUT"]]
 
 
 async def test_a_write_whose_caller_gave_up_is_told_by_a_push(scripted: Scripted) -> None:
@@ -520,7 +596,7 @@ async def test_a_write_whose_caller_gave_up_is_told_by_a_push(scripted: Scripted
     assert not scripted.look_up()
     asked = scripted.ask()
     await turn()
-    scripted.receive(b":1\r\n" + OK + RECORD)
+    scripted.receive(b":1\r\n" + PAIRS)
     assert await asked == FIELDS
     assert scripted.look_up()
     scripted.receive(invalidation(KEY))
@@ -535,7 +611,7 @@ async def test_a_step_of_the_servers_clock_is_learnt_with_the_next_fence(scripte
         scripted.clock.move(BOUND * 0.6)
         assert scripted.look_up()
         await turn()
-        scripted.receive(server_time(told) + hello())
+        scripted.receive(OK + server_time(told) + hello())
         assert scripted.look_up()
         assert scripted.tracking.now == pytest.approx(told)
 
@@ -547,8 +623,8 @@ async def test_a_late_write_of_ours_is_seen_when_it_ends(scripted: Scripted) -> 
     changed = scripted.node.call((b"EVALSHA", b"0" * 40, 1, KEY, value))
     asked = scripted.ask()
     await turn()
-    assert scripted.take() == [CACHING, READ]
-    scripted.receive(OK + RECORD)
+    assert scripted.take() == [cacheable()]
+    scripted.receive(PAIRS)
     assert await asked == FIELDS
     assert scripted.look_up()
     await eventually(lambda: len(scripted.transports) == 2 and scripted.transports[-1].written)
@@ -580,22 +656,17 @@ async def test_nothing_is_tracked_while_a_large_write_from_before_is_under_way(s
 
 # The stream
 
-ALIAS = encoded({b"alias": b"sess"})
-SECOND = encoded(FIELDS | {b"status": b"second"})
+ALIAS = in_pairs({b"alias": b"sess"})
+SECOND = in_pairs(FIELDS | {b"status": b"second"})
 MESSAGE = b">2\r\n" + bulk(b"message") + bulk(b"x")
 # Replies to reads of five keys, pushes, and the numbers of the keys that are kept at the end.
 STREAMS: list[tuple[bytes, list[int]]] = [
     (
-        (OK + RECORD)
-        + (invalidation(OTHER) + OK + SECOND)
-        + (OK + RECORD + MESSAGE)
-        + (OK + ALIAS)
-        + (OK + RECORD)
-        + invalidation(f"{KEY}0", f"{KEY}4"),
+        PAIRS + (invalidation(OTHER) + SECOND) + (PAIRS + MESSAGE) + ALIAS + PAIRS + invalidation(f"{KEY}0", f"{KEY}4"),
         [1, 2],
     ),
-    ((OK + RECORD) * 2 + ALL_KEYS + OK + RECORD + OK + ALIAS + OK + SECOND, []),
-    ((OK + RECORD) + invalidation(f"{KEY}2") + (OK + SECOND) + (OK + RECORD) + (OK + ALIAS) + (OK + RECORD), [0, 1, 4]),
+    (PAIRS * 2 + ALL_KEYS + PAIRS + ALIAS + SECOND, []),
+    (PAIRS + invalidation(f"{KEY}2") + SECOND + PAIRS + ALIAS + PAIRS, [0, 1, 4]),
 ]
 
 

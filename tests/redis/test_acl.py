@@ -207,7 +207,14 @@ async def test_the_rules_are_enough_for_a_near_cache(redis_server: Server) -> No
 async def test_each_rule_of_a_near_cache_is_needed(redis_server: Server, rules: list[str]) -> None:
     """Without it all goes on, and nothing is kept."""
     with user([redis_server], [*RULES, *rules]):
-        assert await near_hits(url_of(redis_server, f"client_name=near-{rules[0].partition('|')[2]}")) == 0
+        assert (
+            await near_hits(
+                url_of(
+                    redis_server, f"client_name=near-{'-'.join(rule.strip('+').rpartition('|')[2] for rule in rules)}"
+                )
+            )
+            == 0
+        )
 
 
 # -- Sentinel --------------------------------------------------------------------------------------------------
