@@ -23,6 +23,7 @@ __all__ = [
     "Asking",
     "Command",
     "Large",
+    "Nobody",
     "Packed",
     "Packing",
     "Preceded",
@@ -120,16 +121,17 @@ class Asking(Preceded):
         return pack((b"ASKING",)) + (self.packed if isinstance(self.packed, bytes) else self.packed())
 
 
-class _Nobody:
-    """The waiter for the reply to ASKING, which ignores it."""
+class Nobody:
+    """The waiter for a reply that does not matter."""
 
     def done(self) -> bool:
+        """Tell that no caller waits."""
         return True
 
     set_result = set_exception = lambda self, outcome: None
 
 
-Asking.before = (_Nobody(), b"", 0, Replay.NEVER, NO_SLOT)
+Asking.before = (Nobody(), b"", 0, Replay.NEVER, NO_SLOT)
 
 
 def clear_given_up(commands: deque[Command]) -> int:

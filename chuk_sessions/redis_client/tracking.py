@@ -68,7 +68,7 @@ from typing import Protocol
 
 from chuk_sessions.elapsed import elapsed
 from chuk_sessions.exceptions import NoPermissionError
-from chuk_sessions.redis_client.commands import NO_SLOT, Command, Packed, Preceded, Replay, Reply, Waiter, pack
+from chuk_sessions.redis_client.commands import NO_SLOT, Command, Nobody, Packed, Preceded, Replay, Reply, Waiter, pack
 from chuk_sessions.redis_client.connection import Connection
 from chuk_sessions.redis_client.entries import Entries, Entry
 from chuk_sessions.redis_client.replies import SHAPES, UnknownCommandError, unknown_shape
@@ -420,20 +420,6 @@ class CachedRead:
             tracking.ask_plainly(self.key, self.future, self._born)
         else:
             self.future.set_exception(exception)
-
-
-class Nobody:
-    """The waiter for a reply that does not matter."""
-
-    def done(self) -> bool:
-        """Tell that nobody waits."""
-        return True
-
-    def set_result(self, reply: Reply) -> None:
-        """Do nothing."""
-
-    def set_exception(self, exception: Exception) -> None:
-        """Do nothing."""
 
 
 class Untracked(Preceded):
