@@ -128,7 +128,7 @@ class Cookie:
         for name, value in scope["headers"]:
             if name == b"cookie" and (at := value.find(self._needle)) >= 0:
                 found = [*found, *self._ids_in(value, at)] if found else self._ids_in(value, at)
-        if len(found) < MOST_IDS:
+        if not found or len(found) < MOST_IDS:
             return found
         return list(dict.fromkeys(found))[:MOST_IDS]
 

@@ -65,14 +65,15 @@ class Exchange:
 
         A message that is only passed on goes straight to the server, without a coroutine of ours around it.
         """
+        send = self._send
         if self._idle:
-            return self._send(message)
+            return send(message)
         if self._muted:
             return _drop()
         if self._started:
             return self._pass_on(message)
         if message["type"] != "http.response.start":
-            return self._send(message)
+            return send(message)
         session = self.session
         stored = session._known
         if (
@@ -83,7 +84,7 @@ class Exchange:
             self._started = self._idle = session._begun = True
             if stored is not None:
                 stored.closed = True
-            return self._send(self._with_headers(message) if session._accessed else message)
+            return send(self._with_headers(message) if session._accessed else message)
         if not self._is_settled(message["status"]):
             return self._begin_and_send(message)
         self._started = True

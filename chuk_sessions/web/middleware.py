@@ -111,13 +111,13 @@ class SessionMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request or WebSocket."""
         kind = scope["type"]
-        settings = self.settings
+        settings, app = self.settings, self.app
         if (
             (kind != "http" and kind != "websocket")
             or (settings.exclude.part in scope["path"] and settings.exclude.has(scope))
             or (settings.scope_key in scope and self._is_there(scope))
         ):
-            await self.app(scope, receive, send)
+            await app(scope, receive, send)
             return
         manager = settings.manager
         if manager is None:
@@ -130,7 +130,7 @@ class SessionMiddleware:
                 await settings.outage.answer(scope, receive, send, [])
                 return
             if manager is None:
-                await self.app(scope, receive, send)
+                await app(scope, receive, send)
                 return
         if kind == "websocket" and settings.transport.ambient and not settings.origins.allow_socket(scope):
             await refuse_socket(scope, receive, send, FORBIDDEN, TEXT)
@@ -152,12 +152,12 @@ class SessionMiddleware:
         if kind == "websocket":
             socket = SocketExchange()
             socket.take(session, scope, receive, send)
-            await socket.run(self.app)
+            await socket.run(app)
             return
         exchange = Exchange()
         exchange.take(session, scope, receive, send)
         try:
-            await self.app(scope, receive, exchange.send)
+            await app(scope, receive, exchange.send)
         except CancelledError:
             exchange.write_later()
             raise
