@@ -27,6 +27,14 @@ from chuk_sessions.web.stored import StoredSession
 __all__ = ["Exchange"]
 
 SERVER_ERROR = 500
+
+# The phases of an exchange; None: the response has not begun.
+IDLE = "idle"  # it has begun without a session, so that none can be stored any more
+STARTED = "started"  # it has begun, with a session
+LEFT = "left"  # it had begun, and the client has left while it was being sent
+SPOILED = "spoiled"  # it has begun, and reports an error, so that nothing is written at the end
+MUTED = "muted"  # we have answered: messages of the application are dropped, and nothing is written at the end
+
 NO_HEADERS: Headers = []  # never changed
 
 logger = logging.getLogger(__name__)
@@ -35,13 +43,7 @@ logger = logging.getLogger(__name__)
 class Exchange:
     """The ``send`` that the application of one request gets, and the end of that request."""
 
-    # ``_started``: the response has begun. ``_idle``: it has begun without a session, so that none can be stored any
-    # more. ``_left``: the client has left while it was being sent. ``_muted``: we have answered, and messages of the
-    # application are dropped. ``_spoiled``: nothing is written at the end, because the response reports an error.
-    __slots__ = (
-        *("_idle", "_left", "_muted", "_receive", "_scope", "_send", "_spoiled", "_started"),
-        "session",
-    )
+    __slots__ = ("_phase", "_receive", "_scope", "_send", "session")
 
     def take(self, session: Session, scope: Scope, receive: Receive, send: Send) -> None:
         """Take over a request. It is no constructor, because Python 3.11 calls those much slower than methods."""
@@ -49,7 +51,7 @@ class Exchange:
         self._scope = scope
         self._receive = receive
         self._send = send
-        self._started = self._idle = self._left = self._muted = self._spoiled = False
+        self._phase: str | None = None
 
     @property
     def _settings(self) -> Settings:
@@ -60,18 +62,24 @@ class Exchange:
     def _stored(self) -> StoredSession:
         return self.session._stored
 
+    @property
+    def _started(self) -> bool:
+        return self._phase is not None and self._phase is not MUTED
+
+    @property
+    def _spoiled(self) -> bool:
+        return self._phase is SPOILED or self._phase is MUTED
+
     def send(self, message: Message) -> Awaitable[None]:
         """Pass a message on. For the first message of a response, write the session before, and add its headers.
 
         A message that is only passed on goes straight to the server, without a coroutine of ours around it.
         """
-        send = self._send
-        if self._idle:
+        send, phase = self._send, self._phase
+        if phase is IDLE:
             return send(message)
-        if self._muted:
-            return _drop()
-        if self._started:
-            return self._pass_on(message)
+        if phase is not None:
+            return _drop() if phase is MUTED else self._pass_on(message)
         if message["type"] != "http.response.start":
             return send(message)
         session = self.session
@@ -81,41 +89,44 @@ class Exchange:
             and not (session._accessed and LENGTH(session))
             and self._scope.get(session._home.scope_key) is session
         ):
-            self._started = self._idle = session._begun = True
+            self._phase = IDLE
+            session._begun = True
             if stored is not None:
                 stored.closed = True
             return send(self._with_headers(message) if session._accessed else message)
         if not self._is_settled(message["status"]):
             return self._begin_and_send(message)
-        self._started = True
+        self._phase = STARTED
         session._close()
         return self._pass_on(self._with_headers(message))
 
     async def _begin_and_send(self, message: Message) -> None:
         message = await self.begin(message, message["status"])
-        if not self._muted:
+        if self._phase is not MUTED:
             await self._pass_on(message)
 
     async def _pass_on(self, message: Message) -> None:
         try:
             await self._send(message)
         except OSError:
-            self._left = True
+            if self._phase is STARTED:
+                self._phase = LEFT
             raise
 
     def is_unfinished(self) -> bool:
         """Tell whether something must be written now that the application has returned, or a warning is due."""
-        if not self._started or self._spoiled:
+        phase = self._phase
+        if phase is None or phase is SPOILED or phase is MUTED:
             return False
         session = self.session
-        if self._idle:
+        if phase is IDLE:
             is_used = session._accessed and LENGTH(session) > 0
             return is_used or self._scope.get(session._home.scope_key) is not session
         return not self._is_as_it_was()
 
     async def is_answered_after(self, error: Exception) -> bool:
         """End the request of an application that raised. Return whether the error need not be raised."""
-        if self._left and not self._spoiled:  # the client has left: no fault of the application
+        if self._phase is LEFT:  # the client has left: no fault of the application
             await self.late_commit()
             return False
         return await self._answer_failure(error)
@@ -142,8 +153,9 @@ class Exchange:
     async def begin(self, message: Message, status: int = 0) -> Message:
         """Write the session, and return the first message of the response with its headers."""
         if status >= SERVER_ERROR and not self._settings.save_on_5xx:
-            self._spoiled = True
+            phase = SPOILED
         else:
+            phase = STARTED
             try:
                 await self._commit()
                 if self.session._is_rolling(self._settings.rolling):
@@ -153,7 +165,7 @@ class Exchange:
                 if not self._settings.outage.goes_on:
                     await self._answer_outage()
                     return message
-        self._started = True
+        self._phase = phase
         self.session._close()
         return self._with_headers(message)
 
@@ -206,7 +218,7 @@ class Exchange:
         A server, or the middleware around this one, answers 500 by itself. But it does not know of a cookie that must
         go out.
         """
-        if self._muted or self._started:
+        if self._phase is not None:
             return False
         if (failure := _outage_in(error)) is not None and not self._settings.outage.goes_on:
             self._settings.outage.log(failure)
@@ -220,7 +232,7 @@ class Exchange:
         await respond(self._send, SERVER_ERROR, "Internal Server Error", headers)
 
     async def _answer_outage(self) -> None:
-        self._muted = self._spoiled = True
+        self._phase = MUTED
         await self._settings.outage.answer(self._scope, self._receive_anew, self._send, self._told_in_outage())
 
     async def _receive_anew(self) -> Message:

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from chuk_sessions.exceptions import StorageError
 from chuk_sessions.web.asgi import ASGIApp, Headers, Message, Receive, Scope, Send, refuse_socket
-from chuk_sessions.web.exchange import SERVER_ERROR, Exchange
+from chuk_sessions.web.exchange import MUTED, SERVER_ERROR, Exchange
 from chuk_sessions.web.session import Session
 
 __all__ = ["ENDED_CODE", "SocketClosed", "SocketExchange"]
@@ -44,7 +44,7 @@ class SocketExchange(Exchange):
             self.write_later()
             raise
         except Exception as error:
-            if self._muted:
+            if self._phase is MUTED:
                 return
             if self._disconnected and self._started:  # frameworks end the handler so if its client left
                 await self.late_commit()
@@ -62,7 +62,7 @@ class SocketExchange(Exchange):
     async def send(self, message: Message) -> None:
         """Pass a message on. At the end of the handshake, write the session before, and add its headers."""
         kind = message["type"]
-        if self._muted:
+        if self._phase is MUTED:
             raise SocketClosed(REFUSED)
         if self._over is not None and self._over.done():
             if kind != "websocket.close":
@@ -70,7 +70,7 @@ class SocketExchange(Exchange):
             return
         if not self._started and kind in ("websocket.accept", "websocket.http.response.start"):
             message = await self.begin(message, message.get("status", 0))
-            if self._muted:
+            if self._phase is MUTED:
                 raise SocketClosed(REFUSED)
             if kind == "websocket.accept":
                 self._watch()
