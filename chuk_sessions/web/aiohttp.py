@@ -144,13 +144,13 @@ class ChukStorage(AbstractStorage):
 
     async def new_session(self) -> AiohttpSession:
         """Make an empty session."""
-        return ChukSession(Session(StoredSession(self._manager, self._max_bytes)))
+        return ChukSession(Session._of(StoredSession(self._manager, self._max_bytes)))
 
     async def load_session(self, request: web.Request) -> AiohttpSession:
         """Load the session of a request, by its id. Return an empty session if it does not live."""
         stored = StoredSession(self._manager, self._max_bytes)
         ids = self.transport.ids(_scope(request))
-        found = ChukSession(Session(stored, await stored.load(ids) if ids else None))
+        found = ChukSession(Session._of(stored, await stored.load(ids) if ids else None))
         found.told = stored.closed = LOADED in request  # a response has begun without it
         request[LOADED] = found
         return found

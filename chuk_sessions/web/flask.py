@@ -59,8 +59,8 @@ class FlaskSession(TaggedSession):
 
     __slots__ = ("_guard", "_ready", "_was_modified")
 
-    def __init__(self, stored: StoredSession | None, data: dict[str, Any] | None = None, home: Any = None) -> None:
-        super().__init__(stored, data, home)
+    def _take_over(self, stored: StoredSession | None, data: dict[str, Any] | None, home: Any) -> None:
+        super()._take_over(stored, data, home)
         self._guard = threading.Lock()  # two threads of one request take turns
         self._ready: dict[str, Any] | None = None  # the data to store, between the comparison and the command
         self._was_modified = False
@@ -296,7 +296,7 @@ class _Interface:
                 environ[FAILURE] = error
                 return None
             stored.gone, stored.unread = True, ids
-        session = FlaskSession(stored, data, settings)
+        session = FlaskSession._of(stored, data, settings)
         session.follow(app.config)
         return session
 

@@ -55,8 +55,8 @@ class LitestarSession(Session):
 
     __slots__ = ()
 
-    def __init__(self, stored: StoredSession | None, data: dict[str, Any] | None = None, home: Any = None) -> None:
-        super().__init__(stored, data, home)
+    def _take_over(self, stored: StoredSession | None, data: dict[str, Any] | None, home: Any) -> None:
+        super()._take_over(stored, data, home)
         self._accessed = stored is not None and stored.session_id is not None
 
     def __bool__(self) -> bool:
@@ -164,7 +164,7 @@ class SessionBackend(BaseSessionBackend[SessionConfig]):
         manager, settings = await self.config.manager_of(scope), self.config.settings
         stored = StoredSession(manager, settings.max_bytes)
         ids = settings.transport.ids(scope)
-        return LitestarSession(stored, await stored.load(ids) if ids else None, settings)
+        return LitestarSession._of(stored, await stored.load(ids) if ids else None, settings)
 
     async def store_in_message(
         self, scope_session: Any, message: LitestarMessage, connection: ASGIConnection[Any, Any, Any, Any]

@@ -110,13 +110,16 @@ class SessionMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request or WebSocket."""
-        kind = scope["type"]
         settings, app = self.settings, self.app
-        if (
-            (kind != "http" and kind != "websocket")
-            or (settings.exclude.part in scope["path"] and settings.exclude.has(scope))
-            or (settings.scope_key in scope and self._is_there(scope))
-        ):
+        key = settings.scope_key
+        socket = None
+        if scope["type"] != "http":
+            if scope["type"] != "websocket":
+                await app(scope, receive, send)
+                return
+            socket = SocketExchange()
+        exclude = settings.exclude
+        if (exclude.part in scope["path"] and exclude.has(scope)) or (key in scope and self._is_there(scope)):
             await app(scope, receive, send)
             return
         manager = settings.manager
@@ -132,7 +135,7 @@ class SessionMiddleware:
             if manager is None:
                 await app(scope, receive, send)
                 return
-        if kind == "websocket" and settings.transport.ambient and not settings.origins.allow_socket(scope):
+        if socket is not None and settings.transport.ambient and not settings.origins.allow_socket(scope):
             await refuse_socket(scope, receive, send, FORBIDDEN, TEXT)
             return
         stored = data = None
@@ -148,9 +151,10 @@ class SessionMiddleware:
                 stored.gone, stored.unread = True, ids
         elif settings.manager is None:
             stored = StoredSession(manager, settings.max_bytes)
-        scope[settings.scope_key] = session = settings.session_class(stored, data, settings)
-        if kind == "websocket":
-            socket = SocketExchange()
+        new_session = settings.session_class  # read first: Python 3.11 is slow to call a slot
+        scope[key] = session = new_session()
+        session._take_over(stored, data, settings)
+        if socket is not None:
             socket.take(session, scope, receive, send)
             await socket.run(app)
             return
@@ -165,7 +169,7 @@ class SessionMiddleware:
             if await exchange.is_answered_after(error):
                 return
             raise
-        if (session._accessed or scope.get(settings.scope_key) is not session) and exchange.is_unfinished():
+        if (session._accessed or scope.get(key) is not session) and exchange.is_unfinished():
             await exchange.late_commit()
 
     def _is_there(self, scope: Scope) -> bool:

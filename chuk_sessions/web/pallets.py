@@ -39,8 +39,8 @@ class TaggedSession(Session):
 
     __slots__ = ("_refreshes", "_stayed", "_stays")
 
-    def __init__(self, stored: StoredSession | None, data: dict[str, Any] | None = None, home: Any = None) -> None:
-        super().__init__(stored, _untagged(data, stored) if data and stored is not None else data, home)
+    def _take_over(self, stored: StoredSession | None, data: dict[str, Any] | None, home: Any) -> None:
+        super()._take_over(stored, _untagged(data, stored) if data and stored is not None else data, home)
         self._refreshes = self._stays = False
         self._stayed = self._is_permanent()
 

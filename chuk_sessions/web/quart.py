@@ -41,8 +41,8 @@ class QuartSession(TaggedSession):
 
     __slots__ = ("_is_apart",)
 
-    def __init__(self, stored: StoredSession | None, data: dict[str, Any] | None = None, home: Any = None) -> None:
-        super().__init__(stored, data, home)
+    def _take_over(self, stored: StoredSession | None, data: dict[str, Any] | None, home: Any) -> None:
+        super()._take_over(stored, data, home)
         self._is_apart = False  # whether a test made it, without the middleware
 
 
@@ -116,7 +116,7 @@ class _Interface(SessionInterface):
             return None
         stored = StoredSession(manager, settings.max_bytes)
         ids = settings.transport.ids(scope)
-        session = QuartSession(stored, await stored.load(ids) if ids else None, settings)
+        session = QuartSession._of(stored, await stored.load(ids) if ids else None, settings)
         session._is_apart = True
         return session
 

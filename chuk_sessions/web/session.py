@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from secrets import token_hex
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from chuk_sessions.web.stored import StoredSession
 from chuk_sessions.web.transports import Transport
@@ -35,12 +35,22 @@ class Session(dict[str, Any]):
 
     __slots__ = ("_accessed", "_begun", "_cleared", "_home", "_known")
 
-    def __init__(self, stored: StoredSession | None, data: dict[str, Any] | None = None, home: Any = None) -> None:
+    @classmethod
+    def _of(cls, stored: StoredSession | None, data: dict[str, Any] | None = None, home: Any = None) -> Self:
+        """Make a session of what the store holds."""
+        session = cls()
+        session._take_over(stored, data, home)
+        return session
+
+    def _take_over(self, stored: StoredSession | None, data: dict[str, Any] | None, home: Any) -> None:
+        """Become the session of what the store holds. It is no constructor, as those are slow: see `Exchange.take`."""
         if data:
             dict.update(self, data)
         self._known = stored  # None until something asks for it, for a request without an id
         self._home = home  # the settings of the middleware that made the session
-        self._accessed = self._cleared = self._begun = False
+        self._accessed = False
+        self._cleared = False
+        self._begun = False
 
     def __contains__(self, key: object) -> bool:
         self._accessed = True
