@@ -303,7 +303,8 @@ class Connection(asyncio.BufferedProtocol):
         before = len(sent)
         free = self._max_in_flight - before
         most = room = min(MAX_WRITE, MAX_BYTES_IN_FLIGHT - self.bytes_in_flight)
-        chunks, commands, large, seen = [], [], deque[Command](), 0
+        chunks, commands, seen = [], [], 0
+        large: deque[Command] | None = None
         for command in unsent:
             if free <= 0 or room <= 0:
                 break
@@ -313,6 +314,8 @@ class Connection(asyncio.BufferedProtocol):
                 if type(packed) is not bytes:
                     if type(packed) is not MethodType:  # that of a batch is none of these, and there may be many
                         if type(packed) in MAY_BE_LARGE and self.divert is not None and is_large(packed):
+                            if large is None:
+                                large = deque()
                             large.append(command)
                             continue
                         if isinstance(packed, Preceded):
