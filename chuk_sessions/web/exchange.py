@@ -142,9 +142,10 @@ class Exchange:
     def _is_settled(self, status: int) -> bool:
         """Tell whether the store holds what the session holds, so that `begin` would write nothing."""
         session = self.session
+        stored = session._known
         return (
             status < SERVER_ERROR
-            and not session._stored.is_in_use()
+            and (stored is None or not stored.is_in_use())
             and self._scope.get(session._home.scope_key) is session
             and session._is_stored()
             and not session._is_rolling(session._home.rolling)
@@ -152,32 +153,36 @@ class Exchange:
 
     async def begin(self, message: Message, status: int = 0) -> Message:
         """Write the session, and return the first message of the response with its headers."""
-        if status >= SERVER_ERROR and not self._settings.save_on_5xx:
+        session = self.session
+        settings: Settings = session._home
+        if status >= SERVER_ERROR and not settings.save_on_5xx:
             phase = SPOILED
         else:
             phase = STARTED
             try:
                 await self._commit()
-                if self.session._is_rolling(self._settings.rolling):
-                    await self._stored.prolong(again=is_kept_for_a_time(self._settings, self.session))
+                if session._is_rolling(settings.rolling):
+                    await session._stored.prolong(again=is_kept_for_a_time(settings, session))
             except StorageError as error:
-                self._settings.outage.log(error)
-                if not self._settings.outage.goes_on:
+                settings.outage.log(error)
+                if not settings.outage.goes_on:
                     await self._answer_outage()
                     return message
         self._phase = phase
-        self.session._close()
+        session._close()
         return self._with_headers(message)
 
     def _commit(self) -> Awaitable[None]:
         """Write the session, or the dict that the application put in its place."""
-        current = self._scope.get(self._settings.scope_key, self.session)
-        if current is not self.session:
+        session = self.session
+        key = session._home.scope_key
+        current = self._scope.get(key, session)
+        if current is not session:
             if not isinstance(current, dict):
-                key, kind = self._settings.scope_key, type(current).__name__
+                kind = type(current).__name__
                 raise TypeError(f"the application put a {kind} into scope[{key!r}]: a session must be a dict")
-            self.session._adopt(current)
-        return self.session._commit()
+            session._adopt(current)
+        return session._commit()
 
     async def late_commit(self) -> None:
         """Write the changes since the response began, after the application has ended."""

@@ -122,6 +122,7 @@ class SessionMiddleware:
         if (exclude.part in scope["path"] and exclude.has(scope)) or (key in scope and self._is_there(scope)):
             await app(scope, receive, send)
             return
+        stored = data = None
         manager = settings.manager
         if manager is None:
             try:
@@ -135,12 +136,13 @@ class SessionMiddleware:
             if manager is None:
                 await app(scope, receive, send)
                 return
+            stored = StoredSession(manager, settings.max_bytes)
         if socket is not None and settings.transport.ambient and not settings.origins.allow_socket(scope):
             await refuse_socket(scope, receive, send, FORBIDDEN, TEXT)
             return
-        stored = data = None
         if ids := settings.transport.ids(scope):
-            stored = StoredSession(manager, settings.max_bytes)
+            if stored is None:
+                stored = StoredSession(manager, settings.max_bytes)
             try:
                 data = await stored.load(ids)
             except StorageError as error:
@@ -149,8 +151,6 @@ class SessionMiddleware:
                     await settings.outage.answer(scope, receive, send, [])
                     return
                 stored.gone, stored.unread = True, ids
-        elif settings.manager is None:
-            stored = StoredSession(manager, settings.max_bytes)
         new_session = settings.session_class  # read first: Python 3.11 is slow to call a slot
         scope[key] = session = new_session()
         session._take_over(stored, data, settings)

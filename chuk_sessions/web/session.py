@@ -219,7 +219,7 @@ class Session(dict[str, Any]):
 
     async def _commit(self) -> None:
         """Write the changes. End a session that was cleared, if it is empty or was a user's."""
-        stored = self._stored
+        stored = self._known or self._stored
         if not self._accessed and stored.session_id is not None:
             return  # nothing can have changed
         turn = stored.turn()
@@ -245,9 +245,9 @@ class Session(dict[str, Any]):
 
     def _is_stored(self) -> bool:
         """Tell whether the store holds exactly this data. A session that was not accessed cannot have changed."""
-        if self._cleared:
+        stored = self._known
+        if self._cleared or stored is None:
             return False
-        stored = self._stored
         return (not self._accessed and stored.session_id is not None) or stored.holds(dict.items(self))
 
     def _close(self) -> None:

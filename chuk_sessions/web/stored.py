@@ -55,7 +55,11 @@ class StoredSession:
         self.user_id: str | None = None
         self._created = self._expires = 0.0  # seconds since the epoch
         self.is_new = True
-        self.presented = self.issued = self.ended = self.gone = self.closed = False
+        self.presented = False
+        self.issued = False
+        self.ended = False
+        self.gone = False
+        self.closed = False
         self.unread: Sequence[str] = ()
         self._saved: Saved = NOTHING
         self._turn: Turn | None = None
