@@ -12,7 +12,7 @@ Rules this file keeps:
 from __future__ import annotations
 
 import time
-from collections.abc import ItemsView, Sequence
+from collections.abc import Awaitable, ItemsView, Sequence
 from typing import Any
 
 from chuk_sessions.arguments import check_count, check_user
@@ -20,7 +20,7 @@ from chuk_sessions.exceptions import MetadataError, SessionTakenError
 from chuk_sessions.models import SessionRecord, iso_timestamp
 from chuk_sessions.session_manager import SessionManager
 from chuk_sessions.web.snapshot import Saved, are_same, changes, check_size, freeze_all, frozen
-from chuk_sessions.web.turn import Turn
+from chuk_sessions.web.turn import AT_ONCE, Turn
 
 __all__ = ["StoredSession"]
 
@@ -143,20 +143,17 @@ class StoredSession:
         """Raise MetadataError for data that cannot be stored, and for a session over ``max_bytes``."""
         check_size(data, self._max_bytes)
 
-    async def commit(self, data: dict[str, Any]) -> None:
+    def commit(self, data: dict[str, Any]) -> Awaitable[object]:
         """Write the differences in ``data``: nothing, one creation, or one update. ``data`` may be a ``Session``.
 
         Raises MetadataError for data that cannot be stored and for a session over ``max_bytes``, and StorageError.
         """
         if self.gone:
-            return
+            return AT_ONCE
         if self.session_id is None:
-            if dict.__len__(data):
-                await self._create(dict(dict.items(data)))
-            return
+            return self._create(dict(dict.items(data))) if dict.__len__(data) else AT_ONCE
         changed, removed = changes(self._saved, data)
-        if changed or removed:
-            await self._write(dict(dict.items(data)), changed, removed)
+        return self._write(dict(dict.items(data)), changed, removed) if changed or removed else AT_ONCE
 
     async def _create(self, data: dict[str, Any], user_id: str | None = None) -> None:
         check_size(data, self._max_bytes)

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Generator
 from contextlib import suppress
 from typing import Any, cast
 
-__all__ = ["Turn"]
+__all__ = ["AT_ONCE", "Turn"]
 
 
 class Turn:
