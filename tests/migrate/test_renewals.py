@@ -17,6 +17,7 @@ from chuk_sessions.providers.redis.legacy.store import LegacyReadingStore
 from chuk_sessions.providers.redis.store import RedisSessionStore
 from chuk_sessions.redis_client.client import Client, Deployment
 from tests.support import published
+from tests.support.meddler import AsksForDeployment
 from tests.support.migrations import info_of, manager_of
 from tests.support.places import server_or_cluster
 
@@ -31,7 +32,7 @@ PUBLISHED_ID = f"sess-alice-1700000000-{'a' * 8}"
 METADATA = {"role": "admin", "n": [1, None], "big": 2**70}
 
 
-class AtStep(Client):
+class AtStep(AsksForDeployment):
     """A client before whose command of that number something happens, which is done when that is sent."""
 
     def __init__(self, url: str, number: int, meddle: Callable[[], object]) -> None:

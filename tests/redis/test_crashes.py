@@ -15,6 +15,7 @@ from chuk_sessions.providers.redis.store import RedisSessionStore
 from chuk_sessions.redis_client.client import Client
 from chuk_sessions.redis_client.slots import slot_of
 from tests.support.helpers import eventually
+from tests.support.meddler import AsksForDeployment
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -47,7 +48,7 @@ class Dying:
         return self._deployment.call(*arguments)
 
 
-class DyingClient(Client):
+class DyingClient(AsksForDeployment):
     """A process that dies before it sends one more command than it may."""
 
     def __init__(self, url: str, commands: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from chuk_sessions.redis_client.client import Client, Deployment, Ticking
+from chuk_sessions.redis_client.client import Call, Client, Deployment, Ticking
 from chuk_sessions.redis_client.commands import Argument, Replay, Reply
 from chuk_sessions.redis_client.open_batches import Tally
 
@@ -15,7 +15,16 @@ if TYPE_CHECKING:
     from chuk_sessions.redis_client.scripts import Script
 
 
-class Meddler(Client):
+class AsksForDeployment(Client):
+    """A client whose calls all ask for ``deployment``, in whose place a test may put another one."""
+
+    def begin(self) -> Call:
+        """See ``Client.begin``, which looks it up by itself."""
+        deployment = self.deployment()
+        return deployment, deployment.watchdog.tick
+
+
+class Meddler(AsksForDeployment):
     """A client that runs ``meddle`` before it sends ``script`` by its hash, the first ``times`` times.
 
     ``meddle`` talks to the server by itself and is done when it returns: what it does happens between the command
