@@ -59,7 +59,13 @@ REFUSALS = (TypeError, ValueError)  # of json and orjson alike
 def encode_document(metadata: Metadata, levels: int = MAX_LEVELS) -> str:
     """Encode ``metadata`` as one JSON text. Raises MetadataError with the path to a value that cannot be stored."""
     try:
-        return _encode(metadata if type(metadata) is dict else check_dict(metadata), levels)
+        if type(metadata) is not dict:
+            check_dict(metadata)
+        try:  # as ``_encode``: written flat, because each new session needs it
+            text = dumps(metadata, None, FAITHFUL).decode()
+        except TypeError:
+            return _encode_by_json(metadata, levels)
+        return text if len(text) < DEEP and "null" not in text else _checked(text, metadata, levels)
     except REFUSALS as exc:
         raise _refusal(metadata, exc) from exc
 
@@ -142,6 +148,11 @@ def _encode(value: object, levels: int = MAX_LEVELS) -> str:
         text = dumps(value, None, FAITHFUL).decode()
     except TypeError:  # orjson.JSONEncodeError is one
         return _encode_by_json(value, levels)
+    return text if len(text) < DEEP and "null" not in text else _checked(text, value, levels)
+
+
+def _checked(text: str, value: object, levels: int) -> str:
+    """Return the text that orjson made of a value, or that of ``json`` if orjson's is not the same as JSON."""
     if len(text) >= DEEP:
         _check_depth(text, value, levels)
     if "null" in text and _has_non_finite(value):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from orjson import loads
@@ -22,22 +21,24 @@ class Away(NamedTuple):
     last: float  # the same time by the clock that rules expiry
 
 
-@dataclass(slots=True, eq=False)
 class StoredSession:
     """A session in the map of sessions: changed in place, never handed out, and equal to itself alone.
 
     Python lays out slots in the order of their names. So what a validation needs is in the first 64 bytes.
     """
 
-    session_id: str
-    user_id: str | None
-    created: float
-    expires: float
-    accessed: float
-    document: str
-    away: Away | None = None
-    bound: float = 0.0  # this and the next one: see ``SessionMap``
-    filing: float = 0.0
+    __slots__ = ("accessed", "away", "bound", "created", "document", "expires", "filing", "session_id", "user_id")
+
+    bound: float  # this and the next one are set by ``SessionMap.add``
+    filing: float
+
+    def __init__(self, session_id: str, user_id: str | None, created: float, expires: float, document: str) -> None:
+        self.session_id = session_id
+        self.user_id = user_id
+        self.created = self.accessed = created
+        self.expires = expires
+        self.document = document
+        self.away: Away | None = None
 
     def info(self, session_id: str, sandbox_id: str) -> dict[str, Any]:
         """See ``SessionRecord.info``; the id is the one that is valid now."""

@@ -54,7 +54,7 @@ class MemorySessionStore:
         now = self._wall_clock()
         if self._aliases.items and (existing := self._touched_as_alias(session_id)) is not None:
             return existing
-        session = StoredSession(session_id, user_id, now, now + lifetime, now, document)
+        session = StoredSession(session_id, user_id, now, now + lifetime, document)
         if idle:
             session.away = Away(idle, session.expires, self._clock() + lifetime)
             lifetime = min(lifetime, idle)
@@ -63,7 +63,7 @@ class MemorySessionStore:
         if live is None:
             if user_id is not None:
                 self._users.add(user_id, session)
-                if session_id not in self._entries or self._entries[session_id] is not session:
+                if self._entries.get(session_id) is not session:
                     self._list(user_id, session)  # another thread ended it or gave it another id before it was listed
                 if limit:
                     self._make_room(user_id, session, limit)
