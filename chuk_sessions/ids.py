@@ -40,7 +40,8 @@ __all__ = [
 
 OWN_ID = re.compile(r"sess-(?:[A-Za-z0-9]{1,8}-[0-9]+-|[0-9]+-|)[0-9a-f]{38}")  # ends with the slot tag
 _is_own = OWN_ID.fullmatch
-NOT_ALPHANUMERIC = bytes(byte for byte in range(256) if byte > 127 or not chr(byte).isalnum())
+# Makes spaces of all but letters and digits. To let ``translate`` delete them takes longer: it makes a table each time.
+TO_SPACES = bytes(byte if byte < 128 and chr(byte).isalnum() else 32 for byte in range(256))
 USER_PART_LENGTH = 8
 RANDOM_BYTES = 16
 TAG_BYTES = 3
@@ -128,9 +129,7 @@ def renewed_id(
 def _user_parts(sandbox_id: str, user_id: str) -> tuple[str, str]:
     """Make the common parts of the ids of a user's sessions, user part and tag; ``_parts`` may remember them."""
     user = user_id.encode("utf-8", "surrogatepass")
-    letters = user_id.replace("-", "")[:USER_PART_LENGTH]
-    if not (letters.isalnum() and letters.isascii()):  # else done: ``translate`` takes longer for its table alone
-        letters = user.translate(None, NOT_ALPHANUMERIC)[:USER_PART_LENGTH].decode()
+    letters = user.translate(TO_SPACES).replace(b" ", b"")[:USER_PART_LENGTH].decode()
     tag = _of_sandbox(sandbox_id).copy()
     tag.update(user)
     parts = (f"{letters}-" if letters else ""), tag.hexdigest()

@@ -186,13 +186,15 @@ class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
         metadata = {} if custom_metadata is None else custom_metadata
         made_here = session_id is None
         if session_id is None:
-            session_id = self._new_id(self._sandbox_id, user_id, time.time())
+            new_id = self._new_id  # an attribute that is called as it is loaded takes longer: Python looks for a method
+            session_id = new_id(self._sandbox_id, user_id, time.time())
         else:
             session_id = check_new_id("session_id", session_id)
             if user_id is not None:
                 check_user("user_id", user_id)
+        create = self._create
         try:
-            existing = await self._create(session_id, user_id, lifetime, metadata)
+            existing = await create(session_id, user_id, lifetime, metadata)
         except ProviderError as exc:
             if made_here and isinstance(exc, OutcomeUnknown):  # no caller gets this id, but it may count for its user
                 in_background(partial(self._store.delete, session_id))

@@ -34,7 +34,8 @@ class SessionMap(ExpiringMap):
 
     def add(self, key: Hashable, ttl: float, session: StoredSession) -> StoredSession | None:
         """Store a session for ``ttl`` seconds (over 0) and return None. If the key is live, only return its session."""
-        now = self.clock()
+        clock = self.clock  # not called as it is loaded: Python would look for a method first
+        now = clock()
         deadline = now + ttl
         bound = self._second
         session.bound = bound if bound < deadline else deadline

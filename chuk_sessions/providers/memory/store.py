@@ -51,7 +51,8 @@ class MemorySessionStore:
     ) -> Existing | None:
         """See ``SessionStore``."""
         document = encode_document(metadata)
-        now = self._wall_clock()
+        wall_clock = self._wall_clock  # not called as it is loaded: Python would look for a method first
+        now = wall_clock()
         if self._aliases.items and (existing := self._touched_as_alias(session_id)) is not None:
             return existing
         session = StoredSession(session_id, user_id, now, now + lifetime, document)
@@ -85,12 +86,12 @@ class MemorySessionStore:
 
     async def touch(self, session_id: str, interval: float) -> bool:
         """See ``SessionStore``."""
-        session = self._entries.get(session_id)
-        if session is None or (session.bound <= (clock := self._clock()) and session.filing <= clock):
+        session, clock, wall_clock = self._entries.get(session_id), self._clock, self._wall_clock  # see ``create``
+        if session is None or (session.bound <= (monotonic := clock()) and session.filing <= monotonic):
             session = self._live_as_alias(session_id)
             if session is None:
                 return False
-        now = self._wall_clock()
+        now = wall_clock()
         if now - session.accessed >= interval:
             session.accessed = now
         if session.away is not None:
@@ -118,8 +119,8 @@ class MemorySessionStore:
 
     async def update(self, session_id: str, metadata: Metadata, replace: bool, remove: Collection[str] = ()) -> bool:
         """See ``SessionStore``."""
-        session = self._entries.get(session_id)
-        if session is None or (session.bound <= (clock := self._clock()) and session.filing <= clock):
+        session, clock, wall_clock = self._entries.get(session_id), self._clock, self._wall_clock  # see ``create``
+        if session is None or (session.bound <= (monotonic := clock()) and session.filing <= monotonic):
             session = self._live_as_alias(session_id)
             if session is None:
                 encode_document(metadata)
@@ -135,7 +136,7 @@ class MemorySessionStore:
                 if session.document is before:  # as in ``StoredSession.increment``
                     session.document = after
                     break
-        now = self._wall_clock()
+        now = wall_clock()
         if now > session.accessed:  # written flat, like the calls of the map
             session.accessed = now
         if session.away is not None:
