@@ -54,10 +54,11 @@ MAX_USER_BYTES = 65_536
 SURELY_SMALL = MAX_ID_BYTES // 4  # characters; no character takes more than four bytes
 
 
-# The second of the last new id: its begin, its end, and its text. Replaced whole, because threads may share it.
+# The second of the last new id: its begin, its end, and its text with a hyphen. Replaced whole: threads may share it.
 _last_second = [(0.0, 0.0, "")]
-# User part and tag by sandbox and user. Two plain dicts take half the time of functools.lru_cache. If there are too
-# many users, further ones are not remembered; once there were many of these, all are dropped.
+# The begin of an id, up to the user part, and the tag by sandbox and user. Two plain dicts take half the time of
+# functools.lru_cache. If there are too many users, further ones are not remembered; once there were many of these, all
+# are dropped.
 _parts: dict[str, dict[str, tuple[str, str]]] = {}
 _remembered = [0]  # about how many users were not found in ``_parts`` since it was empty
 _of_sandboxes: dict[str, blake2b] = {}  # the hash that tags of users begin with: to copy it takes half the time
@@ -84,7 +85,7 @@ def new_session_id(
     if not since <= unix_time < until:
         second = _second_of(unix_time)
     if user_id is None:
-        return f"sess-{second}-{random_bytes(RANDOM_BYTES + TAG_BYTES).hex()}"
+        return f"sess-{second}{random_bytes(RANDOM_BYTES + TAG_BYTES).hex()}"
     try:
         parts = _parts[sandbox_id].get(user_id)  # no KeyError: with many users most are not remembered
     except KeyError:
@@ -93,8 +94,8 @@ def new_session_id(
         if len(user_id) > SURELY_SMALL:
             check_size("user_id", user_id, MAX_USER_BYTES)
         parts = _user_parts(sandbox_id, user_id)
-    user_part, tag = parts
-    return f"sess-{user_part}{second}-{random_bytes(RANDOM_BYTES).hex()}{tag}"
+    begin, tag = parts
+    return f"{begin}{second}{random_bytes(RANDOM_BYTES).hex()}{tag}"
 
 
 def new_opaque_id(
@@ -109,8 +110,9 @@ def new_opaque_id(
 
 def _second_of(unix_time: float) -> str:
     second = int(unix_time)
-    _last_second[0] = float(second), second + 1.0, str(second)
-    return str(second)
+    text = f"{second}-"
+    _last_second[0] = float(second), second + 1.0, text
+    return text
 
 
 def renewed_id(
@@ -127,12 +129,12 @@ def renewed_id(
 
 
 def _user_parts(sandbox_id: str, user_id: str) -> tuple[str, str]:
-    """Make the common parts of the ids of a user's sessions, user part and tag; ``_parts`` may remember them."""
+    """Make the common parts of the ids of a user's sessions, begin and tag; ``_parts`` may remember them."""
     user = user_id.encode("utf-8", "surrogatepass")
     letters = user.translate(TO_SPACES).replace(b" ", b"")[:USER_PART_LENGTH].decode()
-    tag = _of_sandbox(sandbox_id).copy()
+    tag = (_of_sandboxes.get(sandbox_id) or _of_sandbox(sandbox_id)).copy()
     tag.update(user)
-    parts = (f"{letters}-" if letters else ""), tag.hexdigest()
+    parts = (f"sess-{letters}-" if letters else "sess-"), tag.hexdigest()
     if len(user_id) > LONGEST_REMEMBERED:
         return parts
     _remembered[0] = number = _remembered[0] + 1
@@ -149,14 +151,12 @@ def _user_parts(sandbox_id: str, user_id: str) -> tuple[str, str]:
 
 
 def _of_sandbox(sandbox_id: str) -> blake2b:
-    """Return the hash of a sandbox and a NUL, to be copied: with the user added, it is the user's tag."""
-    found = _of_sandboxes.get(sandbox_id)
-    if found is None:
-        if len(_of_sandboxes) >= MOST_REMEMBERED:
-            _of_sandboxes.clear()
-        found = blake2b(f"{sandbox_id}\0".encode("utf-8", "surrogatepass"), digest_size=TAG_BYTES)
-        _of_sandboxes[sandbox_id] = found
-    return found
+    """Remember the hash of a sandbox and a NUL, to be copied: with the user added, it is the user's tag. Return it."""
+    if len(_of_sandboxes) >= MOST_REMEMBERED:
+        _of_sandboxes.clear()
+    new = blake2b(f"{sandbox_id}\0".encode("utf-8", "surrogatepass"), digest_size=TAG_BYTES)
+    _of_sandboxes[sandbox_id] = new
+    return new
 
 
 def user_tag(sandbox_id: str, user_id: str) -> str:

@@ -199,7 +199,7 @@ class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
             if made_here and isinstance(exc, OutcomeUnknown):  # no caller gets this id, but it may count for its user
                 in_background(partial(self._store.delete, session_id))
             raise StorageError(f"the session could not be allocated: {exc}") from exc
-        if self.strict and existing is not None and existing.user_id != user_id:
+        if existing is not None and self.strict and existing.user_id != user_id:
             raise SessionTakenError(f"session {fingerprint(session_id)} is live and belongs to another user")
         return session_id
 
