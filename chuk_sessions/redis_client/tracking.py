@@ -20,9 +20,9 @@ REFUSED  the server or a proxy does not track, or is no master        ARMING, at
 ======== ============================================================ ==================================================
 
 From every state the end of the connection leads to AWAY. On the way to AWAY or REFUSED all entries are dropped and no
-read that is under way is stored. A *fence* is CLIENT CACHING NO, TIME and HELLO in one write. The first is an error on
-a connection that is not tracked. HELLO must tell of the same connection, protocol 3 and a master: otherwise another
-server answers now, or this one has forgotten what it tracked.
+read that is under way is stored; REFUSED ends the tracking too. A *fence* is CLIENT CACHING NO, TIME and HELLO in one
+write. The first is an error on a connection that is not tracked. HELLO must tell of the same connection, protocol 3 and
+a master: otherwise another server answers now, or this one has forgotten what it tracked.
 
 States of a key: absent; pending, while a cacheable read is under way; kept. A pending read that is *poisoned* goes to
 its caller and is not stored.
@@ -82,6 +82,7 @@ LONG_AGO = (-math.inf, -math.inf)
 
 HELLO_3, HELLO, TIME = pack((b"HELLO", 3)), pack((b"HELLO",)), pack((b"TIME",))
 TRACKING_ON = pack((b"CLIENT", b"TRACKING", b"ON", b"OPTOUT"))
+TRACKING_OFF = pack((b"CLIENT", b"TRACKING", b"OFF"))
 NOT_CACHING = pack((b"CLIENT", b"CACHING", b"NO"))
 HGETALL = b"HGETALL"
 # As ``pack`` makes it, in half its steps. There is no hash of so many fields.
@@ -147,6 +148,7 @@ class Tracking:
         self._again = -math.inf  # when a server that refused may be asked again
         self._told = False
         self.state = State.AWAY
+        self._is_tracked = False  # the server may be tracking the connection
         self.is_read = False  # the server has answered a cacheable read of this generation
         self.now = 0.0  # the time of the server at the last lookup, or a little later
         self.hits = self.misses = self.lapsed = 0
@@ -254,6 +256,7 @@ class Tracking:
         """Take a new connection. It is armed at the first lookup."""
         self.end()
         self._connection = connection
+        self._is_tracked = False
         self._again = -math.inf
         self.state = State.NEW
         connection.on_push = self.on_push
@@ -269,9 +272,18 @@ class Tracking:
         self.state = State.REFUSED
         self._drop_all()
         self._again = self._clock() + PAUSE
+        self._stop()
         if not self._told:
             self._told = True
             logger.warning("The near cache of Redis at %s is off: %s", self._server.address, reason)
+
+    def _stop(self) -> None:
+        """Have the server track nothing more: nothing is kept, and each touch would be told to this process."""
+        connection = self._connection
+        if connection is not None and self._is_tracked:
+            self._is_tracked = False
+            waiter = Answer(lambda: self._connection is not connection, lambda reply: None)
+            connection.send((waiter, TRACKING_OFF, sys.maxsize, Replay.NEVER, NO_SLOT))
 
     def _drop_all(self) -> None:
         """End the generation: the lease, all entries, the reads and the question under way."""
@@ -307,6 +319,7 @@ class Tracking:
             self.state is State.NEW or (self.state is State.REFUSED and now >= self._again)
         ) and self._server.is_ready():
             self.state = State.ARMING
+            self._is_tracked = True  # until the reply says more
             self._put(Arming(self))
 
     def _put(self, question: Arming | Fence) -> None:
@@ -323,6 +336,7 @@ class Tracking:
     def on_armed(self, hello: Reply, tracking: Reply) -> None:
         """Learn the replies to HELLO 3 and CLIENT TRACKING; each may be an error."""
         self._asked = None
+        self._is_tracked = tracking == b"OK"
         told = hello if isinstance(hello, dict) else {}
         reason = _why_not(told)
         if isinstance(hello, Exception):

@@ -41,6 +41,7 @@ def cacheable(key: str = KEY) -> list[bytes]:
 
 
 TAKES_NO_RESP3 = b"-NOPROTO unsupported protocol version\r\n"
+TRACKING_OFF = [b"CLIENT", b"TRACKING", b"OFF"]
 NO_TRACKING = b"-NOPERM this user has no permissions to run the 'client|tracking' command\r\n"
 
 
@@ -91,7 +92,7 @@ async def test_arming_and_the_first_fence_take_one_write_each(scripted: Scripted
     ],
 )
 async def test_a_server_that_does_not_track_is_asked_again_after_a_pause(scripted: Scripted, answer: bytes) -> None:
-    """Meanwhile reads go to the server as without a cache."""
+    """Meanwhile reads go to the server as without a cache, and it tracks none of them."""
     await scripted.up()
     scripted.look_up()
     await turn()
@@ -99,6 +100,11 @@ async def test_a_server_that_does_not_track_is_asked_again_after_a_pause(scripte
     scripted.receive(answer)
     assert scripted.state() == "refused"
     assert scripted.tracking.rank == 0
+    await turn()
+    if answer.endswith(OK):
+        assert scripted.take() == [TRACKING_OFF]
+        scripted.receive(OK)
+    assert scripted.take() == []
     scripted.clock.move(PAUSE - 1)
     scripted.look_up()
     asked = scripted.ask()
@@ -138,6 +144,8 @@ async def test_a_fence_that_disagrees_drops_everything(scripted: Scripted, answe
     assert (len(scripted.tracking.entries), scripted.tracking.pending) == (0, 0)
     scripted.receive(PAIRS)
     assert await pending == FIELDS
+    await turn()
+    assert scripted.take() == [TRACKING_OFF]
     assert not scripted.look_up(OTHER)
 
 
@@ -401,8 +409,8 @@ async def test_where_the_read_is_refused_all_read_plainly(scripted: Scripted, an
     scripted.receive(answer)
     assert scripted.state() == "refused"
     await turn()
-    assert scripted.take() == [READ]
-    scripted.receive(RECORD)
+    assert scripted.take() == [TRACKING_OFF, READ]
+    scripted.receive(OK + RECORD)
     assert await scripted.asked == FIELDS
     assert (len(scripted.tracking.entries), scripted.tracking.pending) == (0, 0)
     assert not scripted.look_up(OTHER)

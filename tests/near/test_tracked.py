@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from chuk_sessions import SessionManager
+from chuk_sessions.providers import redis
+from chuk_sessions.redis_client.tracking import State
+from chuk_sessions.redis_client.tracking_node import TrackingNode
 from tests.near.test_manager import Near
+from tests.support.helpers import eventually
 from tests.support.servers import RedisServer
 
 
@@ -45,3 +49,25 @@ async def test_a_touch_of_this_process_is_not_told_to_it(own_server: RedisServer
         assert await plain.validate_session(near.id)
     assert pushes == []
     assert (own_server.info("stats")["tracking_total_items"], near.number("invalidations")) == told
+
+
+async def test_a_server_that_refused_remembers_nothing_more(own_server: RedisServer) -> None:
+    """Without the right to the read that is kept, no key is kept: to remember keys would be in vain."""
+    own_server.command("ACL", "SETUSER", "app", "on", ">secret", "~*", "&*", "+@all", "-hrandfield")
+    near = await Near(own_server.url).begin()
+    factory = redis.factory(own_server.url_for("app", "secret"))
+    refused = SessionManager("box", factory, touch_interval=60, near_cache=1, strict=True)
+    plain = SessionManager("box", factory, strict=True)  # the same connection
+
+    async def is_refused() -> bool:
+        assert await refused.get_session_info(near.id) is not None
+        node = factory._client.deployment()
+        return isinstance(node, TrackingNode) and node.tracking.state is State.REFUSED
+
+    await eventually(is_refused)
+    before = tracked(own_server)
+    for _ in range(5):
+        session_id = await plain.allocate_session()
+        assert await plain.validate_session(session_id)
+        assert await plain.get_session_info(session_id) is not None
+    assert tracked(own_server) == before
