@@ -137,6 +137,21 @@ async def test_bad_hashes(
     assert before
 
 
+@pytest.mark.parametrize("name", ["created", "accessed", "expires"])
+@pytest.mark.parametrize(
+    "text", ["4e15", "0xE35FA931A0000", " 4000000000000000 ", "4000000000000000.5", "+4000000000000000", "4" + "0" * 18]
+)
+async def test_a_time_that_only_lua_takes_for_one(redis_server: Server, redis_url: str, name: str, text: str) -> None:
+    """The record cannot be read, so nothing is merged into it either."""
+    times = {"created": "1000000000000000", "accessed": "1000000000000000", "expires": "4000000000000000"}
+    times[name] = text.replace("4", "1", 1) if name == "accessed" else text
+    store, stored = open_redis(redis_server, hset(**times))
+    before = stored()
+    assert await store.read("id") is None
+    assert await store.update("id", {"a": 1}, False) is False
+    assert stored() == before
+
+
 async def test_deleting_a_bad_hash(redis_server: Server, redis_url: str) -> None:
     """The one thing that can be done to it: a logout holds, whichever version wrote the session."""
     store, _ = open_redis(redis_server, BAD_HASHES["another version"])

@@ -13,8 +13,10 @@ local seconds, rest = clock[1], clock[2]
 local now = seconds * 1000000 + rest
 local old = redis.pcall('HMGET', key, 'v', 'accessed', 'expires', 'created')
 if old[1] == version and ARGV[2] == '0' and #ARGV < 2000 then
-  local accessed, expires = tonumber(old[2] or nil), tonumber(old[3] or nil)
-  if accessed and expires and tonumber(old[4] or nil) and now > accessed and expires > now and expires < 1e18 then
+  local accessed, expires, created = old[2] or '', old[3] or '', old[4] or ''
+  -- What is not as long as a time is for the general case, which looks closer: Lua takes '4e15' for a number too.
+  if #accessed == 16 and #expires == 16 and #created == 16 and now > (tonumber(accessed) or now)
+    and (tonumber(expires) or 0) > now and tonumber(created) then
     local text = #rest == 6 and seconds .. rest or string.format('%s%06d', seconds, rest)
     redis.call('HSET', key, 'accessed', text, unpack(ARGV, 3))
     return 1
