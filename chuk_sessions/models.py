@@ -16,7 +16,7 @@ __all__ = ["ACTIVE", "SessionMetadata", "SessionRecord", "begin_and_end", "iso_t
 ACTIVE = SessionStatus.ACTIVE.value
 MICROSECONDS = 1_000_000
 HOUR = 3_600  # seconds
-HOUR_LENGTH = len("2026-01-31T12:")
+IN_HOUR = slice(-len("00:00.000000Z"), None)  # a year may have five digits
 LAST_SECOND = HOUR - 1  # may be rounded up to the next hour
 MOST_HOURS = 8_192  # eleven months
 MOST_TEXTS = 4_096
@@ -81,9 +81,9 @@ def begin_and_end(begin: float, end: float) -> tuple[str, str]:
             return begin_text, _text_of(end)
         hour = end // HOUR
         try:
-            end_text = _hours[hour] + begin_text[HOUR_LENGTH:]
+            end_text = _hours[hour] + begin_text[IN_HOUR]
         except KeyError:
-            end_text = _begin_of(hour) + begin_text[HOUR_LENGTH:]
+            end_text = _begin_of(hour) + begin_text[IN_HOUR]
         _new_texts[0] = number = _new_texts[0] + 1
         if number <= MOST_TEXTS:  # the next new begin may have all texts forgotten
             _texts[end] = end_text

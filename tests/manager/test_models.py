@@ -57,6 +57,11 @@ def test_an_end_that_is_rounded_up_to_its_hour(begin: float, hours: int) -> None
     assert begin_and_end(begin, end) == (models._text_of(begin), models._text_of(end))
 
 
+def test_an_end_after_a_begin_whose_year_has_five_digits() -> None:
+    begin, end = 253_402_300_800.0, 253_402_311_600.0
+    assert begin_and_end(begin, end) == ("10000-01-01T00:00:00.000000Z", "10000-01-01T03:00:00.000000Z")
+
+
 def test_texts_that_are_remembered_have_a_bound_and_are_renewed() -> None:
     """Whatever times there were before, a time that is asked for again and again is remembered after some others."""
     for number in range(2 * models.RENEW_TEXTS):
