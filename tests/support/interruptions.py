@@ -14,6 +14,9 @@ from typing import Any
 __all__ = ["Interruption", "interruptions"]
 
 
+FINALIZER = "__del__"
+
+
 class Interruption(BaseException):
     """What is raised; no handler of ordinary errors sees it."""
 
@@ -22,7 +25,8 @@ class _Counter:
     """Counts the calls made by functions of the package, and raises at one of them.
 
     Giving a lock back does not fail: its frame had the stack to take it. What a function of C calls is its own: asyncio
-    does not schedule the callbacks of a future that has its result then, and nobody else can.
+    does not schedule the callbacks of a future that has its result then, and nobody else can. Nor does a finalizer
+    fail: the garbage collector runs it amid any call, and Python drops what it raises.
     """
 
     def __init__(self, at: int) -> None:
@@ -36,7 +40,10 @@ class _Counter:
         caller = frame.f_back if event == "call" else frame
         if event not in ("call", "c_call") or caller is None or caller is self._calling_c:
             return
-        if "/chuk_sessions/" not in caller.f_code.co_filename:
+        if "/chuk_sessions/" not in caller.f_code.co_filename or FINALIZER in (
+            frame.f_code.co_name,
+            caller.f_code.co_name,
+        ):
             return
         if event == "c_call":
             self._calling_c = frame
