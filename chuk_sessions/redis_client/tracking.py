@@ -184,16 +184,19 @@ class Tracking:
         A hit sets ``now``, and asks for a new lease once half of the bound has passed. A lookup without a lease that is
         young enough asks for one in any case.
         """
-        entry = self._get(key)
-        now = self._clock()
-        age = now - self._leased[0]
+        get, clock = self._get, self._clock  # not called as they are loaded: Python would look for methods first
+        entry = get(key)
+        now = clock()
+        leased, wall_leased = self._leased
+        age = now - leased
         if entry is None:  # one clock is enough: nothing is served
             if age > bound:
                 self._renew(now)
             self.misses += 1
             return None
-        wall = self._wall_clock()
-        wall_age = wall - self._leased[1]
+        wall_clock = self._wall_clock
+        wall = wall_clock()
+        wall_age = wall - wall_leased
         if wall_age > age:
             age = wall_age
         if age > bound:
@@ -203,7 +206,8 @@ class Tracking:
             return None
         if age > bound / 2:
             self._renew(now)
-        now, wall = now + self._ahead[0], wall + self._ahead[1]
+        ahead, wall_ahead = self._ahead
+        now, wall = now + ahead, wall + wall_ahead
         self.now = now if now > wall else wall
         self.hits += 1
         entry.is_used = True

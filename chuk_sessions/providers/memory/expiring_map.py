@@ -141,7 +141,8 @@ class ExpiringMap:
             entry = self.items[key]
         except KeyError:
             return None
-        return entry[0] if entry[1] > self.clock() or entry[2] > self.clock() else None
+        clock = self.clock  # not called as it is loaded: Python would look for a method first
+        return entry[0] if entry[1] > clock() or entry[2] > clock() else None
 
     async def set(self, key: Hashable, value: Any) -> None:
         """Store ``value`` for ``default_ttl`` seconds."""
@@ -153,7 +154,8 @@ class ExpiringMap:
         Raises ValueError for a ttl that is NaN, infinite or over 3,000 years, and TypeError for a ttl that is no
         number. Nothing changes then.
         """
-        now = self.clock()
+        clock = self.clock  # see ``get``
+        now = clock()
         try:
             deadline = now + ttl
         except (TypeError, OverflowError):

@@ -27,20 +27,22 @@ class Infos:
     async def read(self, session_id: str) -> StoredSession | None:
         """See ``SessionStore``."""
         session: StoredSession | None = self._entries.get(session_id)
-        if session is None or (session.bound <= (clock := self._clock()) and session.filing <= clock):
+        clock = self._clock  # not called as it is loaded, as in the store
+        if session is None or (session.bound <= (monotonic := clock()) and session.filing <= monotonic):
             return self._live_as_alias(session_id)
         return session
 
     async def open(self, session_id: str, interval: float, owner: str | None) -> StoredSession | None:
         """See ``Openable``."""
         session: StoredSession | None = self._entries.get(session_id)
-        if session is None or (session.bound <= (clock := self._clock()) and session.filing <= clock):
+        clock, wall_clock = self._clock, self._wall_clock
+        if session is None or (session.bound <= (monotonic := clock()) and session.filing <= monotonic):
             session = self._live_as_alias(session_id)
             if session is None:
                 return None
         if owner is not None and session.user_id != owner:
             return None
-        now = self._wall_clock()
+        now = wall_clock()
         if now - session.accessed >= interval:
             session.accessed = now
         if session.away is not None:

@@ -74,8 +74,8 @@ class MemorySessionStore:
 
     async def read(self, session_id: str) -> SessionRecord | None:
         """See ``SessionStore``."""
-        session = self._entries.get(session_id)
-        if session is None or (session.bound <= (clock := self._clock()) and session.filing <= clock):
+        session, clock = self._entries.get(session_id), self._clock  # see ``create``
+        if session is None or (session.bound <= (monotonic := clock()) and session.filing <= monotonic):
             session = self._live_as_alias(session_id)
             if session is None:
                 return None
@@ -100,14 +100,14 @@ class MemorySessionStore:
 
     async def open(self, session_id: str, interval: float, owner: str | None) -> SessionRecord | None:
         """See ``Openable``."""
-        session = self._entries.get(session_id)
-        if session is None or (session.bound <= (clock := self._clock()) and session.filing <= clock):
+        session, clock, wall_clock = self._entries.get(session_id), self._clock, self._wall_clock  # see ``create``
+        if session is None or (session.bound <= (monotonic := clock()) and session.filing <= monotonic):
             session = self._live_as_alias(session_id)
             if session is None:
                 return None
         if owner is not None and session.user_id != owner:
             return None
-        now = self._wall_clock()
+        now = wall_clock()
         if now - session.accessed >= interval:
             session.accessed = now
         if session.away is not None:

@@ -162,7 +162,8 @@ class NearSessionStore(RedisSessionStore):
         With an ``interval`` no touch may be due. With an ``owner`` the session must be that user's. This is the way of
         a hit: it is one function, because each further one would take longer than what it does.
         """
-        key = self._known_key(session_id) if len(session_id) <= USUAL_ID else super()._key(session_id)
+        known_key = self._known_key  # not called as it is loaded: Python would look for a method first
+        key = known_key(session_id) if len(session_id) <= USUAL_ID else super()._key(session_id)
         entry = tracking.lookup(key, self._bound)
         if entry is None:
             self._missed = session_id, key
