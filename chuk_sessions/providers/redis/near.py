@@ -14,6 +14,7 @@ Rules this file keeps:
 
 from __future__ import annotations
 
+from asyncio import get_running_loop
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
@@ -70,9 +71,9 @@ class NearSessionStore(RedisSessionStore):
 
     async def read(self, session_id: str, call: Call | None = None) -> SessionRecord | None:
         """See ``SessionStore``."""
-        node: Any = self._client.deployment()
+        node: Any = self._client._opened.get(get_running_loop())  # as in ``deployment``, without the call
         if type(node) is not TrackingNode:
-            node = track(node)
+            node = self._node()
         found = self._find(node.tracking, session_id)
         if found is not None:
             if self._for_infos and found.document:
@@ -85,9 +86,9 @@ class NearSessionStore(RedisSessionStore):
 
     async def touch(self, session_id: str, interval: float, call: Call | None = None) -> bool:
         """See ``SessionStore``."""
-        node: Any = self._client.deployment()
+        node: Any = self._client._opened.get(get_running_loop())
         if type(node) is not TrackingNode:
-            node = track(node)
+            node = self._node()
         if interval > 0 and self._find(node.tracking, session_id, interval) is not None:
             return True
         return await super().touch(session_id, interval, call)
@@ -96,9 +97,9 @@ class NearSessionStore(RedisSessionStore):
         self, session_id: str, interval: float, owner: str | None, call: Call | None = None
     ) -> SessionRecord | None:
         """See ``Openable``."""
-        node: Any = self._client.deployment()
+        node: Any = self._client._opened.get(get_running_loop())
         if type(node) is not TrackingNode:
-            node = track(node)
+            node = self._node()
         if interval > 0:
             found = self._find(node.tracking, session_id, interval, owner)
             if found is not None:
