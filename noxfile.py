@@ -298,6 +298,6 @@ def install_peers(session: nox.Session) -> Path:
 
 @nox.session
 def compare(session: nox.Session) -> None:
-    """This library beside others from PyPI, each in its own environment, to results/. An hour; `-- --quick`: 3."""
+    """This library beside others from PyPI, each in its own environment, to results/. 45 minutes; `-- --quick`: 3."""
     peers = str(install_peers(session))
     run_benchmarks(session, "benchmarks.compare", "--environments", peers, extras="bench,django,flask,starlette")
