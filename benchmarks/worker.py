@@ -43,7 +43,6 @@ TASKS = {  # by name the module and the function, loaded when asked for
     "footprint": ("benchmarks.bench.footprint", "of_items"),
     "session_footprint": ("benchmarks.bench.footprint", "of_sessions"),
     "latency": ("benchmarks.latency.run", "latency"),
-    "requests": ("benchmarks.web.driven", "requests"),
     "added": ("benchmarks.web.driven", "added"),
 }
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import platform
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -11,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from benchmarks.measure.placement import Placement
-from benchmarks.measure.processes import SECONDS, WorkerFailed, command_of, environment_without_ours
+from benchmarks.measure.processes import SECONDS, command_of, environment_without_ours, must_be_this_python
 from benchmarks.measure.scale import Scale
 from benchmarks.measure.told import SideFailed, Told
 from benchmarks.workloads.registry import WORKLOADS
@@ -40,10 +39,7 @@ class Launch:
         self.errors: dict[Any, SideFailed] = {}
         for side in workers:
             if (reply := self._reply(side)) is not None:
-                here = platform.python_version()
-                if reply["python"] != here:  # an environment that was made before this Python was
-                    text = f"it runs on Python {reply['python']}, this version on {here}: make its environment anew"
-                    raise WorkerFailed(text)
+                must_be_this_python(reply["python"])
                 self.versions[side] = reply["versions"]
 
     def in_turns(self, members: Sequence[Member], scale: Scale, launch: int = 0) -> Blocks:

@@ -46,6 +46,7 @@ def measure(options: argparse.Namespace, results: dict[str, Any]) -> None:
         results["servers"] = running.described()
         results["contests"] = play(chosen(options), pythons, running.urls, scale, options.placement)
         requests = duels(options.no_redis) if not options.only or REQUESTS in options.only else []
+        results["web_turns"] = "blocks"
         results["web"] = web.play(requests, pythons, running.urls, scale, options.placement)
         results["web_added"] = web.added(scale) if requests else {}
 

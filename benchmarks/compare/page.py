@@ -13,6 +13,7 @@ from benchmarks.pages.markdown import WIDTH, Table
 from benchmarks.pages.setting import setting
 from benchmarks.pages.units import NOTHING, callers, duration
 from benchmarks.web import page as web
+from benchmarks.web.goals import speed
 from benchmarks.workloads.registry import WORKLOADS
 
 METHOD = (
@@ -35,6 +36,7 @@ def text(results: Mapping[str, Any], every_loop: bool = True) -> str:
         loops = [loop for loop in group.loops if _played(group, loop, results)]
         tables += [str(table(group, loop, results)) for loop in (loops if every_loop else loops[-1:])]
     if every_loop:
+        tables += map(str, speed(results))
         tables += web.tables(results.get("web", ()), results.get("web_added", {}))
     where = [placement.TEXT[results["placement"]]] if results["servers"] else []
     words = textwrap.fill(" ".join([METHOD, *where]), WIDTH, break_long_words=False, break_on_hyphens=False)

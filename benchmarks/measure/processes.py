@@ -80,10 +80,15 @@ def ask(task: str, python: str | None = None, **question: Any) -> dict[str, Any]
     if done.returncode:
         raise WorkerFailed(f"{task} of {question.get('library', 'ours')} failed:\n{done.stderr[-2000:]}")
     answer: dict[str, Any] = json.loads(done.stdout)
-    here = platform.python_version()
-    if answer["python"] != here:  # an environment that was made before this Python was
-        raise WorkerFailed(f"it runs on Python {answer['python']}, this version on {here}: make its environment anew")
+    must_be_this_python(answer["python"])
     return answer
+
+
+def must_be_this_python(python: str) -> None:
+    """Raises WorkerFailed for another version: that of an environment that was made before this Python was."""
+    here = platform.python_version()
+    if python != here:
+        raise WorkerFailed(f"it runs on Python {python}, this version on {here}: make its environment anew")
 
 
 def ask_for_blocks(scale: Scale, python: str | None = None, **question: Any) -> dict[str, Any]:

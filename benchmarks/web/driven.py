@@ -1,13 +1,20 @@
-"""Clients that send requests to an application, in the process that serves them: two tasks of a worker.
+"""Clients that send requests to an application, in the process that serves them.
 
-``requests`` takes the time of each library's application; ``added`` what our middleware adds to the same application.
+``main`` is a worker that runs a block of requests to a library's application whenever it is told to (see
+``measure.told``): the first line is the question, answered with what is installed once the sessions are filled; each
+further line is answered with the figures of a block. ``added`` is a task of ``worker``: what our middleware adds to the
+same application.
 """
 
 from __future__ import annotations
 
 import asyncio
+import gc
+import json
+import platform
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from benchmarks.measure.placement import Placement, placed
@@ -85,30 +92,38 @@ class Client:
         assert self.status == 200, f"{path} answered {self.status}"
 
 
-def requests(
-    *,
-    library: str,
-    path: str,
-    clients: int,
-    url: str | None,
-    loop: str,
-    placement: Placement,
-    count: int,
-    least: int,
-    most: int,
-    seconds: float,
-) -> Mapping[str, list[float]]:
-    """For each block of ``count`` requests, nanoseconds a request, and the 99th percentile of single ones."""
-    from benchmarks.worker import loop_factory
+def main() -> None:
+    """Answer until the input ends."""
+    serve(**json.loads(sys.stdin.readline()))
+
+
+def serve(
+    *, library: str, path: str, clients: int, count: int, url: str | None, loop: str, placement: Placement
+) -> None:
+    """The same, for one page of the application of a library."""
+    from benchmarks.worker import LIBRARIES, loop_factory, versions
 
     app = getattr(applications, library)(url)
     with placed(placement), asyncio.Runner(loop_factory=loop_factory(loop)) as runner:
-        return runner.run(_blocks(app, path, clients, count, least, most, time.monotonic() + seconds))
+        runner.run(_serve(blocks(app, path, clients, count), versions(LIBRARIES)))
 
 
-async def _blocks(
-    app: applications.Application, path: str, clients: int, count: int, least: int, most: int, deadline: float
-) -> Mapping[str, list[float]]:
+async def _serve(found: AsyncIterator[Mapping[str, float]], versions: Mapping[str, str]) -> None:
+    await anext(found)  # connections are opened and code is warm before anything is timed
+    print(json.dumps({"versions": versions, "python": platform.python_version()}), flush=True)
+    while sys.stdin.readline():
+        gc.collect()  # as in the gate
+        await asyncio.sleep(0)  # timers that came due while others ran
+        print(json.dumps(await anext(found)), flush=True)
+
+
+async def blocks(
+    app: applications.Application, path: str, clients: int, count: int
+) -> AsyncIterator[Mapping[str, float]]:
+    """Without end: of ``count`` requests, nanoseconds a request and the 99th percentile of single ones.
+
+    AssertionError if the sessions do not hold what they were filled with.
+    """
     browsers = [Client(app) for _ in range(clients)]
     for browser in browsers:
         await browser.checked("/nothing", b"x")
@@ -116,17 +131,14 @@ async def _blocks(
             await browser.checked("/fill", b"x")
             await browser.checked("/read", b"alice")
     each = max(1, count // clients)
-    found: dict[str, list[float]] = {"ns": [], "p99": []}
-    await asyncio.gather(*[browser.many(path, max(1, each // 4), []) for browser in browsers])
-    while len(found["ns"]) < least or (len(found["ns"]) < most and time.monotonic() < deadline):
+    while True:
         times: list[int] = []
         start = time.perf_counter_ns()
         await asyncio.gather(*[browser.many(path, each, times) for browser in browsers])
-        found["ns"].append(round((time.perf_counter_ns() - start) / (each * clients), 1))
-        found["p99"].append(quantile(times, SLOWEST))
-    if path != "/nothing":
-        await browsers[0].checked("/read", b"alice")
-    return found
+        spent = time.perf_counter_ns() - start
+        if path != "/nothing":
+            await browsers[0].checked("/read", b"alice")
+        yield {"ns": round(spent / (each * clients), 1), "p99": quantile(times, SLOWEST)}
 
 
 def added(*, page: str, loop: str, count: int, least: int, most: int, seconds: float) -> Mapping[str, list[float]]:

@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks.compare.sides import OURS
+from benchmarks.gate.decision import Launch, interval, median_ratio
 from benchmarks.measure.timing import typical
 from benchmarks.pages.markdown import Table
 from benchmarks.pages.units import NOTHING, duration
+from benchmarks.web.goals import pairs
 from benchmarks.web.sides import CLIENTS, LIBRARIES, PAGES
 
 ADDED = (
@@ -54,7 +56,8 @@ def _table(entries: Sequence[Mapping[str, Any]], store: str, clients: int, ours:
     return Table(
         f"Requests with sessions {STORES[store]}, {clients} client{'s' * (clients > 1)} at once{_where(ours)}",
         f"Requests a second through an application of a few lines, in process{' over ASGI' * (ours == OURS)}; how many "
-        "times ours that is; and the time that 99 of 100 do not exceed. The session has a cart of five.",
+        "times ours that is, as the median of all pairs of blocks, and where this lies in 95 of 100 draws of launches; "
+        "and the time that 99 of 100 do not exceed. The session has a cart of five.",
         ("Library", *[PAGES[page] for page in pages]),
         rows,
     )
@@ -72,5 +75,14 @@ def _cell(entry: Mapping[str, Any] | None, ours: Mapping[str, Any] | None) -> st
         return str(entry["error"])[:60]
     beside = ""
     if ours is not None and ours["ns"] and entry["side"] != ours["side"]:
-        beside = f" ({typical(ours['ns']) / typical(entry['ns']):.2f}x)"
+        beside = f" ({_ratio(pairs(entry, ours))})"
     return f"{1e9 / typical(entry['ns']):,.0f}/s{beside}, p99 {duration(typical(entry['p99']))}"
+
+
+def _ratio(launches: Sequence[Launch]) -> str:
+    """How many times as many requests the first side answers as the second, with the interval."""
+    ratio = f"{median_ratio(launches):.2f}x"
+    if len(launches) < 2:
+        return ratio
+    low, high = interval(launches)
+    return f"{ratio}, {low:.2f} to {high:.2f}"

@@ -16,7 +16,7 @@ OURS_IN_DJANGO = {mode: f"this version in Django, {mode}" for mode in ("WSGI", "
 FLASK = ("flask==3.1.3", "uvloop==0.23.0")
 FLASK_SESSION = ("flask-session==0.8.0", "cachelib==0.17.0", "flask==3.1.3", *REDIS_PY)
 OURS_IN_FLASK = "this version in Flask"
-COUNTS = {"memory": 2_000, "redis": 500}  # requests of a block
+COUNTS = {"memory": 1_000, "redis": 250}  # requests of a block
 ADDED_COUNT = 500  # requests of a block, where what the middleware adds is measured
 CLIENTS = (1, 50)
 PAGES = {"nothing": "no cookie", "read": "read-only", "change": "one change"}

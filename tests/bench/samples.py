@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import AbstractAsyncContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from benchmarks import report
 from benchmarks.compare.sides import OURS
 from benchmarks.latency.page import MODES
-from benchmarks.measure.scale import FULL
+from benchmarks.measure.scale import FULL, QUICK
 from benchmarks.measure.timing import QUANTILES
 from benchmarks.pages.publications import publication
+from benchmarks.web import run as web
+from benchmarks.web.sides import COUNTS, Duel
 from benchmarks.workloads.case import Kind, Layer
 
 ENVIRONMENT: dict[str, Any] = {
@@ -116,3 +122,13 @@ class Opener:
 
     def open(self, layer: Layer, kind: Kind) -> AbstractAsyncContextManager[Any]:
         return nullcontext(self._store)
+
+
+def figures_of(duel: Duel, url: str) -> None:
+    """Run two blocks of requests to a library that is installed here, in a process of its own; it must have figures."""
+    here, scale = {duel.library.requirements: sys.executable}, replace(QUICK, least_blocks=2, most_blocks=2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(COUNTS, duel.store, 4)
+        (found,) = web.play([duel], here, {"redis": url}, scale, "free")
+    assert "error" not in found, found["error"]
+    assert [len(found[name][0]) for name in ("ns", "p99")] == [2, 2]

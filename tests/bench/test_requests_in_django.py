@@ -8,9 +8,9 @@ import pytest
 
 pytest.importorskip("django", reason="Django is not installed")
 
-from benchmarks.measure.processes import ask
 from benchmarks.web import page
-from benchmarks.web.sides import LIBRARIES, OURS_IN_DJANGO
+from benchmarks.web.sides import LIBRARIES, OURS_IN_DJANGO, Duel
+from tests.bench.samples import figures_of
 from tests.support.servers import Server
 
 IN_DJANGO = [library for library in LIBRARIES if library.beside in OURS_IN_DJANGO.values()]
@@ -19,18 +19,7 @@ IN_DJANGO = [library for library in LIBRARIES if library.beside in OURS_IN_DJANG
 @pytest.mark.parametrize("library", IN_DJANGO, ids=lambda library: library.function)
 def test_they_keep_their_sessions(library: Any, redis_server: Server) -> None:
     """It is checked that they were filled."""
-    options: dict[str, Any] = {"placement": "free", "count": 4, "least": 2, "most": 2, "seconds": 0.0}
-    answer = ask(
-        "requests",
-        None,
-        library=library.function,
-        path="/change",
-        clients=1,
-        url=redis_server.url,
-        loop="asyncio",
-        **options,
-    )
-    assert {name: len(blocks) for name, blocks in answer["answer"].items()} == {"ns": 2, "p99": 2}
+    figures_of(Duel(library, "redis", "change", 1), redis_server.url)
 
 
 def test_their_tables() -> None:

@@ -9,9 +9,9 @@ import pytest
 
 pytest.importorskip("flask", reason="Flask is not installed")
 
-from benchmarks.measure.processes import ask
 from benchmarks.web import page
 from benchmarks.web.sides import LIBRARIES, OURS_IN_FLASK, duels
+from tests.bench.samples import figures_of
 from tests.support.servers import Server
 
 IN_FLASK = [library for library in LIBRARIES if library.beside == OURS_IN_FLASK]
@@ -23,11 +23,7 @@ def test_they_keep_their_sessions(duel: Any, redis_server: Server) -> None:
     """It is checked that they were filled."""
     if duel.library.function.startswith("flask_session") and importlib.util.find_spec("flask_session") is None:
         pytest.skip("Flask-Session is installed for the comparison only")
-    options: dict[str, Any] = {"placement": "free", "count": 4, "least": 2, "most": 2, "seconds": 0.0}
-    url = redis_server.url if duel.store == "redis" else None
-    sent = {"library": duel.library.function, "path": f"/{duel.page}", "clients": 1, "url": url, "loop": "asyncio"}
-    answer = ask("requests", None, **sent, **options)
-    assert {name: len(blocks) for name, blocks in answer["answer"].items()} == {"ns": 2, "p99": 2}
+    figures_of(duel, redis_server.url)
 
 
 def test_their_table() -> None:
