@@ -12,7 +12,7 @@ from chuk_sessions.exceptions import ProviderError
 from chuk_sessions.redis_client.commands import Reply
 from chuk_sessions.redis_client.connection import HUNG_UP, NO_REPLY
 from chuk_sessions.redis_client.replies import server_error
-from chuk_sessions.redis_client.watchdog import TICKS, clock
+from chuk_sessions.redis_client.watchdog import clock
 
 __all__ = ["SocketWire", "WireError", "can_be_polled"]
 
@@ -46,11 +46,11 @@ class SocketWire:
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = _Socket(sock.family, sock.type, sock.proto, sock.detach())
+        self._socket.settimeout(0)  # else each call looks first whether it would wait
         self._poll = select.poll()
         self._poll.register(self._socket, select.POLLIN)
         self._reader = hiredis.Reader(replyError=server_error, notEnoughData=INCOMPLETE)
         self._buffer = bytearray(READ_SIZE)
-        self._seconds = -1.0  # the time limit of the socket
         self._is_amiss = False
         self.used = clock()  # the time of the last byte from the server
 
@@ -65,22 +65,23 @@ class SocketWire:
     def exchange(self, command: bytes, seconds: float) -> Reply:
         """Send a command and return its reply, which may be a ServerError.
 
-        Raises WireError if the reply does not come within ``seconds``, or by a twentieth later, or is none. The
-        connection cannot be used any more then, and neither after any other exception.
+        Raises WireError if the reply does not come within ``seconds``, or is none. The connection cannot be used any
+        more then, and neither after any other exception.
         """
         begun = clock()
         self._is_amiss = True
         try:
-            self._limit(seconds)
-            self._socket.sendall(command)
-            while (reply := self._reader.gets()) is INCOMPLETE or isinstance(reply, hiredis.PushNotification):
-                if reply is not INCOMPLETE:
-                    continue  # the reply may have come with it
-                self._limit(seconds, clock() - begun)
-                size = self._socket.recv_into(self._buffer)
-                if not size:
-                    raise WireError(HUNG_UP)
-                self._reader.feed(self._buffer, 0, size)  # type: ignore[arg-type]  # any buffer will do
+            try:
+                sent = self._socket.send(command)  # usually the whole, at once
+            except BlockingIOError:
+                sent = 0
+            if sent < len(command):
+                self._send_in_time(memoryview(command)[sent:], seconds)
+            reply = INCOMPLETE
+            while reply is INCOMPLETE or isinstance(reply, hiredis.PushNotification):
+                if reply is INCOMPLETE and not self._receive(seconds - clock() + begun):
+                    continue
+                reply = self._reader.gets()  # after a push: the reply may have come with it
         except TimeoutError as exc:
             raise WireError(f"no reply within {seconds:g} s") from exc
         except OSError as exc:
@@ -91,12 +92,21 @@ class SocketWire:
         self._is_amiss = self._reader.has_data()  # else that would be the reply to the next command
         return reply
 
-    def _limit(self, seconds: float, passed: float = 0.0) -> None:
-        """Limit what the next step may take. Raises TimeoutError if the time is up."""
-        if passed > seconds / TICKS:  # less is not worth a system call
-            seconds -= passed
-            if seconds <= 0:
-                raise TimeoutError
-        if seconds != self._seconds:
-            self._socket.settimeout(seconds)
-            self._seconds = seconds
+    def _send_in_time(self, rest: memoryview, seconds: float) -> None:
+        """Write the rest of a command that the buffers on its way have no room for."""
+        self._socket.settimeout(seconds)
+        self._socket.sendall(rest)
+        self._socket.settimeout(0)
+
+    def _receive(self, left: float) -> bool:
+        """Wait for bytes, so many seconds at most, and read them. A socket may be called readable and have none."""
+        if left <= 0 or not self._poll.poll(left * 1000):
+            raise TimeoutError
+        try:
+            size = self._socket.recv_into(self._buffer)
+        except BlockingIOError:
+            return False
+        if not size:
+            raise WireError(HUNG_UP)
+        self._reader.feed(self._buffer, 0, size)  # type: ignore[arg-type]  # any buffer will do
+        return True
