@@ -16,7 +16,7 @@ from chuk_sessions.redis_client.commands import Argument, Replay, Reply, pack
 from chuk_sessions.redis_client.replies import MissingScriptError
 from chuk_sessions.redis_client.scripts import Script
 
-__all__ = ["Batch", "BatchScript"]
+__all__ = ["Batch", "BatchScript", "result_of_one"]
 
 NOTHING: tuple[Argument, ...] = ()
 MAX_BATCH = 64  # keys: a script with so many runs some 0.1 ms, and the server serves no other client meanwhile
@@ -115,14 +115,7 @@ class BatchScript:
         deployment, born = call
         if own is not None:
             args = (*args, own)
-        results = await self._script.run_anew(deployment, (key,), args, replay, born, lost)
-        if type(results) is int or (type(results) is list and len(results) > 1):
-            return results
-        if not isinstance(results, list) or len(results) != 1:
-            raise ProviderError("the reply of the server is not one result for each key")
-        if isinstance(results[0], ServerError):
-            raise results[0]
-        return results[0]
+        return result_of_one(await self._script.run_anew(deployment, (key,), args, replay, born, lost))
 
     def pack(self, keys: list[str], args: tuple[Argument, ...], own: list[Argument]) -> bytes:
         """Make the bytes of a command for these keys, with the arguments of all and those of each key."""
@@ -143,6 +136,17 @@ class BatchScript:
         size = len(name)
         before = BEFORE[size] if size < len(BEFORE) else b"$%d\r\n" % size
         return b"".join((head, before, name, tail))
+
+
+def result_of_one(results: Reply) -> Reply:
+    """Return the result for the only key of a command. Raises its error, and ProviderError for another reply."""
+    if type(results) is int or (type(results) is list and len(results) > 1):
+        return results
+    if not isinstance(results, list) or len(results) != 1:
+        raise ProviderError("the reply of the server is not one result for each key")
+    if isinstance(results[0], ServerError):
+        raise results[0]
+    return results[0]
 
 
 def _without_count(packed: bytes) -> bytes:

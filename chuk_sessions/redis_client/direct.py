@@ -58,13 +58,14 @@ from chuk_sessions.redis_client.server_stats import ServerStats
 from chuk_sessions.redis_client.socket_wire import SocketWire, WireError, can_be_polled
 from chuk_sessions.redis_client.watchdog import TICKS, clock
 
-__all__ = ["Direct", "Run", "direct_of"]
+__all__ = ["NOT_HERE", "Direct", "Run", "direct_of"]
 
 T = TypeVar("T")
 
 PAUSE, MAX_PAUSE = 1.0, 60.0  # seconds
 PING = pack((b"PING",))
 NOT_RUN = ("MOVED", "NOAUTH")  # the server ran nothing, and the event loop knows what to do
+NOT_HERE: Any = object()  # in the place of a reply: the command was not sent, and must be sent in a coroutine
 
 
 class Run(Protocol):
@@ -87,6 +88,15 @@ class _Answer:
     def done(self) -> bool:
         return self._is_done
 
+    def result(self) -> Any:
+        error, self._error = self._error, None
+        if error is None:
+            return self._result
+        try:
+            raise error
+        finally:
+            del error  # whose traceback has this frame
+
     def set_result(self, result: Any) -> None:
         self._is_done, self._result = True, result
 
@@ -96,13 +106,7 @@ class _Answer:
     def __await__(self) -> Generator[Any, None, Any]:
         if not self._is_done:
             yield  # to ``Direct.run``, for which that is an error
-        error, self._error = self._error, None
-        if error is None:
-            return self._result
-        try:
-            raise error
-        finally:
-            del error  # whose traceback has this frame
+        return self.result()
 
 
 class _NoLoop:
@@ -211,6 +215,29 @@ class Direct:
         call.close()
         raise RuntimeError("the call waits for something else than the server")
 
+    def command(self, packed: bytes, replay: Replay, run: Run) -> Reply:
+        """Send one command for a caller that has no coroutine, and return its reply; without its layers that is faster.
+
+        Return ``NOT_HERE`` if nothing was sent, as only ``run`` can serve the caller now. Raises as ``Client.call``.
+        """
+        if self._wire is None or len(packed) > self._large:
+            return NOT_HERE
+        try:
+            is_free = self._turn.acquire(blocking=False)
+        except BaseException:  # as in ``run``
+            self._retire()
+            raise
+        if not is_free:
+            return NOT_HERE
+        try:
+            self._run = run
+            answer = _Answer()
+            self._send(answer, packed, replay, None)
+        finally:
+            self._run = None
+            self._turn.release()
+        return answer.result()
+
     def _retire(self) -> None:
         """Let the next call make another object. Who uses this one goes on."""
         client = self._client()
@@ -260,14 +287,14 @@ class Direct:
         if wire is not None:
             wire.close()
 
-    def _proven(self, left: float) -> SocketWire | None:
+    def _proven(self, left: float, now: float) -> SocketWire | None:
         """Return the connection if it leads to the server; else drop it."""
         wire = self._wire
         if wire is None:
             return None
         try:
             if not wire.is_amiss():
-                if clock() - wire.used < QUIET:
+                if now - wire.used < QUIET:
                     return wire
                 wire.exchange(PING, min(self._patience, left / 4))
                 return wire
@@ -311,13 +338,16 @@ class Direct:
     def _send(self, waiter: Waiter, packed: Packed, replay: Replay, born: int | None) -> None:
         if not isinstance(packed, (bytes, Large)):  # a union would be made anew each time
             packed = packed()
-        born, timeout, now = self.watchdog.tick if born is None else born, self._config.timeout, clock()
-        left = timeout - max(0.0, now - born / 1000)
+        timeout, now = self._config.timeout, clock()
+        if born is None:
+            born, left = int(now * 1000), timeout
+        else:
+            left = timeout - max(0.0, now - born / 1000)
         if left <= 0:
             self.timeouts += 1
             waiter.set_exception(NotSent(f"could not send to Redis at {self._config.address} within {timeout:g} s"))
             return
-        wire = self._proven(left) if type(packed) is bytes else None
+        wire = self._proven(left, now) if type(packed) is bytes else None
         if wire is None or type(packed) is not bytes:
             self._send_in_loop(waiter, packed, replay, born)
             return

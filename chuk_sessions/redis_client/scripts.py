@@ -60,6 +60,10 @@ class Script:
             lost = missing.lost
         return await self.run_anew(deployment, keys, args, replay, born, lost)
 
+    def pack(self, key: Argument, args: tuple[Argument, ...]) -> bytes:
+        """Make the bytes of the command that runs the script with one key."""
+        return pack((b"EVALSHA", self.sha, b"1", key, *args))
+
     async def run_anew(
         self,
         deployment: Deployment,

@@ -11,18 +11,34 @@ from __future__ import annotations
 
 import sys
 from asyncio.events import _get_running_loop
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from functools import cache, partial
-from typing import Any, Self, TypeVar
+from importlib import import_module
+from types import CoroutineType
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from chuk_sessions.arguments import not_found
 from chuk_sessions.exceptions import ProviderError
+from chuk_sessions.models import SessionRecord
 from chuk_sessions.providers.memory.store import MemorySessionStore
 from chuk_sessions.redis_client.config import TIMEOUT
-from chuk_sessions.session_manager import NO_KEYS, SessionManager, SessionMetadata
+from chuk_sessions.session_manager import NO_KEYS, SessionManager, SessionMetadata, _storage_error
 from chuk_sessions.web.loop_thread import check_threads, run
 from chuk_sessions.web.threads import has_greenlets
 
-__all__ = ["SyncSessionManager", "call_timeout", "check_threads", "run", "run_commands", "run_for"]
+if TYPE_CHECKING:
+    from chuk_sessions.redis_client.direct import Direct
+
+__all__ = [
+    "SyncSessionManager",
+    "call_timeout",
+    "check_threads",
+    "open_at_once",
+    "run",
+    "run_commands",
+    "run_for",
+    "update_at_once",
+]
 
 T = TypeVar("T")
 
@@ -65,20 +81,62 @@ def run_commands(manager: SessionManager, call: Coroutine[Any, Any, T], timeout:
     moment; see ``chuk_sessions.redis_client.direct``. Else this is ``run_for``; so it is for a subclass of the manager,
     whose methods may await anything.
     """
+    direct = _direct_of(manager, timeout)
+    if direct is None:
+        return run_for(manager, call, timeout)
+    return direct.run(call, partial(_run_in_loop, manager, timeout))
+
+
+def open_at_once(manager: SessionManager, session_id: str) -> SessionRecord | None:
+    """Do what ``open_session`` of that manager does, by the rules of ``run_commands``, and return the record.
+
+    In the usual case this takes no coroutine; see ``chuk_sessions.providers.redis.at_once``. Raises StorageError.
+    """
+    direct = _direct_of(manager, None)
+    if direct is None:
+        return run_commands(manager, manager._open_record(session_id))
+    run_in_loop = partial(_run_in_loop, manager, None)
+    try:
+        interval = manager._touch_interval
+        found: Any = _at_once().open_at_once(manager._store, direct, run_in_loop, session_id, interval)
+        record: SessionRecord | None = direct.run(found, run_in_loop) if type(found) is CoroutineType else found
+        return record
+    except ProviderError as exc:
+        raise _storage_error("open", session_id, exc) from exc
+
+
+def update_at_once(
+    manager: SessionManager, session_id: str, changed: dict[str, Any], removed: Sequence[str] = ()
+) -> bool:
+    """Do what ``update_session_metadata`` of that manager does, with its defaults; see ``open_at_once``."""
+    direct = None if removed else _direct_of(manager, None)
+    if direct is None:
+        options: dict[str, Any] = {"remove": removed} if removed else {}
+        return run_commands(manager, manager.update_session_metadata(session_id, changed, **options))
+    run_in_loop = partial(_run_in_loop, manager, None)
+    try:
+        found: Any = _at_once().update_at_once(manager._store, direct, run_in_loop, session_id, changed)
+        done: bool = direct.run(found, run_in_loop) if type(found) is CoroutineType else found
+    except ProviderError as exc:
+        return manager._failed(exc, "update", session_id, False)
+    return done or not_found(session_id)
+
+
+def _direct_of(manager: SessionManager, timeout: float | None) -> Direct | None:
+    """Return what makes calls of that manager in this thread, a ``Direct``; None if they must be made in the loop."""
     stores: Any = sys.modules.get(REDIS_STORES)
     store: Any = manager._store
     if stores is None or type(store) is not stores.RedisSessionStore or has_greenlets():
-        return run_for(manager, call, timeout)
+        return None
     if type(manager) is not SessionManager or _get_running_loop() is not None:
-        return run_for(manager, call, timeout)
+        return None
     if timeout is not None and timeout < call_timeout(manager):
-        return run_for(manager, call, timeout)
+        return None
     try:
-        direct = _finder()(store._client)
+        found: Direct | None = _finder()(store._client)
+        return found
     except ProviderError:  # the URL cannot be used, as the call itself will say
-        direct = None
-    run_in_loop = partial(_run_in_loop, manager, timeout)
-    return run_in_loop(call) if direct is None else direct.run(call, run_in_loop)
+        return None
 
 
 def _run_in_loop(manager: SessionManager, timeout: float | None, call: Coroutine[Any, Any, T]) -> T:
@@ -91,6 +149,12 @@ def _finder() -> Any:
     from chuk_sessions.redis_client.direct import direct_of
 
     return direct_of
+
+
+@cache
+def _at_once() -> Any:
+    """Return the module, which is imported once a call may be made in the thread of the caller."""
+    return import_module("chuk_sessions.providers.redis.at_once")
 
 
 def _drive(call: Coroutine[Any, Any, T]) -> T:

@@ -94,7 +94,7 @@ class NearSessionStore(RedisSessionStore):
         return await super().touch(session_id, interval, call)
 
     async def open(
-        self, session_id: str, interval: float, owner: str | None, call: Call | None = None
+        self, session_id: str, interval: float, owner: str | None, call: Call | None = None, *, reply: Any = None
     ) -> SessionRecord | None:
         """See ``Openable``."""
         node: Any = self._client._opened.get(get_running_loop())
@@ -110,7 +110,7 @@ class NearSessionStore(RedisSessionStore):
                 except ValueError:
                     self._forget(node.tracking, session_id)
             call = node.reads, node.watchdog.tick if call is None else call[1]
-        return await super().open(session_id, interval, owner, call)
+        return await super().open(session_id, interval, owner, call, reply=reply)
 
     def _key(self, session_id: str) -> str:
         missed, key = self._missed

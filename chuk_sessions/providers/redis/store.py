@@ -205,19 +205,21 @@ class RedisSessionStore:
             session_id = name_in(reply)
 
     async def open(
-        self, session_id: str, interval: float, owner: str | None, call: Call | None = None
+        self, session_id: str, interval: float, owner: str | None, call: Call | None = None, *, reply: Any = None
     ) -> SessionRecord | None:
-        """See ``Openable``."""
+        """See ``Openable``. ``reply`` is that to the first command, if that was sent: a plain read, or the script."""
         call = call or self._client.begin()
         asked, whose = session_id, ANYBODY if owner is None else b"=" + to_bytes(owner)
         args = (b"%d" % (in_microseconds(interval) or 1),) if interval else ALWAYS
         by_script, sent = not interval, moment() if interval else (0.0, 0.0)
-        reply: Any = []
+        given, reply = reply, []
         try:
             while True:
                 key = self._key(session_id)
-                by_script = by_script or call[0].clock_of(key).now() is None
-                if by_script:
+                if given is not None:
+                    reply, given = given or ABSENT, None
+                elif by_script or call[0].clock_of(key).now() is None:
+                    by_script = True
                     reply = await OPEN.step(call, key, args, Replay.READ, whose)
                 else:
                     reply = await call[0].call((b"HGETALL", key), Replay.READ, call[1]) or ABSENT
