@@ -26,7 +26,7 @@ from chuk_sessions.arguments import check_flag
 from chuk_sessions.exceptions import StorageError
 from chuk_sessions.session_manager import SessionManager
 from chuk_sessions.web.asgi import Headers, lacks_cookie
-from chuk_sessions.web.blocking import call_timeout, check_threads, run_commands, run_for
+from chuk_sessions.web.blocking import call_timeout, check_threads, open_at_once, run_for, update_at_once
 from chuk_sessions.web.middleware import DEFAULT_MAX_BYTES
 from chuk_sessions.web.origin import Origins, Paths
 from chuk_sessions.web.outage import TEXT, Outage
@@ -109,11 +109,13 @@ class FlaskSession(TaggedSession):
     def _wait_for_end(self, settings: Settings) -> None:
         """Write what is to be written at the end of the request."""
         stored = self._stored
-        is_update = stored.session_id is not None and not self._cleared and not self._is_rolling(settings.rolling)
-        with self._guard:
-            if is_update and not stored.is_in_use():
-                run_commands(stored.manager, self._store(settings))
-                return
+        is_permanent = self._is_permanent()
+        is_rolling = settings.rolling or (self._refreshes and is_permanent)
+        if not self._cleared and not is_rolling and is_permanent is self._stayed:
+            with self._guard:
+                if stored.session_id is not None and not stored.is_in_use():  # nobody can begin to use it meanwhile
+                    stored.commit_by(update_at_once, self._as_stored())
+                    return
         self._wait_for(self._store(settings))
 
     def _is_settled(self, rolling: bool) -> bool:
@@ -289,7 +291,7 @@ class _Interface:
                 return None
             stored = StoredSession(manager, settings.max_bytes)
             if ids:
-                data = run_commands(manager, stored.load(ids))
+                data = stored.load_by(open_at_once, ids)
         except StorageError as error:
             settings.outage.log(error)
             if stored is None or not settings.outage.goes_on:  # without a manager there cannot even be an empty session

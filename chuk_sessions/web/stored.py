@@ -12,7 +12,7 @@ Rules this file keeps:
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, ItemsView, Sequence
+from collections.abc import Awaitable, Callable, ItemsView, Sequence
 from typing import Any
 
 from chuk_sessions.arguments import check_count, check_user
@@ -96,6 +96,15 @@ class StoredSession:
                 return self._found(session_id, record)
         return None
 
+    def load_by(self, read: Callable[[SessionManager, str], SessionRecord | None], ids: Sequence[str]) -> Any:
+        """Do what ``load`` does, by a function that blocks."""
+        self.presented = True
+        for session_id in ids:
+            record = read(self._manager, session_id)
+            if record is not None:
+                return self._found(session_id, record)
+        return None
+
     def _forget(self) -> None:
         self.session_id = self.user_id = None
         self._saved = {}
@@ -169,13 +178,33 @@ class StoredSession:
             check_size(data, self._max_bytes)
         options: dict[str, Any] = {"remove": removed} if removed else {}
         saved = frozen(changed)
-        if await self._manager.update_session_metadata(self.session_id, changed, **options):
+        is_found = await self._manager.update_session_metadata(self.session_id, changed, **options)
+        self._written(is_found, saved, removed)
+        return is_found
+
+    def commit_by(
+        self, update: Callable[[SessionManager, str, dict[str, Any], Sequence[str]], bool], data: dict[str, Any]
+    ) -> None:
+        """Do what ``commit`` does for a session that has an id, by a function that blocks."""
+        if self.gone:
+            return
+        assert self.session_id is not None
+        changed, removed = changes(self._saved, data)
+        if not changed and not removed:
+            return
+        if changed:
+            check_size(data, self._max_bytes)
+        saved = frozen(changed)
+        self._written(update(self._manager, self.session_id, changed, removed), saved, removed)
+
+    def _written(self, is_found: bool, saved: Saved, removed: Sequence[str]) -> None:
+        """Note that an update has been made, or has found no session."""
+        if is_found:
             self._saved.update(saved)
             for key in removed:
                 del self._saved[key]
-            return True
-        self.gone = True
-        return False
+        else:
+            self.gone = True
 
     async def prolong(self, *, again: bool) -> None:
         """Give a session that was found its whole lifetime again. With ``again`` the client gets its id once more."""
