@@ -87,7 +87,7 @@ class TaggedSession(Session):
         return bool(dict.get(self, PERMANENT, self._stays))
 
     def _plain(self) -> dict[str, Any]:
-        return {key: _tagged(value) for key, value in dict.items(self)}
+        return {key: value if type(value) in SCALARS else _tagged(value) for key, value in dict.items(self)}
 
     def _as_stored(self) -> dict[str, Any]:
         return self._plain()
