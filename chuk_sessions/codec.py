@@ -35,6 +35,7 @@ __all__ = [
     "Metadata",
     "decode_document",
     "decode_fields",
+    "decode_values",
     "drop_keys",
     "encode_document",
     "encode_fields",
@@ -47,6 +48,7 @@ __all__ = [
 Metadata = dict[Any, Any]
 
 JSON_MARK = "\n"
+MARK_BYTE = JSON_MARK.encode()
 SEALED = b"\x01"  # the beginning of a sealed value (see ``encryption``), which no JSON text has
 FAITHFUL = OPT_PASSTHROUGH_DATACLASS | OPT_PASSTHROUGH_DATETIME | OPT_PASSTHROUGH_SUBCLASS
 MAX_LEVELS = 200  # containers inside one another, the metadata itself included
@@ -133,6 +135,17 @@ def decode_fields(fields: dict[str, str]) -> dict[str, Any]:
     if len(values) != len(fields):
         raise ValueError("a metadata field must be one JSON value")
     return dict(zip(fields, values, strict=True))
+
+
+def decode_values(values: list[bytes]) -> list[Any]:
+    """Decode values of fields that are still bytes, as ``decode_fields`` does, but all of them in one step."""
+    joined = b",".join(values)
+    if MARK_BYTE in joined:
+        return [_decode(value.decode()) for value in values]
+    decoded: list[Any] = loads(b"[%b]" % joined)
+    if len(decoded) != len(values):
+        raise ValueError("a metadata field must be one JSON value")
+    return decoded
 
 
 def check_dict(metadata: object) -> Metadata:

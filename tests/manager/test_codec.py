@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from chuk_sessions.codec import decode_document, decode_fields, encode_document, encode_fields
+from chuk_sessions.codec import decode_document, decode_fields, decode_values, encode_document, encode_fields
 from chuk_sessions.testing.samples import INF, NAN, SAMPLES, Level, Text, as_json, same
 
 ANY_TEXT = st.text(st.characters(categories=None, exclude_categories=()))  # lone surrogates too
@@ -48,6 +48,7 @@ def check(metadata: dict[Any, Any], expected: Any) -> None:
     document, fields = encode_document(metadata), encode_fields(metadata)
     assert same(decode_document(document), expected)
     assert same(decode_fields(fields), expected)
+    assert same(dict(zip(fields, decode_values([text.encode() for text in fields.values()]), strict=True)), expected)
     assert fields.keys() == expected.keys()
     for text, value in [(document, expected), *((fields[key], expected[key]) for key in expected)]:
         assert same(json.loads(text, object_pairs_hook=without_duplicates), value)  # any reader of JSON can read it
@@ -125,9 +126,18 @@ def test_documents_that_are_none(text: str) -> None:
         decode_document(text)
 
 
+def test_bytes_that_are_no_text() -> None:
+    """Are refused as a ValueError too, whatever is beside them."""
+    for values in ([b'"\xff"'], [b'"\xff"', b"\n1"]):
+        with pytest.raises(ValueError):  # noqa: PT011 (see above)
+            decode_values(values)
+
+
 @pytest.mark.parametrize("value", ["", "{", "1,2", "\n", "\n1 2", "nul", "]", "1],[2"])
 def test_fields_that_are_none(value: str) -> None:
     """Also one that would only be valid in the company of others."""
     for fields in ({"a": value}, {"a": "1", "b": value}, {"a": value, "b": "\n1"}):
         with pytest.raises(ValueError):  # noqa: PT011 (see above)
             decode_fields(fields)
+        with pytest.raises(ValueError):  # noqa: PT011
+            decode_values([value.encode() for value in fields.values()])

@@ -27,10 +27,10 @@ the integers that ``increment`` counts. Scripts read and write the other fields.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
-from chuk_sessions.codec import ANY_DEPTH, MAX_LEVELS, SEALED, Metadata, decode_fields, encode_fields
+from chuk_sessions.codec import ANY_DEPTH, MAX_LEVELS, SEALED, Metadata, decode_values, encode_fields
 from chuk_sessions.exceptions import MetadataError
 from chuk_sessions.models import ACTIVE, MICROSECONDS, SessionRecord
 from chuk_sessions.providers.redis.keys import unquote_part
@@ -119,11 +119,17 @@ def decode_record(reply: Fields, key: str = "") -> SessionRecord:
     Raises KeyError or ValueError if it is no record of this version.
     """
     fixed: dict[bytes, bytes] = {}
-    metadata: dict[str, str] = {}
-    pairs = reply.items() if isinstance(reply, dict) else zip(reply[::2], reply[1::2], strict=True)
+    names: list[str] = []
+    values: list[bytes] = []
+    if isinstance(reply, dict):
+        pairs: Iterable[tuple[bytes, bytes]] = reply.items()
+    else:
+        fields = iter(reply)
+        pairs = zip(fields, fields, strict=True)
     for name, value in pairs:
         if name[:2] == METADATA:
-            metadata[name[2:].decode("utf-8", "surrogatepass")] = value.decode()  # as ``to_text`` does
+            names.append(name[2:].decode("utf-8", "surrogatepass"))  # as ``to_text`` does
+            values.append(value)
         else:
             fixed[name] = value
     if fixed[b"v"] not in VERSIONS:
@@ -134,7 +140,7 @@ def decode_record(reply: Fields, key: str = "") -> SessionRecord:
         created=in_seconds(fixed[b"created"]),
         expires=in_seconds(fixed[b"expires"], DEADLINE_DIGITS),
         accessed=in_seconds(fixed[b"accessed"]),
-        metadata=decode_fields(metadata),
+        metadata=dict(zip(names, decode_values(values), strict=True)),
         status=fixed[b"status"].decode() if b"status" in fixed else ACTIVE,
     )
     if b"idle" in fixed:
