@@ -231,12 +231,10 @@ class Direct:
             return NOT_HERE
         try:
             self._run = run
-            answer = _Answer()
-            self._send(answer, packed, replay, None)
+            return self._exchange(packed, replay, None)
         finally:
             self._run = None
             self._turn.release()
-        return answer.result()
 
     def _retire(self) -> None:
         """Let the next call make another object. Who uses this one goes on."""
@@ -287,22 +285,17 @@ class Direct:
         if wire is not None:
             wire.close()
 
-    def _proven(self, left: float, now: float) -> SocketWire | None:
-        """Return the connection if it leads to the server; else drop it."""
+    def _proven(self, left: float) -> SocketWire | None:
+        """Return the connection if it is not amiss and answers a PING; else drop it."""
         wire = self._wire
         if wire is None:
             return None
         try:
             if not wire.is_amiss():
-                if now - wire.used < QUIET:
-                    return wire
                 wire.exchange(PING, min(self._patience, left / 4))
                 return wire
         except WireError:  # the server may be slow: the next time it has twice as long
             self._patience = min(2 * self._patience, self._config.timeout / 2)
-        except BaseException:
-            self._drop()
-            raise
         self._drop()
         return None
 
@@ -327,7 +320,11 @@ class Direct:
         """
         _set_running_loop(None)
         try:
-            self._send(waiter, packed, replay, born)
+            if not isinstance(packed, (bytes, Large)):  # a union would be made anew each time
+                packed = packed()
+            waiter.set_result(self._exchange(packed, replay, born))
+        except ProviderError as error:
+            waiter.set_exception(error)
         finally:
             _set_running_loop(NO_LOOP)
 
@@ -335,63 +332,67 @@ class Direct:
         """Send a batch, which no other call can join."""
         self.send(batch, batch.pack, replay, slot, born)
 
-    def _send(self, waiter: Waiter, packed: Packed, replay: Replay, born: int | None) -> None:
-        if not isinstance(packed, (bytes, Large)):  # a union would be made anew each time
-            packed = packed()
+    def _exchange(self, packed: Packed, replay: Replay, born: int | None) -> Reply:
+        """Send one command, and return its reply. Raises ProviderError, which may be an error of the server."""
         timeout, now = self._config.timeout, clock()
         if born is None:
             born, left = int(now * 1000), timeout
         else:
             left = timeout - max(0.0, now - born / 1000)
-        if left <= 0:
-            self.timeouts += 1
-            waiter.set_exception(NotSent(f"could not send to Redis at {self._config.address} within {timeout:g} s"))
-            return
-        wire = self._proven(left, now) if type(packed) is bytes else None
-        if wire is None or type(packed) is not bytes:
-            self._send_in_loop(waiter, packed, replay, born)
-            return
-        if wire.used > now:  # it has answered a PING just now
-            left -= wire.used - now
-        if left < timeout - timeout / TICKS:
-            timeout = left
-        self.written += 1
+            if left <= 0:
+                self.timeouts += 1
+                raise NotSent(f"could not send to Redis at {self._config.address} within {timeout:g} s")
+        if type(packed) is not bytes:
+            return self._in_loop(packed, replay, born)
+        wire = self._wire
         try:
-            reply = wire.exchange(packed, timeout if replay is Replay.NEVER else timeout / 2)
+            if wire is None or now - wire.used >= QUIET or wire.is_amiss():
+                wire = self._proven(left)
+                if wire is not None:  # it has answered a PING just now
+                    left -= wire.used - now
+            if left < timeout - timeout / TICKS:
+                timeout = left
+            if wire is not None:
+                self.written += 1
+                reply = wire.exchange(packed, timeout if replay is Replay.NEVER else timeout / 2)
         except WireError as exc:
-            self._drop()
-            reason = f"the connection to Redis at {self._config.address} was lost: {exc}"
-            if replay is Replay.NEVER:
-                self.timeouts += isinstance(exc.__cause__, TimeoutError)
-                waiter.set_exception(OutcomeUnknown(f"{reason}, before the reply came"))
-            else:
-                self._send_in_loop(SecondTry(waiter, replay, reason), packed, Replay.NEVER, born)
+            lost, is_late = str(exc), isinstance(exc.__cause__, TimeoutError)
         except BaseException:
             self._drop()
             raise
         else:
-            if isinstance(reply, ServerError):
-                self._settle(waiter, reply, packed, replay, born)
-            else:
-                waiter.set_result(reply)
+            if wire is None:
+                return self._in_loop(packed, replay, born)
+            return self._refused(reply, packed, replay, born) if isinstance(reply, ServerError) else reply
+        self._drop()
+        return self._after_loss(lost, is_late, packed, replay, born)
 
-    def _settle(self, waiter: Waiter, reply: ServerError, packed: Packed, replay: Replay, born: int) -> None:
-        if reply.code in NOT_RUN:
-            self._drop()
-            self._send_in_loop(waiter, packed, replay, born)
-            return
-        if reply.code in REPLICA_CODES:
-            self._drop()
-        waiter.set_exception(reply)
-
-    def _send_in_loop(self, waiter: Waiter, packed: Packed, replay: Replay, born: int) -> None:
-        assert self._run is not None
+    def _after_loss(self, lost: str, is_late: bool, packed: Packed, replay: Replay, born: int) -> Reply:
+        """Send a command whose reply was lost once more if it may be; else raise OutcomeUnknown."""
+        reason = f"the connection to Redis at {self._config.address} was lost: {lost}"
+        if replay is Replay.NEVER:
+            self.timeouts += is_late
+            raise OutcomeUnknown(f"{reason}, before the reply came")
+        answer = _Answer()
+        second = SecondTry(answer, replay, reason)
         try:
-            reply = self._run(self._sent_in_loop(packed, replay, clock() - born / 1000))
+            second.set_result(self._in_loop(packed, Replay.NEVER, born))
         except ProviderError as error:
-            waiter.set_exception(error)
-        else:
-            waiter.set_result(reply)
+            second.set_exception(error)
+        return answer.result()
+
+    def _refused(self, error: ServerError, packed: Packed, replay: Replay, born: int) -> Reply:
+        """Raise an error reply, unless the event loop knows what to do."""
+        if error.code in NOT_RUN:
+            self._drop()
+            return self._in_loop(packed, replay, born)
+        if error.code in REPLICA_CODES:
+            self._drop()
+        raise error
+
+    def _in_loop(self, packed: Packed, replay: Replay, born: int) -> Reply:
+        assert self._run is not None
+        return self._run(self._sent_in_loop(packed, replay, clock() - born / 1000))
 
     async def _sent_in_loop(self, packed: Packed, replay: Replay, age: float) -> Reply:
         client = self._client()

@@ -67,7 +67,7 @@ def manager(own_server: RedisServer) -> SessionManager:
 
 
 def opened(manager: SessionManager) -> Direct:
-    """What serves the calls, once it has its connection."""
+    """What serves the calls, once it has its connection, and knows the time on the server."""
     server = direct_of(manager.session_factory._client)
     assert server is not None
 
@@ -76,6 +76,7 @@ def opened(manager: SessionManager) -> Direct:
         return server._wire is not None
 
     wait_until(is_open)
+    assert open_at_once(manager, ID) is not None
     return server
 
 

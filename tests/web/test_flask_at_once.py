@@ -197,16 +197,16 @@ def test_an_outage_amid_a_request(own_server: RedisServer, on_outage: Any) -> No
 def test_an_interruption_amid_the_write(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """Leaves no lock taken, and what was not noted as written is written by the next save."""
     kept: list[FlaskSession] = []
-    send = site.direct._send
+    exchange = site.direct._exchange
 
     def interrupted(*args: Any) -> None:
-        send(*args)
+        exchange(*args)
         raise KeyboardInterrupt
 
     def change(session: FlaskSession) -> None:
         kept.append(session)
         session["n"] = 1
-        monkeypatch.setattr(Direct, "_send", lambda self, *args: interrupted(*args))
+        monkeypatch.setattr(Direct, "_exchange", lambda self, *args: interrupted(*args))
 
     with pytest.raises(KeyboardInterrupt):
         site.visit(change)
