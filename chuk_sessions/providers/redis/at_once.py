@@ -8,7 +8,6 @@ the whole call if the server did nothing, else of its rest. It must be run as ``
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import suppress
 from typing import Any, TypeVar
 
 from chuk_sessions.codec import Metadata
@@ -49,10 +48,12 @@ def open_at_once(
         direct.tally.scripts += 1
         reply = result_of_one(reply)
     if isinstance(reply, (list, dict)) and len(reply) > 2:
-        with suppress(*SHAPES):  # the rest will say what is amiss
+        try:
             record = store._decode(reply, key)
             if not interval or store._is_recent(record, interval, direct.clock.now()):
                 return record
+        except SHAPES:  # the rest will say what is amiss
+            pass
     elif not reply:
         return None
     return _rest(store, begun, store.open, session_id, interval, None, reply=reply)
