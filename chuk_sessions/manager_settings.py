@@ -14,7 +14,7 @@ from chuk_sessions.arguments import seconds_of
 from chuk_sessions.codec import Metadata
 from chuk_sessions.many_at_once import Together, as_it_is
 from chuk_sessions.stores.contract import CompleteStore, Existing, InProcess, can
-from chuk_sessions.stores.wrapper import open_store, reads_of
+from chuk_sessions.stores.wrapper import calls_of, open_store, reads_of
 
 if TYPE_CHECKING:
     from chuk_sessions.stores.near import Reads
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 __all__ = ["ManagerSettings"]
 
 Layer = Callable[[CompleteStore, str], CompleteStore]  # gets a store and its sandbox
-Create = Callable[[str, str | None, float, Metadata], Awaitable[Existing | None]]
 
 
 class ManagerSettings:
@@ -36,7 +35,9 @@ class ManagerSettings:
     _near: float  # seconds, 0 without a near cache
     _store: CompleteStore
     _reads: Reads  # the store, or what reads more quickly and makes info dicts only
-    _create: Create
+    _create: Callable[..., Awaitable[Existing | None]]
+    _touch: Callable[[str, float], Awaitable[bool]]  # this and the next one are the store's, or quicker ones
+    _update: Callable[[str, Metadata, bool], Awaitable[bool]]
     _in_process: InProcess | None
     _together: Together
     _layers: Sequence[Layer] = ()  # around each store that is opened, the last one outermost
@@ -76,11 +77,13 @@ class ManagerSettings:
             store = open_near_store(session_factory, sandbox_id, self._near)
         else:
             store = open_store(session_factory, sandbox_id)
-        reads = reads_of(store)
+        reads, calls = reads_of(store), calls_of(store)
         here = store if can(store, InProcess) else None
         for wrap in self._layers:
             store = reads = wrap(store, sandbox_id)
-        self._create = partial(store.create, **self._options) if self._options else store.create
+            calls = calls_of(store)
+        self._create = partial(calls.create, **self._options) if self._options else calls.create
+        self._touch, self._update = calls.touch, calls.update
         self._in_process = here
         self._together = getattr(store, "together", as_it_is) if self._layers else as_it_is
         self._store, self._reads = store, reads

@@ -218,8 +218,9 @@ class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
         """
         if type(session_id) is not str:
             session_id = grid.plain(session_id)
+        touch = self._touch  # not called as it is loaded, see ``allocate_session``
         try:
-            return await self._store.touch(session_id, self._touch_interval) or not_found(session_id)
+            return await touch(session_id, self._touch_interval) or not_found(session_id)
         except ProviderError as exc:
             return self._failed(exc, "validate", session_id, False)
 
@@ -335,7 +336,8 @@ class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
             session_id = grid.plain(session_id)
         try:
             if remove is NO_KEYS:
-                return await self._store.update(session_id, custom_metadata, not merge) or not_found(session_id)
+                update = self._update  # see ``validate_session``
+                return await update(session_id, custom_metadata, not merge) or not_found(session_id)
             removed = check_removed(remove, custom_metadata)
             options: dict[str, Any] = {"remove": removed} if removed and merge else {}
             return await self._store.update(session_id, custom_metadata, not merge, **options) or not_found(session_id)

@@ -9,8 +9,8 @@ A wrapper sees each operation before the store does. It overrides the methods th
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from chuk_sessions.batches import batch, slices
 from chuk_sessions.codec import Metadata
@@ -37,7 +37,17 @@ from chuk_sessions.stores.keyvalue import KeyValueStore
 if TYPE_CHECKING:
     from chuk_sessions.stores.near import Reads
 
-__all__ = ["StackedFactory", "StoreWrapper", "complete", "innermost", "open_store", "reads_of", "stack"]
+__all__ = [
+    "Calls",
+    "StackedFactory",
+    "StoreWrapper",
+    "calls_of",
+    "complete",
+    "innermost",
+    "open_store",
+    "reads_of",
+    "stack",
+]
 
 
 class StoreWrapper:
@@ -201,6 +211,23 @@ def reads_of(store: CompleteStore) -> Reads:
     """
     make: Any = getattr(type(store), "for_infos", None)
     return store if make is None else make(store)
+
+
+class Calls(NamedTuple):
+    """What the manager calls most, bound to their store. The arguments are those of ``SessionStore``."""
+
+    create: Callable[..., Awaitable[Existing | None]]
+    touch: Callable[[str, float], Awaitable[bool]]
+    update: Callable[[str, Metadata, bool], Awaitable[bool]]  # without options
+
+
+def calls_of(store: CompleteStore) -> Calls:
+    """Return what does the usual cases more quickly than the store itself does, else the methods of the store.
+
+    A wrapper that passes unknown attributes on has none: it would be left out.
+    """
+    make: Any = getattr(type(store), "calls", None)
+    return Calls(store.create, store.touch, store.update) if make is None else make(store)
 
 
 class StackedFactory:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def named(name: object) -> StoredSession:
-    return StoredSession(str(name), None, 0.0, 1.0, "{}")
+    return StoredSession.of(str(name), None, 0.0, 1.0, "{}")
 
 
 def retime(items: SessionMap, key: Hashable, deadline: float) -> None:

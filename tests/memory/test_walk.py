@@ -22,7 +22,7 @@ MANY = 3 * PART + 100
 
 
 def stored(items: SessionMap, name: str, lifetime: float) -> StoredSession:
-    session = StoredSession(name, None, 0.0, 1.0, "{}")
+    session = StoredSession.of(name, None, 0.0, 1.0, "{}")
     assert items.add(name, lifetime, session) is None
     return session
 

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING
 from chuk_sessions.batches import slices
 from chuk_sessions.codec import Metadata, drop_keys, encode_document, merge_document
 from chuk_sessions.models import SessionRecord
+from chuk_sessions.providers.memory.at_once import calls_at_once
 from chuk_sessions.providers.memory.infos import Infos
 from chuk_sessions.providers.memory.session import Away, StoredSession, record_of
 from chuk_sessions.providers.memory.storage import MemoryStore
 from chuk_sessions.providers.memory.walk import Walk
 from chuk_sessions.stores.contract import Existing, Tell, postponed, taken
+from chuk_sessions.stores.wrapper import Calls
 
 if TYPE_CHECKING:
     from chuk_sessions.stores.near import Reads
@@ -40,6 +42,10 @@ class MemorySessionStore:
         """Return what reads and opens sessions of which only the info dict is needed. It knows no subclass's reads."""
         return Infos(self) if type(self) is MemorySessionStore else self
 
+    def calls(self) -> Calls:
+        """Return what creates, touches and updates sessions for the manager. It knows no subclass's calls."""
+        return calls_at_once(self) if type(self) is MemorySessionStore else Calls(self.create, self.touch, self.update)
+
     async def create(
         self,
         session_id: str,
@@ -55,7 +61,7 @@ class MemorySessionStore:
         now = wall_clock()
         if self._aliases.items and (existing := self._touched_as_alias(session_id)) is not None:
             return existing
-        session = StoredSession(session_id, user_id, now, now + lifetime, document)
+        session = StoredSession.of(session_id, user_id, now, now + lifetime, document)
         if idle:
             session.away = Away(idle, session.expires, self._clock() + lifetime)
             lifetime = min(lifetime, idle)

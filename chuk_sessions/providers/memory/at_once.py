@@ -1,0 +1,124 @@
+"""The usual cases of the calls that change a session, without a coroutine between the manager and the map.
+
+A coroutine that never suspends is made, started and freed for nothing: on one of very many sessions that takes as long
+as the operation. So the functions here do the usual case at once, and return an awaitable that has its result already:
+one for all calls. Whatever is less usual they leave to the coroutine of the store, before they have changed anything.
+The store stays as it is for all who wrap it.
+
+The functions are closures, because a variable of a closure is loaded more quickly than an attribute.
+"""
+
+from __future__ import annotations
+
+from asyncio import Future
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from chuk_sessions.codec import Metadata, encode_document, merge_document
+from chuk_sessions.providers.memory.session import StoredSession
+from chuk_sessions.stores.contract import Existing
+from chuk_sessions.stores.wrapper import Calls
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from chuk_sessions.providers.memory.store import MemorySessionStore
+
+__all__ = ["calls_at_once", "settled"]
+
+R = TypeVar("R")
+
+
+class _NoLoop:
+    """Stands for the loop of a future that is done from the beginning, and so never uses it."""
+
+    def get_debug(self) -> bool:
+        return False
+
+
+def settled(result: R) -> Awaitable[R]:
+    """Return an awaitable that has its result. Tasks, threads and loops may await it, any number of times."""
+    loop: Any = _NoLoop()
+    done: Future[R] = Future(loop=loop)
+    done.set_result(result)
+    return done
+
+
+TRUE = settled(True)
+CREATED: Awaitable[Existing | None] = settled(None)
+
+
+def calls_at_once(store: MemorySessionStore) -> Calls:
+    """Return ``create``, ``touch`` and ``update`` of the store, of which the usual cases make no coroutine."""
+    sessions, users, aliases = store._map, store._users, store._aliases.items
+    entries, one, many = sessions.items, users.one, users.many
+    clock, wall_clock = store._clock, store._wall_clock
+    stay, enlist = store._stay, store._list
+    create_in_store, touch_in_store, update_in_store = store.create, store.touch, store.update
+
+    def create(
+        session_id: str, user_id: str | None, lifetime: float, metadata: Metadata, limit: int = 0, idle: float = 0
+    ) -> Awaitable[Existing | None]:
+        """See ``SessionStore``; the usual case is a new id, and a deadline in the bucket that was used last."""
+        monotonic = clock()
+        deadline = monotonic + lifetime
+        second = sessions._second
+        if limit or idle or aliases or not second < deadline < sessions._second_end or monotonic >= sessions._due:
+            return create_in_store(session_id, user_id, lifetime, metadata, limit, idle)
+        session = StoredSession()
+        session.document = encode_document(metadata)
+        session.session_id = session_id
+        session.user_id = user_id
+        session.created = session.accessed = now = wall_clock()
+        session.expires = now + lifetime
+        session.away = None
+        session.bound = second
+        session.filing = deadline
+        if entries.setdefault(session_id, session) is not session:
+            return create_in_store(session_id, user_id, lifetime, metadata)
+        try:
+            if sessions._second <= deadline < sessions._second_end:  # as in ``SessionMap.add``
+                sessions._bucket += (session_id, deadline)
+            else:
+                sessions._file(session_id, deadline)
+        except BaseException:
+            if session_id in entries and entries[session_id] is session:
+                del entries[session_id]
+            raise
+        if user_id is not None:
+            if user_id in many or one.setdefault(user_id, session) is not session:  # as in ``UserIndex.add``
+                users.add(user_id, session)
+            if session_id not in entries or entries[session_id] is not session:
+                enlist(user_id, session)  # another thread ended it or gave it another id before it was listed
+        return CREATED
+
+    def touch(session_id: str, interval: float) -> Awaitable[bool]:
+        """See ``SessionStore``."""
+        session = entries.get(session_id)
+        if session is None or (session.bound <= (monotonic := clock()) and session.filing <= monotonic):
+            return touch_in_store(session_id, interval)
+        now = wall_clock()
+        if now - session.accessed >= interval:
+            session.accessed = now
+        if session.away is not None:
+            stay(session, now)
+        return TRUE
+
+    def update(session_id: str, metadata: Metadata, replace: bool) -> Awaitable[bool]:
+        """See ``SessionStore``; without the option ``remove``."""
+        session = entries.get(session_id)
+        if replace or session is None or (session.bound <= (monotonic := clock()) and session.filing <= monotonic):
+            return update_in_store(session_id, metadata, replace)
+        while True:
+            before = session.document
+            after = merge_document(before, metadata)
+            if session.document is before:  # as in ``StoredSession.increment``
+                session.document = after
+                break
+        now = wall_clock()
+        if now > session.accessed:
+            session.accessed = now
+        if session.away is not None:
+            stay(session, now)
+        return TRUE
+
+    return Calls(create, touch, update)

@@ -1,0 +1,254 @@
+"""The calls without a coroutine do what those of the store do, on the memory store itself only."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from chuk_sessions import MetadataError, SessionManager
+from chuk_sessions.instrumentation import SessionMetrics
+from chuk_sessions.providers import memory
+from chuk_sessions.providers.memory.at_once import CREATED, TRUE, calls_at_once, settled
+from chuk_sessions.providers.memory.expiring_map import WIDE
+from chuk_sessions.providers.memory.locked_store import LockedSessionStore
+from chuk_sessions.providers.memory.store import MemorySessionStore
+from chuk_sessions.stores.contract import Existing
+from chuk_sessions.stores.wrapper import StoreWrapper, calls_of, stack
+from tests.memory.test_expiring_map import check_filings
+from tests.memory.test_threads import in_threads
+from tests.support.helpers import Clock
+from tests.support.interruptions import interruptions
+
+LIFETIME = 100 * WIDE  # seconds
+METADATA = {"role": "admin", "deep": [1, {"a": None}]}
+NOW = 27_654_075 * WIDE + 0.25  # a lifetime later, a wide bucket begins
+IDS = ("id", "other", "renewed", "old", "idle", "expired", "deleted", "new", "unknown")
+
+
+def store_at(clock: Clock) -> MemorySessionStore:
+    """Has sessions of all kinds, and a bucket that was used last."""
+    store = MemorySessionStore(memory.MemoryStore(clock=clock, wall_clock=clock), "box")
+
+    async def fill() -> None:
+        await store.create("expired", "alice", 10, {})  # in a second that is not over yet
+        await store.create("deleted", "alice", LIFETIME, {})
+        await store.delete("deleted")
+        await store.create("idle", "bob", LIFETIME, {"a": 1}, idle=60)
+        await store.create("id", "alice", LIFETIME, {"a": 1})
+        await store.create("other", None, LIFETIME, {"ratio": float("inf")})
+        await store.create("old", "carol", LIFETIME, {})
+        clock.now += 10
+
+    asyncio.run(fill())
+    return store
+
+
+Calls = list[tuple[str, tuple[Any, ...], dict[str, Any]]]
+CREATE: Calls = [
+    ("create", ("new", "dave", LIFETIME, METADATA), {}),
+    ("create", ("new", "alice", LIFETIME, {}), {}),
+    ("create", ("new", None, LIFETIME, {"ratio": float("nan")}), {}),
+    ("create", ("new", "alice", 2 * LIFETIME, {}), {}),
+    ("create", ("new", "alice", 1.5, {}), {}),
+    ("create", ("id", "mallory", LIFETIME, {"b": 1}), {}),
+    ("create", ("expired", "alice", LIFETIME, {}), {}),
+    ("create", ("deleted", "alice", LIFETIME, {}), {}),
+    ("create", ("new", "alice", LIFETIME, {}), {"limit": 1}),
+    ("create", ("new", "alice", LIFETIME, {}), {"idle": 60}),
+    ("create", ("new", "alice", LIFETIME, {"a": {1}}), {}),
+    ("create", ("new", "alice", LIFETIME, []), {}),
+]
+TOUCH: Calls = [("touch", (name, interval), {}) for name in IDS for interval in (0, 5, 3000)]
+UPDATE: Calls = [
+    *[("update", (name, {"b": 2}, replace), {}) for name in IDS for replace in (False, True)],
+    ("update", ("other", {"ratio": float("nan")}, False), {}),
+    ("update", ("id", {"a": {1}}, False), {}),
+    ("update", ("unknown", {"a": {1}}, False), {}),
+]
+
+
+@pytest.mark.parametrize("renewed", [False, True], ids=["no alias", "an alias"])
+@pytest.mark.parametrize(("name", "args", "options"), CREATE + TOUCH + UPDATE, ids=str)
+def test_they_do_what_the_store_does(name: str, args: tuple[Any, ...], options: dict[str, Any], renewed: bool) -> None:
+    """The same result or error, and the same sessions afterwards."""
+    outcomes = []
+    for at_once in (False, True):
+        clock = Clock(NOW)
+        store = store_at(clock)
+
+        async def call(target: Any, store: MemorySessionStore = store, clock: Clock = clock) -> list[Any]:
+            if renewed:
+                await store.renew("old", "renewed", 600)
+            try:
+                outcome: Any = await getattr(target, name)(*args, **options)
+            except MetadataError as exc:
+                outcome = str(exc)
+            listed = {user: await store.list_user(user) for user in ("alice", "bob", "carol", "dave", "mallory")}
+            return [outcome, [await store.read(each) for each in IDS], listed, sorted(store._entries), clock.now]
+
+        outcomes.append(asyncio.run(call(calls_at_once(store) if at_once else store)))
+        check_filings(store._map, 1)
+    assert outcomes[0] == outcomes[1]
+
+
+def test_the_usual_cases_make_no_coroutine() -> None:
+    """They are done when they return, so that nothing comes between."""
+    store = store_at(Clock(NOW))
+    create, touch, update = calls_at_once(store)
+    assert create("new", "dave", LIFETIME, {}) is CREATED
+    assert touch("new", 0) is touch("idle", 0) is TRUE
+    assert update("new", {"a": 1}, False) is TRUE
+    assert store._entries["new"].document == '{"a":1}'
+
+
+def test_a_settled_result_is_everybodys() -> None:
+    """Awaited again, by several tasks, in threads with loops of their own, and without a loop."""
+    shared = settled(Existing("alice"))
+
+    async def wait() -> Existing:
+        assert await shared is await shared
+        return await shared
+
+    async def several() -> list[Existing]:
+        return await asyncio.gather(*[wait() for _ in range(10)])
+
+    async def work(_: int) -> None:
+        for _ in range(100):
+            assert await several() == [Existing("alice")] * 10
+
+    in_threads(work)
+    with pytest.raises(StopIteration) as done:
+        wait().send(None)
+    assert done.value.value == Existing("alice")
+    asyncio.run(asyncio.wait_for(wait(), 10), debug=True)
+
+
+@pytest.mark.parametrize("user", ["dave", "alice", None])
+def test_interrupted_anywhere(user: str | None) -> None:
+    """Whichever call raises: the session is not there, or it is, and then it expires and its user can end it."""
+    for interruption in interruptions():
+        clock = Clock(NOW)
+        store = store_at(clock)
+        create = calls_at_once(store).create
+        with interruption:
+            _ = create("new", user, LIFETIME, METADATA)
+        check_filings(store._map, 1)
+        if "new" in store._entries:
+            assert store._entries["new"].user_id == user
+        clock.now += LIFETIME + WIDE
+        asyncio.run(store.sweep())
+        assert not store._entries
+
+
+def test_another_bucket_is_used_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By another thread, after the deadline was compared with the bucket that was used last."""
+    clock = Clock(NOW)
+    store = store_at(clock)
+
+    def wall_clock() -> float:
+        asyncio.run(store.create("theirs", None, 2 * LIFETIME, {}))
+        return clock.now
+
+    store._wall_clock = wall_clock
+    create = calls_at_once(store).create
+    monkeypatch.setattr(store, "_wall_clock", clock)
+    assert create("new", "dave", LIFETIME, {}) is CREATED
+    check_filings(store._map, 1)
+    clock.now += LIFETIME + WIDE
+    asyncio.run(store.sweep())
+    assert "new" not in store._entries
+    assert "theirs" in store._entries
+
+
+def test_threads_log_one_user_in_and_out() -> None:
+    """What is left is what is listed."""
+    store = memory.factory(memory.MemoryStore()).session_store("box")
+    assert isinstance(store, MemorySessionStore)
+    create, touch, update = calls_of(store)
+
+    async def work(number: int) -> None:
+        for round_ in range(2_000):
+            name = f"{number}-{round_}"
+            await create(name, "alice", LIFETIME, {})
+            assert await touch(name, 0)
+            assert await update(name, {"a": 1}, False)
+            await store.delete(f"{number}-{round_ - round_ % 3}")
+
+    in_threads(work)
+    assert {session_id for session_id, _ in asyncio.run(store.list_user("alice"))} == set(store._entries)
+    check_filings(store._map, 64)
+
+
+def test_threads_merge_and_lose_nothing() -> None:
+    store = memory.factory(memory.MemoryStore()).session_store("box")
+    asyncio.run(store.create("id", None, LIFETIME, {}))
+    update = calls_of(store).update
+
+    async def work(number: int) -> None:
+        for round_ in range(500):
+            assert await update("id", {f"{number}-{round_ % 10}": round_}, False)
+
+    in_threads(work)
+    record = asyncio.run(store.read("id"))
+    assert record is not None
+    assert record.metadata == {f"{number}-{n}": 490 + n for number in range(4) for n in range(10)}
+
+
+class Audited(StoreWrapper):
+    """Counts what it sees."""
+
+    seen: list[str]
+
+    def create(self, *args: Any, **options: Any) -> Any:
+        self.seen.append("create")
+        return super().create(*args, **options)
+
+    def touch(self, *args: Any) -> Any:
+        self.seen.append("touch")
+        return super().touch(*args)
+
+    def update(self, *args: Any, **options: Any) -> Any:
+        self.seen.append("update")
+        return super().update(*args, **options)
+
+
+class Quiet(MemorySessionStore):
+    """Is asked itself, as any subclass."""
+
+    async def touch(self, session_id: str, interval: float) -> bool:
+        """Find nothing."""
+        return False
+
+
+async def use(manager: SessionManager) -> list[bool]:
+    session_id = await manager.allocate_session(user_id="alice")
+    return [await manager.validate_session(session_id), await manager.update_session_metadata(session_id, {"a": 1})]
+
+
+async def test_who_does_it_in_another_way_is_asked() -> None:
+    """A subclass, as for a Python without a GIL, a wrapper and the layers of a manager."""
+    values = memory.MemoryStore()
+    for other in (Quiet(values, "box"), LockedSessionStore(values, "box"), StoreWrapper(Quiet(values, "box"))):
+        assert calls_of(other) == (other.create, other.touch, other.update)
+    Audited.seen = []
+    assert await use(SessionManager("box", stack(memory.factory(values), Audited))) == [True, True]
+    assert Audited.seen == ["create", "touch", "update"]
+    metrics = SessionMetrics()
+    assert await use(SessionManager("box", memory.factory(values), metrics=metrics)) == [True, True]
+    assert [sum(metrics.stats()[name].values()) for name in ("create", "touch", "update")] == [1, 1, 1]
+
+
+async def test_a_new_store_has_its_own_calls() -> None:
+    """A manager whose sandbox or factory is set calls the store that it has then."""
+    one, other = memory.factory(memory.MemoryStore()), memory.factory(memory.MemoryStore())
+    manager = SessionManager("box", one)
+    session_id = await manager.allocate_session()
+    manager.session_factory = other
+    assert not await manager.validate_session(session_id)
+    assert not await manager.update_session_metadata(session_id, {})
+    manager.session_factory = one
+    assert await manager.validate_session(session_id)
+    manager.sandbox_id = "another"
+    assert not await manager.validate_session(session_id)
