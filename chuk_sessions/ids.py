@@ -2,9 +2,9 @@
 
 An id made here is ``sess-{user part}-{unix seconds}-{32 random hex}{tag}``: 128 bits from the operating system, as
 OWASP ASVS 5.0 (7.2.3) asks. The tag (6 hex) is the same for all sessions of a user in a sandbox, so that Redis Cluster
-keeps them in one slot. For a session without a user the tag is random. The tag of an id that was not made here is a
-hash of that id. So in all cases the key of a session follows from its id alone. For the other keys on Redis see
-``providers.redis.keys``.
+keeps them in one slot. For a session without a user, and for one in memory, where there are no slots, the tag is
+random. The tag of an id that was not made here is a hash of that id. So in all cases the key of a session follows from
+its id alone. For the other keys on Redis see ``providers.redis.keys``.
 
 An opaque id, ``sess-{32 random hex}{tag}``, leaves out user part and time. The tag stays the same, because the sessions
 of a user must be in one slot. So a reader of an id who can guess a sandbox and a user id can check whether the id may
@@ -28,6 +28,7 @@ __all__ = [
     "fingerprint",
     "is_opaque",
     "is_random",
+    "new_local_id",
     "new_opaque_id",
     "new_session_id",
     "quote_part",
@@ -61,6 +62,8 @@ _last_second = [(0.0, 0.0, "")]
 # are dropped.
 _parts: dict[str, dict[str, tuple[str, str]]] = {}
 _remembered = [0]  # about how many users were not found in ``_parts`` since it was empty
+_begins: dict[str, str] = {}  # the begin of an id in memory by user, with the same rules
+_without_begin = [0]
 _of_sandboxes: dict[str, blake2b] = {}  # the hash that tags of users begin with: to copy it takes half the time
 
 
@@ -98,6 +101,22 @@ def new_session_id(
     return f"{begin}{second}{random_bytes(RANDOM_BYTES).hex()}{tag}"
 
 
+def new_local_id(
+    sandbox_id: str, user_id: str | None, unix_time: float, random_bytes: Callable[[int], bytes] = urandom
+) -> str:
+    """Make a new id as ``new_session_id``, for a session in this process: the tag is random, whose session it may be.
+
+    Nothing there has slots, and to hash the user took an eighth of an allocation.
+    """
+    since, until, second = _last_second[0]
+    if not since <= unix_time < until:
+        second = _second_of(unix_time)
+    if user_id is None:
+        return f"sess-{second}{random_bytes(RANDOM_BYTES + TAG_BYTES).hex()}"
+    begin = _begins.get(user_id) or _begin_of_user(user_id)
+    return f"{begin}{second}{random_bytes(RANDOM_BYTES + TAG_BYTES).hex()}"
+
+
 def new_opaque_id(
     sandbox_id: str, user_id: str | None, unix_time: float, random_bytes: Callable[[int], bytes] = urandom
 ) -> str:
@@ -126,6 +145,24 @@ def renewed_id(
         return f"sess-{random_bytes(RANDOM_BYTES).hex()}{slot_tag(session_id)}"
     prefix = session_id.rsplit("-", 2)[0] if is_random(session_id) else "sess"
     return f"{prefix}-{int(unix_time)}-{random_bytes(RANDOM_BYTES).hex()}{slot_tag(session_id)}"
+
+
+def _begin_of_user(user_id: str) -> str:
+    """Make the begin of the ids of a user's sessions in memory; ``_begins`` may remember it."""
+    size = len(user_id)
+    if size > SURELY_SMALL:
+        check_size("user_id", user_id, MAX_USER_BYTES)
+    user = user_id.encode("utf-8", "surrogatepass")
+    letters = user.translate(TO_SPACES).replace(b" ", b"")[:USER_PART_LENGTH].decode()
+    begin = f"sess-{letters}-" if letters else "sess-"
+    _without_begin[0] = number = _without_begin[0] + 1
+    if number <= MOST_REMEMBERED:
+        if size <= LONGEST_REMEMBERED:
+            _begins[user_id] = begin
+    elif number >= RENEW_REMEMBERED:
+        _begins.clear()
+        _without_begin[0] = 0
+    return begin
 
 
 def _user_parts(sandbox_id: str, user_id: str) -> tuple[str, str]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from chuk_sessions import grid
 from chuk_sessions.arguments import seconds_of
 from chuk_sessions.codec import Metadata
+from chuk_sessions.ids import new_opaque_id
 from chuk_sessions.many_at_once import Together, as_it_is
 from chuk_sessions.stores.contract import CompleteStore, Existing, InProcess, can
 from chuk_sessions.stores.wrapper import calls_of, open_store, reads_of
@@ -32,6 +33,7 @@ class ManagerSettings:
     """
 
     _options: dict[str, Any]  # of sessions that are created
+    _opaque_ids: bool
     _near: float  # seconds, 0 without a near cache
     _store: CompleteStore
     _reads: Reads  # the store, or what reads more quickly and makes info dicts only
@@ -84,6 +86,7 @@ class ManagerSettings:
             calls = calls_of(store)
         self._create = partial(calls.create, **self._options) if self._options else calls.create
         self._touch, self._update = calls.touch, calls.update
+        self._new_id = new_opaque_id if self._opaque_ids else calls.new_id
         self._in_process = here
         self._together = getattr(store, "together", as_it_is) if self._layers else as_it_is
         self._store, self._reads = store, reads

@@ -31,7 +31,7 @@ from chuk_sessions.batches import SLICE, in_background, slices
 from chuk_sessions.codec import text_key
 from chuk_sessions.exceptions import OutcomeUnknown, ProviderError, SessionTakenError, StorageError
 from chuk_sessions.grid_paths import GridPaths
-from chuk_sessions.ids import fingerprint, is_opaque, new_opaque_id, new_session_id, renewed_id
+from chuk_sessions.ids import fingerprint, is_opaque, new_opaque_id, renewed_id
 from chuk_sessions.manager_settings import ManagerSettings
 from chuk_sessions.many_at_once import ManyAtOnce
 from chuk_sessions.models import SessionMetadata, SessionRecord
@@ -132,7 +132,6 @@ class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
         on_event: Callable[[SessionEvent], object] | SessionEvents | None = None,
     ) -> None:
         self._opaque_ids = check_flag("opaque_ids", opaque_ids)
-        self._new_id = new_opaque_id if opaque_ids else new_session_id
         self.default_ttl_hours = default_ttl_hours
         self._touch_interval = check_interval(touch_interval)
         self._near = check_near(near_cache, self._touch_interval)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from chuk_sessions.batches import batch, slices
 from chuk_sessions.codec import Metadata
+from chuk_sessions.ids import new_session_id
 from chuk_sessions.models import SessionRecord
 from chuk_sessions.provider import Factory
 from chuk_sessions.stores.contract import (
@@ -219,6 +220,7 @@ class Calls(NamedTuple):
     create: Callable[..., Awaitable[Existing | None]]
     touch: Callable[[str, float], Awaitable[bool]]
     update: Callable[[str, Metadata, bool], Awaitable[bool]]  # without options
+    new_id: Callable[[str, str | None, float], str] = new_session_id  # for a session of a sandbox, a user and a time
 
 
 def calls_of(store: CompleteStore) -> Calls:

@@ -52,12 +52,14 @@ async def test_the_life_of_a_session(opaque: SessionManager) -> None:
         assert await opaque.validate_session(session_id) is False
 
 
-async def test_other_managers_know_them(opaque: SessionManager, manager_factory: Callable[..., SessionManager]) -> None:
+async def test_other_managers_know_them(
+    opaque: SessionManager, manager_factory: Callable[..., SessionManager], request: pytest.FixtureRequest
+) -> None:
     """The form is a matter of whoever makes an id, and of nobody else."""
     usual = manager_factory(strict=True)
     theirs, ours = await usual.allocate_session(user_id="alice"), await opaque.allocate_session(user_id="alice")
     assert not OPAQUE.fullmatch(theirs)
-    assert slot_tag(theirs) == slot_tag(ours)
+    assert (slot_tag(theirs) == slot_tag(ours)) is ("memory" not in request.node.callspec.id)  # where there are slots
     assert await usual.validate_session(ours) is True
     assert await opaque.validate_session(theirs) is True
     assert await usual.delete_session(ours) is True

@@ -17,6 +17,7 @@ from chuk_sessions import ids as session_ids
 from chuk_sessions.ids import (
     fingerprint,
     is_random,
+    new_local_id,
     new_opaque_id,
     new_session_id,
     quote_part,
@@ -58,6 +59,29 @@ def test_users_that_are_remembered_have_a_bound_and_are_renewed() -> None:
         assert sum(map(len, session_ids._parts.values())) <= session_ids.MOST_REMEMBERED
     new_session_id("bound", "alice", 0)  # once more: all may have been forgotten just now
     assert "alice" in session_ids._parts["bound"]
+
+
+@pytest.mark.parametrize("user_id", ["alice@example.com", "x@", "é", "\ud800", "", None, "x" * 300])
+def test_an_id_in_memory(user_id: str | None) -> None:
+    """Has the form of any other, and a random tag, also when its user is remembered."""
+    usual = new_session_id("box", user_id, 1700000000.9)
+    for _ in range(2):
+        made = new_local_id("box", user_id, 1700000000.9, counting_bytes)
+        assert made == usual[:-38] + bytes(range(19)).hex()
+    assert len({slot_tag(new_local_id("box", user_id, 0)) for _ in range(20)}) > 1
+    with pytest.raises(ValueError, match=r"^user_id must be at most"):
+        new_local_id("box", "x" * 65_537, 0)
+
+
+def test_users_in_memory_are_remembered_as_well() -> None:
+    """As many, and short ones only; once there were many others, a user that comes again is remembered."""
+    new_local_id("box", "x" * 300, 0)
+    assert "x" * 300 not in session_ids._begins
+    for number in range(2 * session_ids.RENEW_REMEMBERED):
+        assert new_local_id("box", f"user-{number}", 0).startswith(f"sess-user{str(number)[:4]}-0-")
+        assert new_local_id("box", "alice", 0).startswith("sess-alice-0-")
+        assert len(session_ids._begins) <= session_ids.MOST_REMEMBERED
+    assert "alice" in session_ids._begins
 
 
 def test_format_without_a_user() -> None:
@@ -156,7 +180,7 @@ async def test_the_manager_makes_such_ids() -> None:
     info = await manager.get_session_info(session_id)
     assert info is not None
     assert user_part == "alice"
-    assert tag == slot_tag(new_session_id("box", "alice", 0))
+    assert tag != slot_tag(await manager.allocate_session(user_id="alice"))
     assert abs(int(seconds) - datetime.fromisoformat(info["created_at"]).timestamp()) <= 1
 
 

@@ -96,7 +96,7 @@ def test_they_do_what_the_store_does(name: str, args: tuple[Any, ...], options: 
 def test_the_usual_cases_make_no_coroutine() -> None:
     """They are done when they return, so that nothing comes between."""
     store = store_at(Clock(NOW))
-    create, touch, update = calls_at_once(store)
+    create, touch, update, _ = calls_at_once(store)
     assert create("new", "dave", LIFETIME, {}) is CREATED
     assert touch("new", 0) is touch("idle", 0) is TRUE
     assert update("new", {"a": 1}, False) is TRUE
@@ -166,7 +166,7 @@ def test_threads_log_one_user_in_and_out() -> None:
     """What is left is what is listed."""
     store = memory.factory(memory.MemoryStore()).session_store("box")
     assert isinstance(store, MemorySessionStore)
-    create, touch, update = calls_of(store)
+    create, touch, update, _ = calls_of(store)
 
     async def work(number: int) -> None:
         for round_ in range(2_000):
@@ -231,7 +231,7 @@ async def test_who_does_it_in_another_way_is_asked() -> None:
     """A subclass, as for a Python without a GIL, a wrapper and the layers of a manager."""
     values = memory.MemoryStore()
     for other in (Quiet(values, "box"), LockedSessionStore(values, "box"), StoreWrapper(Quiet(values, "box"))):
-        assert calls_of(other) == (other.create, other.touch, other.update)
+        assert calls_of(other)[:3] == (other.create, other.touch, other.update)
     Audited.seen = []
     assert await use(SessionManager("box", stack(memory.factory(values), Audited))) == [True, True]
     assert Audited.seen == ["create", "touch", "update"]

@@ -14,6 +14,7 @@ from asyncio import Future
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from chuk_sessions.codec import Metadata, encode_document, merge_document
+from chuk_sessions.ids import new_local_id
 from chuk_sessions.providers.memory.session import StoredSession
 from chuk_sessions.stores.contract import Existing
 from chuk_sessions.stores.wrapper import Calls
@@ -48,7 +49,7 @@ CREATED: Awaitable[Existing | None] = settled(None)
 
 
 def calls_at_once(store: MemorySessionStore) -> Calls:
-    """Return ``create``, ``touch`` and ``update`` of the store, of which the usual cases make no coroutine."""
+    """Return the calls of the store, of which the usual cases make no coroutine."""
     sessions, users, aliases = store._map, store._users, store._aliases.items
     entries, one, many = sessions.items, users.one, users.many
     clock, wall_clock = store._clock, store._wall_clock
@@ -121,4 +122,4 @@ def calls_at_once(store: MemorySessionStore) -> Calls:
             stay(session, now)
         return TRUE
 
-    return Calls(create, touch, update)
+    return Calls(create, touch, update, new_local_id)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from chuk_sessions.batches import slices
 from chuk_sessions.codec import Metadata, drop_keys, encode_document, merge_document
+from chuk_sessions.ids import new_local_id
 from chuk_sessions.models import SessionRecord
 from chuk_sessions.providers.memory.at_once import calls_at_once
 from chuk_sessions.providers.memory.infos import Infos
@@ -44,7 +45,9 @@ class MemorySessionStore:
 
     def calls(self) -> Calls:
         """Return what creates, touches and updates sessions for the manager. It knows no subclass's calls."""
-        return calls_at_once(self) if type(self) is MemorySessionStore else Calls(self.create, self.touch, self.update)
+        if type(self) is MemorySessionStore:
+            return calls_at_once(self)
+        return Calls(self.create, self.touch, self.update, new_local_id)
 
     async def create(
         self,
