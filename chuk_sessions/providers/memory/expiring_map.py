@@ -166,8 +166,7 @@ class ExpiringMap:
             await self.delete(key)
             return
         items = self.items
-        old = items.get(key)
-        if old is None:
+        if key not in items:
             bound = self._second
             entry = (value, bound if bound < deadline else deadline, deadline)
             try:
@@ -185,11 +184,12 @@ class ExpiringMap:
                 raise
         else:
             try:
-                if old[2] <= deadline and items[key] is old:
-                    items[key] = (value, deadline, old[2])
+                filing = items[key][2]
+                if filing <= deadline:
+                    items[key] = (value, deadline, filing)  # since the look at the key there was no call
                 else:
                     self._replace(key, (value, deadline, deadline))
-            except KeyError:  # another thread removed the key since it was read
+            except KeyError:  # another thread removed the key before that look
                 self._replace(key, (value, deadline, deadline))
         if now >= self._due:
             self.reclaim(RECLAIM_SLICE, now)
