@@ -47,6 +47,7 @@ USER_PART_LENGTH = 8
 RANDOM_BYTES = 16
 TAG_BYTES = 3
 TAG_DIGITS = 2 * TAG_BYTES
+LOCAL_BYTES = RANDOM_BYTES + TAG_BYTES
 MOST_REMEMBERED = 2048  # users of all sandboxes, with user part and tag; and sandboxes, with a hash
 RENEW_REMEMBERED = 16 * MOST_REMEMBERED
 LONGEST_REMEMBERED = 256  # characters of a user: 2048 of the longest users would take an eighth of a gigabyte
@@ -62,8 +63,6 @@ _last_second = [(0.0, 0.0, "")]
 # are dropped.
 _parts: dict[str, dict[str, tuple[str, str]]] = {}
 _remembered = [0]  # about how many users were not found in ``_parts`` since it was empty
-_begins: dict[str, str] = {}  # the begin of an id in memory by user, with the same rules
-_without_begin = [0]
 _of_sandboxes: dict[str, blake2b] = {}  # the hash that tags of users begin with: to copy it takes half the time
 
 
@@ -112,9 +111,15 @@ def new_local_id(
     if not since <= unix_time < until:
         second = _second_of(unix_time)
     if user_id is None:
-        return f"sess-{second}{random_bytes(RANDOM_BYTES + TAG_BYTES).hex()}"
-    begin = _begins.get(user_id) or _begin_of_user(user_id)
-    return f"{begin}{second}{random_bytes(RANDOM_BYTES + TAG_BYTES).hex()}"
+        return f"sess-{second}{random_bytes(LOCAL_BYTES).hex()}"
+    if len(user_id) > SURELY_SMALL:
+        check_size("user_id", user_id, MAX_USER_BYTES)
+    letters = user_id[:USER_PART_LENGTH]
+    if letters.isalnum() and letters.isascii():
+        return f"sess-{letters}-{second}{random_bytes(LOCAL_BYTES).hex()}"
+    user = user_id.encode("utf-8", "surrogatepass")  # as in ``_user_parts``; nothing is remembered for so little
+    letters = user.translate(TO_SPACES).replace(b" ", b"")[:USER_PART_LENGTH].decode()
+    return f"sess-{letters}{'-' if letters else ''}{second}{random_bytes(LOCAL_BYTES).hex()}"
 
 
 def new_opaque_id(
@@ -145,24 +150,6 @@ def renewed_id(
         return f"sess-{random_bytes(RANDOM_BYTES).hex()}{slot_tag(session_id)}"
     prefix = session_id.rsplit("-", 2)[0] if is_random(session_id) else "sess"
     return f"{prefix}-{int(unix_time)}-{random_bytes(RANDOM_BYTES).hex()}{slot_tag(session_id)}"
-
-
-def _begin_of_user(user_id: str) -> str:
-    """Make the begin of the ids of a user's sessions in memory; ``_begins`` may remember it."""
-    size = len(user_id)
-    if size > SURELY_SMALL:
-        check_size("user_id", user_id, MAX_USER_BYTES)
-    user = user_id.encode("utf-8", "surrogatepass")
-    letters = user.translate(TO_SPACES).replace(b" ", b"")[:USER_PART_LENGTH].decode()
-    begin = f"sess-{letters}-" if letters else "sess-"
-    _without_begin[0] = number = _without_begin[0] + 1
-    if number <= MOST_REMEMBERED:
-        if size <= LONGEST_REMEMBERED:
-            _begins[user_id] = begin
-    elif number >= RENEW_REMEMBERED:
-        _begins.clear()
-        _without_begin[0] = 0
-    return begin
 
 
 def _user_parts(sandbox_id: str, user_id: str) -> tuple[str, str]:

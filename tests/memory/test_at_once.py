@@ -140,6 +140,7 @@ def test_interrupted_anywhere(user: str | None) -> None:
         clock.now += LIFETIME + WIDE
         asyncio.run(store.sweep())
         assert not store._entries
+        assert not store._users.all()
 
 
 def test_another_bucket_is_used_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -74,9 +74,12 @@ def calls_at_once(store: MemorySessionStore) -> Calls:
         session.away = None
         session.bound = second
         session.filing = deadline
-        if entries.setdefault(session_id, session) is not session:
-            return create_in_store(session_id, user_id, lifetime, metadata)
+        # Listed before it can be found: who ends it then, in another thread, finds it listed.
+        others = user_id is not None and (user_id in many or one.setdefault(user_id, session) is not session)
         try:
+            if entries.setdefault(session_id, session) is not session:
+                users.discard(session)
+                return create_in_store(session_id, user_id, lifetime, metadata)
             if sessions._second <= deadline < sessions._second_end:  # as in ``SessionMap.add``
                 sessions._bucket += (session_id, deadline)
             else:
@@ -84,11 +87,12 @@ def calls_at_once(store: MemorySessionStore) -> Calls:
         except BaseException:
             if session_id in entries and entries[session_id] is session:
                 del entries[session_id]
+            if user_id in one and one[user_id] is session:
+                del one[user_id]
             raise
-        if user_id is not None:
-            if user_id in many or one.setdefault(user_id, session) is not session:  # as in ``UserIndex.add``
-                users.add(user_id, session)
-            if session_id not in entries or entries[session_id] is not session:
+        if others and user_id is not None:
+            users.add(user_id, session)
+            if entries.get(session_id) is not session:
                 enlist(user_id, session)  # another thread ended it or gave it another id before it was listed
         return CREATED
 
