@@ -163,6 +163,7 @@ def test_another_bucket_is_used_meanwhile(monkeypatch: pytest.MonkeyPatch) -> No
     assert "theirs" in store._entries
 
 
+@pytest.mark.usefixtures("frequent_switches")
 def test_threads_log_one_user_in_and_out() -> None:
     """What is left is what is listed."""
     store = memory.factory(memory.MemoryStore()).session_store("box")
@@ -182,6 +183,29 @@ def test_threads_log_one_user_in_and_out() -> None:
     check_filings(store._map, 64)
 
 
+@pytest.mark.usefixtures("frequent_switches")
+def test_threads_take_the_same_ids_for_new_users() -> None:
+    """And end them at once: each session that is left is listed, under the user who has it, and no other one."""
+    store = memory.factory(memory.MemoryStore()).session_store("box")
+    assert isinstance(store, MemorySessionStore)
+    create = calls_of(store).create
+
+    async def work(number: int) -> None:
+        for round_ in range(3_000):
+            existing = await create(str(round_), f"{round_}-{number % 3}", 3600, {})
+            assert existing is None or existing.user_id is not None
+            if number == 3:
+                await store.delete_user(f"{round_}-{round_ % 3}", frozenset())
+            elif round_ % 2:
+                await store.delete(str(round_))
+
+    in_threads(work)
+    assert set(store._users.all()) == set(store._entries.values())
+    assert all(store._users.of(str(session.user_id)) == [session] for session in store._entries.values())
+    check_filings(store._map, 64)
+
+
+@pytest.mark.usefixtures("frequent_switches")
 def test_threads_merge_and_lose_nothing() -> None:
     store = memory.factory(memory.MemoryStore()).session_store("box")
     asyncio.run(store.create("id", None, LIFETIME, {}))
