@@ -125,6 +125,18 @@ def test_a_settled_result_is_everybodys() -> None:
     asyncio.run(asyncio.wait_for(wait(), 10), debug=True)
 
 
+def test_a_settled_result_on_uvloop() -> None:
+    """Where a future of asyncio is none of the loop's own."""
+    uvloop = pytest.importorskip("uvloop", reason="needs uvloop")
+
+    async def all_calls() -> list[bool]:
+        manager = SessionManager("box", memory.factory(memory.MemoryStore()))
+        return [each for several in await asyncio.gather(*[use(manager) for _ in range(10)]) for each in several]
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert runner.run(all_calls()) == [True] * 20
+
+
 @pytest.mark.parametrize("user", ["dave", "alice", None])
 def test_interrupted_anywhere(user: str | None) -> None:
     """Whichever call raises: the session is not there, or it is, and then it expires and its user can end it."""
