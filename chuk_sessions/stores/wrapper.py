@@ -228,7 +228,7 @@ def calls_of(store: CompleteStore) -> Calls:
 
     A wrapper that passes unknown attributes on has none: it would be left out.
     """
-    make: Any = getattr(type(store), "calls", None)
+    make: Any = getattr(type(store), "for_manager", None)
     return Calls(store.create, store.touch, store.update) if make is None else make(store)
 
 

@@ -234,11 +234,13 @@ def test_threads_merge_and_lose_nothing() -> None:
 
 
 class Audited(StoreWrapper):
-    """Counts what it sees."""
+    """Counts what it sees, and has a name of its own that others use too."""
 
     seen: list[str]
+    calls = 0
 
     def create(self, *args: Any, **options: Any) -> Any:
+        self.calls += 1
         self.seen.append("create")
         return super().create(*args, **options)
 

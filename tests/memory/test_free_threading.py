@@ -41,7 +41,6 @@ MANY_ROUNDS = 200  # of what meets seldom
 # What needs no lock: a single look, or steps that take it each for itself.
 UNLOCKED_OF_THE_MAP = {"get", "set", "live", "close", "bucket_of", "filing_of"}
 UNLOCKED_OF_THE_STORE = {
-    "calls",
     "delete_user",
     "list_user",
     "user_pages",
@@ -52,6 +51,7 @@ UNLOCKED_OF_THE_STORE = {
     "cached",
     "capacity",
     "for_infos",
+    "for_manager",
 }
 
 

@@ -43,7 +43,7 @@ class MemorySessionStore:
         """Return what reads and opens sessions of which only the info dict is needed. It knows no subclass's reads."""
         return Infos(self) if type(self) is MemorySessionStore else self
 
-    def calls(self) -> Calls:
+    def for_manager(self) -> Calls:
         """Return what creates, touches and updates sessions for the manager. It knows no subclass's calls."""
         if type(self) is MemorySessionStore:
             return calls_at_once(self)
