@@ -13,6 +13,7 @@ from chuk_sessions.providers import memory
 from chuk_sessions.providers.memory.at_once import CREATED, TRUE, calls_at_once, settled
 from chuk_sessions.providers.memory.expiring_map import WIDE
 from chuk_sessions.providers.memory.locked_store import LockedSessionStore
+from chuk_sessions.providers.memory.session_map import SessionMap
 from chuk_sessions.providers.memory.store import MemorySessionStore
 from chuk_sessions.stores.contract import Existing
 from chuk_sessions.stores.wrapper import StoreWrapper, calls_of, stack
@@ -149,10 +150,58 @@ def test_interrupted_anywhere(user: str | None) -> None:
         check_filings(store._map, 1)
         if "new" in store._entries:
             assert store._entries["new"].user_id == user
+            assert user is None or store._entries["new"] in store._users.of(user)
         clock.now += LIFETIME + WIDE
         asyncio.run(store.sweep())
         assert not store._entries
         assert not store._users.all()
+
+
+@pytest.mark.parametrize("meanwhile", ["its user gets another session", "it gets another id"])
+def test_interrupted_while_another_thread_uses_it(monkeypatch: pytest.MonkeyPatch, meanwhile: str) -> None:
+    """What is there is listed and filed, and nothing else is."""
+    clock = Clock(NOW)
+    store = store_at(clock)
+
+    async def theirs() -> None:
+        if meanwhile == "it gets another id":
+            assert await store.renew("new", "renewed", 0) == "renewed"
+        else:
+            await store.create("theirs", "dave", LIFETIME, {})
+
+    def file(*_: Any) -> None:
+        monkeypatch.undo()
+        asyncio.run(theirs())
+        raise MemoryError
+
+    def wall_clock() -> float:
+        asyncio.run(store.create("in another bucket", None, 2 * LIFETIME, {}))
+        monkeypatch.setattr(SessionMap, "_file", file)
+        return clock.now
+
+    monkeypatch.setattr(store, "_wall_clock", wall_clock)
+    create = calls_at_once(store).create
+    monkeypatch.setattr(store, "_wall_clock", clock)
+    with pytest.raises(MemoryError):
+        _ = create("new", "dave", LIFETIME, {})
+    assert set(store._users.all()) == {each for each in store._entries.values() if each.user_id is not None}
+    check_filings(store._map, 1)
+
+
+def test_interrupted_by_a_signal() -> None:
+    """After a call was carried out."""
+
+    class Signalled(dict[str, Any]):
+        def setdefault(self, key: str, default: Any = None) -> Any:
+            super().setdefault(key, default)
+            raise KeyboardInterrupt
+
+    store = store_at(Clock(NOW))
+    store._users.one = Signalled(store._users.one)
+    create = calls_at_once(store).create
+    with pytest.raises(KeyboardInterrupt):
+        _ = create("new", "dave", LIFETIME, {})
+    assert "dave" not in store._users.one
 
 
 def test_another_bucket_is_used_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,7 +53,7 @@ def calls_at_once(store: MemorySessionStore) -> Calls:
     sessions, users, aliases = store._map, store._users, store._aliases.items
     entries, one, many = sessions.items, users.one, users.many
     clock, wall_clock = store._clock, store._wall_clock
-    stay, enlist = store._stay, store._list
+    stay = store._stay
     create_in_store, touch_in_store, update_in_store = store.create, store.touch, store.update
 
     def create(
@@ -74,9 +74,10 @@ def calls_at_once(store: MemorySessionStore) -> Calls:
         session.away = None
         session.bound = second
         session.filing = deadline
-        # Listed before it can be found: who ends it then, in another thread, finds it listed.
-        others = user_id is not None and (user_id in many or one.setdefault(user_id, session) is not session)
         try:
+            # Listed before it can be found: who ends it then, in another thread, finds it listed.
+            if user_id is not None and (user_id in many or one.setdefault(user_id, session) is not session):
+                users.add(user_id, session)
             if entries.setdefault(session_id, session) is not session:
                 users.discard(session)
                 return create_in_store(session_id, user_id, lifetime, metadata)
@@ -85,15 +86,17 @@ def calls_at_once(store: MemorySessionStore) -> Calls:
             else:
                 sessions._file(session_id, deadline)
         except BaseException:
-            if session_id in entries and entries[session_id] is session:
-                del entries[session_id]
-            if user_id in one and one[user_id] is session:
-                del one[user_id]
+            if session.filing is deadline:  # else another thread has filed it, and it stays
+                if session_id in entries and entries[session_id] is session:
+                    del entries[session_id]
+                if user_id in many:
+                    if session in many[user_id]:
+                        del many[user_id][session]
+                        if not many[user_id]:
+                            del many[user_id]
+                elif user_id in one and one[user_id] is session:
+                    del one[user_id]
             raise
-        if others and user_id is not None:
-            users.add(user_id, session)
-            if entries.get(session_id) is not session:
-                enlist(user_id, session)  # another thread ended it or gave it another id before it was listed
         return CREATED
 
     def touch(session_id: str, interval: float) -> Awaitable[bool]:
