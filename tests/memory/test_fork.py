@@ -19,7 +19,10 @@ import pytest
 
 from chuk_sessions import SessionManager
 from chuk_sessions.providers import memory
+from chuk_sessions.providers.memory.at_once import CREATED, calls_at_once
 from chuk_sessions.providers.memory.expiring_map import SPARE_SECONDS
+from chuk_sessions.providers.memory.store import MemorySessionStore
+from chuk_sessions.providers.memory.user_index import UserIndex
 from tests.memory.test_expiring_map import check_filings
 from tests.support.helpers import Clock, eventually
 
@@ -263,3 +266,67 @@ def test_a_child_that_does_nothing_with_it_pays_nothing() -> None:
 async def fill(store: memory.MemoryStore) -> None:
     for number in range(10):
         await store.values.setex(f"key-{number}", 60, "value")
+
+
+@pytest.mark.parametrize("stored", ["after", "before"])
+def test_the_index_is_made_anew_meanwhile(monkeypatch: pytest.MonkeyPatch, stored: str) -> None:
+    """In a forked child, by another thread: it finds a session listed and not stored yet, and takes it out."""
+    clock = Clock(1000.25)
+    values = memory.MemoryStore(clock=clock, wall_clock=clock)
+    store = MemorySessionStore(values, "box")
+    found, go_on = threading.Event(), threading.Event()
+    discard = UserIndex.discard
+
+    def wait_and_discard(users: UserIndex[Any], session: Any) -> None:
+        found.set()
+        assert go_on.wait(PATIENCE)
+        discard(users, session)
+
+    other = threading.Thread(target=store._map.look_at_index)
+
+    class Users(dict[str, Any]):
+        def setdefault(self, key: str, default: Any = None) -> Any:
+            result = super().setdefault(key, default)
+            if not other.ident:
+                if stored == "after":
+                    go_on.set()
+                other.start()
+                assert found.wait(PATIENCE)
+                if stored == "after":
+                    other.join()
+            return result
+
+    store._users.one = Users()
+    values._begin_in_child()
+    asyncio.run(store.create("first", None, 3600, {}))
+    monkeypatch.setattr(UserIndex, "discard", wait_and_discard)
+    assert calls_at_once(store).create("new", "dave", 3600, {}) is CREATED
+    go_on.set()
+    other.join()
+    assert [session_id for session_id, _ in asyncio.run(store.list_user("dave"))] == ["new"]
+    monkeypatch.undo()
+    asyncio.run(store.create("next", None, 3600, {}))
+    check_filings(store._map, 1)
+
+
+def test_no_session_is_created_at_once_while_the_index_is_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not before the sessions of users agree with it: what is listed first would be taken out."""
+    clock = Clock(1000.25)
+    values = memory.MemoryStore(clock=clock, wall_clock=clock)
+    store = MemorySessionStore(values, "box")
+    asyncio.run(store.create("first", "dave", 3600, {}))
+    values._begin_in_child()
+    every, results = UserIndex.all, list[Any]()
+
+    def all_and_create(users: UserIndex[Any]) -> list[Any]:
+        results.append(calls_at_once(store).create("new", "erin", 3600, {}))
+        return every(users)
+
+    monkeypatch.setattr(UserIndex, "all", all_and_create)
+    store._map.look_at_index()
+    monkeypatch.undo()
+    created = results.pop()
+    assert created is not CREATED
+    created.close()
+    asyncio.run(store.create("next", None, 3600, {}))
+    assert calls_at_once(store).create("new", "erin", 3600, {}) is CREATED

@@ -11,7 +11,6 @@ program, does not pay for it. Until then another object is in the place of the l
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -22,6 +21,8 @@ from chuk_sessions.providers.memory.session_map import SessionMap
 from chuk_sessions.providers.memory.user_index import UserIndex
 
 __all__ = ["begin_in_child", "relist"]
+
+ALWAYS_DUE = -1  # a second before all others, without a bucket: the next visit drops it
 
 
 def begin_in_child(items: ExpiringMap, and_then: Callable[[], object] | None = None) -> None:
@@ -65,10 +66,14 @@ class _FirstVisit:
 
 
 def _file_anew(items: ExpiringMap) -> None:
-    """Make the index from the items. A key that another thread stores meanwhile may be filed twice; it does no harm."""
+    """Make the index from the items. A key that another thread stores meanwhile may be filed twice; it does no harm.
+
+    Until this thread has ended its visit, something is due. So nobody begins to create a session at once, and who began
+    before sees that ``_second`` has been replaced: see ``at_once``.
+    """
     with items._heap_lock:
-        items._buckets, items._heap, items._unvisited, items._cursor = {}, [], [], 0
-        items._second_end, items._due = -1.0, math.inf
+        items._buckets, items._heap, items._unvisited, items._cursor = {}, [ALWAYS_DUE], [], 0
+        items._second, items._second_end, items._due = 0.0, -1.0, ALWAYS_DUE + 1.0
         items._stale_and_credit = items._credit = SPARE_FILINGS // 2
     for key, entry in list(items.items.items()):
         items._file(key, items.filing_of(entry))
@@ -80,6 +85,13 @@ def relist(users: UserIndex[StoredSession], items: SessionMap) -> None:
         if session.user_id is not None:
             users.add(session.user_id, session)
     for session in users.all():
-        name = session.session_id
-        if items.items.get(name) is not session and session.session_id is name:
+        while session.user_id is not None and _has_ended(session, items):
             users.discard(session)
+            if _has_ended(session, items):
+                break
+            users.add(session.user_id, session)  # a thread of this process stored it in between
+
+
+def _has_ended(session: StoredSession, items: SessionMap) -> bool:
+    name = session.session_id
+    return items.items.get(name) is not session and session.session_id is name

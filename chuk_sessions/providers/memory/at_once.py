@@ -53,7 +53,7 @@ def calls_at_once(store: MemorySessionStore) -> Calls:
     sessions, users, aliases = store._map, store._users, store._aliases.items
     entries, one, many = sessions.items, users.one, users.many
     clock, wall_clock = store._clock, store._wall_clock
-    stay = store._stay
+    stay, enlist = store._stay, store._list
     create_in_store, touch_in_store, update_in_store = store.create, store.touch, store.update
 
     def create(
@@ -81,9 +81,11 @@ def calls_at_once(store: MemorySessionStore) -> Calls:
             if entries.setdefault(session_id, session) is not session:
                 users.discard(session)
                 return create_in_store(session_id, user_id, lifetime, metadata)
-            if sessions._second <= deadline < sessions._second_end:  # as in ``SessionMap.add``
+            if sessions._second is second and deadline < sessions._second_end:  # see ``SessionMap.add``
                 sessions._bucket += (session_id, deadline)
             else:
+                if user_id is not None:
+                    enlist(user_id, session)  # in a forked child ``relist`` may have found it before it was stored
                 sessions._file(session_id, deadline)
         except BaseException:
             if session.filing is deadline:  # else another thread has filed it, and it stays
