@@ -123,3 +123,24 @@ def test_an_emptied_map_is_refilled_while_it_is_cleared(items: ExpiringMap) -> N
         run(items.delete(key))
     run(items.setex("key", 10, "new"))
     check(items, "new")
+
+
+@pytest.mark.parametrize("ttl", [100, 1.5], ids=["in the bucket used last", "in another second meanwhile"])
+def test_a_key_is_filed_in_a_bucket_that_is_about_to_be_dropped(monkeypatch: pytest.MonkeyPatch, ttl: float) -> None:
+    """The visit has found the bucket empty."""
+    items, drop = ExpiringMap(Clock()), ExpiringMap._drop
+
+    def file_and_drop(*args: Any) -> None:
+        monkeypatch.undo()
+        run(items.setex("other", ttl, "value"))
+        run(items.setex("new", 100, "value"))
+        drop(*args)
+
+    run(items.setex("old", 100, "value"))
+    run(items.delete("old"))
+    ((second, bucket),) = items._buckets.items()
+    monkeypatch.setattr(ExpiringMap, "_drop", file_and_drop)
+    items._drop_stale(second, bucket, 0, 10)
+    check_filings(items, SPARE_SECONDS)
+    run(items.setex("last", 100, "value"))
+    check_filings(items, SPARE_SECONDS)

@@ -419,8 +419,10 @@ class ExpiringMap:
         return cursor, removed
 
     def _drop(self, second: int, bucket: list[Any]) -> None:
-        """Forget a bucket that is empty."""
-        if bucket is self._bucket:
+        """Forget a bucket, if it is still empty: before this call another thread may have filed a key in it."""
+        if bucket:
+            return
+        if bucket is self._bucket:  # no call from the look to the end of the bucket
             self._second_end = -1.0
         del self._buckets[second]
         self._rebuild_heap()
