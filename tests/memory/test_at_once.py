@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -138,15 +139,16 @@ def test_a_settled_result_on_uvloop() -> None:
         assert runner.run(all_calls()) == [True] * 20
 
 
+@pytest.mark.parametrize("at_once", [True, False])
 @pytest.mark.parametrize("user", ["dave", "alice", None])
-def test_interrupted_anywhere(user: str | None) -> None:
+def test_interrupted_anywhere(user: str | None, at_once: bool) -> None:
     """Whichever call raises: the session is not there, or it is, and then it expires and its user can end it."""
     for interruption in interruptions():
         clock = Clock(NOW)
         store = store_at(clock)
-        create = calls_at_once(store).create
-        with interruption:
-            _ = create("new", user, LIFETIME, METADATA)
+        create: Any = calls_at_once(store).create if at_once else store.create
+        with interruption, suppress(StopIteration):
+            create("new", user, LIFETIME, METADATA).__await__().send(None)
         check_filings(store._map, 1)
         if "new" in store._entries:
             assert store._entries["new"].user_id == user

@@ -72,7 +72,13 @@ class MemorySessionStore:
         live = self._map.add(session_id, lifetime, session)
         if live is None:
             if user_id is not None:
-                self._users.add(user_id, session)
+                try:
+                    self._users.add(user_id, session)
+                except BaseException:  # as in the maps: no call in here
+                    if session_id in self._entries and self._entries[session_id] is session:
+                        del self._entries[session_id]
+                        self._map._credit -= 1
+                    raise
                 if self._entries.get(session_id) is not session:
                     self._list(user_id, session)  # another thread ended it or gave it another id before it was listed
                 if limit:
