@@ -55,7 +55,7 @@ from chuk_sessions.redis_client.outcomes import SecondTry, settle
 from chuk_sessions.redis_client.replies import REPLICA_CODES
 from chuk_sessions.redis_client.server_clock import ServerClock
 from chuk_sessions.redis_client.server_stats import ServerStats
-from chuk_sessions.redis_client.socket_wire import SocketWire, WireError, can_be_polled
+from chuk_sessions.redis_client.socket_wire import LONGEST_WAIT, SocketWire, WireError, can_be_polled
 from chuk_sessions.redis_client.watchdog import TICKS, clock
 
 __all__ = ["NOT_HERE", "Direct", "Run", "direct_of"]
@@ -168,6 +168,7 @@ class Direct:
     def __init__(self, client: Client, config: RedisConfig) -> None:
         self._client = weakref.ref(client)  # which lives as long as a call on it
         self._config = config
+        self._timeout = min(config.timeout, LONGEST_WAIT)
         self._large = min(config.max_value_bytes + BESIDE_A_VALUE, LARGE)
         self._turn = threading.Lock()
         self._run: Run | None = None  # of the call at hand
@@ -334,7 +335,7 @@ class Direct:
 
     def _exchange(self, packed: Packed, replay: Replay, born: int | None) -> Reply:
         """Send one command, and return its reply. Raises ProviderError, which may be an error of the server."""
-        timeout, now = self._config.timeout, clock()
+        timeout, now = self._timeout, clock()
         if born is None:
             born, left = int(now * 1000), timeout
         else:

@@ -14,9 +14,10 @@ from chuk_sessions.redis_client.connection import HUNG_UP, NO_REPLY
 from chuk_sessions.redis_client.replies import server_error
 from chuk_sessions.redis_client.watchdog import clock
 
-__all__ = ["SocketWire", "WireError", "can_be_polled"]
+__all__ = ["LONGEST_WAIT", "SocketWire", "WireError", "can_be_polled"]
 
 READ_SIZE = 1 << 16  # bytes that are read at once
+LONGEST_WAIT = 24 * 24 * 3600.0  # seconds, the limit of an ``exchange``: poll counts milliseconds in 31 bits
 INCOMPLETE = object()
 
 
@@ -65,8 +66,8 @@ class SocketWire:
     def exchange(self, command: bytes, seconds: float) -> Reply:
         """Send a command and return its reply, which may be a ServerError.
 
-        Raises WireError if the reply does not come within ``seconds``, or is none. The connection cannot be used any
-        more then, and neither after any other exception.
+        Raises WireError if the reply does not come within ``seconds``, ``LONGEST_WAIT`` at most, or is none. The
+        connection cannot be used any more then, and neither after any other exception.
         """
         begun = clock()
         self._is_amiss = True

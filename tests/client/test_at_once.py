@@ -281,6 +281,15 @@ def test_a_server_that_hangs(manager: SessionManager, own_server: RedisServer) -
     assert not server._turn.locked()
 
 
+def test_a_timeout_of_a_year(own_server: RedisServer) -> None:
+    """Is longer than poll can wait, and does no harm."""
+    manager = SessionManager("box", redis.factory(f"{own_server.url}?socket_timeout=31536000"), strict=True)
+    SyncSessionManager(manager).allocate_session(ID, user_id="alice", custom_metadata=DATA)
+    opened(manager)
+    assert update_at_once(manager, ID, {"n": 1})
+    assert seen(manager) == DATA | {"n": 1}
+
+
 def test_a_server_that_became_a_replica(manager: SessionManager, own_server: RedisServer) -> None:
     """Refuses changes, and may have another connection."""
     server = opened(manager)
