@@ -57,12 +57,14 @@ class FlaskSession(TaggedSession):
     methods that reach the store block, and raise StorageError if it fails.
     """
 
-    __slots__ = ("_guard", "_ready", "_was_modified")
+    __slots__ = ("_guard", "_ready", "_uses", "_was_modified")
 
     def _take_over(self, stored: StoredSession | None, data: dict[str, Any] | None, home: Any) -> None:
         super()._take_over(stored, data, home)
         self._guard = threading.Lock()  # two threads of one request take turns
-        self._ready: dict[str, Any] | None = None  # the data to store, between the comparison and the command
+        self._uses = 0  # of the store, by methods of this session that have ended
+        # The data to store, and the uses before it was taken: between the comparison and the command.
+        self._ready: tuple[dict[str, Any], int] | None = None
         self._was_modified = False
 
     @property
@@ -104,7 +106,10 @@ class FlaskSession(TaggedSession):
         """Run a coroutine that uses the store of this session."""
         manager = self._stored.manager
         with self._guard:
-            return run_for(manager, call, MOST_CALLS * call_timeout(manager))
+            try:
+                return run_for(manager, call, MOST_CALLS * call_timeout(manager))
+            finally:
+                self._uses += 1
 
     def _wait_for_end(self, settings: Settings) -> None:
         """Write what is to be written at the end of the request."""
@@ -125,15 +130,18 @@ class FlaskSession(TaggedSession):
             self._was_modified = self._cleared
             return stored.is_nothing()
         if self._accessed:
+            uses = self._uses
             data = self._plain()
             if self._cleared or not stored.holds(data.items()):
-                self._ready, self._was_modified = data, True
+                self._ready, self._was_modified = (data, uses), True
                 return False
         return not self._is_rolling(rolling)
 
     def _as_stored(self) -> dict[str, Any]:
-        data, self._ready = self._ready, None
-        return self._plain() if data is None else data
+        ready, self._ready = self._ready, None
+        if ready is None or ready[1] != self._uses:  # another thread has changed the session meanwhile
+            return self._plain()
+        return ready[0]
 
     async def _store(self, settings: Settings) -> None:
         """Write the changes, and give the session its whole lifetime again if each response does so."""

@@ -230,3 +230,27 @@ def test_another_thread_that_is_using_the_session(site: Site) -> None:
 
     assert site.visit(both) == 200
     assert site.stored() == FILLED | {"n": 4, "mine": 1}
+
+
+def test_another_thread_that_uses_the_session_while_the_request_ends(site: Site, own_server: RedisServer) -> None:
+    """Keeps what it has counted: the request writes its own change only."""
+    jobs: list[Any] = []
+
+    def count_late(session: FlaskSession) -> None:
+        session.increment("n")
+        session["mine"] = 1
+        own_server.pause()
+        jobs.append(pool.submit(session.increment, "n"))
+        wait_until(session._guard.locked)
+        jobs.append(pool.submit(resume_at_the_end, session))
+
+    def resume_at_the_end(session: FlaskSession) -> None:
+        try:
+            wait_until(lambda: session._ready is not None)  # what is to be stored has been found
+        finally:
+            own_server.resume()
+
+    with ThreadPoolExecutor(2) as pool:
+        assert site.visit(count_late) == 200
+        assert jobs[0].result() == 2
+    assert site.stored() == FILLED | {"n": 2, "mine": 1}
