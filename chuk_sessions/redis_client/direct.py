@@ -364,7 +364,12 @@ class Direct:
         else:
             if wire is None:
                 return self._in_loop(packed, replay, born)
-            return self._refused(reply, packed, replay, born) if isinstance(reply, ServerError) else reply
+            if not isinstance(reply, ServerError):
+                return reply
+            try:
+                return self._refused(reply, packed, replay, born)
+            finally:
+                del reply  # whose traceback has this frame
         self._drop()
         return self._after_loss(lost, is_late, packed, replay, born)
 
@@ -389,7 +394,10 @@ class Direct:
             return self._in_loop(packed, replay, born)
         if error.code in REPLICA_CODES:
             self._drop()
-        raise error
+        try:
+            raise error
+        finally:
+            del error  # as in ``_exchange``
 
     def _in_loop(self, packed: Packed, replay: Replay, born: int) -> Reply:
         assert self._run is not None

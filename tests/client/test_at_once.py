@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from chuk_sessions import SessionManager
-from chuk_sessions.exceptions import MetadataError, OutcomeUnknown, ReadOnlyError, StorageError
+from chuk_sessions.exceptions import MetadataError, OutcomeUnknown, ReadOnlyError, ServerError, StorageError
 from chuk_sessions.models import SessionRecord
 from chuk_sessions.providers import redis
 from chuk_sessions.providers.redis import at_once
@@ -288,6 +288,20 @@ def test_a_timeout_of_a_year(own_server: RedisServer) -> None:
     opened(manager)
     assert update_at_once(manager, ID, {"n": 1})
     assert seen(manager) == DATA | {"n": 1}
+
+
+def test_an_error_reply_is_not_kept(manager: SessionManager, own_server: RedisServer) -> None:
+    """By itself: its traceback has frames that hold the metadata."""
+    opened(manager)
+    gc.collect()
+    gc.disable()
+    try:
+        for call in (lambda: update_at_once(manager, ID, {"n": 1}), lambda: open_at_once(manager, ID)):
+            own_server.command("SCRIPT", "FLUSH")
+            assert call()
+        assert not [each for each in gc.get_objects() if isinstance(each, ServerError)]
+    finally:
+        gc.enable()
 
 
 def test_a_server_that_became_a_replica(manager: SessionManager, own_server: RedisServer) -> None:
