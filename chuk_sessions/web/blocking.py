@@ -81,7 +81,7 @@ def run_commands(manager: SessionManager, call: Coroutine[Any, Any, T], timeout:
     moment; see ``chuk_sessions.redis_client.direct``. Else this is ``run_for``; so it is for a subclass of the manager,
     whose methods may await anything.
     """
-    direct = _direct_of(manager, timeout)
+    direct = _direct_of(manager, manager._store, timeout)
     if direct is None:
         return run_for(manager, call, timeout)
     return direct.run(call, partial(_run_in_loop, manager, timeout))
@@ -92,13 +92,14 @@ def open_at_once(manager: SessionManager, session_id: str) -> SessionRecord | No
 
     In the usual case this takes no coroutine; see ``chuk_sessions.providers.redis.at_once``. Raises StorageError.
     """
-    direct = _direct_of(manager, None)
+    store = manager._store  # another thread may give the manager another one meanwhile
+    direct = _direct_of(manager, store, None)
     if direct is None:
         return run_commands(manager, manager._open_record(session_id))
     run_in_loop = partial(_run_in_loop, manager, None)
     try:
         interval = manager._touch_interval
-        found: Any = _at_once().open_at_once(manager._store, direct, run_in_loop, session_id, interval)
+        found: Any = _at_once().open_at_once(store, direct, run_in_loop, session_id, interval)
         record: SessionRecord | None = direct.run(found, run_in_loop) if type(found) is CoroutineType else found
         return record
     except ProviderError as exc:
@@ -109,23 +110,26 @@ def update_at_once(
     manager: SessionManager, session_id: str, changed: dict[str, Any], removed: Sequence[str] = ()
 ) -> bool:
     """Do what ``update_session_metadata`` of that manager does, with its defaults; see ``open_at_once``."""
-    direct = None if removed else _direct_of(manager, None)
+    store = manager._store
+    direct = None if removed else _direct_of(manager, store, None)
     if direct is None:
         options: dict[str, Any] = {"remove": removed} if removed else {}
         return run_commands(manager, manager.update_session_metadata(session_id, changed, **options))
     run_in_loop = partial(_run_in_loop, manager, None)
     try:
-        found: Any = _at_once().update_at_once(manager._store, direct, run_in_loop, session_id, changed)
+        found: Any = _at_once().update_at_once(store, direct, run_in_loop, session_id, changed)
         done: bool = direct.run(found, run_in_loop) if type(found) is CoroutineType else found
     except ProviderError as exc:
         return manager._failed(exc, "update", session_id, False)
     return done or not_found(session_id)
 
 
-def _direct_of(manager: SessionManager, timeout: float | None) -> Direct | None:
-    """Return what makes calls of that manager in this thread, a ``Direct``; None if they must be made in the loop."""
+def _direct_of(manager: SessionManager, store: Any, timeout: float | None) -> Direct | None:
+    """Return what makes calls of that manager in this thread, a ``Direct``; None if they must be made in the loop.
+
+    ``store`` is the manager's.
+    """
     stores: Any = sys.modules.get(REDIS_STORES)
-    store: Any = manager._store
     if stores is None or type(store) is not stores.RedisSessionStore or has_greenlets():
         return None
     if type(manager) is not SessionManager or _get_running_loop() is not None:

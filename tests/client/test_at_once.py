@@ -18,14 +18,15 @@ import pytest
 from chuk_sessions import SessionManager
 from chuk_sessions.exceptions import MetadataError, OutcomeUnknown, ReadOnlyError, ServerError, StorageError
 from chuk_sessions.models import SessionRecord
-from chuk_sessions.providers import redis
+from chuk_sessions.providers import memory, redis
 from chuk_sessions.providers.redis import at_once
 from chuk_sessions.providers.redis.store import RedisSessionStore
 from chuk_sessions.redis_client import direct as direct_module
+from chuk_sessions.redis_client.client import Client
 from chuk_sessions.redis_client.commands import LARGE
 from chuk_sessions.redis_client.direct import Direct, direct_of
 from chuk_sessions.redis_client.watchdog import clock
-from chuk_sessions.web import loop_thread
+from chuk_sessions.web import blocking, loop_thread
 from chuk_sessions.web.blocking import SyncSessionManager, open_at_once, update_at_once
 from tests.support.helpers import wait_until
 from tests.support.interruptions import interruptions
@@ -279,6 +280,22 @@ def test_a_server_that_hangs(manager: SessionManager, own_server: RedisServer) -
     assert isinstance(failure.value.__cause__, OutcomeUnknown)
     assert server._wire is None
     assert not server._turn.locked()
+
+
+def test_a_manager_that_gets_another_store_meanwhile(manager: SessionManager, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ends each call on the store where the call has begun."""
+    opened(manager)
+    factory = manager.session_factory
+
+    def found(client: Client) -> Direct | None:
+        manager.session_factory = memory.factory()
+        return direct_of(client)
+
+    monkeypatch.setattr(blocking, "_finder", lambda: found)
+    assert update_at_once(manager, ID, {"n": 1})
+    manager.session_factory = factory
+    assert seen(manager) == DATA | {"n": 1}
+    assert open_at_once(manager, ID) is None  # in memory
 
 
 def test_a_timeout_of_a_year(own_server: RedisServer) -> None:
