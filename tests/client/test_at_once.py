@@ -337,7 +337,6 @@ def test_a_server_that_became_a_replica(manager: SessionManager, own_server: Red
 def test_an_exception_at_every_step(manager: SessionManager, call: str) -> None:
     """Ends the call. The next one gets the answer to its own question, and a change is made whole or not at all."""
     server = opened(manager)
-    gc.disable()  # its callbacks would be interrupted too
     for number, interruption in enumerate(interruptions()):
         calls: dict[str, Callable[[], Any]] = {
             "update": lambda number=number: update_at_once(manager, ID, {"a": number, "b": number}),  # type: ignore[misc]
@@ -350,7 +349,6 @@ def test_an_exception_at_every_step(manager: SessionManager, call: str) -> None:
         now = seen(manager)
         assert now.get("a") == now.get("b")
         opened(manager)
-    gc.enable()
     gc.collect()  # here, where the warning of what has not begun is expected
 
 

@@ -5,6 +5,7 @@ The call is not carried out, whether it is of Python or of C, and the exception 
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,7 +27,7 @@ class _Counter:
 
     Giving a lock back does not fail: its frame had the stack to take it. What a function of C calls is its own: asyncio
     does not schedule the callbacks of a future that has its result then, and nobody else can. Nor does a finalizer
-    fail: the garbage collector runs it amid any call, and Python drops what it raises.
+    fail: Python drops what it raises. The garbage collector is off, because others have callbacks in it.
     """
 
     def __init__(self, at: int) -> None:
@@ -57,7 +58,8 @@ class _Counter:
 
 @contextmanager
 def _interrupted(counter: _Counter) -> Iterator[None]:
-    before = sys.getprofile()
+    before, collects = sys.getprofile(), gc.isenabled()
+    gc.disable()
     sys.setprofile(counter)
     try:
         yield
@@ -65,6 +67,8 @@ def _interrupted(counter: _Counter) -> Iterator[None]:
         pass
     finally:
         sys.setprofile(before)
+        if collects:
+            gc.enable()
 
 
 def interruptions(most: int = 1000) -> Iterator[Any]:
