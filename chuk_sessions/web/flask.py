@@ -63,7 +63,7 @@ class FlaskSession(TaggedSession):
         super()._take_over(stored, data, home)
         self._guard = threading.Lock()  # two threads of one request take turns
         self._uses = 0  # of the store, by methods of this session that have ended
-        # The data to store, and the uses before it was taken: between the comparison and the command.
+        # The data to store, and the uses before it was taken: from the comparison to ``_wait_for_end``.
         self._ready: tuple[dict[str, Any], int] | None = None
         self._was_modified = False
 
@@ -114,12 +114,15 @@ class FlaskSession(TaggedSession):
     def _wait_for_end(self, settings: Settings) -> None:
         """Write what is to be written at the end of the request."""
         stored = self._stored
+        ready, self._ready = self._ready, None
         is_permanent = self._is_permanent()
         is_rolling = settings.rolling or (self._refreshes and is_permanent)
         if not self._cleared and not is_rolling and is_permanent is self._stayed:
             with self._guard:
                 if stored.session_id is not None and not stored.is_in_use():  # nobody can begin to use it meanwhile
-                    stored.commit_by(update_at_once, self._as_stored())
+                    if ready is None or ready[1] != self._uses:  # another thread has changed the session meanwhile
+                        ready = self._plain(), self._uses
+                    stored.commit_by(update_at_once, ready[0])
                     return
         self._wait_for(self._store(settings))
 
@@ -137,18 +140,9 @@ class FlaskSession(TaggedSession):
                 return False
         return not self._is_rolling(rolling)
 
-    def _as_stored(self) -> dict[str, Any]:
-        ready, self._ready = self._ready, None
-        if ready is None or ready[1] != self._uses:  # another thread has changed the session meanwhile
-            return self._plain()
-        return ready[0]
-
     async def _store(self, settings: Settings) -> None:
         """Write the changes, and give the session its whole lifetime again if each response does so."""
-        try:
-            await self._commit()
-        finally:
-            self._ready = None
+        await self._commit()
         if self._is_rolling(settings.rolling):
             await self._stored.prolong(again=is_kept_for_a_time(settings, self))
 

@@ -218,6 +218,26 @@ def test_an_interruption_amid_the_write(site: Site, monkeypatch: pytest.MonkeyPa
     assert site.stored() == FILLED | {"n": 1}
 
 
+def test_an_interruption_before_the_write(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A later save writes what the session has by then."""
+    kept: list[FlaskSession] = []
+
+    def interrupted(*args: Any) -> None:
+        raise KeyboardInterrupt
+
+    def change(session: FlaskSession) -> None:
+        kept.append(session)
+        session["n"] = 1
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FlaskSession, "_wait_for_end", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            site.visit(change)
+    kept[0]["n"] = 2
+    kept[0].save()
+    assert site.stored() == FILLED | {"n": 2}
+
+
 def test_another_thread_that_is_using_the_session(site: Site) -> None:
     """Is waited for: its increment is not lost, and the change of the request neither."""
 
@@ -246,7 +266,7 @@ def test_another_thread_that_uses_the_session_while_the_request_ends(site: Site,
 
     def resume_at_the_end(session: FlaskSession) -> None:
         try:
-            wait_until(lambda: session._ready is not None)  # what is to be stored has been found
+            wait_until(lambda: session._was_modified)  # what is to be stored has been found
         finally:
             own_server.resume()
 
