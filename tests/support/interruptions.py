@@ -16,6 +16,7 @@ __all__ = ["Interruption", "interruptions"]
 
 
 FINALIZER = "__del__"
+GIVING_BACK = ("release", "__exit__")  # a lock, or what a ``with`` has; those of C
 
 
 class Interruption(BaseException):
@@ -48,7 +49,7 @@ class _Counter:
             return
         if event == "c_call":
             self._calling_c = frame
-            if called.__name__ == "release":
+            if called.__name__ in GIVING_BACK:
                 return
         self._left -= 1
         if self._left == 0:

@@ -22,6 +22,7 @@ from chuk_sessions.web import flask as flask_module
 from chuk_sessions.web.blocking import SyncSessionManager, update_at_once
 from chuk_sessions.web.flask import ChukSessions, FlaskSession
 from tests.support.helpers import wait_until
+from tests.support.interruptions import interruptions
 from tests.support.servers import RedisServer
 
 pytestmark = [pytest.mark.redis, pytest.mark.usefixtures("loop_thread_ended")]
@@ -236,6 +237,28 @@ def test_an_interruption_before_the_write(site: Site, monkeypatch: pytest.Monkey
     kept[0]["n"] = 2
     kept[0].save()
     assert site.stored() == FILLED | {"n": 2}
+
+
+def test_an_exception_at_every_step_of_a_request(site: Site) -> None:
+    """Leaves nothing taken. A change is made whole or not at all, and a later save writes what is there by then."""
+    for number, interruption in enumerate(interruptions()):
+        wait_until(lambda: site.visit(dict) == 200 and site.direct._wire is not None)
+        kept: list[FlaskSession] = []
+
+        def change(session: FlaskSession, number: int = number, kept: list[FlaskSession] = kept) -> None:
+            kept.append(session)
+            session.update(a=number, b=[number])
+
+        with interruption:
+            site.visit(change)
+        assert not site.direct._turn.locked()
+        stored = site.stored()
+        assert stored.get("b") == ([stored["a"]] if "a" in stored else None)
+        for session in kept:
+            assert not session._guard.locked()
+            session.update(a=number, b=[number], c=number)
+            session.save()
+            assert site.stored() == FILLED | {"a": number, "b": [number], "c": number}
 
 
 def test_another_thread_that_is_using_the_session(site: Site) -> None:
