@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def measure(options: argparse.Namespace, results: dict[str, Any]) -> None:
     """Everything, in order."""
     scale = QUICK if options.quick else FULL
-    results |= {"scale": asdict(scale), "servers": {}, "peers": {}, "turns": "blocks"}
+    results |= {"scale": asdict(scale), "servers": {}, "peers": {}, "turns": "more of the quick"}
     stage(1, "published tables (pytest-benchmark)")
     results["cases"] = published_cases(options, scale.processes)
     stage(2, "speed to reach: this version beside its peers")

@@ -15,7 +15,7 @@ from benchmarks.bench import peers
 from benchmarks.bench.floors import FLOORS
 from benchmarks.bench.goals import GOALS, Speed
 from benchmarks.bench.peers import MATCHES, Match, groups, play
-from benchmarks.bench.players import Launch, Player, launched
+from benchmarks.bench.players import MORE, Launch, Player, launched
 from benchmarks.bench.speed_table import speed
 from benchmarks.measure.processes import WorkerFailed
 from benchmarks.measure.scale import QUICK
@@ -73,6 +73,25 @@ def test_what_is_open_at_the_same_time_has_keys_of_its_own(match: Match) -> None
     for group in groups(match):
         stores = [(side, WORKLOADS[name].kind) for side, name in group if WORKLOADS[name].layer == "provider"]
         assert len(set(stores)) == len(stores)
+
+
+def test_a_quick_side_runs_more_blocks_beside_a_slow_one() -> None:
+    """At scale only; its figure is the median of them, and the slow side has one block in a round."""
+    asked: list[tuple[str, str]] = []
+    name = "memory.get-of-100k"
+
+    class Slow(Scripted):
+        def tell(self, line: str) -> None:
+            super().tell(line)
+            if self.answers[-1] != OPENED and json.loads(line)[0] == "block":
+                self.answers[-1] = {"ns": 100.0}
+
+    workers = {"ours": Scripted("ours", asked), "0.2": Slow("0.2", asked), "tuples": Scripted("tuples", asked)}
+    launch = Launch(workers)  # type: ignore[arg-type]
+    members = [(side, name) for side in workers]
+    blocks = launch.in_turns(members, replace(QUICK, least_blocks=3, most_blocks=1), 1)
+    assert [side for side, _ in asked] == ["ours", "0.2", "tuples", *["ours", "tuples"] * MORE]
+    assert blocks == {("ours", name): [7.0], ("0.2", name): [100.0], ("tuples", name): [8.0]}
 
 
 def test_blocks_take_turns() -> None:
