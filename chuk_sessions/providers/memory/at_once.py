@@ -20,7 +20,7 @@ from chuk_sessions.stores.contract import Existing
 from chuk_sessions.stores.wrapper import Calls
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Callable
 
     from chuk_sessions.providers.memory.store import MemorySessionStore
 
@@ -50,11 +50,14 @@ CREATED: Awaitable[Existing | None] = settled(None)
 
 def calls_at_once(store: MemorySessionStore) -> Calls:
     """Return the calls of the store, of which the usual cases make no coroutine."""
+    return Calls(_create_of(store), _touch_of(store), _update_of(store), new_local_id)
+
+
+def _create_of(store: MemorySessionStore) -> Callable[..., Awaitable[Existing | None]]:
     sessions, users, aliases = store._map, store._users, store._aliases.items
     entries, one, many = sessions.items, users.one, users.many
     clock, wall_clock = store._clock, store._wall_clock
-    stay, enlist = store._stay, store._list
-    create_in_store, touch_in_store, update_in_store = store.create, store.touch, store.update
+    enlist, create_in_store = store._list, store.create
 
     def create(
         session_id: str, user_id: str | None, lifetime: float, metadata: Metadata, limit: int = 0, idle: float = 0
@@ -101,6 +104,13 @@ def calls_at_once(store: MemorySessionStore) -> Calls:
             raise
         return CREATED
 
+    return create
+
+
+def _touch_of(store: MemorySessionStore) -> Callable[[str, float], Awaitable[bool]]:
+    entries, clock, wall_clock = store._map.items, store._clock, store._wall_clock
+    stay, touch_in_store = store._stay, store.touch
+
     def touch(session_id: str, interval: float) -> Awaitable[bool]:
         """See ``SessionStore``."""
         session = entries.get(session_id)
@@ -112,6 +122,13 @@ def calls_at_once(store: MemorySessionStore) -> Calls:
         if session.away is not None:
             stay(session, now)
         return TRUE
+
+    return touch
+
+
+def _update_of(store: MemorySessionStore) -> Callable[[str, Metadata, bool], Awaitable[bool]]:
+    entries, clock, wall_clock = store._map.items, store._clock, store._wall_clock
+    stay, update_in_store = store._stay, store.update
 
     def update(session_id: str, metadata: Metadata, replace: bool) -> Awaitable[bool]:
         """See ``SessionStore``; without the option ``remove``."""
@@ -131,4 +148,4 @@ def calls_at_once(store: MemorySessionStore) -> Calls:
             stay(session, now)
         return TRUE
 
-    return Calls(create, touch, update, new_local_id)
+    return update
