@@ -71,9 +71,11 @@ def _launch(
 ) -> None:
     """One process of each, until they have run as many blocks as the scale says. Every other round goes backwards."""
     with ExitStack() as stack:
-        sides = [_Side(duel, entry, pythons, urls, placement) for duel, entry in members]
-        for side in sides:
+        sides = []
+        for duel, entry in members:
+            side = _Side(duel, entry, pythons, urls, placement)
             stack.callback(side.close)
+            sides.append(side)
         for side in sides:
             side.wait_until_ready()
         rounds, end = 0, time.monotonic() + scale.seconds * len(sides)
