@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
-import signal
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from types import FrameType
@@ -29,7 +27,7 @@ from chuk_sessions.redis_client.watchdog import clock
 from chuk_sessions.web import blocking, loop_thread
 from chuk_sessions.web.blocking import SyncSessionManager, open_at_once, update_at_once
 from tests.support.helpers import wait_until
-from tests.support.interruptions import interruptions
+from tests.support.interruptions import interruptions, keyboard_interrupt
 from tests.support.servers import RedisServer
 from tests.support.wire import forget_direct
 
@@ -361,22 +359,11 @@ def test_an_exception_at_every_step(manager: SessionManager, call: str) -> None:
 def test_an_interrupted_caller(manager: SessionManager, own_server: RedisServer) -> None:
     """Is free at once; the late reply reaches nobody."""
     server = opened(manager)
-
-    def interrupt() -> None:
-        wait_until(lambda: server._wire is not None and server._wire._is_amiss)  # it waits for a reply
-        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
-
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    thread = threading.Thread(target=interrupt)
-    own_server.pause()
-    try:
-        thread.start()
-        with pytest.raises(KeyboardInterrupt):
-            update_at_once(manager, ID, {"n": 1})
-    finally:
-        signal.signal(signal.SIGINT, before)
-        own_server.resume()
-    thread.join()
+    keyboard_interrupt(
+        lambda: update_at_once(manager, ID, {"n": 1}),
+        lambda: server._wire is not None and server._wire._is_amiss,
+        own_server,
+    )
     assert server._wire is None
     assert open_at_once(manager, "unknown") is None
     assert seen(manager) in (DATA, DATA | {"n": 1})

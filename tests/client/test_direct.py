@@ -31,7 +31,7 @@ from chuk_sessions.redis_client.socket_wire import SocketWire, WireError
 from chuk_sessions.web import loop_thread
 from chuk_sessions.web.blocking import SyncSessionManager, run, run_commands
 from tests.support.helpers import wait_until
-from tests.support.interruptions import interruptions
+from tests.support.interruptions import interruptions, keyboard_interrupt
 from tests.support.proxy import Proxy
 from tests.support.servers import RedisServer, Server
 from tests.support.wire import forget_direct
@@ -365,22 +365,7 @@ def test_an_exception_at_every_step(sessions: SyncSessionManager, call: str) -> 
 def test_an_interrupted_caller(sessions: SyncSessionManager, own_server: RedisServer) -> None:
     """Is free at once; the late reply reaches nobody."""
     server = opened(sessions)
-
-    def interrupt() -> None:
-        wait_until(server._turn.locked)
-        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
-
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    thread = threading.Thread(target=interrupt)
-    own_server.pause()
-    try:
-        thread.start()
-        with pytest.raises(KeyboardInterrupt):
-            sessions.get_session_info(ID)
-    finally:
-        signal.signal(signal.SIGINT, before)
-        own_server.resume()
-    thread.join()
+    keyboard_interrupt(lambda: sessions.get_session_info(ID), server._turn.locked, own_server)
     assert server._wire is None
     assert asyncio.run(asyncio.sleep(0, "free")) == "free"
     assert seen(sessions) == DATA

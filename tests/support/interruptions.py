@@ -6,13 +6,20 @@ The call is not carried out, whether it is of Python or of C, and the exception 
 from __future__ import annotations
 
 import gc
+import signal
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-__all__ = ["Interruption", "interruptions"]
+import pytest
+
+from tests.support.helpers import wait_until
+from tests.support.servers import RedisServer
+
+__all__ = ["Interruption", "interruptions", "keyboard_interrupt"]
 
 
 FINALIZER = "__del__"
@@ -84,3 +91,26 @@ def interruptions(most: int = 1000) -> Iterator[Any]:
             assert at > 1, "the code makes no call at all"
             return
     raise AssertionError(f"the code makes more than {most} calls")
+
+
+def keyboard_interrupt(call: Callable[[], Any], waits: Callable[[], bool], server: RedisServer) -> None:
+    """Make a call to a server that stands still, and interrupt it from the keyboard once ``waits`` says that it waits.
+
+    The call must raise KeyboardInterrupt while the server still stands still.
+    """
+
+    def interrupt() -> None:
+        wait_until(waits)
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    thread = threading.Thread(target=interrupt)
+    server.pause()
+    try:
+        thread.start()
+        with pytest.raises(KeyboardInterrupt):
+            call()
+    finally:
+        signal.signal(signal.SIGINT, before)
+        server.resume()
+    thread.join()
