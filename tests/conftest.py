@@ -21,7 +21,7 @@ from tests.support.cluster_servers import ClusterServers
 from tests.support.implementations import PROVIDERS, STORES
 from tests.support.sentinel_servers import SentinelServers
 from tests.support.servers import ExternalServer, RedisServer, Server, ServerError, find_binary
-from tests.support.wire import Wire, hear
+from tests.support.wire import Wire, forget_direct, hear
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -111,6 +111,16 @@ def run_an_example(nothing: None) -> None:
     """The first of a process: there Hypothesis looks for what refers to its random numbers, before that is frozen."""
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown() -> Generator[None, None, None]:
+    """A test of blocking calls has an event loop of its own: it ends after all fixtures, what they restore included."""
+    try:
+        yield
+    finally:
+        loop_thread._close_at_exit()
+        forget_direct()
+
+
 @pytest.hookimpl(tryfirst=True)  # before pytest applies -m, so that `-m redis` finds what is marked here
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
@@ -148,12 +158,10 @@ def own_server() -> Iterator[RedisServer]:
 
 
 @pytest.fixture
-def wire(redis_server: Server, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Wire]:
+def wire(redis_server: Server, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Wire:
     """Hears every send of this process to the server. Blocking calls get a loop of asyncio: uvloop cannot be heard."""
-    loop_thread._close_at_exit()
     monkeypatch.setattr(loop_thread, "_loop_factory", lambda: None)
-    yield hear(redis_server.port, monkeypatch)
-    loop_thread._close_at_exit()
+    return hear(redis_server.port, monkeypatch)
 
 
 @pytest.fixture

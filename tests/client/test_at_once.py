@@ -6,7 +6,7 @@ import asyncio
 import gc
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from types import FrameType
 from typing import Any
@@ -29,20 +29,16 @@ from chuk_sessions.web.blocking import SyncSessionManager, open_at_once, update_
 from tests.support.helpers import wait_until
 from tests.support.interruptions import interruptions, keyboard_interrupt
 from tests.support.servers import RedisServer
-from tests.support.wire import forget_direct
 
-pytestmark = [pytest.mark.redis, pytest.mark.usefixtures("nothing_left")]
+pytestmark = [pytest.mark.redis, pytest.mark.usefixtures("no_pause")]
 
 ID, DATA = "session-1", {"user": "alice", "cart": [1, 2]}
 
 
 @pytest.fixture
-def nothing_left(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Each test has an event loop and connections of its own; a lost one is replaced with the next call."""
+def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lost connection is replaced with the next call."""
     monkeypatch.setattr(direct_module, "PAUSE", 0.0)
-    yield
-    loop_thread._close_at_exit()
-    forget_direct()
 
 
 def key_of(server: RedisServer) -> str:

@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from types import FrameType
 from typing import Any
@@ -36,17 +36,9 @@ from tests.support.proxy import Proxy
 from tests.support.servers import RedisServer, Server
 from tests.support.wire import forget_direct
 
-pytestmark = [pytest.mark.redis, pytest.mark.usefixtures("nothing_left", "no_pause")]
+pytestmark = [pytest.mark.redis, pytest.mark.usefixtures("no_pause")]
 
 ID, DATA = "session-1", {"user": "alice", "cart": [1, 2]}
-
-
-@pytest.fixture
-def nothing_left() -> Iterator[None]:
-    """Each test has an event loop and connections of its own."""
-    yield
-    loop_thread._close_at_exit()
-    forget_direct()
 
 
 @pytest.fixture

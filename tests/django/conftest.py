@@ -9,7 +9,6 @@ import pytest
 
 pytest.importorskip("django", reason="Django is not installed")
 
-from chuk_sessions.web import loop_thread
 from tests.django import project
 
 if TYPE_CHECKING:
@@ -31,13 +30,6 @@ def django_project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     setup_test_environment()
     yield
     connections.close_all()
-
-
-@pytest.fixture(autouse=True)
-def loop_thread_ended() -> Iterator[None]:
-    """Each test has a thread of its own for blocking calls, whose connections are closed at the end."""
-    yield
-    loop_thread._close_at_exit()
 
 
 @pytest.fixture

@@ -9,10 +9,9 @@ import pytest
 
 from chuk_sessions import SessionManager
 from chuk_sessions.providers import memory, redis
-from chuk_sessions.web import SessionMiddleware, loop_thread
+from chuk_sessions.web import SessionMiddleware
 from tests.support.asgi import Browser, Endpoint, application
 from tests.support.log_threads import log_threads_ended
-from tests.support.wire import forget_direct
 
 ON_STORES = [pytest.param("memory"), pytest.param("redis", marks=pytest.mark.redis)]
 
@@ -22,14 +21,6 @@ def no_log_threads() -> Iterator[None]:
     """Litestar and Quart begin one for each application."""
     with log_threads_ended():
         yield
-
-
-@pytest.fixture
-def loop_thread_ended() -> Iterator[None]:
-    """A test of blocking calls has a thread of its own, whose connections are closed at the end."""
-    yield
-    loop_thread._close_at_exit()
-    forget_direct()
 
 
 @pytest.fixture(params=ON_STORES)

@@ -28,8 +28,6 @@ from chuk_sessions.web.blocking import SyncSessionManager, call_timeout, check_t
 from tests.support.failing_provider import failing_factory
 from tests.web.conftest import on_memory
 
-pytestmark = pytest.mark.usefixtures("loop_thread_ended")
-
 ROOT = Path(__file__).parents[2]
 SLOW = re.compile(r"Executing <.*> took \d+\.\d+ seconds$")
 OTHER_NAMES = {"aclose": "close", "__aenter__": "__enter__", "__aexit__": "__exit__"}
@@ -406,7 +404,6 @@ def test_too_many_open_files(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse() -> Any:
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
-    loop_thread._close_at_exit()
     call = asyncio.sleep(0)
     with monkeypatch.context() as refusing:
         refusing.setattr(loop_thread, "_loop_factory", lambda: refuse)
@@ -419,7 +416,6 @@ def test_too_many_open_files(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no such timer")
 def test_a_handler_while_the_thread_starts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its own call does not wait for the one that it interrupted."""
-    loop_thread._close_at_exit()
     make, answers = loop_thread.LoopThread, []
 
     def interrupted() -> loop_thread.LoopThread:

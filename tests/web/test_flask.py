@@ -34,8 +34,6 @@ from tests.support.failing_provider import failing_factory
 from tests.support.wire import Wire
 from tests.web.conftest import on_memory
 
-pytestmark = pytest.mark.usefixtures("loop_thread_ended")
-
 SECURE = {"SESSION_COOKIE_SECURE": True}
 CALM = SECURE | {"PROPAGATE_EXCEPTIONS": False}
 VALUES: dict[str, Any] = {

@@ -25,7 +25,7 @@ from tests.support.helpers import wait_until
 from tests.support.interruptions import interruptions
 from tests.support.servers import RedisServer
 
-pytestmark = [pytest.mark.redis, pytest.mark.usefixtures("loop_thread_ended")]
+pytestmark = pytest.mark.redis
 
 View = Callable[[FlaskSession], object]
 
