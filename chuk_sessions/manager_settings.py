@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from chuk_sessions import grid
 from chuk_sessions.arguments import seconds_of
@@ -37,9 +37,9 @@ class ManagerSettings:
     _near: float  # seconds, 0 without a near cache
     _store: CompleteStore
     _reads: Reads  # the store, or what reads more quickly and makes info dicts only
-    _create: Callable[..., Awaitable[Existing | None]]
-    _touch: Callable[[str, float], Awaitable[bool]]  # this and the next one are the store's, or quicker ones
-    _update: Callable[[str, Metadata, bool], Awaitable[bool]]
+    _create: Callable[..., Awaitable[Existing | None] | None]  # this and the next two are the store's, or quicker ones
+    _touch: Callable[[str, float], Awaitable[bool] | Literal[True]]  # see ``Calls``
+    _update: Callable[[str, Metadata, bool], Awaitable[bool] | Literal[True]]
     _in_process: InProcess | None
     _together: Together
     _layers: Sequence[Layer] = ()  # around each store that is opened, the last one outermost

@@ -193,7 +193,8 @@ class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
                 check_user("user_id", user_id)
         create = self._create
         try:
-            existing = await create(session_id, user_id, lifetime, metadata)
+            creation = create(session_id, user_id, lifetime, metadata)
+            existing = None if creation is None else await creation  # None: it is created, see ``Calls``
         except ProviderError as exc:
             if made_here and isinstance(exc, OutcomeUnknown):  # no caller gets this id, but it may count for its user
                 in_background(partial(self._store.delete, session_id))
@@ -219,7 +220,8 @@ class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
             session_id = grid.plain(session_id)
         touch = self._touch  # not called as it is loaded, see ``allocate_session``
         try:
-            return await touch(session_id, self._touch_interval) or not_found(session_id)
+            found = touch(session_id, self._touch_interval)
+            return found is True or await found or not_found(session_id)
         except ProviderError as exc:
             return self._failed(exc, "validate", session_id, False)
 
@@ -336,7 +338,8 @@ class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
         try:
             if remove is NO_KEYS:
                 update = self._update  # see ``validate_session``
-                return await update(session_id, custom_metadata, not merge) or not_found(session_id)
+                found = update(session_id, custom_metadata, not merge)
+                return found is True or await found or not_found(session_id)
             removed = check_removed(remove, custom_metadata)
             options: dict[str, Any] = {"remove": removed} if removed and merge else {}
             return await self._store.update(session_id, custom_metadata, not merge, **options) or not_found(session_id)

@@ -10,7 +10,7 @@ A wrapper sees each operation before the store does. It overrides the methods th
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 from chuk_sessions.batches import batch, slices
 from chuk_sessions.codec import Metadata
@@ -215,11 +215,15 @@ def reads_of(store: CompleteStore) -> Reads:
 
 
 class Calls(NamedTuple):
-    """What the manager calls most, bound to their store. The arguments are those of ``SessionStore``."""
+    """What the manager calls most, bound to their store. The arguments are those of ``SessionStore``.
 
-    create: Callable[..., Awaitable[Existing | None]]
-    touch: Callable[[str, float], Awaitable[bool]]
-    update: Callable[[str, Metadata, bool], Awaitable[bool]]  # without options
+    A call returns an awaitable of the result; or None, respectively True, if it is done: the session was created, or
+    the live session was touched or updated.
+    """
+
+    create: Callable[..., Awaitable[Existing | None] | None]
+    touch: Callable[[str, float], Awaitable[bool] | Literal[True]]
+    update: Callable[[str, Metadata, bool], Awaitable[bool] | Literal[True]]  # without options
     new_id: Callable[[str, str | None, float], str] = new_session_id  # for a session of a sandbox, a user and a time
 
 

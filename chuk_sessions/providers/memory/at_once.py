@@ -1,17 +1,16 @@
 """The usual cases of the calls that change a session, without a coroutine between the manager and the map.
 
 A coroutine that never suspends is made, started and freed for nothing: on one of very many sessions that takes as long
-as the operation. So the functions here do the usual case at once, and return an awaitable that has its result already:
-one for all calls. Whatever is less usual they leave to the coroutine of the store, before they have changed anything.
-The store stays as it is for all who wrap it.
+as the operation. So the functions here do the usual case at once and return its result, see ``Calls``. Whatever is less
+usual they leave to the coroutine of the store, which they return before they have changed anything. The store stays as
+it is for all who wrap it.
 
 The functions are closures, because a variable of a closure is loaded more quickly than an attribute.
 """
 
 from __future__ import annotations
 
-from asyncio import Future
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Literal
 
 from chuk_sessions.codec import Metadata, encode_document, merge_document
 from chuk_sessions.ids import new_local_id
@@ -24,28 +23,7 @@ if TYPE_CHECKING:
 
     from chuk_sessions.providers.memory.store import MemorySessionStore
 
-__all__ = ["calls_at_once", "settled"]
-
-R = TypeVar("R")
-
-
-class _NoLoop:
-    """Stands for the loop of a future that is done from the beginning, and so never uses it."""
-
-    def get_debug(self) -> bool:
-        return False
-
-
-def settled(result: R) -> Awaitable[R]:
-    """Return an awaitable that has its result. Tasks, threads and loops may await it, any number of times."""
-    loop: Any = _NoLoop()
-    done: Future[R] = Future(loop=loop)
-    done.set_result(result)
-    return done
-
-
-TRUE = settled(True)
-CREATED: Awaitable[Existing | None] = settled(None)
+__all__ = ["calls_at_once"]
 
 
 def calls_at_once(store: MemorySessionStore) -> Calls:
@@ -53,7 +31,7 @@ def calls_at_once(store: MemorySessionStore) -> Calls:
     return Calls(_create_of(store), _touch_of(store), _update_of(store), new_local_id)
 
 
-def _create_of(store: MemorySessionStore) -> Callable[..., Awaitable[Existing | None]]:
+def _create_of(store: MemorySessionStore) -> Callable[..., Awaitable[Existing | None] | None]:
     sessions, users, aliases = store._map, store._users, store._aliases.items
     entries, one, many = sessions.items, users.one, users.many
     clock, wall_clock = store._clock, store._wall_clock
@@ -61,7 +39,7 @@ def _create_of(store: MemorySessionStore) -> Callable[..., Awaitable[Existing | 
 
     def create(
         session_id: str, user_id: str | None, lifetime: float, metadata: Metadata, limit: int = 0, idle: float = 0
-    ) -> Awaitable[Existing | None]:
+    ) -> Awaitable[Existing | None] | None:
         """See ``SessionStore``; the usual case is a new id, and a deadline in the bucket that was used last."""
         monotonic = clock()
         deadline = monotonic + lifetime
@@ -102,16 +80,16 @@ def _create_of(store: MemorySessionStore) -> Callable[..., Awaitable[Existing | 
                 elif user_id in one and one[user_id] is session:
                     del one[user_id]
             raise
-        return CREATED
+        return None
 
     return create
 
 
-def _touch_of(store: MemorySessionStore) -> Callable[[str, float], Awaitable[bool]]:
+def _touch_of(store: MemorySessionStore) -> Callable[[str, float], Awaitable[bool] | Literal[True]]:
     entries, clock, wall_clock = store._map.items, store._clock, store._wall_clock
     stay, touch_in_store = store._stay, store.touch
 
-    def touch(session_id: str, interval: float) -> Awaitable[bool]:
+    def touch(session_id: str, interval: float) -> Awaitable[bool] | Literal[True]:
         """See ``SessionStore``."""
         session = entries.get(session_id)
         if session is None or (session.bound <= (monotonic := clock()) and session.filing <= monotonic):
@@ -121,16 +99,16 @@ def _touch_of(store: MemorySessionStore) -> Callable[[str, float], Awaitable[boo
             session.accessed = now
         if session.away is not None:
             stay(session, now)
-        return TRUE
+        return True
 
     return touch
 
 
-def _update_of(store: MemorySessionStore) -> Callable[[str, Metadata, bool], Awaitable[bool]]:
+def _update_of(store: MemorySessionStore) -> Callable[[str, Metadata, bool], Awaitable[bool] | Literal[True]]:
     entries, clock, wall_clock = store._map.items, store._clock, store._wall_clock
     stay, update_in_store = store._stay, store.update
 
-    def update(session_id: str, metadata: Metadata, replace: bool) -> Awaitable[bool]:
+    def update(session_id: str, metadata: Metadata, replace: bool) -> Awaitable[bool] | Literal[True]:
         """See ``SessionStore``; without the option ``remove``."""
         session = entries.get(session_id)
         if replace or session is None or (session.bound <= (monotonic := clock()) and session.filing <= monotonic):
@@ -146,6 +124,6 @@ def _update_of(store: MemorySessionStore) -> Callable[[str, Metadata, bool], Awa
             session.accessed = now
         if session.away is not None:
             stay(session, now)
-        return TRUE
+        return True
 
     return update
