@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from chuk_sessions import grid
 from chuk_sessions.arguments import seconds_of
@@ -15,7 +15,7 @@ from chuk_sessions.codec import Metadata
 from chuk_sessions.ids import new_opaque_id
 from chuk_sessions.many_at_once import Together, as_it_is
 from chuk_sessions.stores.contract import CompleteStore, Existing, InProcess, can
-from chuk_sessions.stores.wrapper import calls_of, open_store, reads_of
+from chuk_sessions.stores.wrapper import Done, calls_of, open_store, reads_of
 
 if TYPE_CHECKING:
     from chuk_sessions.stores.near import Reads
@@ -37,9 +37,9 @@ class ManagerSettings:
     _near: float  # seconds, 0 without a near cache
     _store: CompleteStore
     _reads: Reads  # the store, or what reads more quickly and makes info dicts only
-    _create: Callable[..., Awaitable[Existing | None] | None]  # this and the next two are the store's, or quicker ones
-    _touch: Callable[[str, float], Awaitable[bool] | Literal[True]]  # see ``Calls``
-    _update: Callable[[str, Metadata, bool], Awaitable[bool] | Literal[True]]
+    _create: Callable[..., Awaitable[Existing | None] | Done]  # this and the next two are the store's, or quicker ones
+    _touch: Callable[[str, float], Awaitable[bool] | Done]  # see ``Calls``
+    _update: Callable[[str, Metadata, bool], Awaitable[bool] | Done]
     _in_process: InProcess | None
     _together: Together
     _layers: Sequence[Layer] = ()  # around each store that is opened, the last one outermost

@@ -38,7 +38,7 @@ from chuk_sessions.models import SessionMetadata, SessionRecord
 from chuk_sessions.provider import Factory
 from chuk_sessions.provider_factory import factory_for_env
 from chuk_sessions.stores.contract import SessionStoreFactory, UserPaged, can
-from chuk_sessions.stores.wrapper import StoreWrapper
+from chuk_sessions.stores.wrapper import DONE, StoreWrapper
 
 if TYPE_CHECKING:
     from chuk_sessions.instrumentation import SessionEvent, SessionEvents, SessionMetrics
@@ -194,7 +194,7 @@ class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
         create = self._create
         try:
             creation = create(session_id, user_id, lifetime, metadata)
-            existing = None if creation is None else await creation  # None: it is created, see ``Calls``
+            existing = None if creation is DONE else await creation
         except ProviderError as exc:
             if made_here and isinstance(exc, OutcomeUnknown):  # no caller gets this id, but it may count for its user
                 in_background(partial(self._store.delete, session_id))
@@ -221,7 +221,7 @@ class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
         touch = self._touch  # not called as it is loaded, see ``allocate_session``
         try:
             found = touch(session_id, self._touch_interval)
-            return found is True or await found or not_found(session_id)
+            return found is DONE or await found or not_found(session_id)
         except ProviderError as exc:
             return self._failed(exc, "validate", session_id, False)
 
@@ -339,7 +339,7 @@ class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
             if remove is NO_KEYS:
                 update = self._update  # see ``validate_session``
                 found = update(session_id, custom_metadata, not merge)
-                return found is True or await found or not_found(session_id)
+                return found is DONE or await found or not_found(session_id)
             removed = check_removed(remove, custom_metadata)
             options: dict[str, Any] = {"remove": removed} if removed and merge else {}
             return await self._store.update(session_id, custom_metadata, not merge, **options) or not_found(session_id)

@@ -10,7 +10,8 @@ A wrapper sees each operation before the store does. It overrides the methods th
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
+from enum import Enum, auto
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from chuk_sessions.batches import batch, slices
 from chuk_sessions.codec import Metadata
@@ -39,7 +40,9 @@ if TYPE_CHECKING:
     from chuk_sessions.stores.near import Reads
 
 __all__ = [
+    "DONE",
     "Calls",
+    "Done",
     "StackedFactory",
     "StoreWrapper",
     "calls_of",
@@ -214,16 +217,24 @@ def reads_of(store: CompleteStore) -> Reads:
     return store if make is None else make(store)
 
 
+class Done(Enum):
+    """What a call may return instead of an awaitable; a value that no store returns by mistake."""
+
+    DONE = auto()
+
+
+DONE: Final = Done.DONE
+
+
 class Calls(NamedTuple):
     """What the manager calls most, bound to their store. The arguments are those of ``SessionStore``.
 
-    A call returns an awaitable of the result; or None, respectively True, if it is done: the session was created, or
-    the live session was touched or updated.
+    A call returns an awaitable of its result; or DONE: the new session is created, the live one touched or updated.
     """
 
-    create: Callable[..., Awaitable[Existing | None] | None]
-    touch: Callable[[str, float], Awaitable[bool] | Literal[True]]
-    update: Callable[[str, Metadata, bool], Awaitable[bool] | Literal[True]]  # without options
+    create: Callable[..., Awaitable[Existing | None] | Done]
+    touch: Callable[[str, float], Awaitable[bool] | Done]
+    update: Callable[[str, Metadata, bool], Awaitable[bool] | Done]  # without options
     new_id: Callable[[str, str | None, float], str] = new_session_id  # for a session of a sandbox, a user and a time
 
 

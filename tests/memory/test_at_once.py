@@ -16,7 +16,7 @@ from chuk_sessions.providers.memory.expiring_map import WIDE
 from chuk_sessions.providers.memory.locked_store import LockedSessionStore
 from chuk_sessions.providers.memory.session_map import SessionMap
 from chuk_sessions.providers.memory.store import MemorySessionStore
-from chuk_sessions.stores.wrapper import StoreWrapper, calls_of, stack
+from chuk_sessions.stores.wrapper import DONE, StoreWrapper, calls_of, stack
 from tests.memory.test_expiring_map import check_filings
 from tests.memory.test_threads import in_threads
 from tests.support.helpers import Clock
@@ -46,9 +46,9 @@ def store_at(clock: Clock) -> MemorySessionStore:
     return store
 
 
-async def result(answer: Any) -> Any:
-    """What the manager makes of an answer, see ``Calls``."""
-    return answer if answer is None or answer is True else await answer
+async def result(answer: Any, done: bool | None = True) -> Any:
+    """What the manager makes of an answer, see ``Calls``: ``done`` is None for a session that is created."""
+    return done if answer is DONE else await answer
 
 
 Calls = list[tuple[str, tuple[Any, ...], dict[str, Any]]]
@@ -88,7 +88,7 @@ def test_they_do_what_the_store_does(name: str, args: tuple[Any, ...], options: 
             if renewed:
                 await store.renew("old", "renewed", 600)
             try:
-                outcome: Any = await result(getattr(target, name)(*args, **options))
+                outcome: Any = await result(getattr(target, name)(*args, **options), None if name == "create" else True)
             except MetadataError as exc:
                 outcome = str(exc)
             listed = {user: await store.list_user(user) for user in ("alice", "bob", "carol", "dave", "mallory")}
@@ -103,9 +103,9 @@ def test_the_usual_cases_make_no_coroutine() -> None:
     """They are done when they return, so that nothing comes between."""
     store = store_at(Clock(NOW))
     create, touch, update, _ = calls_at_once(store)
-    assert create("new", "dave", LIFETIME, {}) is None
-    assert touch("new", 0) is touch("idle", 0) is True
-    assert update("new", {"a": 1}, False) is True
+    assert create("new", "dave", LIFETIME, {}) is DONE
+    assert touch("new", 0) is touch("idle", 0) is DONE
+    assert update("new", {"a": 1}, False) is DONE
     assert store._entries["new"].document == '{"a":1}'
 
 
@@ -130,7 +130,7 @@ def test_interrupted_anywhere(user: str | None, at_once: bool) -> None:
         create: Any = calls_at_once(store).create if at_once else store.create
         with interruption, suppress(StopIteration):
             creation = create("new", user, LIFETIME, METADATA)
-            if creation is not None:
+            if creation is not DONE:
                 creation.send(None)
         check_filings(store._map, 1)
         if "new" in store._entries:
@@ -201,7 +201,7 @@ def test_another_bucket_is_used_meanwhile(monkeypatch: pytest.MonkeyPatch) -> No
     store._wall_clock = wall_clock
     create = calls_at_once(store).create
     monkeypatch.setattr(store, "_wall_clock", clock)
-    assert create("new", "dave", LIFETIME, {}) is None
+    assert create("new", "dave", LIFETIME, {}) is DONE
     check_filings(store._map, 1)
     clock.now += LIFETIME + WIDE
     asyncio.run(store.sweep())
@@ -219,7 +219,7 @@ def test_threads_log_one_user_in_and_out() -> None:
     async def work(number: int) -> None:
         for round_ in range(2_000):
             name = f"{number}-{round_}"
-            await result(create(name, "alice", LIFETIME, {}))
+            await result(create(name, "alice", LIFETIME, {}), None)
             assert await result(touch(name, 0))
             assert await result(update(name, {"a": 1}, False))
             await store.delete(f"{number}-{round_ - round_ % 3}")
@@ -238,7 +238,7 @@ def test_threads_take_the_same_ids_for_new_users() -> None:
 
     async def work(number: int) -> None:
         for round_ in range(3_000):
-            existing = await result(create(str(round_), f"{round_}-{number % 3}", 3600, {}))
+            existing = await result(create(str(round_), f"{round_}-{number % 3}", 3600, {}), None)
             assert existing is None or existing.user_id is not None
             if number == 3:
                 await store.delete_user(f"{round_}-{round_ % 3}", frozenset())
@@ -311,6 +311,26 @@ async def test_who_does_it_in_another_way_is_asked() -> None:
     metrics = SessionMetrics()
     assert await use(SessionManager("box", memory.factory(values), metrics=metrics)) == [True, True]
     assert [sum(metrics.stats()[name].values()) for name in ("create", "touch", "update")] == [1, 1, 1]
+
+
+class Forgetful(StoreWrapper):
+    """Its methods do what they are asked, and return nothing, or no awaitable."""
+
+    def create(self, *args: Any, **options: Any) -> Any:
+        super().create(*args, **options).close()
+
+    def touch(self, *args: Any) -> Any:
+        super().touch(*args).close()
+        return True
+
+
+async def test_what_a_store_returns_by_mistake_is_no_success() -> None:
+    """A wrapper without ``return`` has created nothing that anybody could tell."""
+    manager = SessionManager("box", stack(memory.factory(memory.MemoryStore()), Forgetful))
+    with pytest.raises(TypeError):
+        await manager.allocate_session()
+    with pytest.raises(TypeError):
+        await manager.validate_session("id")
 
 
 async def test_a_new_store_has_its_own_calls() -> None:

@@ -23,6 +23,7 @@ from chuk_sessions.providers.memory.at_once import calls_at_once
 from chuk_sessions.providers.memory.expiring_map import SPARE_SECONDS
 from chuk_sessions.providers.memory.store import MemorySessionStore
 from chuk_sessions.providers.memory.user_index import UserIndex
+from chuk_sessions.stores.wrapper import DONE
 from tests.memory.test_expiring_map import check_filings
 from tests.support.helpers import Clock, eventually
 
@@ -300,7 +301,7 @@ def test_the_index_is_made_anew_meanwhile(monkeypatch: pytest.MonkeyPatch, store
     values._begin_in_child()
     asyncio.run(store.create("first", None, 3600, {}))
     monkeypatch.setattr(UserIndex, "discard", wait_and_discard)
-    assert calls_at_once(store).create("new", "dave", 3600, {}) is None
+    assert calls_at_once(store).create("new", "dave", 3600, {}) is DONE
     go_on.set()
     other.join()
     assert [session_id for session_id, _ in asyncio.run(store.list_user("dave"))] == ["new"]
@@ -326,7 +327,7 @@ def test_no_session_is_created_at_once_while_the_index_is_made_anew(monkeypatch:
     store._map.look_at_index()
     monkeypatch.undo()
     created = results.pop()
-    assert created is not None
+    assert created is not DONE
     created.close()
     asyncio.run(store.create("next", None, 3600, {}))
-    assert calls_at_once(store).create("new", "erin", 3600, {}) is None
+    assert calls_at_once(store).create("new", "erin", 3600, {}) is DONE

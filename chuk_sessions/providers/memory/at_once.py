@@ -1,22 +1,22 @@
 """The usual cases of the calls that change a session, without a coroutine between the manager and the map.
 
 A coroutine that never suspends is made, started and freed for nothing: on one of very many sessions that takes as long
-as the operation. So the functions here do the usual case at once and return its result, see ``Calls``. Whatever is less
-usual they leave to the coroutine of the store, which they return before they have changed anything. The store stays as
-it is for all who wrap it.
+as the operation. So the functions here do the usual case at once and return DONE. Whatever is less usual they leave to
+the coroutine of the store, which they return before they have changed anything. The store stays as it is for all who
+wrap it.
 
 The functions are closures, because a variable of a closure is loaded more quickly than an attribute.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from chuk_sessions.codec import Metadata, encode_document, merge_document
 from chuk_sessions.ids import new_local_id
 from chuk_sessions.providers.memory.session import StoredSession
 from chuk_sessions.stores.contract import Existing
-from chuk_sessions.stores.wrapper import Calls
+from chuk_sessions.stores.wrapper import DONE, Calls, Done
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -31,7 +31,7 @@ def calls_at_once(store: MemorySessionStore) -> Calls:
     return Calls(_create_of(store), _touch_of(store), _update_of(store), new_local_id)
 
 
-def _create_of(store: MemorySessionStore) -> Callable[..., Awaitable[Existing | None] | None]:
+def _create_of(store: MemorySessionStore) -> Callable[..., Awaitable[Existing | None] | Done]:
     sessions, users, aliases = store._map, store._users, store._aliases.items
     entries, one, many = sessions.items, users.one, users.many
     clock, wall_clock = store._clock, store._wall_clock
@@ -39,7 +39,7 @@ def _create_of(store: MemorySessionStore) -> Callable[..., Awaitable[Existing | 
 
     def create(
         session_id: str, user_id: str | None, lifetime: float, metadata: Metadata, limit: int = 0, idle: float = 0
-    ) -> Awaitable[Existing | None] | None:
+    ) -> Awaitable[Existing | None] | Done:
         """See ``SessionStore``; the usual case is a new id, and a deadline in the bucket that was used last."""
         monotonic = clock()
         deadline = monotonic + lifetime
@@ -80,16 +80,16 @@ def _create_of(store: MemorySessionStore) -> Callable[..., Awaitable[Existing | 
                 elif user_id in one and one[user_id] is session:
                     del one[user_id]
             raise
-        return None
+        return DONE
 
     return create
 
 
-def _touch_of(store: MemorySessionStore) -> Callable[[str, float], Awaitable[bool] | Literal[True]]:
+def _touch_of(store: MemorySessionStore) -> Callable[[str, float], Awaitable[bool] | Done]:
     entries, clock, wall_clock = store._map.items, store._clock, store._wall_clock
     stay, touch_in_store = store._stay, store.touch
 
-    def touch(session_id: str, interval: float) -> Awaitable[bool] | Literal[True]:
+    def touch(session_id: str, interval: float) -> Awaitable[bool] | Done:
         """See ``SessionStore``."""
         session = entries.get(session_id)
         if session is None or (session.bound <= (monotonic := clock()) and session.filing <= monotonic):
@@ -99,16 +99,16 @@ def _touch_of(store: MemorySessionStore) -> Callable[[str, float], Awaitable[boo
             session.accessed = now
         if session.away is not None:
             stay(session, now)
-        return True
+        return DONE
 
     return touch
 
 
-def _update_of(store: MemorySessionStore) -> Callable[[str, Metadata, bool], Awaitable[bool] | Literal[True]]:
+def _update_of(store: MemorySessionStore) -> Callable[[str, Metadata, bool], Awaitable[bool] | Done]:
     entries, clock, wall_clock = store._map.items, store._clock, store._wall_clock
     stay, update_in_store = store._stay, store.update
 
-    def update(session_id: str, metadata: Metadata, replace: bool) -> Awaitable[bool] | Literal[True]:
+    def update(session_id: str, metadata: Metadata, replace: bool) -> Awaitable[bool] | Done:
         """See ``SessionStore``; without the option ``remove``."""
         session = entries.get(session_id)
         if replace or session is None or (session.bound <= (monotonic := clock()) and session.filing <= monotonic):
@@ -124,6 +124,6 @@ def _update_of(store: MemorySessionStore) -> Callable[[str, Metadata, bool], Awa
             session.accessed = now
         if session.away is not None:
             stay(session, now)
-        return True
+        return DONE
 
     return update
