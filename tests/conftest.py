@@ -111,16 +111,6 @@ def run_an_example(nothing: None) -> None:
     """The first of a process: there Hypothesis looks for what refers to its random numbers, before that is frozen."""
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_teardown() -> Generator[None, None, None]:
-    """A test of blocking calls has an event loop of its own: it ends after all fixtures, what they restore included."""
-    try:
-        yield
-    finally:
-        loop_thread._close_at_exit()
-        forget_direct()
-
-
 @pytest.hookimpl(tryfirst=True)  # before pytest applies -m, so that `-m redis` finds what is marked here
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
@@ -266,7 +256,17 @@ def open_process(redis_url: str, legacy_read: None) -> Callable[[], SessionManag
 
 
 @pytest.fixture(autouse=True)
-def fresh_process(monkeypatch: pytest.MonkeyPatch) -> None:
+def loop_thread_ended() -> Iterator[None]:
+    """Each test of blocking calls has an event loop and connections of its own, closed after its other fixtures."""
+    yield
+    try:
+        loop_thread._close_at_exit()
+    finally:
+        forget_direct()
+
+
+@pytest.fixture(autouse=True)
+def fresh_process(loop_thread_ended: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """None of our variables is set, nothing is in the shared store, and neither outlives the test."""
     for name in VARIABLES:
         monkeypatch.setenv(name, "")  # so that it is put back even if the code under test sets it
