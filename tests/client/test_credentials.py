@@ -13,6 +13,7 @@ from chuk_sessions.exceptions import NotSent, ProviderError
 from chuk_sessions.providers import redis
 from chuk_sessions.redis_client.client import Client
 from tests.support.helpers import eventually
+from tests.support.listening import listening
 from tests.support.servers import RedisServer
 
 pytestmark = pytest.mark.redis
@@ -240,11 +241,9 @@ async def test_a_server_that_takes_the_login_and_forgets_it_is_not_asked_for_eve
                 writer.write(b"+OK\r\n")
             elif line == b"GET\r\n":
                 writer.write(b"-NOAUTH Authentication required.\r\n")
-        writer.close()
 
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
-    async with server:
-        client = Client(f"redis://:pw@127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    async with listening(answer) as address:
+        client = Client(f"redis://:pw@{address}")
         results = await asyncio.gather(*(client.call(b"GET", "k") for _ in range(20)), return_exceptions=True)
         assert {getattr(result, "code", result) for result in results} == {"NOAUTH"}
         assert connections == 2

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import AsyncExitStack
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -142,7 +143,8 @@ async def test_a_function_that_will_not_be_cancelled_does_not_keep_the_connectio
                 continue
         return Login(USER, provider.token(), HOUR)
 
-    async with TokenServer(provider, latency=1.0) as server:
+    async with TokenServer(provider, latency=1.0) as server, AsyncExitStack() as stack:
+        stack.callback(woken.set)  # also if the test fails, else its loop would never end
         client = server.client()
         await client.call(b"PING")
         provider.instead = stubborn

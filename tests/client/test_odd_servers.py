@@ -16,6 +16,7 @@ from chuk_sessions.redis_client.client import Client
 from chuk_sessions.redis_client.commands import Replay
 from chuk_sessions.redis_client.limited_log import MAX_LINES
 from tests.support.helpers import eventually
+from tests.support.listening import listening
 
 Answer = Callable[[list[bytes]], bytes]
 
@@ -23,10 +24,8 @@ Answer = Callable[[list[bytes]], bytes]
 @asynccontextmanager
 async def server(answer: Answer, hang_up_after: bytes = b"") -> AsyncIterator[int]:
     """The port of a server that gives ``answer`` to each command; PING is answered for it."""
-    writers: list[asyncio.StreamWriter] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writers.append(writer)
         parser = hiredis.Reader()
         while data := await reader.read(65536):
             parser.feed(data)
@@ -34,15 +33,9 @@ async def server(answer: Answer, hang_up_after: bytes = b"") -> AsyncIterator[in
                 writer.write(b"+PONG\r\n" if args[0] == b"PING" else answer(args))
                 if args[0] == hang_up_after:
                     writer.close()
-        writer.close()
 
-    listening = await asyncio.start_server(serve, "127.0.0.1", 0)
-    try:
-        yield listening.sockets[0].getsockname()[1]
-    finally:
-        listening.close()
-        for writer in writers:
-            writer.transport.abort()
+    async with listening(serve) as address:
+        yield int(address.partition(":")[2])
 
 
 def bulk(data: bytes) -> bytes:

@@ -16,6 +16,7 @@ from chuk_sessions.redis_client.batch import BatchScript
 from chuk_sessions.redis_client.client import Client
 from chuk_sessions.redis_client.commands import Replay
 from tests.support.helpers import eventually
+from tests.support.listening import listening
 from tests.support.proxy import Proxy
 from tests.support.servers import RedisServer, Server
 
@@ -72,10 +73,9 @@ async def test_a_command_is_replayed_once_only() -> None:
         while b"PING" in (data := await reader.read(1000)):
             writer.write(b"+PONG\r\n")
         gets += data.count(b"GET")
-        writer.close()
 
-    async with await asyncio.start_server(hang_up_on_get, "127.0.0.1", 0) as server:
-        client = Client(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    async with listening(hang_up_on_get) as address:
+        client = Client(f"redis://{address}")
         with pytest.raises(OutcomeUnknown):
             await client.call(b"GET", "k", replay=Replay.READ)
         assert gets == 2
@@ -255,10 +255,9 @@ async def test_a_batch_whose_reply_has_another_shape_settles_all_its_callers(rep
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(10_000):
             writer.write(b"+PONG\r\n" if b"PING" in data else reply)
-        writer.close()
 
-    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
-        client = Client(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    async with listening(answer) as address:
+        client = Client(f"redis://{address}")
         await client.call(b"PING")
         script = BatchScript("return {}")
         calls = (script.run(client, f"k{i}", ()) for i in range(3))

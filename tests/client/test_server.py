@@ -16,6 +16,7 @@ from chuk_sessions.redis_client.client import Client
 from chuk_sessions.redis_client.commands import Argument, pack
 from chuk_sessions.redis_client.scripts import Script
 from tests.support.helpers import eventually
+from tests.support.listening import listening
 from tests.support.servers import RedisServer, Server
 
 PASSWORD = "s3cr3t/#:@"
@@ -101,12 +102,10 @@ async def test_the_connect_timeout_includes_the_login() -> None:
 async def test_a_server_that_hangs_up_during_the_login() -> None:
     async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.close()
-        await writer.wait_closed()
 
-    async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as server:
-        port = server.sockets[0].getsockname()[1]
-        with pytest.raises(NotSent, match=str(port)):
-            await Client(f"redis://:pw@127.0.0.1:{port}").call(b"GET", "k")
+    async with listening(hang_up) as address:
+        with pytest.raises(NotSent, match=address):
+            await Client(f"redis://:pw@{address}").call(b"GET", "k")
 
 
 async def test_many_first_callers_share_one_connection_attempt(own_server: RedisServer) -> None:

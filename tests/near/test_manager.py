@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from itertools import count
 from typing import Any
@@ -19,6 +20,7 @@ from chuk_sessions.redis_client.entries import MAX_ENTRY_BYTES
 from chuk_sessions.redis_client.tracking import Tracking
 from chuk_sessions.testing.samples import same
 from tests.support.helpers import eventually, time_passes
+from tests.support.listening import listening
 from tests.support.proxy import Proxy
 from tests.support.servers import RedisServer, Server
 from tests.support.wire import Wire, run_without_suspending
@@ -408,26 +410,25 @@ class SwappingProxy:
         self._tasks: set[asyncio.Task[None]] = set()
         self._upstream: asyncio.StreamWriter | None = None
         self._writer: asyncio.StreamWriter | None = None
-        self._listening: asyncio.Server | None = None
+        self._listening: AbstractAsyncContextManager[str] = listening(self._link)
+        self._address = ""
 
     @property
     def url(self) -> str:
-        assert self._listening is not None
-        return f"redis://127.0.0.1:{self._listening.sockets[0].getsockname()[1]}"
+        return f"redis://{self._address}"
 
     async def __aenter__(self) -> SwappingProxy:
-        self._listening = await asyncio.start_server(self._link, "127.0.0.1", 0)
+        self._address = await self._listening.__aenter__()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        assert self._listening is not None
-        self._listening.close()
+        await self._listening.__aexit__(None, None, None)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for stream in (self._upstream, self._writer):
-            if stream is not None:
-                stream.transport.abort()
+        if self._upstream is not None:
+            self._upstream.transport.abort()
+            await asyncio.sleep(0)
 
     async def swap(self, server: Server) -> None:
         old, self._server = self._upstream, server

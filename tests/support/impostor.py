@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from itertools import pairwise
-from typing import Self
+from typing import TYPE_CHECKING, Self
+
+from tests.support.listening import listening
+
+if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
 
 
 class Impostor:
     """Accepts connections and hangs up at once, or, with `silent`, says nothing until the other side gives up."""
 
     def __init__(self, port: int, silent: bool = False) -> None:
-        self._port = port
         self._silent = silent
-        self._server: asyncio.Server | None = None
+        self._listening: AbstractAsyncContextManager[str] = listening(self._accept, port=port)
         self._open = 0
         self.most_at_once = 0
         self.times: list[float] = []  # of the attempts, by the clock of the loop
@@ -24,12 +28,11 @@ class Impostor:
         return [after - before for before, after in pairwise(self.times)]
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self._port)
+        await self._listening.__aenter__()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        assert self._server is not None
-        self._server.close()
+        await self._listening.__aexit__(None, None, None)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.times.append(asyncio.get_running_loop().time())
@@ -38,8 +41,6 @@ class Impostor:
         try:
             while self._silent and await reader.read(1000):
                 pass
-        except OSError:
-            pass
         finally:
             self._open -= 1
             writer.transport.abort()

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-from typing import Self
+from typing import TYPE_CHECKING, Self
+
+from tests.support.listening import listening
+
+if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
 
 PIECE = 1 << 16  # bytes
 
@@ -23,7 +27,10 @@ class Proxy:
 
     def __init__(self, host: str, port: int, rate: int | None = None) -> None:
         self._target = (host, port)
-        self._server: asyncio.Server | None = None
+        # With a rate, the system may not take what we do not.
+        buffer = None if rate is None else PIECE
+        self._listening: AbstractAsyncContextManager[str] = listening(self._link, receive_buffer=buffer, limit=PIECE)
+        self._address = ""
         self._links: set[asyncio.Task[None]] = set()
         self._forgotten: set[asyncio.Task[None]] = set()
         self._rate = rate
@@ -41,22 +48,15 @@ class Proxy:
         self.requests = bytearray()
 
     async def __aenter__(self) -> Self:
-        listening = socket.create_server(("127.0.0.1", 0))
-        if self._rate is not None:
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, PIECE)  # else the system takes what we do not
-        self._server = await asyncio.start_server(self._link, sock=listening, limit=PIECE)
+        self._address = await self._listening.__aenter__()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        assert self._server is not None
-        self._server.close()
-        self.cut()
-        await asyncio.gather(*self._links, return_exceptions=True)
+        await self._listening.__aexit__(None, None, None)
 
     @property
     def url(self) -> str:
-        assert self._server is not None
-        return f"redis://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        return f"redis://{self._address}"
 
     def lead_to(self, host: str, port: int) -> None:
         """Have new connections go there, as a name does that was changed; those that are open stay."""

@@ -15,9 +15,12 @@ import hiredis
 
 from chuk_sessions.providers.redis import Login
 from chuk_sessions.redis_client.client import Client
+from tests.support.listening import accepting
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Awaitable, Callable
+    from contextlib import AbstractAsyncContextManager
     from types import TracebackType
 
 __all__ = ["HOUR", "LIFETIME", "USER", "IdentityProvider", "Link", "TokenServer", "now", "traffic"]
@@ -80,7 +83,7 @@ class TokenServer:
         self.heard = Counter[bytes]()  # the names of the commands
         self.noauths = 0
         self.url = ""
-        self._server: asyncio.Server | None = None
+        self._accepting: AbstractAsyncContextManager[str] = accepting(self._take)
         self._clients: list[Client] = []
 
     def client(self, credentials: Callable[[], object] | None = None, options: str = "", url: str = "") -> Client:
@@ -91,22 +94,22 @@ class TokenServer:
         return client
 
     async def __aenter__(self) -> Self:
-        loop = asyncio.get_running_loop()
-        self.provider.time = loop.time
-        self._server = await loop.create_server(lambda: Link(self, loop), "127.0.0.1", 0)
-        self.url = f"redis://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        self.provider.time = asyncio.get_running_loop().time
+        self.url = f"redis://{await self._accepting.__aenter__()}"
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        assert self._server is not None
         for client in self._clients:
             await client.deployment().close()
-        self._server.close()
         for link in self.links:
             link.transport.abort()
-        await asyncio.sleep(0)
+        await self._accepting.__aexit__(None, None, None)
+
+    async def _take(self, connection: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        await loop.connect_accepted_socket(lambda: Link(self, loop), connection)
 
 
 class Link(asyncio.Protocol):
