@@ -15,14 +15,15 @@ __all__ = ["ACTIVE", "SessionMetadata", "SessionRecord", "begin_and_end", "iso_t
 
 ACTIVE = SessionStatus.ACTIVE.value
 MICROSECONDS = 1_000_000
-HOUR = 3_600  # seconds
-IN_HOUR = slice(-len("00:00.000000Z"), None)  # a year may have five digits
-LAST_SECOND = HOUR - 1  # may be rounded up to the next hour
+HOUR = 3_600.0  # seconds
 MOST_HOURS = 8_192  # eleven months
 MOST_TEXTS = 4_096
 RENEW_TEXTS = 8 * MOST_TEXTS  # after so many new times all texts are forgotten, and the next times are remembered
+MOST_PAIRS, RENEW_PAIRS = MOST_TEXTS // 2, RENEW_TEXTS // 2  # of a begin and an end
 _texts: dict[float, str] = {}
-_new_texts = [0]  # about how many texts were made since all were forgotten: threads may share it
+_new_texts = 0  # about how many texts were made since all were forgotten: threads may share it
+_pairs: dict[float, tuple[float, tuple[str, str]]] = {}  # the end and both texts, by the begin
+_new_pairs = 0  # as of the texts
 _hours: dict[float, str] = {}
 _seconds: list[str] = []  # minute and second of an hour, as text; made together with the text of the first hour
 _thousands: list[str] = []  # three digits, made with them: a format of six digits takes longer than two of these
@@ -72,26 +73,37 @@ def iso_timestamp(unix_time: float) -> str:
 
 
 def begin_and_end(begin: float, end: float) -> tuple[str, str]:
-    """Return two times as ``iso_timestamp`` does. If whole hours lie between, they differ in the hour alone."""
-    begin_text = _texts.get(begin) or _text_of(begin)
-    end_text = _texts.get(end)
-    if end_text is None:
-        in_hour = end % HOUR
-        if in_hour != begin % HOUR or in_hour > LAST_SECOND:
-            return begin_text, _text_of(end)
-        hour = end // HOUR
-        try:
-            end_text = _hours[hour] + begin_text[IN_HOUR]
-        except KeyError:
-            end_text = _begin_of(hour) + begin_text[IN_HOUR]
-        _new_texts[0] = number = _new_texts[0] + 1
-        if number <= MOST_TEXTS:  # the next new begin may have all texts forgotten
-            _texts[end] = end_text
-    return begin_text, end_text
+    """Return two times as ``iso_timestamp`` does. If whole hours lie between, they differ in the hour alone.
+
+    Both are remembered together, so that there is one look for the two.
+    """
+    global _new_pairs
+    known = _pairs.get(begin)
+    if known is not None and known[0] == end:
+        return known[1]
+    hour, end_hour = begin // HOUR, end // HOUR  # in floats: integers of over 30 bits take longer
+    in_hour = begin - hour * HOUR
+    second = int(in_hour)
+    microseconds = int((in_hour - second) * MICROSECONDS + 0.5)
+    try:
+        text = f"{_seconds[second]}{_thousands[microseconds // 1000]}{_thousands[microseconds % 1000]}Z"
+        begin_text = _hours[hour] + text
+        end_text = _hours[end_hour] + text if end - end_hour * HOUR == in_hour else _text_of(end)
+    except LookupError:  # an hour that is not known yet, or what is rounded up to the next second
+        return _text_of(begin), _text_of(end)
+    both = begin_text, end_text
+    _new_pairs += 1
+    if _new_pairs <= MOST_PAIRS:
+        _pairs[begin] = end, both
+    elif _new_pairs >= RENEW_PAIRS:
+        _pairs.clear()
+        _new_pairs = 0
+    return both
 
 
 def _text_of(unix_time: float) -> str:
-    hour = unix_time // HOUR  # in floats: integers of over 30 bits take longer
+    global _new_texts
+    hour = unix_time // HOUR
     in_hour = unix_time - hour * HOUR
     second = int(in_hour)
     microseconds = int((in_hour - second) * MICROSECONDS + 0.5)
@@ -102,12 +114,12 @@ def _text_of(unix_time: float) -> str:
     except KeyError:
         begin = _begin_of(hour)
     text = f"{begin}{_seconds[second]}{_thousands[microseconds // 1000]}{_thousands[microseconds % 1000]}Z"
-    _new_texts[0] = number = _new_texts[0] + 1
-    if number <= MOST_TEXTS:
+    _new_texts += 1
+    if _new_texts <= MOST_TEXTS:
         _texts[unix_time] = text
-    elif number >= RENEW_TEXTS:
+    elif _new_texts >= RENEW_TEXTS:
         _texts.clear()
-        _new_texts[0] = 0
+        _new_texts = 0
     return text
 
 
@@ -115,7 +127,7 @@ def _begin_of(hour: float) -> str:
     """Make the text of an hour since the epoch, and remember it."""
     if not _seconds:
         _thousands.extend([f"{number:03d}" for number in range(1000)])  # first: another thread looks at the seconds
-        _seconds.extend([f"{second // 60:02d}:{second % 60:02d}." for second in range(HOUR)])
+        _seconds.extend([f"{second // 60:02d}:{second % 60:02d}." for second in range(3_600)])
     if len(_hours) >= MOST_HOURS:
         _hours.clear()
     _hours[hour] = begin = strftime("%Y-%m-%dT%H:", gmtime(hour * HOUR))

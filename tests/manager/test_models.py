@@ -45,7 +45,10 @@ def test_a_begin_and_an_end_are_as_two_times(begin: float, hours: int) -> None:
     """Whether whole hours lie between or not, which floats may round to."""
     for end in (begin + hours * 3600, begin + hours):
         models._texts.clear()
-        assert begin_and_end(begin, end) == (iso_timestamp(begin), models._text_of(end))
+        models._pairs.clear()
+        both = iso_timestamp(begin), models._text_of(end)
+        assert begin_and_end(begin, end) == both
+        assert begin_and_end(begin, end) == both  # remembered, or once more
 
 
 @pytest.mark.parametrize("hours", [1, 24])
@@ -53,6 +56,7 @@ def test_a_begin_and_an_end_are_as_two_times(begin: float, hours: int) -> None:
 def test_an_end_that_is_rounded_up_to_its_hour(begin: float, hours: int) -> None:
     """Its text has the next hour, as that of the begin has."""
     models._texts.clear()
+    models._pairs.clear()
     end = begin + hours * 3600
     assert begin_and_end(begin, end) == (models._text_of(begin), models._text_of(end))
 
@@ -71,6 +75,26 @@ def test_texts_that_are_remembered_have_a_bound_and_are_renewed() -> None:
         assert len(models._texts) <= models.MOST_TEXTS
     iso_timestamp(1.5e9)  # once more: all may have been forgotten just now
     assert 1.5e9 in models._texts
+
+
+def test_a_begin_that_gets_another_end() -> None:
+    """As a session that is extended does."""
+    begin = 1769860800.25
+    for hours in (1, 2, 1, 1.5):
+        end = begin + hours * 3600
+        assert begin_and_end(begin, end) == (iso_timestamp(begin), iso_timestamp(end))
+
+
+def test_begins_and_ends_that_are_remembered_have_a_bound_and_are_renewed() -> None:
+    """As single texts."""
+    again = 1.5e9, 1.5e9 + 3600
+    for number in range(2 * models.RENEW_PAIRS):
+        seconds = 2e9 + number / 8
+        begin_and_end(seconds, seconds + 3600)
+        assert begin_and_end(*again) == ("2017-07-14T02:40:00.000000Z", "2017-07-14T03:40:00.000000Z")
+        assert len(models._pairs) <= models.MOST_PAIRS
+    begin_and_end(*again)  # once more: all may have been forgotten just now
+    assert 1.5e9 in models._pairs
 
 
 def test_defaults() -> None:
