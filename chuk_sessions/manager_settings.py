@@ -18,7 +18,7 @@ from chuk_sessions.stores.contract import CompleteStore, Existing, InProcess, ca
 from chuk_sessions.stores.wrapper import Done, calls_of, open_store, reads_of
 
 if TYPE_CHECKING:
-    from chuk_sessions.stores.near import Reads
+    from chuk_sessions.stores.near import HasInfo, Reads
 
 __all__ = ["ManagerSettings"]
 
@@ -36,10 +36,11 @@ class ManagerSettings:
     _opaque_ids: bool
     _near: float  # seconds, 0 without a near cache
     _store: CompleteStore
-    _reads: Reads  # the store, or what reads more quickly and makes info dicts only
-    _create: Callable[..., Awaitable[Existing | None] | Done]  # this and the next two are the store's, or quicker ones
+    _create: Callable[..., Awaitable[Existing | None] | Done]  # this and the next four are the store's, or quicker ones
     _touch: Callable[[str, float], Awaitable[bool] | Done]  # see ``Calls``
     _update: Callable[[str, Metadata, bool], Awaitable[bool] | Done]
+    _info: Callable[[str], Awaitable[HasInfo | None] | dict[str, Any]]
+    _open_info: Callable[[str, float, str | None], Awaitable[HasInfo | None] | dict[str, Any]]
     _in_process: InProcess | None
     _together: Together
     _layers: Sequence[Layer] = ()  # around each store that is opened, the last one outermost
@@ -79,16 +80,18 @@ class ManagerSettings:
             store = open_near_store(session_factory, sandbox_id, self._near)
         else:
             store = open_store(session_factory, sandbox_id)
-        reads, calls = reads_of(store), calls_of(store)
+        reads: Reads = reads_of(store)  # the store, or what reads more quickly and makes info dicts only
+        calls = calls_of(store)
         here = store if can(store, InProcess) else None
         for wrap in self._layers:
             store = reads = wrap(store, sandbox_id)
             calls = calls_of(store)
         self._create = partial(calls.create, **self._options) if self._options else calls.create
         self._touch, self._update = calls.touch, calls.update
+        self._info, self._open_info = calls.info or reads.read, calls.open or reads.open
         self._new_id = new_opaque_id if self._opaque_ids else calls.new_id
         self._in_process = here
         self._together = getattr(store, "together", as_it_is) if self._layers else as_it_is
-        self._store, self._reads = store, reads
+        self._store = store
         self._session_factory, self._sandbox_id = session_factory, sandbox_id
         self._prefixes: dict[str, str] = {}

@@ -247,8 +247,12 @@ class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
         session_id = check_id("session_id", session_id)
         if owner is not None:
             owner = check_user("owner", owner, " or None")
+        open_info = self._open_info  # see ``validate_session``
         try:
-            record = await self._reads.open(session_id, self._touch_interval, owner)
+            found = open_info(session_id, self._touch_interval, owner)
+            if isinstance(found, dict):
+                return found
+            record = await found
         except ProviderError as exc:
             raise _storage_error("open", session_id, exc) from exc
         return None if record is None else record.info(session_id, self._sandbox_id)
@@ -277,8 +281,12 @@ class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
         """
         if type(session_id) is not str:
             session_id = grid.plain(session_id)
+        info = self._info  # see ``validate_session``
         try:
-            record = await self._reads.read(session_id)
+            found = info(session_id)
+            if isinstance(found, dict):
+                return found
+            record = await found
         except ProviderError as exc:
             return self._failed(exc, "read", session_id, None)
         if record is None:
@@ -301,8 +309,12 @@ class SessionManager(ManagerSettings, ManyAtOnce, GridPaths):
         """
         if type(session_id) is not str:
             session_id = grid.plain(session_id)
+        info = self._info  # see ``validate_session``
         try:
-            record = await self._reads.read(session_id)
+            found = info(session_id)
+            if isinstance(found, dict):
+                return SessionMetadata.from_dict(found)
+            record = await found
         except ProviderError as exc:
             raise _storage_error("read", session_id, exc) from exc
         if record is None:

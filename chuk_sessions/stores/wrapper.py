@@ -37,7 +37,7 @@ from chuk_sessions.stores.contract import (
 from chuk_sessions.stores.keyvalue import KeyValueStore
 
 if TYPE_CHECKING:
-    from chuk_sessions.stores.near import Reads
+    from chuk_sessions.stores.near import HasInfo, Reads
 
 __all__ = [
     "DONE",
@@ -230,12 +230,16 @@ class Calls(NamedTuple):
     """What the manager calls most, bound to their store. The arguments are those of ``SessionStore``.
 
     A call returns an awaitable of its result; or DONE: the new session is created, the live one touched or updated.
+    ``info`` and ``open`` return the info dict itself, or an awaitable of what has it, as ``Reads`` does. They are None
+    if the store has nothing quicker than its ``Reads``.
     """
 
     create: Callable[..., Awaitable[Existing | None] | Done]
     touch: Callable[[str, float], Awaitable[bool] | Done]
     update: Callable[[str, Metadata, bool], Awaitable[bool] | Done]  # without options
     new_id: Callable[[str, str | None, float], str] = new_session_id  # for a session of a sandbox, a user and a time
+    info: Callable[[str], Awaitable[HasInfo | None] | dict[str, Any]] | None = None
+    open: Callable[[str, float, str | None], Awaitable[HasInfo | None] | dict[str, Any]] | None = None
 
 
 def calls_of(store: CompleteStore) -> Calls:

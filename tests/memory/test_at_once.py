@@ -99,14 +99,43 @@ def test_they_do_what_the_store_does(name: str, args: tuple[Any, ...], options: 
     assert outcomes[0] == outcomes[1]
 
 
+@pytest.mark.parametrize("renewed", [False, True], ids=["no alias", "an alias"])
+@pytest.mark.parametrize("name", IDS)
+@pytest.mark.parametrize(("interval", "owner"), [(0, None), (5, "alice"), (3000, None), (0, "bob")])
+async def test_they_tell_what_the_records_tell(name: str, interval: float, owner: str | None, renewed: bool) -> None:
+    """The same info dict, and after it was opened the same session."""
+    stores = await asyncio.to_thread(lambda: [store_at(Clock(NOW)) for _ in range(2)])
+    if renewed:
+        for store in stores:
+            await store.renew("old", "renewed", 600)
+    store, other = stores
+    calls = calls_at_once(other)
+    assert calls.info is not None
+    assert calls.open is not None
+    assert await told(calls.info(name), name) == await told(store.read(name), name)
+    assert await told(calls.open(name, interval, owner), name) == await told(store.open(name, interval, owner), name)
+    assert [await other.read(each) for each in IDS] == [await store.read(each) for each in IDS]
+
+
+async def told(answer: Any, session_id: str) -> Any:
+    """What the manager makes of an answer of ``info`` or ``open``."""
+    record = answer if isinstance(answer, dict) else await answer
+    return record if isinstance(record, dict) or record is None else record.info(session_id, "box")
+
+
 def test_the_usual_cases_make_no_coroutine() -> None:
     """They are done when they return, so that nothing comes between."""
     store = store_at(Clock(NOW))
-    create, touch, update, _ = calls_at_once(store)
+    create, touch, update, _, info, open_info = calls_at_once(store)
+    assert info is not None
+    assert open_info is not None
     assert create("new", "dave", LIFETIME, {}) is DONE
     assert touch("new", 0) is touch("idle", 0) is DONE
     assert update("new", {"a": 1}, False) is DONE
     assert store._entries["new"].document == '{"a":1}'
+    for answer in (info("new"), open_info("new", 0, "dave"), open_info("new", 0, None)):
+        assert isinstance(answer, dict)
+        assert (answer["session_id"], answer["sandbox_id"], answer["custom_metadata"]) == ("new", "box", {"a": 1})
 
 
 def test_tasks_of_a_manager_on_uvloop() -> None:
@@ -214,7 +243,7 @@ def test_threads_log_one_user_in_and_out() -> None:
     """What is left is what is listed."""
     store = memory.factory(memory.MemoryStore()).session_store("box")
     assert isinstance(store, MemorySessionStore)
-    create, touch, update, _ = calls_of(store)
+    create, touch, update, *_ = calls_of(store)
 
     async def work(number: int) -> None:
         for round_ in range(2_000):
@@ -304,7 +333,9 @@ async def test_who_does_it_in_another_way_is_asked() -> None:
     """A subclass, as for a Python without a GIL, a wrapper and the layers of a manager."""
     values = memory.MemoryStore()
     for other in (Quiet(values, "box"), LockedSessionStore(values, "box"), StoreWrapper(Quiet(values, "box"))):
-        assert calls_of(other)[:3] == (other.create, other.touch, other.update)
+        calls = calls_of(other)
+        assert calls[:3] == (other.create, other.touch, other.update)
+        assert (calls.info, calls.open) == (None, None)
     Audited.seen = []
     assert await use(SessionManager("box", stack(memory.factory(values), Audited))) == [True, True]
     assert Audited.seen == ["create", "touch", "update"]

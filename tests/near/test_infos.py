@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -44,7 +44,7 @@ class NearInfos(Near):
 
     def is_quick(self) -> bool:
         """Whether the next info is made without a record."""
-        return type(run_without_suspending(self.manager._reads.read(self.id))) is Snapshot
+        return type(run_without_suspending(cast(Any, self.manager._info(self.id)))) is Snapshot
 
 
 @pytest.fixture
@@ -144,7 +144,7 @@ async def test_wrappers_and_metrics_see_each_read(redis_url: str) -> None:
     for factory, options in ((stack(near.factory, Renaming), {}), (near.factory, {"metrics": SessionMetrics()})):
         layered: dict[str, Any] = {"touch_interval": 60, "near_cache": 60, **options}
         manager = SessionManager("box", factory, **layered)
-        assert manager._reads is manager._store
+        assert manager._info == manager._store.read
         for call in (manager.get_session_info, manager.open_session) * 2:
             info = near.from_cache(lambda call=call: call(near.id)) if options else await call(near.id)  # type: ignore[misc]
             assert info is not None

@@ -1,19 +1,20 @@
-"""The usual cases of the calls that change a session, without a coroutine between the manager and the map.
+"""The usual cases of the calls on a session, without a coroutine between the manager and the map.
 
 A coroutine that never suspends is made, started and freed for nothing: on one of very many sessions that takes as long
-as the operation. So the functions here do the usual case at once and return DONE. Whatever is less usual they leave to
-the coroutine of the store, which they return before they have changed anything. The store stays as it is for all who
-wrap it.
+as the operation. So the functions here do the usual case at once and return DONE, or an info dict. Whatever is less
+usual they leave to the coroutine of the store, which they return before they have changed anything. The store stays as
+it is for all who wrap it.
 
 The functions are closures, because a variable of a closure is loaded more quickly than an attribute.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from chuk_sessions.codec import Metadata, encode_document, merge_document
 from chuk_sessions.ids import new_local_id
+from chuk_sessions.providers.memory.infos import Infos
 from chuk_sessions.providers.memory.session import StoredSession
 from chuk_sessions.stores.contract import Existing
 from chuk_sessions.stores.wrapper import DONE, Calls, Done
@@ -22,13 +23,14 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from chuk_sessions.providers.memory.store import MemorySessionStore
+    from chuk_sessions.stores.near import HasInfo
 
 __all__ = ["calls_at_once"]
 
 
 def calls_at_once(store: MemorySessionStore) -> Calls:
     """Return the calls of the store, of which the usual cases make no coroutine."""
-    return Calls(_create_of(store), _touch_of(store), _update_of(store), new_local_id)
+    return Calls(_create_of(store), _touch_of(store), _update_of(store), new_local_id, _info_of(store), _open_of(store))
 
 
 def _create_of(store: MemorySessionStore) -> Callable[..., Awaitable[Existing | None] | Done]:
@@ -127,3 +129,37 @@ def _update_of(store: MemorySessionStore) -> Callable[[str, Metadata, bool], Awa
         return DONE
 
     return update
+
+
+def _info_of(store: MemorySessionStore) -> Callable[[str], Awaitable[HasInfo | None] | dict[str, Any]]:
+    entries, clock, sandbox_id, read = store._map.items, store._clock, store._sandbox_id, Infos(store).read
+
+    def info(session_id: str) -> Awaitable[HasInfo | None] | dict[str, Any]:
+        """See ``Calls``."""
+        session: StoredSession | None = entries.get(session_id)
+        if session is None or (session.bound <= (monotonic := clock()) and session.filing <= monotonic):
+            return read(session_id)
+        return session.info(session_id, sandbox_id)
+
+    return info
+
+
+def _open_of(store: MemorySessionStore) -> Callable[..., Awaitable[HasInfo | None] | dict[str, Any]]:
+    entries, clock, wall_clock = store._map.items, store._clock, store._wall_clock
+    sandbox_id, stay, open_in_store = store._sandbox_id, store._stay, Infos(store).open
+
+    def open_session(session_id: str, interval: float, owner: str | None) -> Awaitable[HasInfo | None] | dict[str, Any]:
+        """See ``Calls``."""
+        session: StoredSession | None = entries.get(session_id)
+        if session is None or (session.bound <= (monotonic := clock()) and session.filing <= monotonic):
+            return open_in_store(session_id, interval, owner)
+        if owner is not None and session.user_id != owner:
+            return open_in_store(session_id, interval, owner)
+        now = wall_clock()
+        if now - session.accessed >= interval:
+            session.accessed = now
+        if session.away is not None:
+            stay(session, now)
+        return session.info(session_id, sandbox_id)
+
+    return open_session
