@@ -125,9 +125,10 @@ def _text_of(unix_time: float) -> str:
 
 def _begin_of(hour: float) -> str:
     """Make the text of an hour since the epoch, and remember it."""
-    if not _seconds:
-        _thousands.extend([f"{number:03d}" for number in range(1000)])  # first: another thread looks at the seconds
-        _seconds.extend([f"{second // 60:02d}:{second % 60:02d}." for second in range(3_600)])
+    global _seconds, _thousands
+    if not _seconds:  # each is set whole: of two threads, or after an interruption, none makes it longer than it is
+        _thousands = [f"{number:03d}" for number in range(1000)]  # first: another thread looks at the seconds
+        _seconds = [f"{second // 60:02d}:{second % 60:02d}." for second in range(3_600)]
     if len(_hours) >= MOST_HOURS:
         _hours.clear()
     _hours[hour] = begin = strftime("%Y-%m-%dT%H:", gmtime(hour * HOUR))

@@ -77,6 +77,19 @@ def test_texts_that_are_remembered_have_a_bound_and_are_renewed() -> None:
     assert 1.5e9 in models._texts
 
 
+def test_tables_that_were_made_halfway(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An interruption came between the two; what is rounded up is found by where they end."""
+    monkeypatch.setattr(models, "_hours", {})
+    monkeypatch.setattr(models, "_pairs", {})
+    monkeypatch.setattr(models, "_texts", {})
+    iso_timestamp(0.5)
+    monkeypatch.setattr(models, "_seconds", [])
+    monkeypatch.setattr(models, "_hours", {})
+    begin = 1_700_000_000 - 2**-22
+    both = "2023-11-14T22:13:20.000000Z", "2023-11-14T23:13:20.000000Z"
+    assert [begin_and_end(begin, begin + 3600) for _ in range(2)] == [both, both]
+
+
 def test_a_begin_that_gets_another_end() -> None:
     """As a session that is extended does."""
     begin = 1769860800.25
