@@ -45,8 +45,8 @@ async def accepting(
 ) -> AsyncIterator[str]:
     """Have ``take`` do what it likes with each connection, in a task; where that is, as ``host:port``.
 
-    At the end its tasks are cancelled, and its error is raised if that is none of the network. A transport that it
-    leaves open is aborted by the caller before.
+    At the end its tasks are cancelled, and its error is raised if that is none of the network, or noted in the error of
+    the test. A transport that it leaves open is aborted by the caller before.
     """
     loop = asyncio.get_running_loop()
     listener = socket.create_server(("127.0.0.1", port))
@@ -64,13 +64,21 @@ async def accepting(
             tasks.append(asyncio.create_task(run(connection)))
 
     async def run(connection: socket.socket) -> None:
-        with suppress(OSError):
+        try:
             await take(connection)
+        except TimeoutError:  # of a deadline that it has set itself
+            raise
+        except OSError:
+            pass
 
     loop.add_reader(listener, accept)
     host, own_port = listener.getsockname()
+    failed: BaseException | None = None
     try:
         yield f"{host}:{own_port}"
+    except BaseException as error:
+        failed = error
+        raise
     finally:
         loop.remove_reader(listener)
         listener.close()
@@ -80,6 +88,8 @@ async def accepting(
         await asyncio.sleep(0)  # a transport closes in the turn after it is told to
         for connection in connections:
             connection.close()  # also if its task had not begun
-    for outcome in outcomes:
-        if isinstance(outcome, Exception):
-            raise outcome
+        for outcome in outcomes:
+            if isinstance(outcome, Exception):
+                if failed is None:
+                    raise outcome
+                failed.add_note(f"The server of the test has failed too: {outcome!r}")

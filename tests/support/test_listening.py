@@ -54,15 +54,20 @@ async def test_what_was_written_last_arrives_before_the_end() -> None:
         await writer.wait_closed()
 
 
-async def test_an_error_of_the_server_is_the_tests() -> None:
+@pytest.mark.parametrize("error", [AssertionError("wrong request"), TimeoutError("wrong request")], ids=repr)
+@pytest.mark.parametrize("also", [False, True], ids=["alone", "beside one of the test"])
+async def test_an_error_of_the_server_is_the_tests(error: Exception, also: bool) -> None:
     async def fail(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        raise AssertionError("wrong request")
+        raise error
 
     async def ask() -> None:
         async with listening(fail) as address:
             with connect(address) as connection:
                 connection.setblocking(False)
                 await asyncio.get_running_loop().sock_recv(connection, 1)
+            if also:
+                raise RuntimeError("no answer")
 
-    with pytest.raises(AssertionError, match="wrong request"):
+    with pytest.raises(RuntimeError if also else type(error)) as caught:
         await ask()
+    assert "wrong request" in (caught.value.__notes__[0] if also else str(caught.value))
