@@ -81,11 +81,11 @@ class ManagerSettings:
         else:
             store = open_store(session_factory, sandbox_id)
         reads: Reads = reads_of(store)  # the store, or what reads more quickly and makes info dicts only
-        calls = calls_of(store)
+        calls = calls_of(store, sandbox_id)
         here = store if can(store, InProcess) else None
         for wrap in self._layers:
             store = reads = wrap(store, sandbox_id)
-            calls = calls_of(store)
+            calls = calls_of(store, sandbox_id)
         self._create = partial(calls.create, **self._options) if self._options else calls.create
         self._touch, self._update = calls.touch, calls.update
         self._info, self._open_info = calls.info or reads.read, calls.open or reads.open

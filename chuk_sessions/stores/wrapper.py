@@ -242,13 +242,15 @@ class Calls(NamedTuple):
     open: Callable[[str, float, str | None], Awaitable[HasInfo | None] | dict[str, Any]] | None = None
 
 
-def calls_of(store: CompleteStore) -> Calls:
+def calls_of(store: CompleteStore, sandbox_id: str) -> Calls:
     """Return what does the usual cases more quickly than the store itself does, else the methods of the store.
+
+    Info dicts have the sandbox that the caller names: a factory may open it under another name.
 
     A wrapper that passes unknown attributes on has none: it would be left out.
     """
     make: Any = getattr(type(store), "for_manager", None)
-    return Calls(store.create, store.touch, store.update) if make is None else make(store)
+    return Calls(store.create, store.touch, store.update) if make is None else make(store, sandbox_id)
 
 
 class StackedFactory:

@@ -94,7 +94,7 @@ def test_they_do_what_the_store_does(name: str, args: tuple[Any, ...], options: 
             listed = {user: await store.list_user(user) for user in ("alice", "bob", "carol", "dave", "mallory")}
             return [outcome, [await store.read(each) for each in IDS], listed, sorted(store._entries), clock.now]
 
-        outcomes.append(asyncio.run(call(calls_at_once(store) if at_once else store)))
+        outcomes.append(asyncio.run(call(calls_at_once(store, "box") if at_once else store)))
         check_filings(store._map, 1)
     assert outcomes[0] == outcomes[1]
 
@@ -109,7 +109,7 @@ async def test_they_tell_what_the_records_tell(name: str, interval: float, owner
         for store in stores:
             await store.renew("old", "renewed", 600)
     store, other = stores
-    calls = calls_at_once(other)
+    calls = calls_at_once(other, "box")
     assert calls.info is not None
     assert calls.open is not None
     assert await told(calls.info(name), name) == await told(store.read(name), name)
@@ -126,7 +126,7 @@ async def told(answer: Any, session_id: str) -> Any:
 def test_the_usual_cases_make_no_coroutine() -> None:
     """They are done when they return, so that nothing comes between."""
     store = store_at(Clock(NOW))
-    create, touch, update, _, info, open_info = calls_at_once(store)
+    create, touch, update, _, info, open_info = calls_at_once(store, "box")
     assert info is not None
     assert open_info is not None
     assert create("new", "dave", LIFETIME, {}) is DONE
@@ -156,7 +156,7 @@ def test_interrupted_anywhere(user: str | None, at_once: bool) -> None:
     for interruption in interruptions():
         clock = Clock(NOW)
         store = store_at(clock)
-        create: Any = calls_at_once(store).create if at_once else store.create
+        create: Any = calls_at_once(store, "box").create if at_once else store.create
         with interruption, suppress(StopIteration):
             creation = create("new", user, LIFETIME, METADATA)
             if creation is not DONE:
@@ -194,7 +194,7 @@ def test_interrupted_while_another_thread_uses_it(monkeypatch: pytest.MonkeyPatc
         return clock.now
 
     monkeypatch.setattr(store, "_wall_clock", wall_clock)
-    create = calls_at_once(store).create
+    create = calls_at_once(store, "box").create
     monkeypatch.setattr(store, "_wall_clock", clock)
     with pytest.raises(MemoryError):
         _ = create("new", "dave", LIFETIME, {})
@@ -212,7 +212,7 @@ def test_interrupted_by_a_signal() -> None:
 
     store = store_at(Clock(NOW))
     store._users.one = Signalled(store._users.one)
-    create = calls_at_once(store).create
+    create = calls_at_once(store, "box").create
     with pytest.raises(KeyboardInterrupt):
         _ = create("new", "dave", LIFETIME, {})
     assert "dave" not in store._users.one
@@ -228,7 +228,7 @@ def test_another_bucket_is_used_meanwhile(monkeypatch: pytest.MonkeyPatch) -> No
         return clock.now
 
     store._wall_clock = wall_clock
-    create = calls_at_once(store).create
+    create = calls_at_once(store, "box").create
     monkeypatch.setattr(store, "_wall_clock", clock)
     assert create("new", "dave", LIFETIME, {}) is DONE
     check_filings(store._map, 1)
@@ -243,7 +243,7 @@ def test_threads_log_one_user_in_and_out() -> None:
     """What is left is what is listed."""
     store = memory.factory(memory.MemoryStore()).session_store("box")
     assert isinstance(store, MemorySessionStore)
-    create, touch, update, *_ = calls_of(store)
+    create, touch, update, *_ = calls_of(store, "box")
 
     async def work(number: int) -> None:
         for round_ in range(2_000):
@@ -263,7 +263,7 @@ def test_threads_take_the_same_ids_for_new_users() -> None:
     """And end them at once: each session that is left is listed, under the user who has it, and no other one."""
     store = memory.factory(memory.MemoryStore()).session_store("box")
     assert isinstance(store, MemorySessionStore)
-    create = calls_of(store).create
+    create = calls_of(store, "box").create
 
     async def work(number: int) -> None:
         for round_ in range(3_000):
@@ -284,7 +284,7 @@ def test_threads_take_the_same_ids_for_new_users() -> None:
 def test_threads_merge_and_lose_nothing() -> None:
     store = memory.factory(memory.MemoryStore()).session_store("box")
     asyncio.run(store.create("id", None, LIFETIME, {}))
-    update = calls_of(store).update
+    update = calls_of(store, "box").update
 
     async def work(number: int) -> None:
         for round_ in range(500):
@@ -333,7 +333,7 @@ async def test_who_does_it_in_another_way_is_asked() -> None:
     """A subclass, as for a Python without a GIL, a wrapper and the layers of a manager."""
     values = memory.MemoryStore()
     for other in (Quiet(values, "box"), LockedSessionStore(values, "box"), StoreWrapper(Quiet(values, "box"))):
-        calls = calls_of(other)
+        calls = calls_of(other, "box")
         assert calls[:3] == (other.create, other.touch, other.update)
         assert (calls.info, calls.open) == (None, None)
     Audited.seen = []
@@ -342,6 +342,29 @@ async def test_who_does_it_in_another_way_is_asked() -> None:
     metrics = SessionMetrics()
     assert await use(SessionManager("box", memory.factory(values), metrics=metrics)) == [True, True]
     assert [sum(metrics.stats()[name].values()) for name in ("create", "touch", "update")] == [1, 1, 1]
+
+
+class Renaming:
+    """Opens each sandbox under another name, as a factory for several deployments may."""
+
+    def __init__(self) -> None:
+        self._inner = memory.factory(memory.MemoryStore())
+
+    def session_store(self, sandbox_id: str) -> MemorySessionStore:
+        return self._inner.session_store(f"prod-{sandbox_id}")
+
+
+async def test_an_info_dict_has_the_sandbox_of_the_manager() -> None:
+    """Under each id of the session, by whichever call."""
+    manager = SessionManager("box", Renaming())
+    session_id = await manager.allocate_session(user_id="alice")
+    new = await manager.renew_session(session_id, 60)
+    assert new is not None
+    for name in (session_id, new):
+        metadata = await manager.get_session_metadata(name)
+        assert metadata is not None
+        infos = [await manager.get_session_info(name), await manager.open_session(name)]
+        assert [metadata.sandbox_id, *[info and info["sandbox_id"] for info in infos]] == ["box"] * 3
 
 
 class Forgetful(StoreWrapper):

@@ -301,7 +301,7 @@ def test_the_index_is_made_anew_meanwhile(monkeypatch: pytest.MonkeyPatch, store
     values._begin_in_child()
     asyncio.run(store.create("first", None, 3600, {}))
     monkeypatch.setattr(UserIndex, "discard", wait_and_discard)
-    assert calls_at_once(store).create("new", "dave", 3600, {}) is DONE
+    assert calls_at_once(store, "box").create("new", "dave", 3600, {}) is DONE
     go_on.set()
     other.join()
     assert [session_id for session_id, _ in asyncio.run(store.list_user("dave"))] == ["new"]
@@ -320,7 +320,7 @@ def test_no_session_is_created_at_once_while_the_index_is_made_anew(monkeypatch:
     every, results = UserIndex.all, list[Any]()
 
     def all_and_create(users: UserIndex[Any]) -> list[Any]:
-        results.append(calls_at_once(store).create("new", "erin", 3600, {}))
+        results.append(calls_at_once(store, "box").create("new", "erin", 3600, {}))
         return every(users)
 
     monkeypatch.setattr(UserIndex, "all", all_and_create)
@@ -330,4 +330,4 @@ def test_no_session_is_created_at_once_while_the_index_is_made_anew(monkeypatch:
     assert created is not DONE
     created.close()
     asyncio.run(store.create("next", None, 3600, {}))
-    assert calls_at_once(store).create("new", "erin", 3600, {}) is DONE
+    assert calls_at_once(store, "box").create("new", "erin", 3600, {}) is DONE

@@ -28,9 +28,10 @@ if TYPE_CHECKING:
 __all__ = ["calls_at_once"]
 
 
-def calls_at_once(store: MemorySessionStore) -> Calls:
-    """Return the calls of the store, of which the usual cases make no coroutine."""
-    return Calls(_create_of(store), _touch_of(store), _update_of(store), new_local_id, _info_of(store), _open_of(store))
+def calls_at_once(store: MemorySessionStore, sandbox_id: str) -> Calls:
+    """Return the calls of the store, of which the usual cases make no coroutine. Info dicts have that sandbox."""
+    info, open_session = _info_of(store, sandbox_id), _open_of(store, sandbox_id)
+    return Calls(_create_of(store), _touch_of(store), _update_of(store), new_local_id, info, open_session)
 
 
 def _create_of(store: MemorySessionStore) -> Callable[..., Awaitable[Existing | None] | Done]:
@@ -131,8 +132,8 @@ def _update_of(store: MemorySessionStore) -> Callable[[str, Metadata, bool], Awa
     return update
 
 
-def _info_of(store: MemorySessionStore) -> Callable[[str], Awaitable[HasInfo | None] | dict[str, Any]]:
-    entries, clock, sandbox_id, read = store._map.items, store._clock, store._sandbox_id, Infos(store).read
+def _info_of(store: MemorySessionStore, sandbox_id: str) -> Callable[[str], Awaitable[HasInfo | None] | dict[str, Any]]:
+    entries, clock, read = store._map.items, store._clock, Infos(store).read
 
     def info(session_id: str) -> Awaitable[HasInfo | None] | dict[str, Any]:
         """See ``Calls``."""
@@ -144,9 +145,9 @@ def _info_of(store: MemorySessionStore) -> Callable[[str], Awaitable[HasInfo | N
     return info
 
 
-def _open_of(store: MemorySessionStore) -> Callable[..., Awaitable[HasInfo | None] | dict[str, Any]]:
+def _open_of(store: MemorySessionStore, sandbox_id: str) -> Callable[..., Awaitable[HasInfo | None] | dict[str, Any]]:
     entries, clock, wall_clock = store._map.items, store._clock, store._wall_clock
-    sandbox_id, stay, open_in_store = store._sandbox_id, store._stay, Infos(store).open
+    stay, open_in_store = store._stay, Infos(store).open
 
     def open_session(session_id: str, interval: float, owner: str | None) -> Awaitable[HasInfo | None] | dict[str, Any]:
         """See ``Calls``."""

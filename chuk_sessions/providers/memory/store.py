@@ -35,7 +35,6 @@ class MemorySessionStore:
     def __init__(self, store: MemoryStore, sandbox_id: str) -> None:
         (self._map, self._users, self._aliases), self._opened = store.open(sandbox_id)
         self._entries = self._map.items
-        self._sandbox_id = sandbox_id
         self._clock = store.values.clock
         self._wall_clock = store.wall_clock
         self._capacity = store.max_items or sys.maxsize
@@ -44,10 +43,10 @@ class MemorySessionStore:
         """Return what reads and opens sessions of which only the info dict is needed. It knows no subclass's reads."""
         return Infos(self) if type(self) is MemorySessionStore else self
 
-    def for_manager(self) -> Calls:
+    def for_manager(self, sandbox_id: str) -> Calls:
         """Return what creates, touches, updates and tells sessions for the manager. It knows no subclass's calls."""
         if type(self) is MemorySessionStore:
-            return calls_at_once(self)
+            return calls_at_once(self, sandbox_id)
         return Calls(self.create, self.touch, self.update, new_local_id)
 
     async def create(
